@@ -1,0 +1,44 @@
+"""Errors, divided by the reaction they ask for.
+
+A plain `OSError` from a handler is the program's errno; the classes here are for everything else.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+
+__all__ = ["TraceeDied", "Unsupported", "UsageError", "warn_once"]
+
+_warned: set[tuple[str, str]] = set()
+
+
+class UsageError(Exception):
+    """The user's mistake, told in one line: what was tried, on what, what to do."""
+
+
+class Unsupported(OSError):
+    """A request that is not supported: the program gets `code`, the user one warning per (call, why).
+
+    Raised instead of passing the call to the host behind a virtual object's back.
+    """
+
+    def __init__(self, call: str, why: str, code: int = errno.EOPNOTSUPP) -> None:
+        super().__init__(code, f"{call}: {why}")
+        self.call = call
+        self.why = why
+
+
+class TraceeDied(BaseException):
+    """The tracee is gone; unwinds a handler to its guardian.
+
+    A `BaseException`, so that `except Exception` in a module cannot swallow it.
+    """
+
+
+def warn_once(call: str, why: str) -> None:
+    """Print one line on standard error, once per (call, why) in the life of this process."""
+    if (call, why) in _warned:
+        return
+    _warned.add((call, why))
+    print(f"diorama: {call}: {why}", file=sys.stderr, flush=True)
