@@ -1,0 +1,327 @@
+/* calls.c - the four actions, over the stops of one tracee.
+ *
+ * A frame holds a call from its first stop to its result (tracee.h).  What may happen in between:
+ *
+ *   HELD --answer--> IN_CALL --exit stop--> HELD (RETURNED)  --answer--> finished
+ *                       |                      '--another call--> REWINDING --entry stop--> IN_CALL
+ *                       '--ERESTART*--> INTERRUPTED --entry stop, same ip and sp--> IN_CALL
+ *                                            '--exit stop of sigreturn, same ip and sp--> HELD (EINTR)
+ *
+ * Three facts carry this.  A call that gives ERESTART* has no result yet: the kernel will run it again or
+ * make it EINTR, and which one is known only when the signal handler has returned, so until then every
+ * stop is asked for.  Calls that the signal handler makes are other calls, told apart by ip and sp, and
+ * may be held in frames above.  A handler that leaves by siglongjmp never comes back: its stack pointer
+ * tells (`is_abandoned`).
+ *
+ * Signals stay blocked from an exit stop to the entry stop that follows, so a sequence is not cut in the
+ * middle; a signal that arrived meanwhile acts on the next call as it would on the first.
+ */
+#define _GNU_SOURCE
+#include "guardian.h"
+
+#include <string.h>
+
+#define CLONE_UNTRACED_FLAG 0x00800000u
+
+static int frame_save(struct tracee *t, struct frame *f) {
+    if (f->saved_regs)
+        return 0;
+    int error = arch_regs_get(t->tid, &f->saved);
+    f->saved_regs = !error;
+    return error;
+}
+
+/* ---- running what stands in the frame ------------------------------------------------------- */
+
+/* A child made with CLONE_UNTRACED would run under the filter without a tracer, every stop ENOSYS. */
+static int untraced_clear(struct dio_guardian *g, struct tracee *t, struct frame *f) {
+    uint64_t copy[16];
+    if (f->nr == arch_number_of(f->call.abi, ARCH_CLONE)) {
+        f->args[0] &= ~(uint64_t)CLONE_UNTRACED_FLAG;
+        return 0;
+    }
+    size_t size = f->args[1] < sizeof copy ? (size_t)f->args[1] : sizeof copy;
+    if (dio_memory_read(t->tid, f->args[0], copy, size) != (ssize_t)size || size < sizeof *copy)
+        return 0; /* the kernel will refuse it too */
+    copy[0] &= ~(uint64_t)CLONE_UNTRACED_FLAG;
+    return place_copy(g, t, copy, size, &f->args[0]);
+}
+
+static int is_untraced_clone(struct tracee *t, uint32_t abi, int64_t nr, const uint64_t args[6]) {
+    uint64_t flags = 0;
+    if (nr == arch_number_of(abi, ARCH_CLONE))
+        flags = args[0];
+    else if (nr != arch_number_of(abi, ARCH_CLONE3) ||
+             dio_memory_read(t->tid, args[0], &flags, sizeof flags) != sizeof flags)
+        return 0;
+    return (flags & CLONE_UNTRACED_FLAG) != 0;
+}
+
+static int frame_differs(const struct frame *f) {
+    return f->nr != f->call.nr || memcmp(f->args, f->call.args, sizeof f->args) != 0;
+}
+
+/* At an entry or seccomp stop: let the frame's nr and args run to their exit stop. */
+static int frame_run(struct dio_guardian *g, struct tracee *t, struct frame *f) {
+    if (is_untraced_clone(t, f->call.abi, f->nr, f->args)) {
+        int error = untraced_clear(g, t, f);
+        if (error)
+            return error;
+    }
+    if (frame_differs(f) || f->at.op == DIO_OP_ENTRY) {
+        int error = frame_save(t, f);
+        if (!error)
+            error = dio_stop_change(t->tid, &g->options.paths, &f->at, f->nr, f->args);
+        if (error)
+            return error;
+        f->changed = 1;
+    }
+    f->phase = IN_CALL;
+    guardian_resume(g, t, 0);
+    return 0;
+}
+
+/* At an exit stop: go back for another call. */
+static int frame_again(struct dio_guardian *g, struct tracee *t, struct frame *f) {
+    int error = frame_save(t, f);
+    if (!error)
+        error = signals_block(t->tid, &f->mask);
+    if (error)
+        return error;
+    f->masked = 1;
+    f->changed = 1;
+    error = dio_stop_rewind(t->tid, &g->options.paths, &f->at);
+    if (error)
+        return error;
+    f->phase = REWINDING;
+    guardian_resume(g, t, 0);
+    return 0;
+}
+
+static void frame_unmask(struct tracee *t, struct frame *f) {
+    if (f->masked)
+        signals_restore(t->tid, f->mask);
+    f->masked = 0;
+}
+
+/* At an exit stop: `rval` is what the program sees, with its registers as they were. */
+static int frame_finish(struct dio_guardian *g, struct tracee *t, struct frame *f, int64_t rval) {
+    int error = 0;
+    if (is_restart(rval))
+        rval = -EINTR;
+    frame_unmask(t, f);
+    if (f->changed && !f->execed) {
+        struct arch_regs now;
+        error = arch_regs_get(t->tid, &now);
+        if (!error) {
+            arch_arguments_restore(&now, f->call.abi, &f->saved);
+            arch_result_set(&now, rval);
+            error = arch_regs_set(t->tid, &now);
+        }
+    } else if (rval != f->at.rval) {
+        error = dio_stop_result(t->tid, &g->options.paths, &f->at, rval);
+    }
+    frame_pop(t);
+    guardian_resume(g, t, 0);
+    return error;
+}
+
+/* ---- answers --------------------------------------------------------------------------------- */
+
+/* At an entry or seccomp stop: the call does not run. */
+static int answer_skip(struct dio_guardian *g, struct tracee *t, struct frame *f, int64_t rval) {
+    int judged = f->at.op == DIO_OP_ENTRY && !g->options.no_filter;
+    int error = ARCH_NUMBER_LEAKS || f->changed ? frame_save(t, f) : 0;
+    if (error)
+        return error;
+    if (f->changed)
+        judged = 1; /* the exit stop is needed to put registers back */
+    struct dio_paths paths = g->options.paths;
+    if (judged)
+        paths.skip = DIO_SKIP_EXIT;
+    int more = dio_stop_skip(t->tid, &paths, &f->at, rval, judged);
+    if (more < 0)
+        return more;
+    if (more == 0) {
+        frame_pop(t);
+    } else {
+        f->changed |= ARCH_NUMBER_LEAKS;
+        f->set_result = 1;
+        f->rval = rval;
+        f->phase = IN_CALL;
+    }
+    guardian_resume(g, t, 0);
+    return 0;
+}
+
+static int answer_run(struct dio_guardian *g, struct tracee *t, struct frame *f) {
+    f->see = 0;
+    if (f->at.op == DIO_OP_EXIT)
+        return frame_finish(g, t, f, f->at.rval);
+    if (f->changed || (f->at.op == DIO_OP_ENTRY && !g->options.no_filter) ||
+        is_untraced_clone(t, f->call.abi, f->call.nr, f->call.args))
+        return frame_run(g, t, f);
+    t->tail = f->call;
+    t->tail_valid = 1;
+    frame_pop(t);
+    guardian_resume(g, t, 0);
+    return 0;
+}
+
+static int answer_call(struct dio_guardian *g, struct tracee *t, struct frame *f, const struct dio_answer *a) {
+    int as_it_is = a->action == DIO_RUN_SEE;
+    f->see = a->action != DIO_CHANGE;
+    f->nr = as_it_is ? f->call.nr : a->nr;
+    memcpy(f->args, as_it_is ? f->call.args : a->args, sizeof f->args);
+    return f->at.op == DIO_OP_EXIT ? frame_again(g, t, f) : frame_run(g, t, f);
+}
+
+int call_answer(struct dio_guardian *g, const struct dio_answer *a) {
+    struct tracee *t = guardian_find(g, a->tid);
+    struct frame *f = t ? t->top : NULL;
+    if (!f || f->phase != HELD)
+        return 0; /* died while Python thought; its EXITED is on the way */
+    switch (a->action) {
+    case DIO_RUN: return answer_run(g, t, f);
+    case DIO_RESULT:
+        return f->at.op == DIO_OP_EXIT ? frame_finish(g, t, f, a->rval) : answer_skip(g, t, f, a->rval);
+    case DIO_RUN_SEE:
+    case DIO_CHANGE:
+    case DIO_CHANGE_SEE: return answer_call(g, t, f, a);
+    default: return -EINVAL;
+    }
+}
+
+/* ---- stops ------------------------------------------------------------------------------------ */
+
+static void emit_held(struct dio_guardian *g, struct tracee *t, uint32_t kind, uint64_t matched) {
+    struct dio_event *e = guardian_emit(g, kind, t->tid);
+    if (!e)
+        return;
+    e->info = t->top->at;
+    e->depth = t->depth;
+    e->matched = matched;
+}
+
+static void call_begins(struct dio_guardian *g, struct tracee *t, const struct dio_info *info) {
+    uint64_t matched = 0;
+    int is_exec = info->nr == arch_number_of(info->abi, ARCH_EXECVE) ||
+                  info->nr == arch_number_of(info->abi, ARCH_EXECVEAT);
+    int wanted = (!t->starting || is_exec) &&
+                 dio_rules_match(g->rules, t->tid, info->abi, info->nr, info->args, &matched);
+    t->tail_valid = 0;
+    if (!wanted && !is_untraced_clone(t, info->abi, info->nr, info->args)) {
+        guardian_resume(g, t, 0);
+        return;
+    }
+    struct frame *f = frame_push(t, info);
+    if (!f || !wanted) {
+        if (!f || frame_run(g, t, f))
+            guardian_resume(g, t, 0);
+        return;
+    }
+    f->phase = HELD;
+    emit_held(g, t, DIO_EVENT_CALL, matched);
+}
+
+/* A call at or above the stack pointer of the interrupted one, on the same stack: its frame is gone. */
+static int is_abandoned(const struct frame *f, const struct dio_info *info) {
+    const uint64_t same_stack = 8 << 20;
+    if (f->phase != INTERRUPTED || same_site(info, &f->call))
+        return 0;
+    return f->execed || (info->sp >= f->call.sp && info->sp - f->call.sp < same_stack);
+}
+
+static void frames_abandon(struct dio_guardian *g, struct tracee *t, const struct dio_info *info) {
+    while (t->top && is_abandoned(t->top, info)) {
+        if (t->top->see)
+            emit_held(g, t, DIO_EVENT_ABANDONED, 0);
+        frame_pop(t);
+    }
+}
+
+/* The exit stop of what ran in the frame, or of the sigreturn that made it EINTR. */
+static void frame_returned(struct dio_guardian *g, struct tracee *t, struct frame *f, const struct dio_info *info) {
+    if (info->is_error && is_restart(info->rval) && !f->execed) {
+        f->phase = INTERRUPTED;
+        guardian_resume(g, t, 0);
+        return;
+    }
+    f->at = *info;
+    if (f->set_result) {
+        frame_finish(g, t, f, f->rval);
+    } else if (!f->see) {
+        frame_finish(g, t, f, info->rval);
+    } else {
+        f->phase = HELD;
+        emit_held(g, t, DIO_EVENT_RETURNED, 0);
+    }
+}
+
+static void frame_reentered(struct dio_guardian *g, struct tracee *t, struct frame *f, const struct dio_info *info) {
+    int rewound = f->phase == REWINDING;
+    f->at = *info;
+    frame_unmask(t, f);
+    /* restart_syscall continues a call whose arguments the kernel kept. */
+    if (rewound || (f->changed && info->nr != arch_number_of(info->abi, ARCH_RESTART))) {
+        if (frame_run(g, t, f))
+            guardian_resume(g, t, 0);
+        return;
+    }
+    f->phase = IN_CALL;
+    guardian_resume(g, t, 0);
+}
+
+static void entry_stop(struct dio_guardian *g, struct tracee *t, const struct dio_info *info) {
+    struct frame *f = t->top;
+    if (f && (f->phase == REWINDING || f->phase == INTERRUPTED) && same_site(info, &f->call)) {
+        frame_reentered(g, t, f, info);
+        return;
+    }
+    frames_abandon(g, t, info);
+    if (g->options.no_filter && !(t->top && t->top->phase == IN_CALL))
+        call_begins(g, t, info);
+    else
+        guardian_resume(g, t, 0);
+}
+
+void call_syscall_stop(struct dio_guardian *g, struct tracee *t) {
+    struct dio_info info;
+    struct frame *f = t->top;
+    if (dio_stop_read(t->tid, &g->options.paths, DIO_OP_NONE, &info))
+        return; /* dead; wait4 will tell */
+    if (info.op != DIO_OP_EXIT)
+        entry_stop(g, t, &info);
+    else if (f && (f->phase == IN_CALL || (f->phase == INTERRUPTED && same_site(&info, &f->call))))
+        frame_returned(g, t, f, &info);
+    else
+        guardian_resume(g, t, 0);
+}
+
+void call_seccomp_stop(struct dio_guardian *g, struct tracee *t) {
+    struct dio_info info;
+    if (t->top && t->top->phase == IN_CALL) {
+        guardian_resume(g, t, 0); /* the filter judges what we put there */
+        return;
+    }
+    if (dio_stop_read(t->tid, &g->options.paths, DIO_OP_SECCOMP, &info))
+        return;
+    frames_abandon(g, t, &info);
+    call_begins(g, t, &info);
+}
+
+/* Called where a signal or a stop meets a tracee whose last call was let run unseen: if that call is to
+ * be restarted, it is still the same call and its handler must not be asked again. */
+void call_interrupted(struct dio_guardian *g, struct tracee *t) {
+    struct arch_regs regs;
+    (void)g;
+    if (!t->tail_valid)
+        return;
+    t->tail_valid = 0;
+    if (arch_regs_get(t->tid, &regs) || arch_number(&regs) < 0 || arch_ip(&regs) != t->tail.ip ||
+        !is_restart(arch_result(&regs, t->tail.abi)))
+        return;
+    struct frame *f = frame_push(t, &t->tail);
+    if (f)
+        f->phase = INTERRUPTED;
+}

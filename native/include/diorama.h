@@ -1,0 +1,228 @@
+/* diorama.h - the mechanism: start, stop, read, change and resume threads.
+ *
+ * Conventions.  Functions are `dio_noun_verb`; they return 0 or a count on success and -errno on
+ * failure; results go through the last parameters.  -ESRCH always means that the tracee is gone (or
+ * that the caller is not its tracer).  The library keeps no global state: what must be remembered
+ * lives in a handle.  A guardian handle belongs to the thread that opened it, because ptrace does;
+ * every other thread is refused with -EPERM.
+ *
+ * Three rings, each usable without the next:
+ *   stop      one ptrace-stop: what it is, and the four actions (run, change, skip, sequence)
+ *   memory    the tracee's memory
+ *   guardian  a tracer thread: wait, classify, answer, hand over
+ */
+#ifndef DIORAMA_H
+#define DIORAMA_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define DIO_API __attribute__((visibility("default")))
+#define DIO_ABI_VERSION 1
+
+/* First argument of the ppoll that parks a thread during a hand-over; the filter lets it through. */
+#define DIO_PARK_TAG 0x64696f72u
+
+/* ---- how: the paths of the portable layer ------------------------------------------------- */
+
+enum dio_info_path { DIO_INFO_AUTO, DIO_INFO_KERNEL, DIO_INFO_REGISTERS };
+enum dio_skip_path { DIO_SKIP_AUTO, DIO_SKIP_KERNEL, DIO_SKIP_REGISTERS, DIO_SKIP_EXIT };
+enum dio_rewind_path { DIO_REWIND_AUTO, DIO_REWIND_KERNEL, DIO_REWIND_RESTART, DIO_REWIND_REGISTERS };
+
+/* Which path each action takes.  AUTO is resolved by dio_probe, never later. */
+struct dio_paths {
+    uint8_t info, skip, rewind, pad;
+};
+
+/* What a throw-away child showed about this kernel: 1 yes, 0 no. */
+struct dio_features {
+    uint8_t get_syscall_info, set_syscall_info, skip_by_exit, set_ip;
+    uint8_t seccomp_filter, ptrace_allowed, pidfd, yama;
+};
+
+DIO_API int dio_abi_version(void);
+DIO_API int dio_probe(struct dio_features *out);
+/* Replaces every AUTO by the best path `features` allow; -EOPNOTSUPP if a forced one is not there. */
+DIO_API int dio_paths_resolve(const struct dio_features *features, struct dio_paths *paths);
+
+/* ---- stop ---------------------------------------------------------------------------------- */
+
+enum dio_op { DIO_OP_NONE, DIO_OP_ENTRY, DIO_OP_EXIT, DIO_OP_SECCOMP };
+
+/* A system call stop, as PTRACE_GET_SYSCALL_INFO tells it, whichever way it was read. */
+struct dio_info {
+    uint32_t op;
+    uint32_t abi; /* AUDIT_ARCH_* */
+    uint64_t ip, sp;
+    int64_t nr; /* entry and seccomp stops */
+    uint64_t args[6];
+    int64_t rval; /* exit stops: the result, or -errno when is_error */
+    uint32_t is_error;
+    uint32_t ret_data;
+};
+
+/* The kind of stop that `status` (from wait4) announces decides `op` when registers are read. */
+DIO_API int dio_stop_read(pid_t tid, const struct dio_paths *paths, enum dio_op op, struct dio_info *out);
+/* Entry and seccomp stops: run this call instead. */
+DIO_API int dio_stop_change(pid_t tid, const struct dio_paths *paths, const struct dio_info *at, int64_t nr,
+                            const uint64_t args[6]);
+/* Entry and seccomp stops: do not run the call; its result is `rval` (-errno for an error).
+ * Returns 0 when all is done, or 1 when the caller must resume to the exit stop and set the result
+ * there with dio_stop_result.  `own_filter`: the tracee has a seccomp filter besides the tracer's. */
+DIO_API int dio_stop_skip(pid_t tid, const struct dio_paths *paths, const struct dio_info *at, int64_t rval,
+                          int own_filter);
+/* Exit stops: the result that the program sees. */
+DIO_API int dio_stop_result(pid_t tid, const struct dio_paths *paths, const struct dio_info *at, int64_t rval);
+/* Exit stops: continue at `ip`. */
+DIO_API int dio_stop_set_ip(pid_t tid, const struct dio_paths *paths, const struct dio_info *at, uint64_t ip);
+/* Exit stops: back onto the system call instruction.  Resume with PTRACE_SYSCALL; the entry stop with
+ * the same ip and sp is the one to change (one PTRACE_EVENT_STOP may come before it). */
+DIO_API int dio_stop_rewind(pid_t tid, const struct dio_paths *paths, const struct dio_info *at);
+
+/* ---- memory -------------------------------------------------------------------------------- */
+
+/* All three return the bytes moved, which may be fewer than asked at the end of a mapping; -EFAULT if
+ * there are none, -ESRCH if there is no such thread.  Any thread may call them. */
+DIO_API ssize_t dio_memory_read(pid_t tid, uint64_t address, void *buffer, size_t size);
+DIO_API ssize_t dio_memory_write(pid_t tid, uint64_t address, const void *buffer, size_t size);
+/* Length without the NUL; -ENAMETOOLONG if there is no NUL in the first `size` bytes. */
+DIO_API ssize_t dio_memory_string(pid_t tid, uint64_t address, char *buffer, size_t size);
+
+/* ---- launch -------------------------------------------------------------------------------- */
+
+struct dio_launch {
+    const char *const *executables; /* tried in turn, NULL-terminated */
+    char *const *argv;
+    char *const *envp; /* NULL: the caller's */
+    const char *cwd;   /* NULL: the caller's */
+    int32_t fds[3];    /* stdin, stdout, stderr; -1 inherits */
+    const int32_t *keep; /* descriptors that stay open, sorted, ended by -1; NULL with close_fds=0 */
+    const void *filter;  /* struct sock_filter[] */
+    uint32_t filter_count;
+    int32_t umask;         /* -1 keeps */
+    int32_t process_group; /* -1 keeps */
+    uint8_t close_fds, new_session, restore_signals, pad;
+    int64_t uid, gid; /* -1 keeps */
+    const uint32_t *groups; /* supplementary groups, set when group_count >= 0 */
+    int32_t group_count, pad2;
+};
+
+/* A started program, still held before its exec, with its first process (see launch.c). */
+struct dio_started {
+    int32_t init_pid; /* adopts orphans, ends the rest when the supervisor is gone; the caller's child */
+    int32_t pid;      /* the program */
+    int32_t go_fd;    /* one byte releases the program */
+    int32_t error_fd; /* reads struct dio_failure if the set-up or exec failed, EOF when it worked */
+    int32_t life_fd;  /* closing it ends everything that descends from init */
+};
+
+struct dio_failure {
+    int32_t error, step; /* step: enum dio_step */
+};
+enum dio_step { DIO_STEP_SETUP, DIO_STEP_CWD, DIO_STEP_FILTER, DIO_STEP_EXEC, DIO_STEP_IDENTITY };
+
+DIO_API int dio_launch(const struct dio_launch *how, struct dio_started *out);
+
+/* ---- rules: which calls a handler wants, settled without Python ----------------------------- */
+
+enum dio_test_op { DIO_TEST_EQ, DIO_TEST_NE, DIO_TEST_BITS, DIO_TEST_NO_BITS };
+
+struct dio_test {
+    uint8_t arg, op, width, pad; /* width: bits of the argument that count, 32 or 64 */
+    uint32_t pad2;
+    uint64_t value;
+};
+
+/* Rules are sorted by (abi, nr).  A call matches a rule when all its tests hold and, if `glob` is
+ * given, the string that argument `path_arg` points at matches it (fnmatch(3), `*` crosses `/`). */
+struct dio_rule {
+    uint32_t abi;
+    int32_t nr;
+    uint16_t id;
+    uint8_t path_arg, test_count;
+    uint32_t pad;
+    struct dio_test tests[6];
+    const char *glob;
+};
+
+struct dio_rules; /* immutable once made; shared by guardians; freed by the last of them */
+DIO_API int dio_rules_new(const struct dio_rule *rules, size_t count, struct dio_rules **out);
+DIO_API void dio_rules_free(struct dio_rules *rules);
+/* Bit i of `*matched` is set for the i-th rule of this (abi, nr) that matches. */
+DIO_API int dio_rules_match(const struct dio_rules *rules, pid_t tid, uint32_t abi, int64_t nr,
+                            const uint64_t args[6], uint64_t *matched);
+
+/* ---- guardian ------------------------------------------------------------------------------ */
+
+enum dio_event_kind {
+    DIO_EVENT_DONE,     /* no tracee left */
+    DIO_EVENT_CALL,     /* a call that a rule wants; answer it */
+    DIO_EVENT_RETURNED, /* the exit stop that an answer asked for; answer it */
+    DIO_EVENT_CLONE,    /* tid made child `other` with clone flags in args[0]; child not yet running */
+    DIO_EVENT_NEWBORN,  /* child `tid` of `other` is parked in `transit`: give it a guardian, or take it */
+    DIO_EVENT_ADOPTED,  /* child `tid` of `other` stays with this guardian */
+    DIO_EVENT_EXEC,     /* tid runs a new program; `other` is the tid before, for a thread that was not leader */
+    DIO_EVENT_SIGNAL,   /* signal `status` is delivered to tid (with options.signals) */
+    DIO_EVENT_STOPPED,  /* group-stop by signal `status` */
+    DIO_EVENT_CONTINUED,
+    DIO_EVENT_EXITED,   /* tid ended with wait status `status`; -1 when nobody can know it */
+    DIO_EVENT_ABANDONED /* a handler's call will never come back (siglongjmp): unwind it */
+};
+
+struct dio_event {
+    uint32_t kind;
+    int32_t tid, other, status;
+    uint32_t depth; /* CALL, RETURNED, ABANDONED: how many suspended calls lie below this one */
+    uint32_t pad;
+    uint64_t matched;
+    struct dio_info info;
+    struct dio_transit *transit;
+};
+
+enum dio_action {
+    DIO_RUN,         /* CALL: as it is */
+    DIO_RUN_SEE,     /* CALL: as it is, RETURNED follows */
+    DIO_CHANGE,      /* CALL: nr and args instead, registers restored; RETURNED not asked for */
+    DIO_CHANGE_SEE,  /* CALL or RETURNED: nr and args run (after RETURNED: once more); RETURNED follows */
+    DIO_RESULT       /* CALL: skip with rval.  RETURNED: rval is what the program sees */
+};
+
+struct dio_answer {
+    uint32_t action;
+    int32_t tid;
+    int64_t nr;
+    uint64_t args[6];
+    int64_t rval;
+};
+
+struct dio_options {
+    struct dio_paths paths;
+    uint8_t shared;    /* one guardian for all: never hand over */
+    uint8_t signals;   /* report SIGNAL events */
+    uint8_t no_filter; /* stop at every call without seccomp */
+    uint8_t pad;
+    uint32_t our_filters; /* seccomp filters that a tracee has because of us */
+};
+
+struct dio_guardian;
+struct dio_transit; /* a parked newborn between two guardians */
+
+DIO_API int dio_guardian_open(const struct dio_options *options, const struct dio_rules *rules,
+                              struct dio_guardian **out);
+/* Starts to trace a program held by dio_launch. */
+DIO_API int dio_guardian_seize(struct dio_guardian *g, pid_t tid);
+/* Takes a parked newborn over (it frees `transit`); -ESRCH if it died in the gap. */
+DIO_API int dio_guardian_take(struct dio_guardian *g, struct dio_transit *transit);
+/* Answers the stop of answer->tid (NULL: nothing to answer), resumes, waits, and fills the next event.
+ * Blocks in wait4; settles in C what no rule wants. */
+DIO_API int dio_guardian_next(struct dio_guardian *g, const struct dio_answer *answer, struct dio_event *out);
+/* Puts data where the stopped tracee can read it until its current call ends (maps an arena by a call
+ * of its own the first time): -ENOMEM when it has no room, -ESRCH.  May only be called at a CALL or
+ * RETURNED event.  */
+DIO_API int dio_guardian_place(struct dio_guardian *g, pid_t tid, const void *data, size_t size,
+                               uint64_t *address);
+DIO_API void dio_guardian_close(struct dio_guardian *g);
+DIO_API pid_t dio_transit_tid(const struct dio_transit *transit);
+
+#endif

@@ -1,0 +1,45 @@
+/* internal.h - what the C files share and nobody else sees. */
+#ifndef DIORAMA_INTERNAL_H
+#define DIORAMA_INTERNAL_H
+
+#include "arch/arch.h"
+#include "include/diorama.h"
+
+#include <errno.h>
+#include <linux/filter.h>
+#include <sys/ptrace.h>
+
+/* The kernel's struct ptrace_syscall_info as of Linux 6.16, with the reserved and flags fields that
+ * older headers call padding. */
+struct kernel_info {
+    uint8_t op, reserved;
+    uint16_t flags;
+    uint32_t arch;
+    uint64_t ip, sp;
+    union {
+        struct {
+            uint64_t nr, args[6];
+        } entry;
+        struct {
+            int64_t rval;
+            uint8_t is_error;
+        } exit;
+        struct {
+            uint64_t nr, args[6];
+            uint32_t ret_data, reserved2;
+        } seccomp;
+    };
+};
+_Static_assert(sizeof(struct kernel_info) == 88, "struct ptrace_syscall_info");
+
+#define PTRACE_GET_INFO 0x420e
+#define PTRACE_SET_INFO 0x4212
+
+/* Errors that mean "the kernel will restart this call, or make it EINTR"; never a result. */
+static inline int is_restart(int64_t rval) { return rval == -512 || rval == -513 || rval == -514 || rval == -516; }
+
+static inline int same_site(const struct dio_info *a, const struct dio_info *b) {
+    return a->ip == b->ip && a->sp == b->sp;
+}
+
+#endif
