@@ -83,6 +83,8 @@ static int frame_run(struct dio_guardian *g, struct tracee *t, struct frame *f) 
 
 /* At an exit stop: go back for another call. */
 static int frame_again(struct dio_guardian *g, struct tracee *t, struct frame *f) {
+    if (f->execed) /* there is no system call instruction behind a new program's first */
+        return -EINVAL;
     int error = frame_save(t, f);
     if (!error)
         error = signals_block(t->tid, &f->mask);

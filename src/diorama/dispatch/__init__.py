@@ -1,0 +1,1 @@
+"""Dispatch: request, who answers, outcome."""

@@ -1,0 +1,222 @@
+"""Native library: the ctypes face of `native/include/diorama.h`.
+
+Structures and constants repeat the header, which is the place to read what they mean.  Every call
+releases the interpreter lock.
+"""
+
+from __future__ import annotations
+
+import ctypes as c
+import os
+from pathlib import Path
+from typing import Any, Final
+
+ABI_VERSION: Final = 1
+PARK_TAG: Final = 0x64696F72
+
+INFO_PATHS: Final = ("auto", "kernel", "registers")
+SKIP_PATHS: Final = ("auto", "kernel", "registers", "exit")
+REWIND_PATHS: Final = ("auto", "kernel", "restart", "registers")
+
+OP_NONE, OP_ENTRY, OP_EXIT, OP_SECCOMP = range(4)
+
+(
+    EVENT_DONE,
+    EVENT_CALL,
+    EVENT_RETURNED,
+    EVENT_CLONE,
+    EVENT_NEWBORN,
+    EVENT_ADOPTED,
+    EVENT_EXEC,
+    EVENT_SIGNAL,
+    EVENT_STOPPED,
+    EVENT_CONTINUED,
+    EVENT_EXITED,
+    EVENT_ABANDONED,
+) = range(12)
+
+ACTION_RUN, ACTION_RUN_SEE, ACTION_CHANGE, ACTION_CHANGE_SEE, ACTION_RESULT = range(5)
+
+STEP_SETUP, STEP_CWD, STEP_FILTER, STEP_EXEC, STEP_IDENTITY = range(5)
+
+TEST_EQ, TEST_NE, TEST_BITS, TEST_NO_BITS = range(4)
+
+Six = c.c_uint64 * 6
+
+
+class Paths(c.Structure):
+    _fields_ = [("info", c.c_uint8), ("skip", c.c_uint8), ("rewind", c.c_uint8), ("pad", c.c_uint8)]
+
+
+class Features(c.Structure):
+    _fields_ = [
+        (name, c.c_uint8)
+        for name in (
+            "get_syscall_info",
+            "set_syscall_info",
+            "skip_by_exit",
+            "set_ip",
+            "seccomp_filter",
+            "ptrace_allowed",
+            "pidfd",
+            "yama",
+        )
+    ]
+
+
+class Info(c.Structure):
+    _fields_ = [
+        ("op", c.c_uint32),
+        ("abi", c.c_uint32),
+        ("ip", c.c_uint64),
+        ("sp", c.c_uint64),
+        ("nr", c.c_int64),
+        ("args", Six),
+        ("rval", c.c_int64),
+        ("is_error", c.c_uint32),
+        ("ret_data", c.c_uint32),
+    ]
+
+
+class Test(c.Structure):
+    _fields_ = [
+        ("arg", c.c_uint8),
+        ("op", c.c_uint8),
+        ("width", c.c_uint8),
+        ("pad", c.c_uint8),
+        ("pad2", c.c_uint32),
+        ("value", c.c_uint64),
+    ]
+
+
+class Rule(c.Structure):
+    _fields_ = [
+        ("abi", c.c_uint32),
+        ("nr", c.c_int32),
+        ("id", c.c_uint16),
+        ("path_arg", c.c_uint8),
+        ("test_count", c.c_uint8),
+        ("pad", c.c_uint32),
+        ("tests", Test * 6),
+        ("glob", c.c_char_p),
+    ]
+
+
+class Event(c.Structure):
+    _fields_ = [
+        ("kind", c.c_uint32),
+        ("tid", c.c_int32),
+        ("other", c.c_int32),
+        ("status", c.c_int32),
+        ("depth", c.c_uint32),
+        ("pad", c.c_uint32),
+        ("matched", c.c_uint64),
+        ("info", Info),
+        ("transit", c.c_void_p),
+    ]
+
+
+class Answer(c.Structure):
+    _fields_ = [
+        ("action", c.c_uint32),
+        ("tid", c.c_int32),
+        ("nr", c.c_int64),
+        ("args", Six),
+        ("rval", c.c_int64),
+    ]
+
+
+class Options(c.Structure):
+    _fields_ = [
+        ("paths", Paths),
+        ("shared", c.c_uint8),
+        ("signals", c.c_uint8),
+        ("no_filter", c.c_uint8),
+        ("pad", c.c_uint8),
+        ("our_filters", c.c_uint32),
+    ]
+
+
+class Launch(c.Structure):
+    _fields_ = [
+        ("executables", c.POINTER(c.c_char_p)),
+        ("argv", c.POINTER(c.c_char_p)),
+        ("envp", c.POINTER(c.c_char_p)),
+        ("cwd", c.c_char_p),
+        ("fds", c.c_int32 * 3),
+        ("keep", c.POINTER(c.c_int32)),
+        ("filter", c.c_char_p),
+        ("filter_count", c.c_uint32),
+        ("umask", c.c_int32),
+        ("process_group", c.c_int32),
+        ("close_fds", c.c_uint8),
+        ("new_session", c.c_uint8),
+        ("restore_signals", c.c_uint8),
+        ("pad", c.c_uint8),
+        ("uid", c.c_int64),
+        ("gid", c.c_int64),
+        ("groups", c.POINTER(c.c_uint32)),
+        ("group_count", c.c_int32),
+        ("pad2", c.c_int32),
+    ]
+
+
+class Started(c.Structure):
+    _fields_ = [
+        ("init_pid", c.c_int32),
+        ("pid", c.c_int32),
+        ("go_fd", c.c_int32),
+        ("error_fd", c.c_int32),
+        ("life_fd", c.c_int32),
+    ]
+
+
+class Failure(c.Structure):
+    _fields_ = [("error", c.c_int32), ("step", c.c_int32)]
+
+
+_P = c.POINTER
+_SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
+    "dio_abi_version": (c.c_int, []),
+    "dio_probe": (c.c_int, [_P(Features)]),
+    "dio_paths_resolve": (c.c_int, [_P(Features), _P(Paths)]),
+    "dio_stop_read": (c.c_int, [c.c_int, _P(Paths), c.c_int, _P(Info)]),
+    "dio_stop_change": (c.c_int, [c.c_int, _P(Paths), _P(Info), c.c_int64, Six]),
+    "dio_stop_skip": (c.c_int, [c.c_int, _P(Paths), _P(Info), c.c_int64, c.c_int]),
+    "dio_stop_result": (c.c_int, [c.c_int, _P(Paths), _P(Info), c.c_int64]),
+    "dio_stop_set_ip": (c.c_int, [c.c_int, _P(Paths), _P(Info), c.c_uint64]),
+    "dio_stop_rewind": (c.c_int, [c.c_int, _P(Paths), _P(Info)]),
+    "dio_memory_read": (c.c_ssize_t, [c.c_int, c.c_uint64, c.c_void_p, c.c_size_t]),
+    "dio_memory_write": (c.c_ssize_t, [c.c_int, c.c_uint64, c.c_char_p, c.c_size_t]),
+    "dio_memory_string": (c.c_ssize_t, [c.c_int, c.c_uint64, c.c_void_p, c.c_size_t]),
+    "dio_launch": (c.c_int, [_P(Launch), _P(Started)]),
+    "dio_rules_new": (c.c_int, [_P(Rule), c.c_size_t, _P(c.c_void_p)]),
+    "dio_rules_free": (None, [c.c_void_p]),
+    "dio_guardian_open": (c.c_int, [_P(Options), c.c_void_p, _P(c.c_void_p)]),
+    "dio_guardian_seize": (c.c_int, [c.c_void_p, c.c_int]),
+    "dio_guardian_take": (c.c_int, [c.c_void_p, c.c_void_p]),
+    "dio_guardian_next": (c.c_int, [c.c_void_p, _P(Answer), _P(Event)]),
+    "dio_guardian_place": (c.c_int, [c.c_void_p, c.c_int, c.c_char_p, c.c_size_t, _P(c.c_uint64)]),
+    "dio_guardian_close": (None, [c.c_void_p]),
+}
+
+
+def _load() -> c.CDLL:
+    library = c.CDLL(os.fspath(Path(__file__).with_name("libdiorama.so")), use_errno=False)
+    for name, (result, arguments) in _SIGNATURES.items():
+        function = getattr(library, name)
+        function.restype = result
+        function.argtypes = arguments
+    if library.dio_abi_version() != ABI_VERSION:
+        raise ImportError("libdiorama.so does not fit this diorama; build it again")
+    return library
+
+
+lib: Final = _load()
+
+
+def check(result: int) -> int:
+    """Pass a count on; raise `OSError` for a negative errno."""
+    if result < 0:
+        raise OSError(-result, os.strerror(-result))
+    return result

@@ -1,0 +1,329 @@
+"""Guardian: one tracer thread, and the events of its tracees.
+
+Theory.  A guardian owns its tracees as ptrace owns them: only this thread may touch them.  It normally has
+one, and a handler is then straight-line code on this thread: `Held.run` answers the stop and waits for
+the exit stop right there (`wait_return`).
+
+A guardian may have more tracees: it adopted a child that could not be handed over, or it is the shared one.
+A handler that waits for its call must then not keep the others waiting, because their progress may be
+what its call waits for.  While one handler waits on this thread's own stack, a call of *another* tracee is
+decided in a greenlet, which switches back here whenever it waits.  A call that a signal handler makes while
+an outer call of the same tracee is interrupted nests on the same stack: it ends first by nature.
+
+Locks: none here.  Threads: `hooks` is called on this thread; the session counts guardians.
+"""
+
+from __future__ import annotations
+
+import _thread
+import ctypes
+import signal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from diorama.abi.arch import Abi
+from diorama.engine import _native
+from diorama.errors import TraceeDied
+
+if TYPE_CHECKING:
+    from diorama.engine.held import Held
+    from diorama.engine.rules import Rules
+    from diorama.engine.tracee import Tracee
+
+
+class Hooks(Protocol):
+    """What the engine tells and asks; called on the guardian of the tracee concerned."""
+
+    def called(self, held: Held) -> None:
+        """Decide about a call; leave the answer in `held`."""
+
+    def cloned(self, parent: Tracee, child: Tracee, flags: int) -> None:
+        """`child` was made with these clone flags and has not run yet."""
+
+    def executed(self, tracee: Tracee) -> None:
+        """The tracee runs a new program."""
+
+    def signalled(self, tracee: Tracee, sig: int) -> None:
+        """A signal is being delivered (only if asked for)."""
+
+    def stopped(self, tracee: Tracee, sig: int) -> None:
+        """The tracee takes part in a group-stop."""
+
+    def continued(self, tracee: Tracee) -> None:
+        """The group-stop is over."""
+
+    def exited(self, tracee: Tracee, status: int) -> None:
+        """The tracee ended with this wait status; -1 if nobody can know it."""
+
+    def failed(self) -> None:
+        """A guardian met an error of our own (in `sys.exc_info`)."""
+
+
+class Staff:
+    """What the guardians of one view have in common."""
+
+    __slots__ = ("hooks", "options", "rules", "when_done", "when_started")
+
+    def __init__(
+        self,
+        hooks: Hooks,
+        rules: Rules,
+        options: _native.Options,
+        when_started: Callable[[], None],
+        when_done: Callable[[], None],
+    ) -> None:
+        self.hooks = hooks
+        self.rules = rules
+        self.options = options
+        self.when_started = when_started
+        self.when_done = when_done
+
+
+Beginning = Callable[["Guardian"], None]
+Handler = Callable[["Guardian", _native.Event], "_native.Answer | None"]
+
+
+class Guardian:
+    """A tracer thread.  `start` returns at once; `RuntimeError` if there can be no more threads."""
+
+    def __init__(self, staff: Staff) -> None:
+        self.staff = staff
+        self._handle = ctypes.c_void_p()
+        self._event = _native.Event()
+        self._event_ref = ctypes.byref(self._event)
+        self._tracees: dict[int, Tracee] = {}
+        self._last_dead: Tracee | None = None
+        self._waiting: dict[tuple[Tracee, int], Any] = {}
+        self._pumping: list[Tracee] = []
+
+    def start(self, begin: Beginning) -> None:
+        """Start the thread; `begin` runs on it first and gives it its first tracee."""
+        self.staff.when_started()
+        try:
+            _thread.start_new_thread(self._main, (begin,))
+        except RuntimeError:
+            self.staff.when_done()
+            raise
+
+    def seize(self, tracee: Tracee) -> None:
+        """Trace a program that `launch` holds.  On the guardian's thread."""
+        _native.check(_native.lib.dio_guardian_seize(self._handle, tracee.tid))
+        self._own(tracee)
+
+    def take(self, tracee: Tracee, transit: int) -> None:
+        """Take a parked newborn over.  On the guardian's thread."""
+        self._own(tracee)
+        try:
+            _native.check(_native.lib.dio_guardian_take(self._handle, transit))
+        except PermissionError:
+            self._exited(tracee.tid, -1)
+        except ProcessLookupError:
+            pass  # EXITED is queued
+
+    def place(self, tid: int, data: bytes, address: ctypes.c_uint64) -> int:
+        """`dio_guardian_place`: 0 or -errno."""
+        return int(
+            _native.lib.dio_guardian_place(self._handle, tid, data, len(data), ctypes.byref(address))
+        )
+
+    def wait_return(self, held: Held, answer: _native.Answer) -> int:
+        """Answer a stop and wait for the exit stop that the answer asks for; the raw result."""
+        tracee = held.tracee
+        if tracee.dead:
+            raise TraceeDied
+        if self._pumping and self._pumping[-1] is not tracee:
+            kind, value = _greenlet_wait(self, (tracee, held.depth), answer)
+        else:
+            kind, value = self._pump(tracee, held.depth, answer)
+        if kind != _native.EVENT_RETURNED:
+            raise TraceeDied
+        return value
+
+    # -- the loop -----------------------------------------------------------------------------
+
+    def _main(self, begin: Beginning) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+        try:
+            _native.check(
+                _native.lib.dio_guardian_open(
+                    ctypes.byref(self.staff.options), self.staff.rules.handle, ctypes.byref(self._handle)
+                )
+            )
+            begin(self)
+            self._serve()
+        except BaseException:
+            self.staff.hooks.failed()
+        finally:
+            _native.lib.dio_guardian_close(self._handle)
+            self.staff.when_done()
+
+    def _serve(self) -> None:
+        answer: _native.Answer | None = None
+        while self._next(answer) != _native.EVENT_DONE:
+            answer = self._deliver()
+
+    def _next(self, answer: _native.Answer | None) -> int:
+        result = _native.lib.dio_guardian_next(self._handle, answer, self._event_ref)
+        if result < 0:
+            _native.check(result)
+        return int(self._event.kind)
+
+    def _pump(self, tracee: Tracee, depth: int, answer: _native.Answer | None) -> tuple[int, int]:
+        # The tid is looked up anew each time: execve by a thread that is not the leader changes it.
+        event = self._event
+        self._pumping.append(tracee)
+        try:
+            while not tracee.dead:
+                kind = self._next(answer)
+                mine = event.tid == tracee.tid and event.depth == depth
+                if mine and kind in (_native.EVENT_RETURNED, _native.EVENT_ABANDONED):
+                    return kind, event.info.rval
+                answer = self._deliver()
+            return _native.EVENT_EXITED, 0
+        finally:
+            self._pumping.pop()
+
+    def _deliver(self) -> _native.Answer | None:
+        return _HANDLERS[self._event.kind](self, self._event)
+
+    # -- events -------------------------------------------------------------------------------
+
+    def _own(self, tracee: Tracee) -> None:
+        tracee.guardian = self
+        self._tracees[tracee.tid] = tracee
+
+    def _call(self, event: _native.Event) -> _native.Answer | None:
+        if self._pumping and self._pumping[-1].tid != event.tid:
+            return _greenlet_call(self, event)
+        return self.decide(event)
+
+    def decide(self, event: _native.Event) -> _native.Answer | None:
+        """Ask the hooks about the call in `event`."""
+        from diorama.engine.held import Held
+
+        tracee = self._tracees[event.tid]
+        info = event.info
+        if tracee.abi.audit != info.abi:
+            tracee.abi = Abi.of_audit(info.abi)
+        held = Held(tracee, info.nr, tuple(info.args), event.matched, event.depth)
+        tracee.hold(held)
+        try:
+            self.staff.hooks.called(held)
+        except TraceeDied:
+            return None
+        finally:
+            tracee.release()
+        return None if tracee.dead else held.answer
+
+    def _returned(self, event: _native.Event) -> _native.Answer | None:
+        waiting = self._waiting.pop((self._tracees[event.tid], event.depth), None)
+        return _greenlet_resume(waiting, event.kind, event.info.rval) if waiting else None
+
+    def _clone(self, event: _native.Event) -> None:
+        parent = self._tracees[event.tid]
+        self._born(parent, event.other, event.info.args[0])
+
+    def _born(self, parent: Tracee, tid: int, flags: int) -> Tracee:
+        child = parent.child(tid, flags)
+        self._own(child)
+        self.staff.hooks.cloned(parent, child, flags)
+        return child
+
+    def _child(self, event: _native.Event) -> Tracee:
+        child = self._tracees.get(event.tid)
+        if child is None:
+            # Its parent was killed between the clone and its event.
+            parent = self._tracees.get(event.other) or self._last_dead
+            assert parent is not None
+            child = self._born(parent, event.tid, 0)
+        return child
+
+    def _newborn(self, event: _native.Event) -> None:
+        child, transit = self._child(event), event.transit
+        del self._tracees[child.tid]
+        child.guardian = None
+        try:
+            Guardian(self.staff).start(lambda guardian: guardian.take(child, transit))
+        except RuntimeError:
+            self.take(child, transit)
+
+    def _adopted(self, event: _native.Event) -> None:
+        self._child(event)
+
+    def _exec(self, event: _native.Event) -> None:
+        tracee = self._tracees.pop(event.other, None) or self._tracees[event.tid]
+        tracee.tid = event.tid
+        self._tracees[event.tid] = tracee
+        tracee.mark_executed()
+        self.staff.hooks.executed(tracee)
+
+    def _signal(self, event: _native.Event) -> None:
+        self.staff.hooks.signalled(self._tracees[event.tid], event.status)
+
+    def _stopped(self, event: _native.Event) -> None:
+        self.staff.hooks.stopped(self._tracees[event.tid], event.status)
+
+    def _continued(self, event: _native.Event) -> None:
+        self.staff.hooks.continued(self._tracees[event.tid])
+
+    def _on_exit(self, event: _native.Event) -> None:
+        self._exited(event.tid, event.status)
+
+    def _exited(self, tid: int, status: int) -> None:
+        tracee = self._tracees.pop(tid, None)
+        if tracee is None:
+            return
+        tracee.dead = True
+        self._last_dead = tracee
+        for key in [key for key in self._waiting if key[0] is tracee]:
+            _greenlet_resume(self._waiting.pop(key), _native.EVENT_EXITED, 0)
+        tracee.guardian = None
+        self.staff.hooks.exited(tracee, status)
+
+
+_HANDLERS: dict[int, Handler] = {
+    _native.EVENT_CALL: Guardian._call,  # pyright: ignore[reportPrivateUsage]
+    _native.EVENT_RETURNED: Guardian._returned,  # pyright: ignore[reportPrivateUsage]
+    _native.EVENT_ABANDONED: Guardian._returned,  # pyright: ignore[reportPrivateUsage]
+    _native.EVENT_CLONE: Guardian._clone,  # pyright: ignore[reportPrivateUsage]
+    _native.EVENT_NEWBORN: Guardian._newborn,  # pyright: ignore[reportPrivateUsage]
+    _native.EVENT_ADOPTED: Guardian._adopted,  # pyright: ignore[reportPrivateUsage]
+    _native.EVENT_EXEC: Guardian._exec,  # pyright: ignore[reportPrivateUsage]
+    _native.EVENT_SIGNAL: Guardian._signal,  # pyright: ignore[reportPrivateUsage]
+    _native.EVENT_STOPPED: Guardian._stopped,  # pyright: ignore[reportPrivateUsage]
+    _native.EVENT_CONTINUED: Guardian._continued,  # pyright: ignore[reportPrivateUsage]
+    _native.EVENT_EXITED: Guardian._on_exit,  # pyright: ignore[reportPrivateUsage]
+}
+
+
+# -- several tracees on one thread ------------------------------------------------------------
+
+
+def _greenlet_call(guardian: Guardian, event: _native.Event) -> _native.Answer | None:
+    """Decide a call while a handler of another tracee waits on this thread's stack."""
+    from greenlet import greenlet, getcurrent
+
+    task = greenlet(guardian.decide, parent=getcurrent())
+    return _greenlet_step(task, event)
+
+
+def _greenlet_step(task: Any, *values: Any) -> _native.Answer | None:
+    # What comes back is the answer to pass on, whether the task is done or waits for its result.
+    answer: _native.Answer | None = task.switch(*values)
+    return answer
+
+
+def _greenlet_resume(task: Any, kind: int, value: int) -> _native.Answer | None:
+    from greenlet import getcurrent
+
+    task.parent = getcurrent()
+    return _greenlet_step(task, (kind, value))
+
+
+def _greenlet_wait(guardian: Guardian, key: tuple[Tracee, int], answer: _native.Answer) -> tuple[int, int]:
+    from greenlet import getcurrent
+
+    task: Any = getcurrent()
+    guardian._waiting[key] = task  # pyright: ignore[reportPrivateUsage]
+    result: tuple[int, int] = task.parent.switch(answer)
+    return result

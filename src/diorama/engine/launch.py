@@ -1,0 +1,89 @@
+"""Launch: starts a program that waits for its guardian before it runs its first instruction."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from diorama.engine import _native
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What to run and how; the fields have the meaning of `subprocess.Popen`'s arguments.
+
+    `executables` are tried in turn.  -1 or None keeps what the caller has.
+    """
+
+    executables: tuple[bytes, ...]
+    argv: tuple[bytes, ...]
+    env: tuple[bytes, ...] | None = None
+    cwd: bytes | None = None
+    fds: tuple[int, int, int] = (-1, -1, -1)
+    close_fds: bool = True
+    pass_fds: tuple[int, ...] = ()
+    umask: int = -1
+    process_group: int = -1
+    new_session: bool = False
+    restore_signals: bool = True
+    uid: int | None = None
+    gid: int | None = None
+    groups: tuple[int, ...] | None = None
+
+
+@dataclass(slots=True)
+class Launched:
+    """A held program.  `go` releases it; closing `life_fd` ends it and all that descends from it."""
+
+    init_pid: int
+    pid: int
+    go_fd: int
+    error_fd: int
+    life_fd: int
+
+    def go(self) -> tuple[int, int] | None:
+        """Release the program and wait for its exec: None, or (errno, step) of what failed."""
+        os.write(self.go_fd, b"g")
+        os.close(self.go_fd)
+        data = os.read(self.error_fd, ctypes.sizeof(_native.Failure))
+        os.close(self.error_fd)
+        if not data:
+            return None
+        failure = _native.Failure.from_buffer_copy(data)
+        return failure.error, failure.step
+
+    def cancel(self) -> None:
+        """End the program before it has started."""
+        for fd in (self.go_fd, self.error_fd, self.life_fd):
+            os.close(fd)
+        os.waitpid(self.init_pid, 0)
+
+
+def _strings(values: Sequence[bytes]) -> ctypes.Array[ctypes.c_char_p]:
+    return (ctypes.c_char_p * (len(values) + 1))(*values, None)
+
+
+def launch(command: Command, program: bytes) -> Launched:
+    """Fork the view's first process and the program, with `program` as its seccomp filter."""
+    native = _native.Launch()
+    executables, argv = _strings(command.executables), _strings(command.argv)
+    native.executables, native.argv = executables, argv
+    if command.env is not None:
+        native.envp = _strings(command.env)
+    native.cwd = command.cwd
+    native.fds[:] = command.fds
+    keep = sorted(fd for fd in command.pass_fds if fd > 2)
+    native.keep = (ctypes.c_int32 * (len(keep) + 1))(*keep, -1)
+    native.filter, native.filter_count = program, len(program) // 8
+    native.umask, native.process_group = command.umask, command.process_group
+    native.close_fds, native.new_session = command.close_fds, command.new_session
+    native.restore_signals = command.restore_signals
+    native.uid = -1 if command.uid is None else command.uid
+    native.gid = -1 if command.gid is None else command.gid
+    native.group_count = -1 if command.groups is None else len(command.groups)
+    native.groups = (ctypes.c_uint32 * max(1, len(command.groups or ())))(*(command.groups or ()))
+    started = _native.Started()
+    _native.check(_native.lib.dio_launch(ctypes.byref(native), ctypes.byref(started)))
+    return Launched(started.init_pid, started.pid, started.go_fd, started.error_fd, started.life_fd)

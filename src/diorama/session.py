@@ -1,0 +1,289 @@
+"""Session: the library's front door.
+
+A `View` collects what a program is to see (mounts, handlers) and runs programs in it.  What the view handles
+decides what is traced: without a mount or handler nothing is, and the program runs at native speed.
+
+Threads: `View` is used from the caller's threads; guardians call back into the router.  `_lock` guards the
+list of running programs and the count of guardians, and is never held while a program is waited for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from diorama.engine.probe import Features, Paths, probe, resolve, to_native
+from diorama.errors import UsageError
+from diorama.popen import Popen
+
+if TYPE_CHECKING:
+    from diorama.dispatch.mediator import Mediator
+    from diorama.dispatch.router import Handler, Router
+    from diorama.engine.guardian import Staff
+    from diorama.engine.launch import Command, Launched
+    from diorama.engine.tracee import Tracee
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class View:
+    """The world that programs started here see.
+
+    guardians: "each" (a tracer thread for every traced thread) or "shared" (one for all).
+    paths: forces paths of the portable layer, for tests and comparison (`diorama.Paths`).
+    strict: an error in a module ends the programs instead of costing one EIO.
+    seccomp: False stops at every call instead of those that a filter selects.
+
+    A context manager: leaving it ends what still runs.
+    """
+
+    def __init__(
+        self,
+        *,
+        guardians: str = "each",
+        paths: Paths | None = None,
+        strict: bool = False,
+        seccomp: bool = True,
+    ) -> None:
+        if guardians not in ("each", "shared"):
+            raise UsageError(f"guardians must be 'each' or 'shared', not {guardians!r}")
+        from diorama.dispatch.router import Router
+
+        self.router: Router = Router(strict=strict, on_failure=self._failed)
+        self._shared = guardians == "shared"
+        self._paths = paths or Paths()
+        self._seccomp = seccomp
+        self._mediator: Mediator | None = None
+        self._lock = threading.Condition()
+        self._guardians = 0
+        self._running: list[Launched] = []
+        self._staff: Staff | None = None
+        self.failures: list[BaseException] = []
+
+    # -- what programs see --------------------------------------------------------------------
+
+    def mount(self, source: Any, target: str | bytes | os.PathLike[str], *options: str) -> None:
+        """Mount a path (bind), `scheme:rest`, or a `FileSystem` object on `target`.
+
+        Relative paths are the caller's.  `UsageError` if the source cannot be mounted there.
+        """
+        self._files().mount(source, target, *options)
+
+    def on(self, *names: str, path: str | bytes | None = None, **arguments: int) -> Callable[[_F], _F]:
+        """Register a handler for calls by name, `%class` or `/regex`; a decorator.
+
+        `path` is a glob over the request's path as the program wrote it (fnmatch(3), `*` crosses `/`),
+        `arguments` are exact values of integer fields; both are settled without entering Python.  The
+        handler registered last is asked first; what it lets run goes on to the ones before.
+        """
+
+        def register(handler: _F) -> _F:
+            self.router.add(handler, names, path=path, arguments=arguments)
+            return handler
+
+        return register
+
+    def load(self, file: str | os.PathLike[str]) -> None:
+        """Run a module file and call its `load(view)`."""
+        from diorama.dispatch.modulefile import load_module
+
+        load_module(os.fspath(file), self)
+
+    def observe(self, observer: Any) -> None:
+        """Tell `observer` of clones, execs, signals and ends (`router.Observer`)."""
+        self.router.observers.append(observer)
+
+    # -- running programs ---------------------------------------------------------------------
+
+    def Popen(self, args: Any, **options: Any) -> Popen:
+        """Start a program; behaves as `subprocess.Popen`."""
+        return Popen(args, view=self, **options)
+
+    def run(
+        self,
+        args: Any,
+        *,
+        input: Any = None,
+        capture_output: bool = False,
+        timeout: float | None = None,
+        check: bool = False,
+        **options: Any,
+    ) -> subprocess.CompletedProcess[Any]:
+        """Run a program to its end; as `subprocess.run`."""
+        if input is not None:
+            options["stdin"] = subprocess.PIPE
+        if capture_output:
+            options["stdout"] = options["stderr"] = subprocess.PIPE
+        with self.Popen(args, **options) as process:
+            try:
+                out, err = process.communicate(input, timeout=timeout)
+            except BaseException:
+                process.kill()
+                raise
+            status = process.wait()
+        if check and status:
+            raise subprocess.CalledProcessError(status, args, output=out, stderr=err)
+        return subprocess.CompletedProcess(args, status, out, err)
+
+    def launch(self, command: Command) -> tuple[Launched, tuple[int, int] | None]:
+        """Start a command: its record, and (errno, step) if the exec failed."""
+        from diorama.engine.launch import launch
+
+        staff = self._prepare()
+        launched = launch(command, self._filter() if staff and self._seccomp else b"")
+        with self._lock:
+            self._running.append(launched)
+        if staff is not None:
+            try:
+                self._trace(launched, staff)
+            except BaseException:
+                with self._lock:
+                    self._running.remove(launched)
+                launched.cancel()
+                raise
+        return launched, launched.go()
+
+    def forget(self, launched: Launched) -> None:
+        """Release what belongs to a program whose processes have all ended."""
+        with self._lock:
+            if launched not in self._running:
+                return
+            self._running.remove(launched)
+        os.close(launched.life_fd)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(launched.init_pid, 0)
+
+    def close(self) -> None:
+        """End every program of the view and remove what it put on disk."""
+        with self._lock:
+            running = list(self._running)
+        for launched in running:
+            self.forget(launched)
+        with self._lock:
+            self._lock.wait_for(lambda: self._guardians == 0)
+        if self._mediator is not None:
+            self._mediator.close()
+
+    def __enter__(self) -> View:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- behind the scenes --------------------------------------------------------------------
+
+    def _files(self) -> Mediator:
+        if self._mediator is None:
+            from diorama.dispatch.mediator import Mediator
+
+            self._mediator = Mediator()
+            self.router.add_base(self._mediator)
+        return self._mediator
+
+    def _filter(self) -> bytes:
+        from diorama.engine._native import PARK_TAG
+        from diorama.engine.filter import compile_filter
+
+        return compile_filter(self.router.wanted(), tag=PARK_TAG)
+
+    def _prepare(self) -> Staff | None:
+        """What guardians need; None when nothing is virtualised or watched."""
+        if self.router.is_idle:
+            return None
+        if self._staff is None or self.router.changed:
+            self._staff = self._make_staff()
+        return self._staff
+
+    def _make_staff(self) -> Staff:
+        from diorama.engine import _native
+        from diorama.engine.guardian import Staff
+
+        features = probe()
+        _require(features)
+        options = _native.Options()
+        options.paths = to_native(resolve(self._paths, features))
+        options.shared = self._shared or features.yama >= 2
+        options.signals = any(observer.wants_signals for observer in self.router.observers)
+        options.no_filter = not self._seccomp
+        options.our_filters = _own_filters() + (1 if self._seccomp else 0)
+        return Staff(self.router, self.router.compile(), options, self._guardian_started, self._guardian_done)
+
+    def _trace(self, launched: Launched, staff: Staff) -> None:
+        from diorama.engine.guardian import Guardian
+
+        tracee = self.router.root(launched.pid)
+        outcome: list[BaseException | None] = []
+        ready = threading.Lock()
+        ready.acquire()
+
+        def begin(guardian: Guardian) -> None:
+            _attempt(guardian, tracee, outcome)
+            ready.release()
+
+        Guardian(staff).start(begin)
+        ready.acquire()
+        if outcome[0] is not None:
+            raise UsageError(f"cannot trace a program: {outcome[0]}; `diorama doctor` tells more")
+
+    def _guardian_started(self) -> None:
+        with self._lock:
+            self._guardians += 1
+
+    def _guardian_done(self) -> None:
+        with self._lock:
+            self._guardians -= 1
+            if not self._guardians:
+                self._lock.notify_all()
+
+    def _failed(self) -> None:
+        """An error of a module or of ours under `strict`: remember it and end the programs."""
+        error = sys.exc_info()[1]
+        if error is not None:
+            self.failures.append(error)
+        with self._lock:
+            running = list(self._running)
+        for launched in running:
+            with contextlib.suppress(OSError):
+                _shut(launched.life_fd)
+
+
+def _shut(life_fd: int) -> None:
+    """Tell init that it is over, without closing a descriptor that somebody reads."""
+    import socket
+
+    with socket.socket(fileno=os.dup(life_fd)) as life:
+        life.shutdown(socket.SHUT_WR)
+
+
+def _attempt(guardian: Any, tracee: Tracee, outcome: list[BaseException | None]) -> None:
+    try:
+        guardian.seize(tracee)
+        outcome.append(None)
+    except OSError as error:
+        outcome.append(error)
+
+
+def _require(features: Features) -> None:
+    if not features.ptrace_allowed:
+        raise UsageError("ptrace is not permitted here (a container profile or Yama); see `diorama doctor`")
+    if not (features.get_syscall_info and features.seccomp_filter):
+        raise UsageError("this kernel lacks what views need (Linux 5.3, seccomp); see `diorama doctor`")
+
+
+def _own_filters() -> int:
+    """Seccomp filters that this process has, and so its children."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+        for line in status:
+            if line.startswith("Seccomp_filters:"):
+                return int(line.split()[1])
+    return 0
+
+
