@@ -89,18 +89,33 @@ fail:
     return NULL;
 }
 
-/* The parent's argument registers may be ours at the moment of the clone; the child copied them. */
-static void newborn_clean(struct tracee *child, const struct tracee *parent) {
-    struct frame *f = parent ? parent->top : NULL;
-    struct arch_regs regs;
-    if (!f || f->phase != IN_CALL || !f->changed || arch_regs_get(child->tid, &regs))
+/* The parent's argument registers may be ours at the moment of the clone, and the child copied them.  The
+ * parent goes on before the child's first stop, so what is to be put back is noted at its event. */
+static void clone_note_registers(const struct tracee *parent, struct tracee *child) {
+    const struct frame *f = parent->top;
+    if (!f || f->phase != IN_CALL || !f->changed)
         return;
-    arch_arguments_restore(&regs, f->call.abi, &f->saved);
-    arch_regs_set(child->tid, &regs);
+    child->unclean = malloc(sizeof *child->unclean);
+    if (!child->unclean)
+        return;
+    *child->unclean = f->saved;
+    child->unclean_abi = f->call.abi;
 }
 
-static void newborn_memory(struct tracee *child, const struct tracee *parent) {
-    if (!parent || !parent->space)
+static void newborn_clean(struct tracee *child) {
+    struct arch_regs regs;
+    if (!child->unclean)
+        return;
+    if (!arch_regs_get(child->tid, &regs)) {
+        arch_arguments_restore(&regs, child->unclean_abi, child->unclean);
+        arch_regs_set(child->tid, &regs);
+    }
+    free(child->unclean);
+    child->unclean = NULL;
+}
+
+static void clone_note_memory(const struct tracee *parent, struct tracee *child) {
+    if (!parent->space)
         return;
     int shares = (child->clone_flags & CLONE_VM) != 0;
     child->space = shares ? space_share(parent->space) : space_copy(parent->space);
@@ -111,11 +126,9 @@ static void newborn_memory(struct tracee *child, const struct tracee *parent) {
 }
 
 void newborn_ready(struct dio_guardian *g, struct tracee *child) {
-    const struct tracee *parent = guardian_find(g, child->parent);
     struct dio_transit *transit = NULL;
     pid_t tid = child->tid, other = child->parent;
-    newborn_clean(child, parent);
-    newborn_memory(child, parent);
+    newborn_clean(child);
     child->stopped_newborn = 0;
     if (can_hand_over(g, tid))
         transit = newborn_park(child);
@@ -173,6 +186,8 @@ void clone_event(struct dio_guardian *g, struct tracee *t) {
         child->parent = t->tid;
         child->clone_flags = clone_flags(t);
         child->parent_known = 1;
+        clone_note_registers(t, child);
+        clone_note_memory(t, child);
         e->other = tid;
         e->info.args[0] = child->clone_flags;
         if (child->stopped_newborn)

@@ -24,6 +24,7 @@ void tracee_free(struct tracee *t) {
         frame_pop(t);
     tracee_leave_space(t);
     free(t->transit);
+    free(t->unclean);
     free(t);
 }
 

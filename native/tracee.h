@@ -48,6 +48,8 @@ struct tracee {
     pid_t tid;
     pid_t parent;
     uint64_t clone_flags;
+    struct arch_regs *unclean; /* registers to put back in a newborn */
+    uint32_t unclean_abi;
     struct frame *top;
     uint32_t depth;
     struct space *space;
