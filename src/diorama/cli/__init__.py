@@ -1,0 +1,82 @@
+"""Command line: `diorama COMMAND`, one file a command, each imported only when it is used.
+
+A command returns its exit status.  What goes wrong is told here, once: the user's mistakes in one line,
+our own with a traceback, both with status 125, so that they can be told from the program's.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+import click
+
+from diorama import __version__
+from diorama.errors import UsageError
+
+OWN_FAILURE = 125
+INTERRUPTED = 130
+_COMMANDS = ("doctor", "explain", "run", "trace")
+
+
+class Commands(click.Group):
+    """The commands by name, from the modules of the same names."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """All names."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command, from the module `diorama.cli.NAME`."""
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = import_module(f"diorama.cli.{cmd_name}").command
+        return command
+
+
+@click.group(
+    cls=Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(__version__, prog_name="diorama", message="%(prog)s %(version)s")
+@click.pass_context
+def diorama(context: click.Context) -> int:
+    """Give an unmodified program its own view of the system.
+
+    \b
+    diorama run --mount zip:data.zip=/mnt -- ls -lR /mnt
+    diorama trace -e %file -- date
+    diorama explain openat
+    diorama doctor
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+    return 0
+
+
+def _tell(message: str) -> int:
+    click.echo(f"diorama: {' '.join(message.split())}", err=True)
+    return OWN_FAILURE
+
+
+def status_of(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line (that of this process by default) and return its exit status."""
+    try:
+        status = diorama.main(arguments, prog_name="diorama", standalone_mode=False)
+    except UsageError as error:
+        return _tell(str(error))
+    except click.Abort:
+        return INTERRUPTED
+    except click.ClickException as error:
+        return _tell(error.format_message())
+    except Exception:  # noqa: BLE001  the traceback is the report, and the status must not be the program's
+        traceback.print_exc()
+        return OWN_FAILURE
+    return int(status or 0)
+
+
+def main() -> NoReturn:
+    """Entry point of the command `diorama`."""
+    sys.exit(status_of())

@@ -1,0 +1,120 @@
+"""Options: what `run` and `trace` have in common, and the view that they ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from diorama.errors import UsageError
+
+if TYPE_CHECKING:
+    from diorama.session import View
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """`SOURCE=TARGET[:OPTION,...]`, taken apart."""
+
+    source: str
+    target: str
+    options: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Mount:
+        """Split at the first `=/`, so that a source may contain `=`, else at the first `=`."""
+        source, found, rest = text.partition("=/")
+        target_text = "/" + rest
+        if not found:
+            source, found, target_text = text.partition("=")
+        target, _, options = target_text.partition(":")
+        if not (source and found and target):
+            raise UsageError(f"cannot mount {text!r}: write SOURCE=TARGET[:OPTION,...]")
+        return cls(source, target, tuple(option for option in options.split(",") if option))
+
+
+@dataclass(frozen=True, slots=True)
+class ViewOptions:
+    """The options that make a view, and the command to run in it."""
+
+    mount: tuple[str, ...] = ()
+    module: tuple[str, ...] = ()
+    guardians: str = "each"
+    force: tuple[str, ...] = ()
+    strict: bool = False
+    kill_on_exit: bool = False
+    seccomp: bool = True
+    command: tuple[str, ...] = ()
+
+    def make_view(self) -> View:
+        """The view, with its mounts and modules in the order of the command line.
+
+        Modules come last: what they handle is asked before the mounts are.
+        """
+        from diorama import Paths, View
+
+        paths = Paths.parse(self.force) if self.force else None
+        view = View(guardians=self.guardians, paths=paths, strict=self.strict, seccomp=self.seccomp)
+        try:
+            self._furnish(view)
+        except BaseException:
+            view.close()
+            raise
+        return view
+
+    def _furnish(self, view: View) -> None:
+        for text in self.mount:
+            mount = Mount.parse(text)
+            view.mount(mount.source, mount.target, *mount.options)
+        for file in self.module:
+            view.load(file)
+
+
+_DECORATORS = (
+    click.option(
+        "--mount",
+        multiple=True,
+        metavar="SOURCE=TARGET[:OPTION,...]",
+        help="Mount a path, or SCHEME:REST (zip:a.zip, tar:a.tar.gz, memory:), on TARGET.",
+    ),
+    click.option("--module", multiple=True, metavar="FILE.py", help="Load a module: its load(view) is called."),
+    click.option(
+        "--guardians",
+        type=click.Choice(["each", "shared"]),
+        default="each",
+        help="A tracer thread for each traced thread, or one for all.",
+    ),
+    click.option(
+        "--force",
+        multiple=True,
+        metavar="NAME=PATH",
+        help="Force a path of the portable layer, as `diorama doctor` lists them.",
+    ),
+    click.option("--strict", is_flag=True, help="An error in a module ends the program."),
+    click.option("--kill-on-exit", is_flag=True, help="End what still runs when the program has ended."),
+    click.option(
+        "--no-seccomp",
+        "seccomp",
+        is_flag=True,
+        flag_value=False,
+        default=True,
+        help="Stop at every call, without a filter.",
+    ),
+    click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND [ARG]..."),
+)
+
+
+def view_options(function: Callable[..., int]) -> Callable[..., int]:
+    """Decorator: the options above, passed on as one `ViewOptions`."""
+
+    @wraps(function)
+    def command(**values: Any) -> int:
+        mine = {name: values.pop(name) for name in ViewOptions.__slots__}
+        return function(ViewOptions(**mine), **values)
+
+    for decorate in reversed(_DECORATORS):
+        command = decorate(command)
+    return command

@@ -1,0 +1,53 @@
+"""Program: one command in a view, from start to exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from diorama.cli import OWN_FAILURE
+from diorama.cli.terminal import Interrupted, Terminal
+
+if TYPE_CHECKING:
+    from diorama.cli.options import ViewOptions
+    from diorama.popen import Popen
+    from diorama.session import View
+
+NOT_EXECUTABLE = 126
+NOT_FOUND = 127
+
+
+def run_program(view: View, options: ViewOptions) -> int:
+    """Run the command, wait until the last process of the view has ended, and return the exit status.
+
+    `--kill-on-exit`, or a signal after the program's own end, ends the rest instead.
+    """
+    with view, Terminal() as terminal:
+        try:
+            # Descriptors that the caller's shell opened for the program are the program's.
+            process = view.Popen(list(options.command), close_fds=False, on_stop=terminal.stopped)
+        except OSError as error:
+            return _cannot_start(options.command[0], error)
+        except Interrupted as signal:
+            return signal.status
+        status = _wait(process, terminal, kill_on_exit=options.kill_on_exit)
+    return OWN_FAILURE if view.failures else status
+
+
+def _wait(process: Popen, terminal: Terminal, *, kill_on_exit: bool) -> int:
+    with terminal.attached(process.pid):
+        returned = process.wait()
+    if not kill_on_exit:
+        try:
+            process.wait_all()
+        except Interrupted:
+            pass
+    return returned if returned >= 0 else 128 - returned
+
+
+def _cannot_start(name: str, error: OSError) -> int:
+    missing = isinstance(error, FileNotFoundError)
+    reason = "command not found" if missing and "/" not in name else os.strerror(error.errno or 0)
+    print(f"diorama: {name}: {reason}", file=sys.stderr)
+    return NOT_FOUND if missing else NOT_EXECUTABLE

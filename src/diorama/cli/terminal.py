@@ -1,0 +1,100 @@
+"""Terminal: it belongs to the program; diorama stands beside it in the caller's job.
+
+Theory.  The program and diorama are in the same job of the caller's shell, so what is typed at the terminal
+reaches both, and what the shell sees is diorama alone.  Hence:
+
+* ^C, ^\\ and ^Z are the program's to react to: here they do nothing.  They have handlers rather than being
+  ignored, because a program inherits what is ignored; and what the caller ignores stays ignored.
+* SIGTERM and SIGHUP are sent to diorama by somebody who means the program: they are passed on.
+* When the program is stopped, diorama stops too, so that the shell sees the job stopped.  SIGCONT to the job
+  wakes both; if it was sent to diorama alone, or the program has made a job of its own, it is passed on.
+* SIGTTOU stays as it is: a handler would make our own writes to the terminal in the background repeat for ever.
+
+Before the program has started, and after it has ended while others of the view go on, a signal means
+diorama: `Interrupted` is raised in the main thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+_TYPED = (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTIN)
+_PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
+_ENDING = (signal.SIGINT, signal.SIGQUIT, *_PASSED_ON)
+_WAKING_SECONDS = 0.1
+
+
+class Interrupted(BaseException):
+    """A signal that asks diorama itself to end."""
+
+    def __init__(self, sig: int) -> None:
+        super().__init__(sig)
+        self.status = 128 + sig
+
+
+class Terminal:
+    """Context manager: how this process reacts to signals while a program has the terminal."""
+
+    def __init__(self) -> None:
+        self._before: dict[int, Any] = {}
+        self._pid: int | None = None
+
+    def __enter__(self) -> Terminal:
+        for sig in (*_TYPED, *_PASSED_ON):
+            before = signal.getsignal(sig)
+            if before is not signal.SIG_IGN and before is not None:
+                self._before[sig] = before
+                signal.signal(sig, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for sig, before in self._before.items():
+            signal.signal(sig, before)
+
+    @contextlib.contextmanager
+    def attached(self, pid: int) -> Iterator[None]:
+        """While the program with this pid runs, signals are its own."""
+        self._pid = pid
+        try:
+            yield
+        finally:
+            self._pid = None
+
+    def stopped(self, sig: int) -> None:
+        """The program was stopped by `sig`; 0: it goes on.  Called in the main thread."""
+        pid = self._pid
+        if not sig or pid is None:
+            return
+        os.kill(os.getpid(), signal.SIGSTOP)
+        # Woken up again.  A guardian may need a moment to wake the program.
+        deadline = time.monotonic() + _WAKING_SECONDS
+        while is_stopped(pid):
+            if time.monotonic() > deadline:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(os.getpgid(pid), signal.SIGCONT)
+                return
+            time.sleep(_WAKING_SECONDS / 20)
+
+    def _handle(self, sig: int, _frame: FrameType | None) -> None:
+        if self._pid is None:
+            if sig in _ENDING:
+                raise Interrupted(sig)
+        elif sig in _PASSED_ON:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._pid, sig)
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process is stopped, by job control or its tracer (proc_pid_stat(5), state)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return False
+    return stat[stat.rindex(b")") + 2 :][:1] in {b"T", b"t"}
