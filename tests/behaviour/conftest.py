@@ -1,0 +1,45 @@
+"""Fixtures of the behaviour tests; each test ends with a search for what its commands left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from behaviour.harness import Bench, adopt_orphans, end_children, left_alive
+from behaviour.programs import Programs
+
+SHARED_MEMORY = Path("/dev/shm")
+
+
+@pytest.fixture(scope="session")
+def programs(pytestconfig: pytest.Config) -> Programs:
+    """The compiled programs, kept from run to run."""
+    cache = pytestconfig.cache
+    assert cache is not None
+    return Programs(cache.mkdir("programs"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def reaper() -> None:
+    adopt_orphans()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """A place to run commands, which must be left without processes and temporary files."""
+    place = Bench(tmp_path)
+    place.fresh()
+    shared = ours_in_shared_memory()
+    yield place
+    alive = left_alive()
+    end_children()
+    files = [str(path.relative_to(place.temporary)) for path in place.temporary.rglob("*")]
+    assert not alive, f"still running: {alive}"
+    assert not files, f"temporary files left: {files}"
+    assert ours_in_shared_memory() <= shared
+
+
+def ours_in_shared_memory() -> set[str]:
+    return {path.name for path in SHARED_MEMORY.glob("*diorama*")}

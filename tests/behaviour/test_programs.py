@@ -1,0 +1,71 @@
+"""Test programs: each does the same in every kind of view, in 64-bit and in 32-bit form."""
+
+from __future__ import annotations
+
+import pytest
+
+from behaviour.harness import EMPTY, TRACE, Bench, Way, run_with
+from behaviour.programs import Programs
+
+PROGRAMS = {
+    "altstack": (),
+    "children": ("100",),
+    "clone3": (),
+    "copying": ("/usr/bin/env",),
+    "exec_from_thread": (),
+    "exit_race": (),
+    "fork_many": ("12", "6"),
+    "fork_raw": (),
+    "hello": ("one", "two"),
+    "longjmp": (),
+    "orphans": (),
+    "own_filter": (),
+    "posix_spawn": (),
+    "read_restarted": (),
+    "registers": ("5",),
+    "signal_storm": (),
+    "sleep_interrupted": (),
+    "stop_continue": (),
+    "threads": ("100",),
+    "threads_exit": (),
+    "throughput": (),
+    "timeout_stopped": (),
+    "timers": (),
+    "undumpable": (),
+    "untraced": (),
+    "vfork_exec": (),
+}
+
+WAYS = [
+    TRACE,
+    EMPTY,
+    run_with(module="every_pass"),
+    run_with(module="every_result"),
+    run_with("--guardians", "shared", module="every_result"),
+    run_with("--force", "info=registers", "--force", "skip=exit", module="every_result"),
+    run_with("--force", "rewind=restart", module="every_sequence"),
+    run_with("--force", "rewind=registers", module="every_sequence"),
+]
+WAYS_32 = [WAYS[0], WAYS[3], *WAYS[6:]]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_program_behaves_as_outside(bench: Bench, programs: Programs, name: str, way: Way) -> None:
+    found = bench.same(way, [programs(name), *PROGRAMS[name]])
+    assert "WRONG" not in found.stdout
+    assert found.stdout
+
+
+@pytest.mark.parametrize("way", WAYS_32, ids=lambda way: way.name)
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_32_bit_program_behaves_as_outside(bench: Bench, programs: Programs, name: str, way: Way) -> None:
+    found = bench.same(way, [programs(name, 32), *PROGRAMS[name]])
+    assert "WRONG" not in found.stdout
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+@pytest.mark.parametrize("bits", [64, 32])
+def test_a_static_program_behaves_as_outside(bench: Bench, programs: Programs, bits: int, way: Way) -> None:
+    found = bench.same(way, [programs("hello", bits, static=True)])
+    assert found.status == 5
