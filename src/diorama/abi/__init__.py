@@ -1,1 +1,1 @@
-"""Linux facts: numbers, structures and constants, per architecture. It knows nothing of the rest of Diorama."""
+"""Linux facts: numbers, structures and constants, per architecture; they know nothing of Diorama."""
