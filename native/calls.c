@@ -16,7 +16,6 @@
  * Signals stay blocked from an exit stop to the entry stop that follows, so a sequence is not cut in the
  * middle; a signal that arrived meanwhile acts on the next call as it would on the first.
  */
-#define _GNU_SOURCE
 #include "guardian.h"
 
 #include <string.h>

@@ -7,7 +7,6 @@
  * Every ptrace request can fail with ESRCH because the tracee was killed meanwhile.  That is never handled
  * where it happens: the death itself comes out of wait4, once, and is told then.
  */
-#define _GNU_SOURCE
 #include "guardian.h"
 
 #include <signal.h>

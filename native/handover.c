@@ -18,7 +18,6 @@
  * A newborn stays with A ("adopted") when B could not attach or ppoll might not run: it has seccomp filters
  * besides ours, its memory is closed to us (PR_SET_DUMPABLE, set-user-ID), or Yama forbids.
  */
-#define _GNU_SOURCE
 #include "guardian.h"
 
 #include <fcntl.h>

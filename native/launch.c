@@ -11,7 +11,6 @@
  * not be installed before, since RET_TRACE without a tracer is ENOSYS.  Both children run only
  * async-signal-safe code; everything they need was prepared before the fork.
  */
-#define _GNU_SOURCE
 #include "internal.h"
 
 #include <fcntl.h>

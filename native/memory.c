@@ -1,5 +1,4 @@
 /* memory.c - the tracee's memory, told apart from a dead tracee. */
-#define _GNU_SOURCE
 #include "include/diorama.h"
 
 #include <errno.h>

@@ -5,7 +5,6 @@
  * ended threads are used again.  The mapping call runs with all signals blocked and leaves the tracee at
  * an entry stop of the call that it interrupted.
  */
-#define _GNU_SOURCE
 #include "guardian.h"
 
 #include <signal.h>

@@ -1,5 +1,4 @@
 /* probe.c - what this kernel offers, shown by a throw-away child rather than by version numbers. */
-#define _GNU_SOURCE
 #include "internal.h"
 
 #include <fcntl.h>

@@ -1,5 +1,4 @@
 /* rules.c - which calls a handler wants, settled without Python. */
-#define _GNU_SOURCE
 #include "internal.h"
 
 #include <fnmatch.h>

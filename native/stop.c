@@ -13,7 +13,6 @@
  * A skip at an entry stop is seen by the tracee's seccomp filters with number -1, which they may answer
  * by killing; a skip at a seccomp stop is not.  So with other filters about, getpid runs instead.
  */
-#define _GNU_SOURCE
 #include "internal.h"
 
 #include <string.h>

@@ -1,5 +1,4 @@
 /* tracee.c - records of traced threads, their frames and arena slots. */
-#define _GNU_SOURCE
 #include "tracee.h"
 
 #include <stdlib.h>

@@ -1,0 +1,254 @@
+"""Router: request, who answers, outcome.  The one loop to read is `settle`.
+
+Handlers form a chain, the one registered last outermost, the file tree (`add_base`) innermost, the kernel at
+the end.  A handler's outcome is None (go on inwards), a request (go on inwards with that), or a result.
+`call.run()` inside a handler walks the rest of the chain there and then.
+
+Everything here runs on guardians, several at once.  The chain is immutable while programs run; what a handler
+shares between tracees is its own to lock.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from diorama.abi.arch import Abi
+from diorama.engine.tracee import Tracee
+from diorama.errors import TraceeDied, Unsupported, warn_once
+
+if TYPE_CHECKING:
+    from diorama.catalogue.model import Request
+    from diorama.dispatch.subscription import Handler, Subscription
+    from diorama.engine.held import Held
+    from diorama.engine.rules import Rules
+
+
+class Observer(Protocol):
+    """Told of what happens to tasks, on their guardians; `wants_signals` asks for `signalled`."""
+
+    wants_signals: bool
+
+    def cloned(self, parent: Tracee, child: Tracee, flags: int) -> None:
+        """A task was made and has not run yet."""
+
+    def executed(self, tracee: Tracee) -> None:
+        """A task runs a new program."""
+
+    def signalled(self, tracee: Tracee, sig: int) -> None:
+        """A signal is being delivered."""
+
+    def exited(self, tracee: Tracee, status: int) -> None:
+        """A task ended with this wait status, -1 if unknown."""
+
+
+class Base(Protocol):
+    """The innermost answer: what the view itself virtualises."""
+
+    requests: frozenset[type[Request]]
+
+    def rooted(self, tracee: Tracee) -> None:
+        """The first task of a program."""
+
+    def cloned(self, parent: Tracee, child: Tracee, flags: int) -> None:
+        """As `Observer.cloned`."""
+
+    def executed(self, tracee: Tracee) -> None:
+        """As `Observer.executed`."""
+
+    def exited(self, tracee: Tracee) -> None:
+        """A task ended."""
+
+    def answer(self, call: Any) -> int | Request | None:
+        """As a handler."""
+
+
+class Execution:
+    """A request being decided: what lies further in, and the call that is held for it."""
+
+    __slots__ = ("_chain", "_held", "result", "tracee")
+
+    def __init__(self, held: Held, chain: Sequence[Subscription]) -> None:
+        self.tracee = held.tracee
+        self.result: int | None = None
+        self._held = held
+        self._chain = chain
+
+    def run(self, request: Request) -> int:
+        """Let the rest of the chain and the kernel have the request; its result, or `OSError`."""
+        try:
+            outcome = settle(self._held, self._chain, request)
+            if not isinstance(outcome, int):
+                outcome = self._held.run(*outcome.encode(self.tracee.abi, self.tracee.memory))
+        except OSError as error:
+            self.result = -(error.errno or errno.EIO)
+            raise
+        self.result = outcome
+        return outcome
+
+
+def settle(held: Held, chain: Sequence[Subscription], request: Request) -> int | Request:
+    """Ask handlers from the outside in: a result, or what the kernel is to run."""
+    first = request
+    for index, subscription in enumerate(chain):
+        if request is not first and not subscription.admits(request):
+            continue
+        execution = Execution(held, chain[index + 1 :])
+        outcome = subscription.handler(request.bound(execution))
+        if outcome is None and execution.result is not None:
+            return execution.result
+        if isinstance(outcome, int):
+            return int(outcome)
+        if outcome is not None:
+            request = outcome
+    return request
+
+
+class Router:
+    """The hooks of the engine: finds the handlers of a call and turns their outcome into an answer."""
+
+    def __init__(self, *, strict: bool, on_failure: Callable[[], None]) -> None:
+        self.observers: list[Observer] = []
+        self.changed = False
+        self._strict = strict
+        self._on_failure = on_failure
+        self._subscriptions: list[Subscription] = []
+        self._base: Base | None = None
+        self._chains: dict[tuple[int, int], list[Subscription]] = {}
+
+    # -- what is wanted -----------------------------------------------------------------------
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is handled and nobody watches."""
+        return not (self._subscriptions or self._base or self.observers)
+
+    def add(
+        self, handler: Handler, names: tuple[str, ...], *, path: str | bytes | None, arguments: Mapping[str, int]
+    ) -> None:
+        """Register a handler; outermost from now on."""
+        from diorama.dispatch.subscription import subscribe
+
+        self._subscriptions.append(subscribe(handler, names, path, arguments))
+        self.changed = True
+
+    def add_base(self, base: Base) -> None:
+        """Register what the view itself virtualises."""
+        self._base = base
+        self.changed = True
+
+    def compile(self) -> Rules:
+        """The rule table of all handlers; also fixes the chains that calls are given to."""
+        from diorama.engine.rules import Rules
+
+        rules = [rule for number, one in enumerate(self._chain()) for rule in one.rules(number)]
+        chain = self._chain()
+        self._chains = {}
+        for rule in sorted(rules, key=lambda rule: rule.id):
+            self._chains.setdefault((rule.abi, rule.nr), []).append(chain[rule.id])
+        self.changed = False
+        return Rules(rules)
+
+    def wanted(self) -> dict[Abi, Iterable[int]]:
+        """The numbers to stop at, for the filter."""
+        wanted: dict[Abi, list[int]] = {}
+        for audit, nr in self._chains:
+            wanted.setdefault(Abi.of_audit(audit), []).append(nr)
+        return {abi: sorted(numbers) for abi, numbers in wanted.items()}
+
+    def _chain(self) -> list[Subscription]:
+        chain = self._subscriptions[::-1]
+        if self._base is not None:
+            from diorama.dispatch.subscription import Subscription
+
+            chain.append(Subscription(self._base.answer, self._base.requests, None, {}))
+        return chain
+
+    # -- hooks of the engine ------------------------------------------------------------------
+
+    def root(self, pid: int) -> Tracee:
+        """The record of a program's first task."""
+        tracee = Tracee(pid, pid, Abi.native()[0])
+        if self._base is not None:
+            self._base.rooted(tracee)
+        return tracee
+
+    def called(self, held: Held) -> None:
+        """Decide about a call."""
+        try:
+            self._decide(held)
+        except OSError as error:
+            if isinstance(error, Unsupported):
+                warn_once(error.call, error.why)
+            held.answer_result(-(error.errno or errno.EIO))
+        except TraceeDied:
+            raise
+        except Exception:
+            traceback.print_exc(file=sys.stderr)
+            held.answer_result(-errno.EIO)
+            if self._strict:
+                self._on_failure()
+
+    def _decide(self, held: Held) -> None:
+        from diorama import catalogue
+
+        tracee = held.tracee
+        registered = self._chains[tracee.abi.audit, held.nr]
+        chain = [one for bit, one in enumerate(registered) if held.matched >> bit & 1]
+        spelling = catalogue.spelling(tracee.abi, held.nr)
+        assert spelling is not None
+        try:
+            request = spelling.decode(held.args, tracee)
+        except OSError:
+            # A bad pointer: the kernel cannot read it either and says so itself.
+            held.answer_run()
+            return
+        if not chain or type(request) not in chain[0].requests:
+            chain = [one for one in chain if type(request) in one.requests]
+        outcome = settle(held, chain, request)
+        if isinstance(outcome, int):
+            held.answer_result(outcome)
+        elif outcome is request:
+            held.answer_run()
+        else:
+            held.answer_change(*outcome.encode(tracee.abi, tracee.memory))
+
+    def cloned(self, parent: Tracee, child: Tracee, flags: int) -> None:
+        """Let the child inherit, and tell observers."""
+        if self._base is not None:
+            self._base.cloned(parent, child, flags)
+        for observer in self.observers:
+            observer.cloned(parent, child, flags)
+
+    def executed(self, tracee: Tracee) -> None:
+        """Tell that the program was replaced."""
+        if self._base is not None:
+            self._base.executed(tracee)
+        for observer in self.observers:
+            observer.executed(tracee)
+
+    def signalled(self, tracee: Tracee, sig: int) -> None:
+        """Tell of a signal."""
+        for observer in self.observers:
+            observer.signalled(tracee, sig)
+
+    def stopped(self, tracee: Tracee, sig: int) -> None:
+        """Group-stops are the kernel's; nothing to do."""
+
+    def continued(self, tracee: Tracee) -> None:
+        """Group-stops are the kernel's; nothing to do."""
+
+    def exited(self, tracee: Tracee, status: int) -> None:
+        """Forget a task, and tell observers."""
+        if self._base is not None:
+            self._base.exited(tracee)
+        for observer in self.observers:
+            observer.exited(tracee, status)
+
+    def failed(self) -> None:
+        """An error of our own on a guardian: never silent, and the programs must not run on unwatched."""
+        traceback.print_exc(file=sys.stderr)
+        self._on_failure()

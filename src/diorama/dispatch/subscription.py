@@ -1,0 +1,82 @@
+"""Subscription: which requests a handler wants, and the predicates that C settles for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from diorama import catalogue
+from diorama.abi.arch import Abi
+from diorama.catalogue.model import Request, Spelling
+from diorama.engine.rules import Rule, Test
+from diorama.errors import UsageError
+
+Outcome = int | Request | None
+Handler = Callable[[Any], Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """One handler and the requests that it is asked about.
+
+    `path` is a glob over the first path of a request, `arguments` exact values of its fields.
+    """
+
+    handler: Handler
+    requests: frozenset[type[Request]]
+    path: bytes | None
+    arguments: Mapping[str, int]
+
+    def rules(self, number: int) -> Iterator[Rule]:
+        """The rules for every spelling on every ABI of this machine."""
+        for abi in Abi.native():
+            for nr, spelling in catalogue.spellings(abi).items():
+                if spelling.carries(self.requests):
+                    rule = self._rule(number, abi, nr, spelling)
+                    if rule is not None:
+                        yield rule
+
+    def admits(self, request: Request) -> bool:
+        """Whether a request made by a handler further out is one of ours too."""
+        if type(request) not in self.requests:
+            return False
+        if self.path is not None:
+            path = getattr(request, type(request).PATHS[0].field)
+            if path is None or not fnmatchcase(path.decode("latin-1"), self.path.decode("latin-1")):
+                return False
+        return all(getattr(request, name) == value for name, value in self.arguments.items())
+
+    def _rule(self, number: int, abi: Abi, nr: int, spelling: Spelling) -> Rule | None:
+        if spelling.is_multiplexed:
+            return Rule(abi.audit, nr, number)
+        request = spelling.request
+        tests: list[Test] = []
+        for name, value in self.arguments.items():
+            at = spelling.position(name)
+            if at is not None:
+                tests.append(Test(at, value, width=32 if abi.word == 4 or -(1 << 31) <= value < 0 else 64))
+            elif spelling.fixed.get(name, value) != value:
+                return None
+        path = None if self.path is None else spelling.position(request.PATHS[0].field)
+        return Rule(abi.audit, nr, number, tuple(tests), path or 0, self.path)
+
+
+def subscribe(
+    handler: Handler, names: tuple[str, ...], path: str | bytes | None, arguments: Mapping[str, int]
+) -> Subscription:
+    """Make a subscription; `UsageError` for an unknown call, or a field that the calls do not have."""
+    try:
+        requests = frozenset(request for name in names for request in catalogue.find(name))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if path is not None:
+        requests = frozenset(request for request in requests if request.PATHS)
+    for name in arguments:
+        requests = frozenset(request for request in requests if name in request.FIELDS)
+    if not requests:
+        asked = ", ".join(["path"] * (path is not None) + list(arguments))
+        raise UsageError(f"no call in {', '.join(names) or 'an empty list'} has {asked or 'a number here'}")
+    glob = path.encode() if isinstance(path, str) else path
+    return Subscription(handler, requests, glob, dict(arguments))
