@@ -62,8 +62,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from diorama.abi.arch import Abi
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -71,13 +69,13 @@ __all__ = ["NUMBERS"]
 '''
 
 FOOTING = '''
-NUMBERS: Final[Mapping[Abi, Mapping[str, int]]] = {
-    Abi.X86_64: _X86_64,
-    Abi.I386: _I386,
-    Abi.AARCH64: _AARCH64,
-    Abi.RISCV64: _RISCV64,
+NUMBERS: Final[Mapping[str, Mapping[str, int]]] = {
+    "x86-64": _X86_64,
+    "i386": _I386,
+    "aarch64": _AARCH64,
+    "riscv64": _RISCV64,
 }
-"""System call name to number, by ABI."""
+"""System call name to number, by the title of the ABI."""
 '''
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import platform
+import os
 from enum import Enum
 
 __all__ = ["Abi"]
@@ -56,7 +56,7 @@ class Abi(Enum):
     @staticmethod
     def native() -> tuple[Abi, ...]:
         """What this machine's kernel may present, its main ABI first."""
-        return _NATIVE[platform.machine()]
+        return _NATIVE[os.uname().machine]
 
 
 _BY_AUDIT = {abi.audit: abi for abi in Abi}

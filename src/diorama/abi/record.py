@@ -12,8 +12,8 @@ microseconds. Whoever answers a call thinks in values; the spelling of the call 
         tv_nsec: int = 0
 
 A layout is a list of C members, aligned as a C compiler of that ABI would align them, unless its first word
-is `packed`. The name `_` is padding, `nsec/1000` says that memory holds a thousandth of the value. A layout that
-differs on one ABI is given again as `name@abi`. Members that a layout lacks read as their default.
+is `packed`. The name `_` is padding, `nsec/1000` says that memory holds a thousandth of the value. A layout
+that differs on one ABI is given again as `name@abi`. Members that a layout lacks read as their default.
 """
 
 from __future__ import annotations
@@ -91,10 +91,8 @@ class Frozen(metaclass=FrozenType):
         return f"{type(self).__name__}({shown})"
 
 
-_TYPES = {
-    **{"s8": "b", "u8": "B", "s16": "h", "u16": "H", "s32": "i", "u32": "I", "s64": "q", "u64": "Q"},
-    **{"uid16": "H", "low32": "I", "time32": "i", "char": "s"},
-}
+_TYPES = {"s8": "b", "u8": "B", "s16": "h", "u16": "H", "s32": "i", "u32": "I", "s64": "q", "u64": "Q"}
+_TYPES.update({"char": "s", "uid16": "H", "low32": "I", "time32": "i"})
 _BY_WORD = {"long": {4: "i", 8: "q"}, "ulong": {4: "I", 8: "Q"}, "pointer": {4: "I", 8: "Q"}}
 _MEMBER = re.compile(r"(\w+)(?:\[(\d+)\])? (\w+)(?:/(\d+))?")
 
