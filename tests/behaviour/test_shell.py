@@ -17,6 +17,7 @@ SCRIPTS = {
         diff <(echo a) <(echo b); echo "diff $?"
         """,
     "traps": r"""
+        exec 2>/dev/null # where bash tells process numbers
         trap 'echo got USR1' USR1
         trap 'echo leaving with $?' EXIT
         kill -USR1 $$
@@ -39,6 +40,7 @@ SCRIPTS = {
         cat & fg %+ >/dev/null; echo "foreground $?"
         """,
     "statuses": r"""
+        exec 2>/dev/null
         sh -c 'exit 200'; echo $?; sh -c 'kill -9 $$'; echo $?; sh -c 'kill -SEGV $$' 2>/dev/null; echo $?
         nonexistent-program 2>/dev/null; echo $?; /etc/passwd 2>/dev/null; echo $?
         timeout 0.1 sleep 5; echo $?; ulimit -S -c; exit 42

@@ -41,8 +41,8 @@ def test_a_shell_in_a_view_has_job_control(on_terminal: Open, way: Way) -> None:
 
 def converse(shell: Terminal) -> None:
     shell.expect("prompt> ")
-    shell.type("cat\n")
-    shell.expect("cat\r\n")
+    shell.type("echo up; cat\n")
+    shell.expect("\r\nup\r\n")
     shell.type("back\n")
     shell.expect("back\r\nback\r\n")
     shell.type("\x1a")

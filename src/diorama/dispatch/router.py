@@ -11,8 +11,6 @@ shares between tracees is its own to lock.
 from __future__ import annotations
 
 import errno
-import sys
-import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -107,6 +105,12 @@ def settle(held: Held, chain: Sequence[Subscription], request: Request) -> int |
     return request
 
 
+def _print_traceback() -> None:
+    import traceback
+
+    traceback.print_exc()
+
+
 class Router:
     """The hooks of the engine: finds the handlers of a call and turns their outcome into an answer."""
 
@@ -187,7 +191,7 @@ class Router:
         except TraceeDied:
             raise
         except Exception:
-            traceback.print_exc(file=sys.stderr)
+            _print_traceback()
             held.answer_result(-errno.EIO)
             if self._strict:
                 self._on_failure()
@@ -250,5 +254,5 @@ class Router:
 
     def failed(self) -> None:
         """An error of our own on a guardian: never silent, and the programs must not run on unwatched."""
-        traceback.print_exc(file=sys.stderr)
+        _print_traceback()
         self._on_failure()
