@@ -171,9 +171,12 @@ static int answer_run(struct dio_guardian *g, struct tracee *t, struct frame *f)
 
 static int answer_call(struct dio_guardian *g, struct tracee *t, struct frame *f, const struct dio_answer *a) {
     int as_it_is = a->action == DIO_RUN_SEE;
+    /* The kernel refuses what does not fit the ABI; a program's registers would have cut it off. */
+    uint64_t word = f->call.abi == ARCH_NATIVE ? UINT64_MAX : UINT32_MAX;
     f->see = a->action != DIO_CHANGE;
-    f->nr = as_it_is ? f->call.nr : a->nr;
-    memcpy(f->args, as_it_is ? f->call.args : a->args, sizeof f->args);
+    f->nr = as_it_is ? f->call.nr : (int32_t)a->nr;
+    for (int i = 0; i < 6; i++)
+        f->args[i] = as_it_is ? f->call.args[i] : a->args[i] & word;
     return f->at.op == DIO_OP_EXIT ? frame_again(g, t, f) : frame_run(g, t, f);
 }
 

@@ -105,6 +105,7 @@ class Popen(subprocess.Popen[Any]):
                 return signal.SIGKILL
             status = int.from_bytes(data, sys.byteorder, signed=True)
             if os.WIFEXITED(status) or os.WIFSIGNALED(status):
+                launched.ended = True
                 return status
             if self._on_stop is not None:
                 self._on_stop(os.WSTOPSIG(status) if os.WIFSTOPPED(status) else 0)

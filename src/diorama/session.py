@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -135,6 +136,7 @@ class View:
         """Start a command: its record, and (errno, step) if the exec failed."""
         from diorama.engine.launch import launch
 
+        self._sweep()
         staff = self._prepare()
         launched = launch(command, self._filter() if staff and self._seccomp else b"")
         with self._lock:
@@ -193,6 +195,14 @@ class View:
         from diorama.engine.filter import compile_filter
 
         return compile_filter(self.router.wanted(), tag=PARK_TAG)
+
+    def _sweep(self) -> None:
+        """Release programs that have ended since, with all that descends from them."""
+        with self._lock:
+            ended = [launched for launched in self._running if launched.ended]
+        for launched in ended:
+            if select.select([launched.life_fd], [], [], 0)[0]:
+                self.forget(launched)
 
     def _prepare(self) -> Staff | None:
         """What guardians need; None when nothing is virtualised or watched."""

@@ -35,13 +35,17 @@ class Command:
 
 @dataclass(slots=True)
 class Launched:
-    """A held program.  `go` releases it; closing `life_fd` ends it and all that descends from it."""
+    """A held program.  `go` releases it; closing `life_fd` ends it and all that descends from it.
+
+    `ended` is set by whoever has read the program's final status from `life_fd`.
+    """
 
     init_pid: int
     pid: int
     go_fd: int
     error_fd: int
     life_fd: int
+    ended: bool = False
 
     def go(self) -> tuple[int, int] | None:
         """Release the program and wait for its exec: None, or (errno, step) of what failed."""
