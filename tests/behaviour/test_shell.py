@@ -37,7 +37,7 @@ SCRIPTS = {
         (exit 7) & wait $!; echo "status $?"
         sleep 30 & kill -STOP %1; while [ "$(jobs -s)" = "" ]; do sleep 0.01; done; jobs -s | sed 's/ \+/ /g'
         kill -CONT %1; kill %1; wait %1; echo "ended $?"
-        cat & fg %+ >/dev/null; echo "foreground $?"
+        sleep 0.3 & fg %+ >/dev/null; echo "foreground $?"
         """,
     "statuses": r"""
         exec 2>/dev/null

@@ -92,12 +92,12 @@ def test_a_program_catches_control_c(on_terminal: Open, way: Way) -> None:
 
 
 @each_way
-def test_a_view_is_a_job_of_the_shell_outside(on_terminal: Open, way: Way) -> None:
+def test_a_view_is_a_job_of_the_shell_outside(bench: Bench, on_terminal: Open, way: Way) -> None:
     shell = on_terminal(BASH)
     shell.expect("prompt> ")
-    command = " ".join(f"'{word}'" for word in way(["cat"]))
-    shell.type(f"{command}\n")
-    shell.expect(r"'cat'\r\n")
+    (bench.work / "job").write_text("echo up; exec cat")
+    shell.type(" ".join(way(["sh", "job"])) + "\n")
+    shell.expect("\r\nup\r\n")
     shell.type("here\n")
     shell.expect("here\r\nhere\r\n")
     shell.type("\x1a")
@@ -105,7 +105,7 @@ def test_a_view_is_a_job_of_the_shell_outside(on_terminal: Open, way: Way) -> No
     shell.type("echo in the 'outer' shell\n")
     shell.expect("in the outer shell\r\n")
     shell.type("fg\n")
-    shell.expect(r"'cat'\r\n")
+    shell.expect(r"sh job\r\n")
     shell.type("there\n")
     shell.expect("there\r\nthere\r\n")
     shell.type("\x04")
