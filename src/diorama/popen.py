@@ -14,13 +14,14 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from diorama.engine.launch import Command, Launched
 from diorama.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from diorama.session import View
 
 _UNSUPPORTED = ("preexec_fn", "startupinfo", "creationflags")
@@ -155,7 +156,7 @@ def _argv(args: Any, shell: bool, executable: Any) -> tuple[bytes, ...]:
 def _candidates(program: bytes, env: Mapping[Any, Any] | None) -> tuple[bytes, ...]:
     if b"/" in program:
         return (program,)
-    return tuple(os.path.join(os.fsencode(place), program) for place in os.get_exec_path(env))
+    return tuple(os.fsencode(place) + b"/" + program for place in os.get_exec_path(env))
 
 
 def _environment(env: Mapping[Any, Any]) -> tuple[bytes, ...]:

@@ -16,16 +16,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from diorama.engine.probe import Features, Paths, probe, resolve, to_native
 from diorama.errors import UsageError
 from diorama.popen import Popen
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from diorama.dispatch.mediator import Mediator
-    from diorama.dispatch.router import Handler, Router
+    from diorama.dispatch.router import Router
     from diorama.engine.guardian import Staff
     from diorama.engine.launch import Command, Launched
     from diorama.engine.tracee import Tracee
@@ -172,7 +173,7 @@ class View:
         if self._mediator is not None:
             self._mediator.close()
 
-    def __enter__(self) -> View:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

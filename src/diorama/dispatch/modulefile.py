@@ -6,7 +6,6 @@ The file defines `load(view)`.  What goes wrong in it is told in one line with t
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 import traceback
 from pathlib import Path
@@ -19,7 +18,7 @@ def load_module(file: str, view: Any) -> None:
     """Import `file` and call its `load(view)`; `UsageError` if that fails."""
     name = "diorama_module_" + Path(file).stem
     spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None or not os.path.isfile(file):
+    if spec is None or spec.loader is None or not Path(file).is_file():
         raise UsageError(f"cannot load module {file}: not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
@@ -39,6 +38,6 @@ def load_module(file: str, view: Any) -> None:
 
 def _place(error: BaseException, file: str) -> str:
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if os.path.abspath(frame.filename) == os.path.abspath(file):
+        if Path(frame.filename).resolve() == Path(file).resolve():
             return f"{file}, line {frame.lineno}"
     return file

@@ -11,7 +11,6 @@ shares between tracees is its own to lock.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from diorama.abi.arch import Abi
@@ -19,6 +18,8 @@ from diorama.engine.tracee import Tracee
 from diorama.errors import TraceeDied, Unsupported, warn_once
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
     from diorama.catalogue.model import Request
     from diorama.dispatch.subscription import Handler, Subscription
     from diorama.engine.held import Held
@@ -131,7 +132,12 @@ class Router:
         return not (self._subscriptions or self._base or self.observers)
 
     def add(
-        self, handler: Handler, names: tuple[str, ...], *, path: str | bytes | None, arguments: Mapping[str, int]
+        self,
+        handler: Handler,
+        names: tuple[str, ...],
+        *,
+        path: str | bytes | None,
+        arguments: Mapping[str, int],
     ) -> None:
         """Register a handler; outermost from now on."""
         from diorama.dispatch.subscription import subscribe

@@ -301,7 +301,7 @@ _HANDLERS: dict[int, Handler] = {
 
 def _greenlet_call(guardian: Guardian, event: _native.Event) -> _native.Answer | None:
     """Decide a call while a handler of another tracee waits on this thread's stack."""
-    from greenlet import greenlet, getcurrent
+    from greenlet import getcurrent, greenlet
 
     task = greenlet(guardian.decide, parent=getcurrent())
     return _greenlet_step(task, event)
