@@ -88,7 +88,7 @@ def make_archive() -> None:
 
 
 def unpack() -> None:
-    """Unpack the archive beside it; times of directories last, since writing in them changes theirs."""
+    """Unpack the archive beside it; times of of directories last: writing in one changes its own."""
     with zipfile.ZipFile(ARCHIVE) as archive:
         archive.extractall(UNPACKED)
         for entry in sorted(archive.infolist(), key=lambda entry: -len(entry.filename)):
@@ -173,9 +173,7 @@ def main() -> int:
     unpack()
     mount = f"zip:{ARCHIVE.relative_to(ROOT)}={VIEW.relative_to(ROOT)}"
     os.chdir(ROOT)
-    print(
-        f"{ARCHIVE.relative_to(ROOT)}: {ARCHIVE.stat().st_size} bytes; nothing is in {VIEW.relative_to(ROOT)} but in the view\n"
-    )
+    print(f"{ARCHIVE.relative_to(ROOT)}: {ARCHIVE.stat().st_size} bytes, seen in the view alone\n")
     different = 0
     for command in commands():
         shown = command if len(command) < 90 else f"{command[:87]}..."
