@@ -101,7 +101,7 @@ def unpack() -> None:
 QUERY = "SELECT word, count(*) FROM words GROUP BY word ORDER BY 2 DESC, 1 LIMIT 4"
 IMPORT = (
     "import email.message, json, os;"
-    "message = email.message.EmailMessage(); message['Subject'] = 'hello'; message.set_content('from a view');"
+    "message = email.message.EmailMessage(); message['Subject'] = 'hello'; message.set_content('text');"
     "print(os.path.relpath(json.__file__), os.path.relpath(email.__file__), json.dumps(message.items()))"
 )
 ASK = f"import sqlite3; [print(*row, sep='|') for row in sqlite3.connect('words.db').execute('{QUERY}')]"
