@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from diorama.abi.arch import Abi
 from diorama.engine import _native
+from diorama.engine.held import Held
 from diorama.errors import TraceeDied
 
 if TYPE_CHECKING:
-    from diorama.engine.held import Held
     from diorama.engine.rules import Rules
     from diorama.engine.tracee import Tracee
 
@@ -199,8 +199,6 @@ class Guardian:
 
     def decide(self, event: _native.Event) -> _native.Answer | None:
         """Ask the hooks about the call in `event`."""
-        from diorama.engine.held import Held
-
         tracee = self._tracees[event.tid]
         info = event.info
         if tracee.abi.audit != info.abi:
