@@ -1,0 +1,1 @@
+"""Interfaces: what modules implement."""

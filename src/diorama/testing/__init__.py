@@ -1,0 +1,1 @@
+"""Testing: fakes for tests of modules, handlers and views."""

@@ -1,0 +1,313 @@
+"""Resolve: from a path, as a task wrote it, to a place.
+
+This is path_resolution(7) done component by component in the view: symbolic links are read in the view and
+absolute ones begin at the task's root, `..` leaves a mount by its mount point, `/proc/self` is the task's.
+
+On the host each component costs one lstat, whose errors are the kernel's own answer.  As long as the way has
+met no mount, the kernel walking the same path meets the same; a failure then carries `touched == False` and
+the caller may leave the whole call to the kernel, whose order of checks is always right.
+
+Links of /proc that are not text (`fd/N`, `cwd`, `root`, `exe`) lead to an object, whatever its name is now.
+Such a host object that is not a directory is placed *at its link*: opening that is what the kernel does too.
+
+A host file may change between this and the kernel's own walk, as between any two system calls.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from stat import S_ISDIR, S_ISLNK
+from typing import Final
+
+from diorama.abi.fcntl import (
+    RESOLVE_BENEATH,
+    RESOLVE_IN_ROOT,
+    RESOLVE_NO_MAGICLINKS,
+    RESOLVE_NO_SYMLINKS,
+    RESOLVE_NO_XDEV,
+)
+from diorama.view.filesystem import FileSystem
+from diorama.view.host import Host
+from diorama.view.inodes import Inodes
+from diorama.view.mounts import Mount, MountTree, Place
+from diorama.view.task import Task, Tasks
+
+__all__ = ["ResolutionError", "Resolver"]
+
+_MAX_LINKS: Final = 40
+_NAME_MAX: Final = 255
+_PATH_MAX: Final = 4096
+_MAGIC: Final = re.compile(rb"/proc/(\d+)(?:/task/(\d+))?/(cwd|root|exe|fd/(\d+)|map_files/[^/]+)")
+
+
+class ResolutionError(OSError):
+    """Why a path leads nowhere; `touched` as in `Place`."""
+
+    def __init__(self, code: int, path: bytes, *, touched: bool) -> None:
+        super().__init__(code, os.strerror(code), path)
+        self.touched = touched
+
+
+def _error(code: int) -> OSError:
+    return OSError(code, os.strerror(code))
+
+
+class Resolver:
+    """Resolves paths in one mount tree.  Any thread."""
+
+    __slots__ = ("host", "inodes", "tasks", "tree")
+
+    def __init__(self, tree: MountTree, host: Host, inodes: Inodes, tasks: Tasks) -> None:
+        self.tree = tree
+        self.host = host
+        self.inodes = inodes
+        self.tasks = tasks
+
+    def resolve(
+        self,
+        task: Task,
+        start: Place,
+        path: bytes,
+        *,
+        follow: bool = True,
+        parent: bool = False,
+        restrict: int = 0,
+    ) -> Place:
+        """Where `path` leads, walking from the directory `start`.
+
+        The caller chooses `start`: the task's root for an absolute path, else the current or another
+        directory.  `follow` a symbolic link that is the last component, or end at it.  `parent` is for calls
+        that make or remove the name: only what is before the last component is walked.  `restrict` holds
+        RESOLVE_* bits of openat2(2).  `ResolutionError` (ENOENT, ENOTDIR, ELOOP, EACCES, ...) otherwise; a
+        missing last component is not an error.
+        """
+        walk = _Walk(self, task, start, restrict)
+        try:
+            return walk.run(path, follow and not parent, parent)
+        except OSError as error:
+            raise ResolutionError(error.errno or errno.EIO, path, touched=walk.touched) from None
+
+    def magic(self, link: bytes) -> Place | None:
+        """What a link of /proc stands for; None if the link is plain text."""
+        match = _MAGIC.fullmatch(link)
+        if match is None:
+            return None
+        pid, tid, kind, fd = match.groups()
+        task = self.tasks.find(int(tid or pid))
+        if task is not None and kind == b"root":
+            return task.root
+        if task is not None and kind == b"cwd":
+            return self.tasks.cwd(task)
+        if task is not None and kind == b"exe" and task.executable is not None:
+            return task.executable
+        if task is not None and fd is not None:
+            return self._at_link(link, self.tasks.descriptor(task, int(fd)))
+        return self._at_link(link, None)
+
+    def _at_link(self, link: bytes, named: Place | None) -> Place:
+        status = self.host.stat(link)
+        found = self.inodes.find(status)
+        if found is not None:
+            return found
+        if not S_ISDIR(status.st_mode):
+            return Place(self.tree.root, link)
+        return named or Place(self.tree.root, self.host.readlink(link).rstrip(b"/"))
+
+
+class _Walk:
+    """One resolution: where it is (`mount`, `path`, `inode`, always a directory) and what it has met."""
+
+    __slots__ = (
+        "_links", "_resolver", "_restrict", "_root", "_slash", "_task", "inode", "mount", "path", "touched"
+    )  # fmt: skip
+
+    def __init__(self, resolver: Resolver, task: Task, start: Place, restrict: int) -> None:
+        self._resolver = resolver
+        self._task = task
+        self._restrict = restrict
+        self._root = start if restrict & (RESOLVE_BENEATH | RESOLVE_IN_ROOT) else task.context.root
+        self._links = 0
+        self._slash = False
+        self.mount: Mount = start.mount
+        self.path = start.path
+        self.inode = start.inode
+        self.touched = start.touched or start.mount is not resolver.tree.root
+
+    def run(self, path: bytes, follow: bool, parent: bool) -> Place:
+        if not path:
+            raise _error(errno.ENOENT)
+        if len(path) >= _PATH_MAX:
+            raise _error(errno.ENAMETOOLONG)
+        if not path.startswith(b"/"):
+            self._need_directory()
+        self._slash = path.endswith(b"/")
+        todo = [name for name in path.split(b"/") if name]
+        todo.reverse()
+        while todo:
+            name = todo.pop()
+            if not todo and parent:
+                return self._last(name)
+            if name == b"..":
+                self._up()
+            elif name != b".":
+                done = self._step(name, todo, follow or self._slash)
+                if done is not None:
+                    return done
+        return self._here()
+
+    def _step(self, name: bytes, todo: list[bytes], follow: bool) -> Place | None:
+        """Go down by one name; the result if that was the last one and is not a directory."""
+        mount = self.mount
+        path = self.path + b"/" + name
+        covering = mount.children.get(path)
+        if covering is not None:
+            return self._cross(covering, path, todo)
+        try:
+            inode, mode = self._look(path, name)
+        except FileNotFoundError:
+            if todo:
+                raise
+            return self._missing(path)
+        if S_ISLNK(mode) and (todo or follow):
+            return self._follow(path, inode, todo)
+        if not S_ISDIR(mode):
+            if todo or self._slash:
+                raise _error(errno.ENOTDIR)
+            return Place(mount, path, inode, touched=self.touched)
+        self.path = path
+        self.inode = inode
+        return None
+
+    def _look(self, path: bytes, name: bytes) -> tuple[int, int]:
+        """Inode and mode of a name in the directory that we are in."""
+        mount = self.mount
+        if mount.host is not None:
+            return 0, self._resolver.host.lstat(mount.host + path).st_mode
+        filesystem = mount.filesystem
+        assert filesystem is not None
+        if len(name) > _NAME_MAX:
+            raise _error(errno.ENAMETOOLONG)
+        if not filesystem.attributes(self.inode).permits(os.X_OK):
+            raise _error(errno.EACCES)
+        inode = filesystem.lookup(self.inode, name)
+        return inode, filesystem.attributes(inode).mode
+
+    def _cross(self, mount: Mount, path: bytes, todo: list[bytes]) -> Place | None:
+        """Enter what is mounted on `path`."""
+        if self._restrict & RESOLVE_NO_XDEV:
+            raise _error(errno.EXDEV)
+        self._go(MountTree.top(Place(self.mount, path)))
+        self.touched = True
+        if S_ISDIR(self.mount.kind):
+            return None
+        if todo or self._slash:
+            raise _error(errno.ENOTDIR)
+        return self._here()
+
+    def _follow(self, path: bytes, inode: int, todo: list[bytes]) -> Place | None:
+        """Put the target of a symbolic link before what is still to be walked, or jump to it."""
+        self._links += 1
+        if self._links > _MAX_LINKS or self._restrict & RESOLVE_NO_SYMLINKS:
+            raise _error(errno.ELOOP)
+        target = self._target(path, inode)
+        if isinstance(target, Place):
+            return self._jump(target, todo)
+        if not target:
+            raise _error(errno.ENOENT)
+        if target.startswith(b"/"):
+            if self._restrict & RESOLVE_BENEATH:
+                raise _error(errno.EXDEV)
+            self._go(self._root)
+        if target.endswith(b"/") and not todo:
+            self._slash = True
+        names = [name for name in target.split(b"/") if name]
+        names.reverse()
+        todo.extend(names)
+        return None
+
+    def _target(self, path: bytes, inode: int) -> bytes | Place:
+        mount = self.mount
+        if mount.filesystem is not None:
+            return mount.filesystem.readlink(inode)
+        assert mount.host is not None
+        link = mount.host + path
+        if not link.startswith(b"/proc/"):
+            return self._resolver.host.readlink(link)
+        if link == b"/proc/self":
+            return b"%d" % self._task.pid
+        if link == b"/proc/thread-self":
+            return b"%d/task/%d" % (self._task.pid, self._task.tid)
+        return self._resolver.magic(link) or self._resolver.host.readlink(link)
+
+    def _jump(self, target: Place, todo: list[bytes]) -> Place | None:
+        if self._restrict & (RESOLVE_NO_MAGICLINKS | RESOLVE_BENEATH | RESOLVE_IN_ROOT):
+            raise _error(errno.ELOOP if self._restrict & RESOLVE_NO_MAGICLINKS else errno.EXDEV)
+        self.touched |= target.touched or target.mount is not self._resolver.tree.root
+        self._go(target)
+        if self._is_directory():
+            return None
+        if todo or self._slash:
+            raise _error(errno.ENOTDIR)
+        return target._replace(touched=self.touched)
+
+    def _up(self) -> None:
+        root = self._root
+        mount, path = self.mount, self.path
+        if mount is root.mount and path == root.path:
+            if self._restrict & RESOLVE_BENEATH:
+                raise _error(errno.EXDEV)
+            return
+        while not path and (point := mount.point) is not None:
+            if self._restrict & RESOLVE_NO_XDEV:
+                raise _error(errno.EXDEV)
+            mount, path = point.mount, point.path
+        path = path[: path.rfind(b"/")] if path else path
+        self._go(MountTree.top(Place(mount, path)))
+        if self.mount.filesystem is not None:
+            self.inode = _inode_of(self.mount.filesystem, self.path)
+
+    def _last(self, name: bytes) -> Place:
+        """The last component of a name to be made or removed: not followed, not crossed from above."""
+        path = self.path + b"/" + name
+        if name in (b".", b".."):
+            return self._named(path, self.inode)
+        covering = self.mount.children.get(path)
+        if covering is not None:
+            return MountTree.top(Place(self.mount, path))._replace(touched=True, slash=self._slash)
+        try:
+            inode, _mode = self._look(path, name)
+        except FileNotFoundError:
+            return self._missing(path)
+        return self._named(path, inode)
+
+    def _missing(self, path: bytes) -> Place:
+        return Place(self.mount, path, missing=True, touched=self.touched, slash=self._slash)
+
+    def _named(self, path: bytes, inode: int) -> Place:
+        return Place(self.mount, path, inode, touched=self.touched, slash=self._slash)
+
+    def _here(self) -> Place:
+        return Place(self.mount, self.path, self.inode, touched=self.touched)
+
+    def _go(self, place: Place) -> None:
+        self.mount, self.path, self.inode = place.mount, place.path, place.inode
+
+    def _need_directory(self) -> None:
+        if self.touched and not self._is_directory():
+            raise _error(errno.ENOTDIR)
+
+    def _is_directory(self) -> bool:
+        filesystem = self.mount.filesystem
+        if filesystem is not None:
+            return S_ISDIR(filesystem.attributes(self.inode).mode)
+        assert self.mount.host is not None
+        return S_ISDIR(self._resolver.host.lstat(self.mount.host + self.path or b"/").st_mode)
+
+
+def _inode_of(filesystem: FileSystem, path: bytes) -> int:
+    inode = filesystem.root
+    for name in path.split(b"/")[1:]:
+        inode = filesystem.lookup(inode, name)
+    return inode

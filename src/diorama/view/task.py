@@ -1,0 +1,167 @@
+"""Task: what the file tree looks like from one task, and where its descriptors lead.
+
+As in the kernel, root and current directory belong to a context that CLONE_FS shares, and what is known of
+descriptors to a table that CLONE_FILES shares; a clone without the flag gets a copy of that moment.
+
+The kernel keeps the current directory and the descriptors themselves, so they are read from /proc each time.
+What it cannot know is through which bind mount a host directory was reached, and that is all that is
+remembered here: `cwd_mount` for the current directory, `opened` for descriptors.
+
+Threads: a task is used by its own guardian, but contexts and tables are shared between tasks.  Their
+accesses are single dictionary or attribute operations, which need no lock.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass, field, replace
+from stat import S_ISDIR
+from typing import Final
+
+from diorama.view.host import Host, Status
+from diorama.view.inodes import Inodes
+from diorama.view.mounts import Mount, MountTree, Place
+
+__all__ = ["Context", "Task", "Tasks"]
+
+CLONE_FS: Final = 0x200
+CLONE_FILES: Final = 0x400
+
+Identity = tuple[int, int]
+
+
+@dataclass(slots=True)
+class Context:
+    """What CLONE_FS shares: the root, and the mount that the current directory was entered by."""
+
+    root: Place
+    cwd_mount: Mount
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """One thread.  `executable` is what its process runs, if that was found through a mount."""
+
+    tid: int
+    pid: int
+    context: Context
+    opened: dict[Identity, Mount] = field(default_factory=dict[Identity, Mount])
+    executable: Place | None = None
+
+    @property
+    def root(self) -> Place:
+        """Where its absolute paths begin."""
+        return self.context.root
+
+    def unshare(self, flags: int) -> None:
+        """Keep what these CLONE_* flags name to itself from now on."""
+        if flags & CLONE_FS:
+            self.context = replace(self.context)
+        if flags & CLONE_FILES:
+            self.opened = dict(self.opened)
+
+    def child(self, tid: int, pid: int, flags: int) -> Task:
+        """What a clone with these flags inherits."""
+        child = Task(tid, pid, self.context, self.opened, self.executable)
+        child.unshare(~flags)
+        return child
+
+
+class Tasks:
+    """The tasks of a view by thread id, and what /proc tells about them."""
+
+    __slots__ = ("_by_tid", "_host", "_inodes", "_tree")
+
+    def __init__(self, tree: MountTree, host: Host, inodes: Inodes) -> None:
+        self._tree = tree
+        self._host = host
+        self._inodes = inodes
+        self._by_tid: dict[int, Task] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_tid)
+
+    def first(self, tid: int) -> Task:
+        """The first task of a program."""
+        return self.enter(Task(tid, tid, Context(self._tree.root.root, self._tree.root)))
+
+    def enter(self, task: Task) -> Task:
+        """Make a task known by its thread id."""
+        self._by_tid[task.tid] = task
+        return task
+
+    def find(self, tid: int) -> Task | None:
+        """The task of this thread id; None if it is none of ours."""
+        return self._by_tid.get(tid)
+
+    def rename(self, task: Task, tid: int) -> None:
+        """A task has a new thread id: execve gives every caller that of the process."""
+        if task.tid != tid:
+            self.leave(task)
+            task.tid = tid
+            self.enter(task)
+
+    def leave(self, task: Task) -> None:
+        """Forget a task, unless its thread id belongs to another by now."""
+        if self._by_tid.get(task.tid) is task:
+            del self._by_tid[task.tid]
+
+    def cwd(self, task: Task) -> Place:
+        """The current directory."""
+        link = b"/proc/%d/cwd" % task.tid
+        mount = task.context.cwd_mount
+        if mount.filesystem is not None:
+            found = self._inodes.find(self._host.stat(link))
+            if found is not None:
+                return found
+        return self._located(self._host.readlink(link), mount)
+
+    def descriptor(self, task: Task, fd: int) -> Place:
+        """What a descriptor refers to; EBADF.
+
+        A host object without a path (a pipe, a deleted file) is placed at its link in /proc.
+        """
+        link = b"/proc/%d/fd/%d" % (task.tid, fd)
+        try:
+            text = self._host.readlink(link)
+            mount: Mount | None = None
+            if len(self._inodes) or task.opened:
+                status = self._host.stat(link)
+                found = self._inodes.find(status)
+                if found is not None:
+                    return found
+                mount = task.opened.get((status.st_dev, status.st_ino))
+        except FileNotFoundError:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from None
+        if not text.startswith(b"/"):
+            return Place(self._tree.root, link)
+        return self._located(text, mount or self._tree.root)
+
+    def virtual(self, task: Task, fd: int) -> Place | None:
+        """What a descriptor of ours stands for; None for those of the host and bad ones."""
+        if fd < 0 or not len(self._inodes):
+            return None
+        try:
+            return self._inodes.find(self._host.stat(b"/proc/%d/fd/%d" % (task.tid, fd)))
+        except OSError:
+            return None
+
+    def note_opened(self, task: Task, fd: int, mount: Mount) -> None:
+        """A descriptor was opened through `mount`: later look-ups from a directory stay in it."""
+        if mount is self._tree.root and not task.opened:
+            return
+        status: Status = self._host.stat(b"/proc/%d/fd/%d" % (task.tid, fd))
+        if mount is self._tree.root:
+            task.opened.pop((status.st_dev, status.st_ino), None)
+        elif S_ISDIR(status.st_mode):
+            task.opened[status.st_dev, status.st_ino] = mount
+
+    def _located(self, text: bytes, mount: Mount) -> Place:
+        if not text.startswith(b"/"):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        if mount.host is not None and mount is not self._tree.root:
+            inside = text.removeprefix(mount.host)
+            if inside != text and inside[:1] in (b"", b"/"):
+                return Place(mount, inside, touched=True)
+        return Place(self._tree.root, text.rstrip(b"/"))
