@@ -39,7 +39,7 @@ SCRIPTS = {
         except CalledProcessError as error: print(error)
         """,
     "time": """
-        try: run(["sh", "-c", "echo before; sleep 50"], timeout=0.3, capture_output=True)
+        try: run(["sh", "-c", "echo before; exec sleep 50"], timeout=0.3, capture_output=True)
         except TimeoutExpired as error: print(error.cmd, error.timeout, error.output)
         process = Popen(["sleep", "50"])
         print(process.poll(), process.returncode)

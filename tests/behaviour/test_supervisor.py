@@ -48,7 +48,7 @@ def test_killed_while_threads_and_children_are_made(bench: Bench, programs: Prog
 @each_way
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_ended_by_a_signal_it_leaves_no_program(bench: Bench, way: Way, number: signal.Signals) -> None:
-    process = bench.start(way(["sh", "-c", "echo ready; sleep 100"]))
+    process = bench.start(way(["sh", "-c", "echo ready; exec sleep 100"]))
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
     process.send_signal(number)
@@ -59,7 +59,7 @@ def test_ended_by_a_signal_it_leaves_no_program(bench: Bench, way: Way, number: 
 
 @each_way
 def test_when_its_first_process_is_killed_everything_ends(bench: Bench, way: Way) -> None:
-    process = bench.start(way(["sh", "-c", "echo ready; sleep 100"]))
+    process = bench.start(way(["sh", "-c", "echo ready; exec sleep 100"]))
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
     for child in children_of(process.pid):
