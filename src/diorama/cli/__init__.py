@@ -25,11 +25,11 @@ _COMMANDS = ("doctor", "explain", "run", "trace")
 class Commands(click.Group):
     """The commands by name, from the modules of the same names."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+    def list_commands(self, ctx: click.Context) -> list[str]:
         """All names."""
         return list(_COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command, from the module `diorama.cli.NAME`."""
         if cmd_name not in _COMMANDS:
             return None
@@ -71,7 +71,7 @@ def status_of(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except click.ClickException as error:
         return _tell(error.format_message())
-    except Exception:  # noqa: BLE001  the traceback is the report, and the status must not be the program's
+    except Exception:
         traceback.print_exc()
         return OWN_FAILURE
     return int(status or 0)

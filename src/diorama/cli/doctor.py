@@ -73,7 +73,7 @@ def _notes(features: Features) -> list[str]:
     elif not features.set_syscall_info:
         notes.append("PTRACE_SET_SYSCALL_INFO is missing (before Linux 6.16): registers do its work")
     if features.yama >= 2:
-        notes.append(f"Yama hinders the hand-over (ptrace_scope {features.yama}): one tracer thread serves all")
+        notes.append(f"Yama forbids the hand-over (ptrace_scope {features.yama}): one tracer serves all")
     elif features.yama == 1:
         notes.append("Yama lets only ancestors trace (ptrace_scope 1): enough, diorama is one")
     return notes
@@ -127,7 +127,7 @@ def _examine_this() -> Report:
     try:
         from diorama.engine.probe import Paths, probe, resolve
     except OSError as error:
-        raise UsageError(f"the native library cannot be loaded: {error}; build it with `make native`") from error
+        raise UsageError(f"cannot load the native library: {error}; build it with `make native`") from error
     features = probe()
     uname = os.uname()
     return examine(features, resolve(Paths(), features), f"{uname.sysname} {uname.release} {uname.machine}")
@@ -135,7 +135,7 @@ def _examine_this() -> Report:
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(as_json: bool) -> int:  # noqa: FBT001
+def command(*, as_json: bool) -> int:
     """Tell what this kernel offers, what will be used, and why views cannot run if they can't.
 
     The exit status is 1 when they cannot.

@@ -80,7 +80,7 @@ _DECORATORS = (
         metavar="SOURCE=TARGET[:OPTION,...]",
         help="Mount a path, or SCHEME:REST (zip:a.zip, tar:a.tar.gz, memory:), on TARGET.",
     ),
-    click.option("--module", multiple=True, metavar="FILE.py", help="Load a module: its load(view) is called."),
+    click.option("--module", multiple=True, metavar="FILE.py", help="Load a module: call its load(view)."),
     click.option(
         "--guardians",
         type=click.Choice(["each", "shared"]),

@@ -38,7 +38,7 @@ def run_program(view: View, options: ViewOptions) -> int:
 def _wait(process: Popen, terminal: Terminal, *, kill_on_exit: bool) -> int:
     with terminal.attached(process.pid):
         returned = process.wait()
-    if not kill_on_exit:
+    if not (kill_on_exit or terminal.told_to_end):
         try:
             process.wait_all()
         except Interrupted:
@@ -47,7 +47,8 @@ def _wait(process: Popen, terminal: Terminal, *, kill_on_exit: bool) -> int:
 
 
 def _cannot_start(name: str, error: OSError) -> int:
-    missing = isinstance(error, FileNotFoundError)
+    # The empty name is looked for in PATH as any other, which finds directories.
+    missing = isinstance(error, FileNotFoundError) or not name
     reason = "command not found" if missing and "/" not in name else os.strerror(error.errno or 0)
     print(f"diorama: {name}: {reason}", file=sys.stderr)
     return NOT_FOUND if missing else NOT_EXECUTABLE

@@ -5,10 +5,13 @@ reaches both, and what the shell sees is diorama alone.  Hence:
 
 * ^C, ^\\ and ^Z are the program's to react to: here they do nothing.  They have handlers rather than being
   ignored, because a program inherits what is ignored; and what the caller ignores stays ignored.
-* SIGTERM and SIGHUP are sent to diorama by somebody who means the program: they are passed on.
+* SIGTERM and SIGHUP are sent to diorama by somebody who means the program: they are passed on, and
+  `told_to_end` says that nothing is to outlive it.  (When its session leader is hung up, the kernel leaves
+  the rest of the job to that leader.)
 * When the program is stopped, diorama stops too, so that the shell sees the job stopped.  SIGCONT to the job
   wakes both; if it was sent to diorama alone, or the program has made a job of its own, it is passed on.
-* SIGTTOU stays as it is: a handler would make our own writes to the terminal in the background repeat for ever.
+* SIGTTOU stays as it is: with a handler, our own writes to the terminal from the background would be
+  made again and again.
 
 Before the program has started, and after it has ended while others of the view go on, a signal means
 diorama: `Interrupted` is raised in the main thread.
@@ -43,6 +46,7 @@ class Terminal:
     """Context manager: how this process reacts to signals while a program has the terminal."""
 
     def __init__(self) -> None:
+        self.told_to_end = False
         self._before: dict[int, Any] = {}
         self._pid: int | None = None
 
@@ -87,6 +91,7 @@ class Terminal:
             if sig in _ENDING:
                 raise Interrupted(sig)
         elif sig in _PASSED_ON:
+            self.told_to_end = True
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, sig)
 

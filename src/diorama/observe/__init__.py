@@ -1,0 +1,1 @@
+"""Observe: what is told about a view's programs while they run."""

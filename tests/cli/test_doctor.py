@@ -1,0 +1,77 @@
+"""Doctor: what it says about kernels that are not this one, and about this one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from diorama.cli import status_of
+from diorama.cli.doctor import examine
+from diorama.engine.probe import Features, Paths
+
+ALL = Features(
+    get_syscall_info=True,
+    set_syscall_info=True,
+    skip_by_exit=True,
+    set_ip=True,
+    seccomp_filter=True,
+    ptrace_allowed=True,
+    pidfd=True,
+    yama=0,
+)
+NOTHING = Features(
+    get_syscall_info=False,
+    set_syscall_info=False,
+    skip_by_exit=False,
+    set_ip=False,
+    seccomp_filter=False,
+    ptrace_allowed=False,
+    pidfd=False,
+    yama=0,
+)
+PATHS = Paths("kernel", "kernel", "kernel")
+
+
+def test_a_kernel_with_everything_needs_no_note() -> None:
+    report = examine(ALL, PATHS, "Linux")
+    assert report.can_run
+    assert report.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("features", "word", "can_run"),
+    [
+        (NOTHING, "container", False),
+        (replace(NOTHING, yama=2), "ptrace_scope is 2", False),
+        (replace(NOTHING, yama=3), "reboot", False),
+        (replace(ALL, seccomp_filter=False), "seccomp", False),
+        (replace(ALL, get_syscall_info=False), "Linux 5.3", False),
+        (replace(ALL, set_syscall_info=False), "Linux 6.16", True),
+        (replace(ALL, yama=1), "ancestors", True),
+        (replace(ALL, yama=2), "one tracer", True),
+    ],
+)
+def test_what_is_missing_is_explained_in_one_note(features: Features, word: str, *, can_run: bool) -> None:
+    report = examine(features, PATHS, "Linux")
+    assert report.can_run is can_run
+    (note,) = report.notes
+    assert word in note
+    assert "\n" not in note
+
+
+def test_it_runs_here(capsys: pytest.CaptureFixture[str]) -> None:
+    assert status_of(["doctor"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "Views can run." in lines
+    for part in ("info", "skip", "rewind"):
+        assert any(line.startswith(part) for line in lines)
+
+
+def test_its_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
+    assert status_of(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["can_run"] is True
+    assert found["features"]["ptrace_allowed"] is True
+    assert set(found["paths"]) == {"info", "skip", "rewind"}
