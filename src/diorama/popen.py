@@ -49,13 +49,9 @@ class Popen(subprocess.Popen[Any]):
     def wait_all(self) -> None:
         """Wait until the last process that descends from the program has ended."""
         self.wait()
-        launched = self._launched
-        if launched is None:
-            return
-        while os.read(launched.life_fd, _STATUS_SIZE):
-            continue
-        self._view.forget(launched)
-        self._launched = None
+        if self._launched is not None:
+            self._view.outlive(self._launched)
+            self._launched = None
 
     # What follows overrides the private half of subprocess.Popen, whose shape is the same in 3.11 to 3.14.
 

@@ -4,7 +4,8 @@ A `View` collects what a program is to see (mounts, handlers) and runs programs 
 decides what is traced: without a mount or handler nothing is, and the program runs at native speed.
 
 Threads: `View` is used from the caller's threads; guardians call back into the router.  `_lock` guards the
-list of running programs and the count of guardians, and is never held while a program is waited for.
+list of running programs, their descriptors and the count of guardians, and is never held while a program is
+waited for; `_making` lets one thread at a time compile what guardians need.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ class View:
         self._seccomp = seccomp
         self._mediator: Mediator | None = None
         self._lock = threading.Condition()
+        self._making = threading.Lock()
         self._guardians = 0
         self._running: list[Launched] = []
         self._staff: Staff | None = None
@@ -158,9 +160,20 @@ class View:
             if launched not in self._running:
                 return
             self._running.remove(launched)
-        os.close(launched.life_fd)
+            os.close(launched.life_fd)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(launched.init_pid, 0)
+
+    def outlive(self, launched: Launched) -> None:
+        """Wait until the last process that descends from an ended program has ended."""
+        with self._lock:
+            if launched not in self._running:
+                return
+            life_fd = os.dup(launched.life_fd)
+        while os.read(life_fd, 4):
+            continue
+        os.close(life_fd)
+        self.forget(launched)
 
     def close(self) -> None:
         """End every program of the view and remove what it put on disk."""
@@ -200,18 +213,18 @@ class View:
     def _sweep(self) -> None:
         """Release programs that have ended since, with all that descends from them."""
         with self._lock:
-            ended = [launched for launched in self._running if launched.ended]
+            ended = [one for one in self._running if one.ended and select.select([one.life_fd], [], [], 0)[0]]
         for launched in ended:
-            if select.select([launched.life_fd], [], [], 0)[0]:
-                self.forget(launched)
+            self.forget(launched)
 
     def _prepare(self) -> Staff | None:
         """What guardians need; None when nothing is virtualised or watched."""
         if self.router.is_idle:
             return None
-        if self._staff is None or self.router.changed:
-            self._staff = self._make_staff()
-        return self._staff
+        with self._making:
+            if self._staff is None or self.router.changed:
+                self._staff = self._make_staff()
+            return self._staff
 
     def _make_staff(self) -> Staff:
         from diorama.engine import _native
@@ -260,10 +273,9 @@ class View:
         if error is not None:
             self.failures.append(error)
         with self._lock:
-            running = list(self._running)
-        for launched in running:
-            with contextlib.suppress(OSError):
-                _shut(launched.life_fd)
+            for launched in self._running:
+                with contextlib.suppress(OSError):
+                    _shut(launched.life_fd)
 
 
 def _shut(life_fd: int) -> None:
