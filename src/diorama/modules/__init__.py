@@ -1,0 +1,1 @@
+"""Modules: what can be put into a view; independent of one another."""

@@ -1,0 +1,1 @@
+"""Filesystems: what can be mounted."""

@@ -1,0 +1,112 @@
+"""Sources: what `SOURCE=TARGET[:OPTION,...]` asks to be mounted.
+
+SOURCE is a host path, or `scheme:rest` (a path that looks so is written `./a:b`).  The last `=` of the text
+ends it, so it may contain `=` and `:` itself.  TARGET goes to the first `:`, options follow; in TARGET a
+backslash takes the next character as it is: `\\:`, `\\=`, `\\\\`.
+
+A scheme is built in, or a protocol of fsspec, or registered by an installed package as an entry point of the
+group `diorama.filesystems`: a function that takes the rest and returns a `FileSystem`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Callable
+from importlib import import_module
+from typing import Final, NamedTuple
+
+from diorama.errors import UsageError
+from diorama.interfaces.filesystem import FileSystem
+from diorama.view.mounts import Mount
+
+__all__ = ["MountText", "make_mount", "parse_mount"]
+
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
+_TEXT: Final = re.compile(r"(.+)(?<!\\)=((?:\\.|[^\\=:])+)(?::(.*))?", re.DOTALL)
+_BUILT_IN: Final = {
+    "tar": ("diorama.modules.filesystems.tar", "open_tar"),
+    "zip": ("diorama.modules.filesystems.zip", "open_zip"),
+}
+_GROUP: Final = "diorama.filesystems"
+_OPTIONS: Final = ("ro", "rw")
+
+
+class MountText(NamedTuple):
+    """The parts of `SOURCE=TARGET[:OPTION,...]`."""
+
+    source: str
+    target: str
+    options: tuple[str, ...] = ()
+
+
+def parse_mount(text: str) -> MountText:
+    """Take the text apart; `UsageError` if it has not that form."""
+    match = _TEXT.fullmatch(text)
+    if match is None:
+        raise UsageError(f"cannot mount {text!r}: write SOURCE=TARGET[:OPTION,...]")
+    source, target, options = match.groups()
+    target = re.sub(r"\\(.)", r"\1", target, flags=re.DOTALL)
+    return MountText(source, target, tuple(option for option in (options or "").split(",") if option))
+
+
+def make_mount(source: str | os.PathLike[str] | FileSystem, *options: str) -> Mount:
+    """A mount, not yet attached, of a path, a `scheme:rest`, or a file system object."""
+    for option in options:
+        if option not in _OPTIONS:
+            raise UsageError(f"unknown mount option {option!r}; known are {', '.join(_OPTIONS)}")
+    if "ro" in options and "rw" in options:
+        raise UsageError("a mount is ro or rw, not both")
+    if isinstance(source, FileSystem):
+        return _synthetic(source, source.title, options)
+    text = os.fspath(source)
+    match = _SCHEME.fullmatch(text) if isinstance(source, str) else None
+    if match is not None:
+        return _synthetic(_opener(*match.groups())(match[2]), text, options)
+    from diorama.modules.filesystems.bind import open_bind
+
+    return open_bind(text, read_only="ro" in options)
+
+
+def _synthetic(filesystem: FileSystem, title: str, options: tuple[str, ...]) -> Mount:
+    if "rw" in options:
+        filesystem.close()
+        raise UsageError(f"cannot mount {title} read-write: this file system is read-only")
+    kind = stat.S_IFMT(filesystem.attributes(filesystem.root).mode)
+    return Mount(filesystem=filesystem, kind=kind, source=title)
+
+
+def _opener(scheme: str, rest: str) -> Callable[[str], FileSystem]:
+    if scheme in _BUILT_IN:
+        module, name = _BUILT_IN[scheme]
+        opener: Callable[[str], FileSystem] = getattr(import_module(module), name)
+        return opener
+    return _registered(scheme) or _of_fsspec(scheme, rest)
+
+
+def _registered(scheme: str) -> Callable[[str], FileSystem] | None:
+    from importlib.metadata import entry_points
+
+    for entry in entry_points(group=_GROUP, name=scheme):
+        found: Callable[[str], FileSystem] = entry.load()
+        return found
+    return None
+
+
+def _of_fsspec(scheme: str, rest: str) -> Callable[[str], FileSystem]:
+    from diorama.modules.filesystems.fsspec import is_known, open_fsspec
+
+    if not is_known(scheme):
+        raise _unknown(scheme, rest)
+    return lambda rest: open_fsspec(scheme, rest)
+
+
+def _unknown(scheme: str, rest: str) -> UsageError:
+    from importlib.metadata import entry_points
+
+    known = sorted({*_BUILT_IN, "memory", *(entry.name for entry in entry_points(group=_GROUP))})
+    return UsageError(
+        f"unknown mount scheme {scheme!r}; known are {', '.join(known)} and the protocols of fsspec"
+        f" (for a path, write ./{scheme}:{rest})"
+    )

@@ -1,0 +1,99 @@
+"""What can be asked for with `SOURCE=TARGET[:OPTION,...]`."""
+
+from __future__ import annotations
+
+import os
+import stat
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from diorama.errors import UsageError
+from diorama.interfaces.tree import Tree
+from diorama.modules import sources
+from diorama.modules.sources import make_mount, parse_mount
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/a=/b", ("/a", "/b", ())),
+        ("/a=/b:ro", ("/a", "/b", ("ro",))),
+        ("/a=b=/c:ro,", ("/a=b", "/c", ("ro",))),
+        ("zip:/a:b.zip=/c", ("zip:/a:b.zip", "/c", ())),
+        ("https://host/x?a=1=/c", ("https://host/x?a=1", "/c", ())),
+        (r"/a=/b\:c\=d:ro", ("/a", "/b:c=d", ("ro",))),
+        ("./a=b", ("./a", "b", ())),
+    ],
+)
+def test_the_text_of_a_mount(text: str, expected: tuple[str, str, tuple[str, ...]]) -> None:
+    assert parse_mount(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "/a", "=/b", "/a=", "/a=:ro"])
+def test_a_text_of_another_form_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="SOURCE=TARGET"):
+        parse_mount(text)
+
+
+def test_a_path_is_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("text")
+    monkeypatch.chdir(tmp_path)
+    assert make_mount(".").host == os.fsencode(tmp_path.resolve())
+    assert make_mount("file").kind == stat.S_IFREG
+    assert make_mount("file", "ro").read_only
+    assert not make_mount("file", "rw").read_only
+
+
+def test_archives_are_found_relative_to_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("file", "text")
+    monkeypatch.chdir(tmp_path)
+    mount = make_mount("zip:a.zip")
+    assert mount.filesystem is not None
+    assert mount.filesystem.title == "zip"
+    assert mount.read_only
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "message"),
+    [
+        ("/no/such", (), "cannot mount /no/such: no such file or directory"),
+        ("none:x", (), "unknown mount scheme 'none'; known are memory, tar, zip"),
+        ("zip:/no/such", (), "cannot mount zip:/no/such: no such file or directory"),
+        ("memory:/no/such", (), "cannot mount memory:/no/such: no such file or directory"),
+        ("s3:bucket", (), "cannot mount s3:bucket: Install s3fs"),
+        ("/", ("rx",), "unknown mount option 'rx'; known are ro, rw"),
+        ("/", ("ro", "rw"), "not both"),
+        ("memory:", ("rw",), "read-only"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(source: str, options: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        make_mount(source, *options)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_system_object_is_mounted() -> None:
+    tree = Tree("mine")
+    assert make_mount(tree).filesystem is tree
+
+
+def test_an_installed_package_can_bring_a_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Tree("mine")
+    entry = EntryPoint("mine", f"{__name__}:opener", "diorama.filesystems")
+
+    def found(*, group: str, name: str = "") -> list[Any]:
+        return [entry] if name in ("", entry.name) else []
+
+    monkeypatch.setattr("importlib.metadata.entry_points", found)
+    monkeypatch.setattr(EntryPoint, "load", lambda self: lambda rest: made)
+    assert make_mount("mine:x").filesystem is made
+    with pytest.raises(UsageError, match="memory, mine, tar, zip"):
+        make_mount("none:x")
+    assert sources.parse_mount("mine:x=/y").source == "mine:x"
