@@ -90,8 +90,9 @@ class Bench:
 
     def surroundings(self) -> dict[str, str]:
         """The environment: as little of ours as the interpreter needs."""
-        kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "JAVA_HOME") if name in os.environ}
+        kept = {name: os.environ[name] for name in ("PYTHONPATH", "JAVA_HOME") if name in os.environ}
         return kept | {
+            "PATH": searchable_path(),
             "HOME": str(self.work),
             "LANG": "C.UTF-8",
             "TERM": "dumb",
@@ -129,6 +130,11 @@ class Bench:
         return found
 
 
+def searchable_path() -> str:
+    """The directories of PATH that this user may search: another would turn "not found" into "not permitted"."""
+    return ":".join(place for place in os.get_exec_path() if os.access(place, os.X_OK))
+
+
 def finish(process: subprocess.Popen[bytes], stdin: str = "", limit: float = 50) -> Outcome:
     """Wait for a process; after the limit kill it and all that it made."""
     try:
@@ -136,14 +142,11 @@ def finish(process: subprocess.Popen[bytes], stdin: str = "", limit: float = 50)
     except subprocess.TimeoutExpired as late:
         end_children()
         stdout, stderr = process.communicate()
-        shown = (late.stdout or stdout)[-2000:], (late.stderr or stderr)[-2000:]
+        shown = (late.stdout or stdout or b"")[-2000:], (late.stderr or stderr or b"")[-2000:]
         raise AssertionError(f"not done after {limit} s: {process.args}; so far: {shown}") from None
     status = process.returncode
-    return Outcome(
-        stdout.decode(errors="replace"),
-        stderr.decode(errors="replace"),
-        status if status >= 0 else 128 - status,
-    )
+    texts = (text.decode(errors="replace") if text else "" for text in (stdout, stderr))
+    return Outcome(next(texts), next(texts), status if status >= 0 else 128 - status)
 
 
 def adopt_orphans() -> None:

@@ -2,6 +2,6 @@
 
 
 def load(view):
-    @view.on("all")
+    @view.on("/.")
     def run(call):
         return call.run()
