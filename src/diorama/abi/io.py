@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from diorama.abi.record import Record, record
 
-__all__ = ["EpollEvent", "IoVec", "PollFd"]
+__all__ = ["EpollEvent", "FdPair", "IoVec", "Number", "PollFd"]
 
 RWF_HIPRI = 0x01
 RWF_DSYNC = 0x02
@@ -86,6 +86,28 @@ FAN_MARK_FILESYSTEM = 0x100
 FAN_MARK_EVICTABLE = 0x200
 FAN_MARK_IGNORE = 0x400
 
+FAN_ACCESS = 0x1
+FAN_MODIFY = 0x2
+FAN_ATTRIB = 0x4
+FAN_CLOSE_WRITE = 0x8
+FAN_CLOSE_NOWRITE = 0x10
+FAN_OPEN = 0x20
+FAN_MOVED_FROM = 0x40
+FAN_MOVED_TO = 0x80
+FAN_CREATE = 0x100
+FAN_DELETE = 0x200
+FAN_DELETE_SELF = 0x400
+FAN_MOVE_SELF = 0x800
+FAN_OPEN_EXEC = 0x1000
+FAN_Q_OVERFLOW = 0x4000
+FAN_FS_ERROR = 0x8000
+FAN_OPEN_PERM = 0x10000
+FAN_ACCESS_PERM = 0x20000
+FAN_OPEN_EXEC_PERM = 0x40000
+FAN_EVENT_ON_CHILD = 0x08000000
+FAN_RENAME = 0x10000000
+FAN_ONDIR = 0x40000000
+
 GRND_NONBLOCK = 1
 GRND_RANDOM = 2
 GRND_INSECURE = 4
@@ -114,3 +136,18 @@ class EpollEvent(Record):
 
     events: int = 0
     data: int = 0
+
+
+@record({"int[2]": "s32 first, s32 second"})
+class FdPair(Record):
+    """Two descriptors, of pipe(2) and socketpair(2)."""
+
+    first: int = -1
+    second: int = -1
+
+
+@record({"int": "s32 value", "long": "long value", "s64": "s64 value", "u32": "u32 value", "u16": "uid16 value"})
+class Number(Record):
+    """One integer in memory."""
+
+    value: int = 0

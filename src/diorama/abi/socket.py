@@ -144,7 +144,11 @@ UNIX_PATH_MAX = 108
     "msghdr": (
         "pointer msg_name, u32 msg_namelen, pointer msg_iov, ulong msg_iovlen, pointer msg_control,"
         " ulong msg_controllen, u32 msg_flags"
-    )
+    ),
+    "mmsghdr": (
+        "pointer msg_name, u32 msg_namelen, pointer msg_iov, ulong msg_iovlen, pointer msg_control,"
+        " ulong msg_controllen, u32 msg_flags, ulong[0] _, u32 msg_len"
+    ),
 })
 class MsgHdr(Record):
     """A message of sendmsg(2) and recvmsg(2)."""
@@ -156,6 +160,7 @@ class MsgHdr(Record):
     msg_control: int = 0
     msg_controllen: int = 0
     msg_flags: int = 0
+    msg_len: int = 0
 
 
 class UnixAddress(NamedTuple):
