@@ -131,7 +131,7 @@ class Bench:
 
 
 def searchable_path() -> str:
-    """The directories of PATH that this user may search: another would turn "not found" into "not permitted"."""
+    """The directories of PATH that this user may search; another would make "not found" a "not permitted"."""
     return ":".join(place for place in os.get_exec_path() if os.access(place, os.X_OK))
 
 
