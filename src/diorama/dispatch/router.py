@@ -203,12 +203,12 @@ class Router:
                 self._on_failure()
 
     def _decide(self, held: Held) -> None:
-        from diorama import catalogue
+        from diorama.catalogue import index
 
         tracee = held.tracee
         registered = self._chains[tracee.abi.audit, held.nr]
         chain = [one for bit, one in enumerate(registered) if held.matched >> bit & 1]
-        spelling = catalogue.spelling(tracee.abi, held.nr)
+        spelling = index.spelling(tracee.abi, held.nr)
         assert spelling is not None
         try:
             request = spelling.decode(held.args, tracee)

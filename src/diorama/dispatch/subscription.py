@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from diorama import catalogue
+from diorama.catalogue import index
 from diorama.abi.arch import Abi
 from diorama.catalogue.model import Request, Spelling
 from diorama.engine.rules import Rule, Test
@@ -32,7 +32,7 @@ class Subscription:
     def rules(self, number: int) -> Iterator[Rule]:
         """The rules for every spelling on every ABI of this machine."""
         for abi in Abi.native():
-            for nr, spelling in catalogue.spellings(abi).items():
+            for nr, spelling in index.spellings(abi).items():
                 if spelling.carries(self.requests):
                     rule = self._rule(number, abi, nr, spelling)
                     if rule is not None:
@@ -68,7 +68,7 @@ def subscribe(
 ) -> Subscription:
     """Make a subscription; `UsageError` for an unknown call, or a field that the calls do not have."""
     try:
-        requests = frozenset(request for name in names for request in catalogue.find(name))
+        requests = frozenset(request for name in names for request in index.find(name))
     except ValueError as error:
         raise UsageError(str(error)) from None
     if path is not None:
