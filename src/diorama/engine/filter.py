@@ -1,105 +1,146 @@
-"""Filter: the seccomp program that stops the calls a view wants, and no others.
+"""Filter: the seccomp program that decides which calls of a program stop.
 
-A classic BPF program over `struct seccomp_data` (seccomp(2)): the ABI first, because numbers mean nothing
-without it, then a binary search over ranges of numbers that share a verdict.  Whatever the subscriptions:
+The program is classic BPF over `struct seccomp_data` (seccomp(2)). It looks at the architecture, then finds
+the range of call numbers by binary search, then the answer of that range. Its invariants:
 
-* a call through an ABI that we do not know, or through x32, is ENOSYS: it could not be watched;
-* restart_syscall and sigreturn are let through, they belong to calls that were judged already;
-* ppoll with the park tag is let through: a thread sleeps in it between two guardians;
-* clone3, and clone with CLONE_UNTRACED, are stopped, lest a child escapes its guardian.
+* A number that nobody wants is allowed without a look at an argument. Since Linux 5.11 the kernel runs a new
+  filter once for each number and keeps those in a bitmap, so an allowed call does not run it at all.
+* Some calls never stop: `restart_syscall` and the returns from signal handlers, with which the kernel goes on
+  with what was decided before; a `ppoll` on our tag, in which a new task waits for its guardian; and -1, to which a
+  tracer sets the number of a call that is to be skipped.
+* Some calls always stop. `clone` with CLONE_UNTRACED and `clone3`, whose flags are in memory, could make a
+  task that has this filter but no tracer. Its first wanted call would fail with ENOSYS.
+* What has no entry in a table here does not run: foreign architectures and the x32 ABI answer ENOSYS.
+
+A conditional jump reaches 255 instructions; beyond that it jumps over an unconditional one.
 """
 
 from __future__ import annotations
 
+import errno
 import struct
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import NamedTuple, TypeAlias
 
 from diorama.abi.arch import Abi
 from diorama.abi.numbers import NUMBERS
+from diorama.abi.process import CLONE_UNTRACED
 
-__all__ = ["EVERYTHING", "Wanted", "compile_filter"]
+__all__ = ["Everything", "compile_filter"]
 
-Wanted = Mapping[Abi, Iterable[int]]
+RET_ALLOW = 0x7FFF0000
+RET_TRACE = 0x7FF00000
+RET_ENOSYS = 0x00050000 | errno.ENOSYS
 
-RET_ALLOW: Final = 0x7FFF0000
-RET_TRACE: Final = 0x7FF00000
-RET_ENOSYS: Final = 0x00050000 | 38
-CLONE_UNTRACED: Final = 0x00800000
+LOAD = 0x20
+JUMP = 0x05
+JUMP_EQUAL = 0x15
+JUMP_GREATER_EQUAL = 0x35
+JUMP_SET = 0x45
+RETURN = 0x06
 
-_LOAD, _JEQ, _JGE, _JSET, _JA, _RET = 0x20, 0x15, 0x35, 0x45, 0x05, 0x06
-_NR, _ARCH, _ARG0 = 0, 4, 16
-_X32_BIT = 0x40000000
-_PASSED = ("restart_syscall", "rt_sigreturn", "sigreturn")
-_PARKS = ("ppoll", "ppoll_time64")
+_NUMBER, _ARCH, _ARG0_LOW, _ARG0_HIGH = 0, 4, 16, 20
+_REACH = 255
+_X32 = 0x40000000
+_SKIPPED = 0xFFFFFFFF
 
-Instruction = tuple[int, int, int, int]
-_TRACE: Final[Instruction] = (_RET, 0, 0, RET_TRACE)
-_ALLOW: Final[Instruction] = (_RET, 0, 0, RET_ALLOW)
+_NEVER = ("restart_syscall", "rt_sigreturn", "sigreturn")
+_PARKING = ("ppoll", "ppoll_time64")
 
 
 class Everything:
-    """All numbers of all ABIs, also those that the headers do not know."""
+    """Asks for a stop at each call that may stop."""
 
 
-EVERYTHING: Final = Everything()
+class Instruction(NamedTuple):
+    """One `struct sock_filter`."""
+
+    code: int
+    if_true: int
+    if_false: int
+    operand: int
 
 
-def compile_filter(wanted: Wanted | Everything, *, tag: int) -> bytes:
-    """The program, as `struct sock_filter[]`; `tag` is the first argument of the parking ppoll."""
-    code: list[Instruction] = [(_LOAD, 0, 0, _ARCH)]
-    for abi in Abi.native():
-        part = _abi_program(abi, wanted, tag)
-        code += [(_JEQ, 1, 0, abi.audit), (_JA, 0, 0, len(part)), *part]
-    code.append((_RET, 0, 0, RET_ENOSYS))
-    return b"".join([struct.pack("=HBBI", *instruction) for instruction in code])
+Program: TypeAlias = list[Instruction]
+
+_ALLOW = [Instruction(RETURN, 0, 0, RET_ALLOW)]
+_TRACE = [Instruction(RETURN, 0, 0, RET_TRACE)]
+_ENOSYS = [Instruction(RETURN, 0, 0, RET_ENOSYS)]
 
 
-def _abi_program(abi: Abi, wanted: Wanted | Everything, tag: int) -> list[Instruction]:
-    verdicts = _verdicts(abi, wanted, tag)
-    default = [_TRACE] if isinstance(wanted, Everything) else [_ALLOW]
-    ranges: list[tuple[int, list[Instruction]]] = [(0, verdicts.get(0, default))]
-    for number in sorted({n + step for n in verdicts for step in (0, 1)} - {0}):
-        verdict = verdicts.get(number, default)
-        if verdict != ranges[-1][1]:
-            ranges.append((number, verdict))
-    code: list[Instruction] = [(_LOAD, 0, 0, _NR)]
+def compile_filter(
+    wanted: Mapping[Abi, Iterable[int]] | Everything, *, tag: int, abis: tuple[Abi, ...] | None = None
+) -> bytes:
+    """The program, as an array of `struct sock_filter`, that stops at the wanted numbers.
+
+    `tag` is the first argument of a `ppoll` that does not stop; `abis` are those that the kernel may present,
+    by default this machine's.
+    """
+    program = _ENOSYS
+    for abi in reversed(abis or Abi.native()):
+        numbers = None if isinstance(wanted, Everything) else frozenset(wanted.get(abi, ()))
+        program = _branch(JUMP_EQUAL, abi.audit, _body(abi, numbers, tag), program)
+    program = [Instruction(LOAD, 0, 0, _ARCH), *program]
+    return b"".join([struct.pack("=HBBI", *instruction) for instruction in program])
+
+
+def _branch(code: int, operand: int, taken: Program, otherwise: Program) -> Program:
+    """A conditional jump, what follows when it is not taken, and what follows when it is."""
+    if len(otherwise) <= _REACH:
+        return [Instruction(code, len(otherwise), 0, operand), *otherwise, *taken]
+    far = Instruction(JUMP, 0, 0, len(otherwise))
+    return [Instruction(code, 0, 1, operand), far, *otherwise, *taken]
+
+
+def _body(abi: Abi, wanted: frozenset[int] | None, tag: int) -> Program:
+    """What decides for one ABI; all numbers are wanted if `wanted` is None."""
+    special = _special(abi, wanted, tag)
+    default = _TRACE if wanted is None else _ALLOW
+    special = {**dict.fromkeys(wanted or (), _TRACE), **special}
+    starts: list[tuple[int, Program]] = [(0, default)]
+    for number in sorted(special):
+        _begin(starts, number, special[number])
+        _begin(starts, number + 1, default)
     if abi is Abi.X86_64:
-        code += [(_JSET, 0, 1, _X32_BIT), (_RET, 0, 0, RET_ENOSYS)]
-    return code + _search(ranges)
+        _begin(starts, _X32, _ENOSYS)
+    _begin(starts, _SKIPPED, _ALLOW)
+    return [Instruction(LOAD, 0, 0, _NUMBER), *_search(starts)]
 
 
-def _verdicts(abi: Abi, wanted: Wanted | Everything, tag: int) -> dict[int, list[Instruction]]:
+def _special(abi: Abi, wanted: frozenset[int] | None, tag: int) -> dict[int, Program]:
+    """The numbers that are not answered as they are asked for."""
     numbers = NUMBERS[abi.title]
-    asked: set[int] = set() if isinstance(wanted, Everything) else set(wanted.get(abi, ()))
-    verdicts: dict[int, list[Instruction]] = {number: [_TRACE] for number in asked}
-    everything = isinstance(wanted, Everything)
-    for name in _PARKS:
+    special = {numbers[name]: _ALLOW for name in _NEVER if name in numbers}
+    special[numbers["clone3"]] = _TRACE
+    if wanted is not None and numbers["clone"] not in wanted:
+        flags = Instruction(LOAD, 0, 0, _ARG0_LOW)
+        special[numbers["clone"]] = [flags, *_branch(JUMP_SET, CLONE_UNTRACED, _TRACE, _ALLOW)]
+    for name in _PARKING:
         number = numbers.get(name)
-        if number is not None and (everything or number in asked):
-            verdicts[number] = _park(tag)
-    if "clone3" in numbers:
-        verdicts[numbers["clone3"]] = [_TRACE]
-    if not everything and numbers["clone"] not in asked:
-        verdicts[numbers["clone"]] = [(_LOAD, 0, 0, _ARG0), (_JSET, 0, 1, CLONE_UNTRACED), _TRACE, _ALLOW]
-    for name in _PASSED:
-        if name in numbers:
-            verdicts[numbers[name]] = [_ALLOW]
-    return verdicts
+        if number is not None and (wanted is None or number in wanted):
+            special[number] = _unless_tagged(tag)
+    return special
 
 
-def _park(tag: int) -> list[Instruction]:
-    low, high = (_LOAD, 0, 0, _ARG0), (_LOAD, 0, 0, _ARG0 + 4)
-    return [low, (_JEQ, 0, 3, tag), high, (_JEQ, 0, 1, 0), _ALLOW, _TRACE]
+def _unless_tagged(tag: int) -> Program:
+    """Stop unless the first argument is the tag."""
+    high = Instruction(LOAD, 0, 0, _ARG0_HIGH)
+    low = Instruction(LOAD, 0, 0, _ARG0_LOW)
+    both = [high, *_branch(JUMP_EQUAL, tag >> 32, _ALLOW, _TRACE)]
+    return [low, *_branch(JUMP_EQUAL, tag & 0xFFFFFFFF, both, _TRACE)]
 
 
-def _search(ranges: list[tuple[int, list[Instruction]]]) -> list[Instruction]:
-    """A binary search; jumps are made with JA, whose offset has no limit of 255."""
-    if len(ranges) == 1:
-        return ranges[0][1]
-    middle = len(ranges) // 2
-    low, high = _search(ranges[:middle]), _search(ranges[middle:])
-    first = ranges[middle][0]
-    if len(low) <= 255:
-        return [(_JGE, len(low), 0, first), *low, *high]
-    return [(_JGE, 0, 1, first), (_JA, 0, 0, len(low)), *low, *high]
+def _begin(starts: list[tuple[int, Program]], number: int, answer: Program) -> None:
+    """Let a range begin, unless it only goes on with the one before."""
+    if starts[-1][0] == number:
+        starts.pop()
+    if not starts or starts[-1][1] is not answer:
+        starts.append((number, answer))
+
+
+def _search(starts: list[tuple[int, Program]]) -> Program:
+    """Binary search for the range that the loaded number is in."""
+    if len(starts) == 1:
+        return starts[0][1]
+    middle = len(starts) // 2
+    return _branch(JUMP_GREATER_EQUAL, starts[middle][0], _search(starts[middle:]), _search(starts[:middle]))
