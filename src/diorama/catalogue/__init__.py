@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diorama.catalogue.explain import explain
-    from diorama.catalogue.index import find, left_alone, requests, select, spelling, spellings
+    from diorama.catalogue.explanation import explain
+    from diorama.catalogue.index import find, reason, requests, select, spelling, spellings
 
-__all__ = ["explain", "find", "left_alone", "requests", "select", "spelling", "spellings"]
+__all__ = ["explain", "find", "reason", "requests", "select", "spelling", "spellings"]
 
 
 def __getattr__(name: str) -> Any:
@@ -20,7 +20,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
-    home = "explain" if name == "explain" else "index"
+    home = "explanation" if name == "explain" else "index"
     value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
     globals()[name] = value
     return value

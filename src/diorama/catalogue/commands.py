@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from diorama.abi import fcntl, ioctl, signal
 from diorama.abi.fcntl import FLock
 from diorama.catalogue.handles import Pointer
-from diorama.catalogue.kinds import AddressKind, ULongKind, UChoice, open_flags_text
+from diorama.catalogue.kinds import AddressKind, UChoice, ULongKind, open_flags_text
 from diorama.catalogue.names import Names
 
 if TYPE_CHECKING:

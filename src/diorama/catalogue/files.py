@@ -3,8 +3,18 @@
 from typing import Annotated
 
 from diorama.abi import fcntl, stat
-from diorama.abi.fcntl import AT_FDCWD, AT_SYMLINK_NOFOLLOW, O_ACCMODE, O_CREAT, O_EXCL, O_NOFOLLOW, O_PATH
-from diorama.abi.fcntl import O_TRUNC, O_WRONLY, OpenHow
+from diorama.abi.fcntl import (
+    AT_FDCWD,
+    AT_SYMLINK_NOFOLLOW,
+    O_ACCMODE,
+    O_CREAT,
+    O_EXCL,
+    O_NOFOLLOW,
+    O_PATH,
+    O_TRUNC,
+    O_WRONLY,
+    OpenHow,
+)
 from diorama.abi.io import Number
 from diorama.abi.stat import Stat, StatX
 from diorama.abi.time import Times

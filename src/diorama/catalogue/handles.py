@@ -18,9 +18,8 @@ from diorama.abi.record import Record
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from diorama.catalogue.model import Memory
-
     from diorama.abi.arch import Abi
+    from diorama.catalogue.model import Memory
 
 __all__ = [
     "Array",

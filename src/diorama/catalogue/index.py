@@ -28,14 +28,14 @@ from diorama.catalogue import (  # noqa: F401
     time,
     xattr,
 )
+from diorama.catalogue.forms import Spelling, spellings_of
 from diorama.catalogue.left_alone import REASONS, LeftAlone, reason_for
 from diorama.catalogue.model import REQUESTS, Request
-from diorama.catalogue.spelling import Spelling, spellings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["find", "left_alone", "requests", "select", "spelling", "spellings"]
+__all__ = ["find", "reason", "requests", "select", "spelling", "spellings"]
 
 _BY_NUMBER: dict[Abi, dict[int, Spelling]] = {}
 
@@ -78,7 +78,7 @@ def spelling(abi: Abi, number: int) -> Spelling | None:
     return spellings(abi).get(number)
 
 
-def left_alone(abi: Abi, number: int) -> LeftAlone | None:
+def reason(abi: Abi, number: int) -> LeftAlone | None:
     """Why a number is no request; None when it is one, or no system call at all."""
     for name, value in NUMBERS[abi.title].items():
         if value == number:

@@ -15,8 +15,8 @@ from diorama.catalogue.names import Names, quote
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from diorama.catalogue.forms import Arg
     from diorama.catalogue.model import Memory, Request
-    from diorama.catalogue.spelling import Arg
 
     Reader = Callable[[int, Memory, Any], Any]
     Test = Callable[[Any], bool]
@@ -27,7 +27,7 @@ _SHOWN = 32
 class Shown(NamedTuple):
     """What is being shown: a request, with its result once it has been made."""
 
-    request: Request
+    request: Request | None
     result: int | None
 
     @property
@@ -40,9 +40,9 @@ class Kind:
     """How one argument is read, written and shown. The default is a 32-bit signed integer."""
 
     __slots__ = ()
-    title = "int"
-    needs = ""
-    signed = True
+    title: str = "int"
+    needs: str = ""
+    signed: bool = True
 
     def reader(self, arg: Arg) -> Reader:
         """What turns the raw argument into the field's value."""
@@ -203,15 +203,11 @@ class DeviceKind(Kind):
 class Choice(Kind):
     """One of a set of named constants."""
 
-    __slots__ = ("names",)
+    __slots__ = ("names", "title")
 
     def __init__(self, names: Names) -> None:
         self.names = names
-
-    @property
-    def title(self) -> str:  # type: ignore[override]
-        """What the constants are called together."""
-        return self.names.title
+        self.title = names.title
 
     def text(self, value: Any, shown: Shown) -> str:
         return self.names.one(value)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["LeftAlone", "REASONS", "reason_for"]
+__all__ = ["REASONS", "LeftAlone", "reason_for"]
 
 
 class LeftAlone(NamedTuple):

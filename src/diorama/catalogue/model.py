@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, Typ
 
 from diorama.abi.record import Frozen
 from diorama.catalogue import kinds
+from diorama.catalogue.forms import Form, Spelling, spellings_of
 from diorama.catalogue.kinds import FdKind, Kind, PathKind
 from diorama.catalogue.pointers import PointerKind
-from diorama.catalogue.spelling import Form, Spelling, spellings_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from diorama.abi.arch import Abi
-    from diorama.catalogue.spelling import Args
+    from diorama.catalogue.forms import Args
 
 __all__ = ["Execution", "Memory", "PathRule", "Request", "Spelling", "Syscalls", "Tracee", "request"]
 
@@ -286,7 +286,7 @@ def request(
     writes: Callable[[Any], bool] = kinds.never,
     returns: str = "",
 ) -> Callable[[C], C]:
-    """Declare a system call: its man page and its spellings (see `spelling`).
+    """Declare a system call: its man page and its spellings (see `forms`).
 
     `classes` are the words by which it can be selected with `%` apart from `file` and `desc`, which follow
     from its fields; `writes` tells whether it changes a file system; `returns` is "fd", "pid" or "address"

@@ -13,9 +13,9 @@ from diorama.catalogue.names import quote
 from diorama.catalogue.structures import address_text, record_data, record_text
 
 if TYPE_CHECKING:
+    from diorama.catalogue.forms import Arg
     from diorama.catalogue.kinds import Reader, Shown
     from diorama.catalogue.model import Memory
-    from diorama.catalogue.spelling import Arg
 
 IN = "in"
 OUT = "out"
@@ -73,16 +73,12 @@ class HandleKind(Kind):
 class BufferKind(HandleKind):
     """Bytes, with their number in another field."""
 
-    __slots__ = ("direction", "needs")
+    __slots__ = ("direction", "needs", "title")
 
     def __init__(self, direction: str, size: str = "size") -> None:
         self.direction = direction
         self.needs = size
-
-    @property
-    def title(self) -> str:  # type: ignore[override]
-        """The direction, and where the number of bytes stands."""
-        return f"{self.direction} bytes[{self.needs}]"
+        self.title = f"{direction} bytes[{size}]"
 
     def reader(self, arg: Arg) -> Reader:
         size = self.needs
@@ -102,16 +98,12 @@ class BufferKind(HandleKind):
 class PointerKind(HandleKind):
     """One structure."""
 
-    __slots__ = ("handle", "record")
+    __slots__ = ("handle", "record", "title")
 
     def __init__(self, handle: type[handles.Pointer[Any]], record: type[Record]) -> None:
         self.handle = handle
         self.record = record
-
-    @property
-    def title(self) -> str:  # type: ignore[override]
-        """The direction and the record."""
-        return f"{self.handle.__name__.lower()} {self.record.__name__}"
+        self.title = f"{handle.__name__.lower()} {record.__name__}"
 
     def reader(self, arg: Arg) -> Reader:
         handle, record, abi, layout = self.handle, self.record, arg.abi, arg.layout
@@ -155,18 +147,14 @@ class PointerKind(HandleKind):
 class ArrayKind(HandleKind):
     """Several structures, their number in another field."""
 
-    __slots__ = ("direction", "needs", "record")
+    __slots__ = ("direction", "needs", "record", "title")
     handle: type[handles.Array[Any]] = handles.Array
 
     def __init__(self, direction: str, record: type[Record], count: str = "count") -> None:
         self.direction = direction
         self.record = record
         self.needs = count
-
-    @property
-    def title(self) -> str:  # type: ignore[override]
-        """The direction, the record, and where the number of structures stands."""
-        return f"{self.direction} {self.record.__name__}[{self.needs}]"
+        self.title = f"{direction} {record.__name__}[{count}]"
 
     def reader(self, arg: Arg) -> Reader:
         handle, record, abi, layout, count = self.handle, self.record, arg.abi, arg.layout, self.needs
@@ -259,6 +247,7 @@ class SockAddrKind(BufferKind):
 
     def __init__(self, size: str = "address_size") -> None:
         super().__init__(IN, size)
+        self.title = f"in address[{size}]"
 
     def reader(self, arg: Arg) -> Reader:
         size = self.needs
@@ -271,16 +260,12 @@ class SockAddrKind(BufferKind):
 class SizedBufferKind(HandleKind):
     """Bytes that the call fills; the room for them is pointed to by another field."""
 
-    __slots__ = ("needs",)
+    __slots__ = ("needs", "title")
     handle: type[handles.SizedBuffer] = handles.SizedBuffer
 
     def __init__(self, size: str) -> None:
         self.needs = size
-
-    @property
-    def title(self) -> str:  # type: ignore[override]
-        """Where the number of bytes stands."""
-        return f"out bytes[*{self.needs}]"
+        self.title = f"out bytes[*{size}]"
 
     def reader(self, arg: Arg) -> Reader:
         size, handle = self.needs, self.handle
@@ -295,6 +280,10 @@ class SockAddrOutKind(SizedBufferKind):
 
     __slots__ = ()
     handle = handles.SockAddrOut
+
+    def __init__(self, size: str = "address_size") -> None:
+        super().__init__(size)
+        self.title = f"out address[*{size}]"
 
     def content(self, value: Any, shown: Shown) -> str:
         from diorama.abi.socket import parse_address
@@ -320,4 +309,4 @@ PollFds = Annotated[handles.Array[PollFd], ArrayKind("inout", PollFd)]
 Argv = Annotated[handles.Strings, StringsKind()]
 Envp = Annotated[handles.Strings, StringsKind(brief=True)]
 InSockAddr = Annotated[handles.SockAddr, SockAddrKind()]
-OutSockAddr = Annotated[handles.SockAddrOut, SockAddrOutKind("address_size")]
+OutSockAddr = Annotated[handles.SockAddrOut, SockAddrOutKind()]

@@ -62,6 +62,17 @@ class Form:
         self.vector = bool(star)
         self.fixed = fixed
 
+    @property
+    def title(self) -> str:
+        """The name, with the selector behind a multiplexer."""
+        return self.name if self.selector is None else f"{self.name}:{self.selector}"
+
+    @property
+    def fields(self) -> list[str]:
+        """The names of the fields, in the order of the arguments."""
+        names = [parameter.partition(":")[0] for parameter in self.parameters.split(", ")]
+        return [name for name in names if name not in ("", "_")]
+
     def applies(self, abi: Abi) -> bool:
         """Whether this form can be spelled on that ABI."""
         return self.where in (None, abi.title, str(8 * abi.word))
