@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from diorama.interfaces.tree import Tree
-from diorama.testing.files import FakeHost, FakeStatus
+from diorama.testing.fakes import FakeHost, FakeStatus
 from diorama.view.inodes import Inodes
 from diorama.view.mounts import Mount, MountTree, Place
 from diorama.view.resolve import Resolver

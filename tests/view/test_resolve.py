@@ -8,7 +8,7 @@ import stat
 import pytest
 
 from diorama.abi.fcntl import RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV
-from diorama.testing.files import FakeStatus
+from diorama.testing.fakes import FakeStatus
 from diorama.view.mounts import Mount
 from diorama.view.resolve import ResolutionError
 from view.support import World
@@ -222,7 +222,7 @@ def test_a_directory_opened_through_a_mount_stays_in_it(world: World) -> None:
     place = world.tasks.descriptor(world.task, 4)
     assert place.view_path == b"/mnt/sub"
     assert world.resolve("../..", start=place).host_path == b"/"
-    world.tasks.note_opened(world.task, 4, world.tree.root)
+    world.task.opened.clear()
     assert world.tasks.descriptor(world.task, 4).view_path == b"/src/sub"
 
 

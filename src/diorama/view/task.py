@@ -16,10 +16,9 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import dataclass, field, replace
-from stat import S_ISDIR
 from typing import Final
 
-from diorama.view.host import Host, Status
+from diorama.view.host import Host
 from diorama.view.inodes import Inodes
 from diorama.view.mounts import Mount, MountTree, Place
 
@@ -41,13 +40,18 @@ class Context:
 
 @dataclass(slots=True, eq=False)
 class Task:
-    """One thread.  `executable` is what its process runs, if that was found through a mount."""
+    """One thread.
+
+    `executable` is what its process runs, if that was found through a mount, `pending` what it has asked to
+    run.
+    """
 
     tid: int
     pid: int
     context: Context
     opened: dict[Identity, Mount] = field(default_factory=dict[Identity, Mount])
     executable: Place | None = None
+    pending: Place | None = None
 
     @property
     def root(self) -> Place:
@@ -60,6 +64,11 @@ class Task:
             self.context = replace(self.context)
         if flags & CLONE_FILES:
             self.opened = dict(self.opened)
+
+    def executed(self) -> None:
+        """The program it asked for runs, with a descriptor table of its own."""
+        self.executable, self.pending = self.pending, None
+        self.opened = dict(self.opened)
 
     def child(self, tid: int, pid: int, flags: int) -> Task:
         """What a clone with these flags inherits."""
@@ -149,13 +158,8 @@ class Tasks:
 
     def note_opened(self, task: Task, fd: int, mount: Mount) -> None:
         """A descriptor was opened through `mount`: later look-ups from a directory stay in it."""
-        if mount is self._tree.root and not task.opened:
-            return
-        status: Status = self._host.stat(b"/proc/%d/fd/%d" % (task.tid, fd))
-        if mount is self._tree.root:
-            task.opened.pop((status.st_dev, status.st_ino), None)
-        elif S_ISDIR(status.st_mode):
-            task.opened[status.st_dev, status.st_ino] = mount
+        status = self._host.stat(b"/proc/%d/fd/%d" % (task.tid, fd))
+        task.opened[status.st_dev, status.st_ino] = mount
 
     def _located(self, text: bytes, mount: Mount) -> Place:
         if not text.startswith(b"/"):

@@ -1,4 +1,4 @@
-"""Files: a host that is a dictionary, and a small file system, for tests."""
+"""Fakes: a host that is a dictionary, and a tracee that is an object."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["FakeHost", "FakeStatus"]
+from diorama.abi.arch import Abi
+
+if TYPE_CHECKING:
+    from diorama.catalogue.model import Request
+
+__all__ = ["FakeExecution", "FakeHost", "FakeMemory", "FakeStatus", "FakeTracee"]
 
 _MAX_LINKS = 40
 
@@ -88,3 +94,80 @@ class FakeHost:
         if isinstance(node, str):
             raise _error(errno.EINVAL)
         return node
+
+
+class FakeMemory:
+    """An address space: what `place` put there, and what is written over it."""
+
+    def __init__(self) -> None:
+        self._bytes: dict[int, int] = {}
+        self._next = 0x1000
+
+    def read(self, address: int, size: int) -> bytes:
+        """Up to `size` bytes; EFAULT if there are none."""
+        data = bytearray()
+        while len(data) < size and address + len(data) in self._bytes:
+            data.append(self._bytes[address + len(data)])
+        if size and not data:
+            raise _error(errno.EFAULT)
+        return bytes(data)
+
+    def read_string(self, address: int, limit: int = 4096) -> bytes:
+        """The bytes before NUL."""
+        text, nul, _ = self.read(address, limit).partition(b"\0")
+        if not nul:
+            raise _error(errno.ENAMETOOLONG if len(text) == limit else errno.EFAULT)
+        return text
+
+    def write(self, address: int, data: bytes) -> None:
+        """Write over what is there; EFAULT."""
+        if any(address + offset not in self._bytes for offset in range(len(data))):
+            raise _error(errno.EFAULT)
+        self._bytes.update(enumerate(data, address))
+
+    def place(self, data: bytes) -> int:
+        """Put data at a new address."""
+        address = self._next
+        self._bytes.update(enumerate(data, address))
+        self._next += -(-len(data) // 16) * 16 + 16
+        return address
+
+
+class FakeTracee:
+    """A thread; `results` are what its system calls give, by name, and `calls` those that it made."""
+
+    def __init__(self, tid: int = 12, pid: int = 10, abi: Abi = Abi.X86_64) -> None:
+        self.tid = tid
+        self.pid = pid
+        self.abi = abi
+        self.memory = FakeMemory()
+        self.results: dict[str, int] = {}
+        self.calls: list[tuple[Any, ...]] = []
+
+    @property
+    def syscall(self) -> Any:
+        """Calls made in it."""
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*args: int | bytes) -> int:
+            self.calls.append((name, *args))
+            return self.results.get(name, 0)
+
+        return call
+
+
+class FakeExecution:
+    """What runs requests: remembers them in `ran` and gives `result`, or raises it."""
+
+    def __init__(self, tracee: FakeTracee, result: int | OSError = 0) -> None:
+        self.tracee = tracee
+        self.result = result
+        self.ran: list[Request] = []
+
+    def run(self, request: Request) -> int:
+        """Remember the request."""
+        self.ran.append(request)
+        if isinstance(self.result, OSError):
+            raise self.result
+        return self.result

@@ -1,0 +1,115 @@
+"""Descriptors: calls on virtual files by descriptor that would show or change what stands for them."""
+
+from __future__ import annotations
+
+import errno
+import stat
+
+from diorama.catalogue.files import FChMod, FChOwn, UTimeNsAt
+from diorama.catalogue.model import Request
+from diorama.catalogue.polling import InotifyAddWatch
+from diorama.catalogue.xattr import (
+    FGetXattr,
+    FListXattr,
+    FRemoveXattr,
+    FSetXattr,
+    GetXattr,
+    GetXattrAt,
+    LGetXattr,
+    ListXattr,
+    ListXattrAt,
+    LListXattr,
+)
+from diorama.dispatch.files.answers import Outcome, answers
+from diorama.dispatch.files.state import Files, fail
+from diorama.dispatch.files.translation import at_host, translate
+from diorama.view.mounts import Mount, Place
+from diorama.view.task import Task
+
+
+@answers(FChMod, FChOwn, FSetXattr, FRemoveXattr)
+def change(files: Files, call: FChMod | FChOwn | FSetXattr | FRemoveXattr) -> Outcome:
+    """Nothing changes on a read-only mount."""
+    mount = _mount_of(files, files.task(call.tracee), call.fd)
+    if mount is not None and mount.read_only:
+        raise fail(errno.EROFS)
+    return None
+
+
+@answers(UTimeNsAt)
+def set_times(files: Files, call: UTimeNsAt) -> Outcome:
+    """A NULL path means the descriptor."""
+    if call.path:
+        return translate(files, call)
+    mount = _mount_of(files, files.task(call.tracee), call.dirfd)
+    if mount is not None and mount.read_only:
+        raise fail(errno.EROFS)
+    return None
+
+
+@answers(FGetXattr)
+def get_attribute(files: Files, call: FGetXattr) -> Outcome:
+    """File systems of ours have no extended attributes."""
+    if files.tasks.virtual(files.task(call.tracee), call.fd) is not None:
+        raise fail(errno.EOPNOTSUPP)
+    return None
+
+
+@answers(FListXattr)
+def list_attributes(files: Files, call: FListXattr) -> Outcome:
+    """File systems of ours have no extended attributes."""
+    return None if files.tasks.virtual(files.task(call.tracee), call.fd) is None else 0
+
+
+@answers(GetXattr, LGetXattr, GetXattrAt)
+def get_attribute_at(files: Files, call: Request) -> Outcome:
+    """As by descriptor."""
+    place = files.locate(call, call.PATHS[0])
+    if place is not None and place.filesystem is not None:
+        raise fail(errno.ENOENT if place.missing else errno.EOPNOTSUPP)
+    return None if place is None else at_host(call, call.PATHS[0], place)
+
+
+@answers(ListXattr, LListXattr, ListXattrAt)
+def list_attributes_at(files: Files, call: Request) -> Outcome:
+    """As by descriptor."""
+    place = files.locate(call, call.PATHS[0])
+    if place is not None and place.filesystem is not None:
+        if place.missing:
+            raise fail(errno.ENOENT)
+        return 0
+    return None if place is None else at_host(call, call.PATHS[0], place)
+
+
+@answers(InotifyAddWatch)
+def watch(files: Files, call: InotifyAddWatch) -> Outcome:
+    """What stands for a virtual file is watched: nothing happens to either."""
+    place = files.locate(call, call.PATHS[0])
+    if place is None or place.filesystem is None:
+        return None if place is None else at_host(call, call.PATHS[0], place)
+    if place.missing:
+        raise fail(errno.ENOENT)
+    return call.replace(path=_stand_in(files, files.task(call.tracee), place))
+
+
+def _stand_in(files: Files, task: Task, place: Place) -> bytes:
+    assert place.filesystem is not None
+    attributes = place.filesystem.attributes(place.inode)
+    if attributes.kind == stat.S_IFDIR:
+        return files.standins.directory(place)
+    if attributes.kind != stat.S_IFREG:
+        raise fail(errno.EACCES)
+    return files.content(task, place, attributes).path
+
+
+def _mount_of(files: Files, task: Task, fd: int) -> Mount | None:
+    """The mount that a descriptor was opened through, if that is known."""
+    virtual = files.tasks.virtual(task, fd)
+    if virtual is not None:
+        return virtual.mount
+    if not task.opened:
+        return None
+    try:
+        return files.tasks.descriptor(task, fd).mount
+    except OSError:
+        return None

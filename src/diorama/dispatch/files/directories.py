@@ -1,0 +1,121 @@
+"""Directories: listing them, and the current one.
+
+The position in a virtual directory is kept by the kernel, as the offset of the real directory that stands for
+it: it is read from /proc and moved by an lseek of the program's own, so rewinddir(3), telldir(3) and shared
+descriptions work as for any directory.  An offset counts the entries before it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import Final
+
+from diorama.abi.dirent import DIRENT, DIRENT64, OLD_DIRENT, pack_entries
+from diorama.catalogue.dirs import GetDents, GetDents64, ReadDir
+from diorama.catalogue.paths import ChDir, FChDir, GetCwd
+from diorama.dispatch.files.answers import Outcome, answers
+from diorama.dispatch.files.state import Files, fail
+from diorama.dispatch.files.translation import at_host
+from diorama.view.mounts import Mount, Place
+from diorama.view.task import Task
+
+_LAYOUTS: Final = {GetDents64: DIRENT64, GetDents: DIRENT, ReadDir: OLD_DIRENT}
+
+
+@answers(GetDents64, GetDents, ReadDir)
+def get_entries(files: Files, call: GetDents64 | GetDents | ReadDir) -> Outcome:
+    """Read entries of a virtual directory."""
+    task = files.task(call.tracee)
+    place = files.tasks.virtual(task, call.fd)
+    if place is None or place.filesystem is None or not _is_directory(place):
+        return None
+    position = _position(task, call.fd)
+    entries = files.listings.read(place, position)[position:]
+    layout = _LAYOUTS[type(call)]
+    room = 1 << 16 if layout == OLD_DIRENT else call.size
+    data, count = pack_entries(entries, call.tracee.abi, layout, room)
+    if not count:
+        if entries:
+            raise fail(errno.EINVAL)
+        return 0
+    call.tracee.memory.write(call.buffer.address, data)
+    call.tracee.syscall.lseek(call.fd, position + count, os.SEEK_SET)
+    return 1 if layout == OLD_DIRENT else len(data)
+
+
+@answers(ChDir)
+def change_directory(files: Files, call: ChDir) -> Outcome:
+    """Go to another directory."""
+    task = files.task(call.tracee)
+    place = files.find(call, call.PATHS[0])
+    if place is None:
+        return None
+    if place.filesystem is not None:
+        _check_search(place)
+        return _enter(task, call.replace(path=files.standins.directory(place)), place.mount)
+    changed = at_host(call, call.PATHS[0], place) if place.touched else call
+    if place.mount is files.tree.root and task.context.cwd_mount is files.tree.root:
+        return None if changed is call else changed
+    return _enter(task, changed, place.mount)
+
+
+@answers(FChDir)
+def change_to_descriptor(files: Files, call: FChDir) -> Outcome:
+    """Go to an open directory."""
+    task = files.task(call.tracee)
+    try:
+        place = files.tasks.descriptor(task, call.fd)
+    except OSError:
+        return None
+    if place.mount is task.context.cwd_mount is files.tree.root:
+        return None
+    if place.filesystem is not None:
+        _check_search(place)
+    return _enter(task, call, place.mount)
+
+
+@answers(GetCwd)
+def get_directory(files: Files, call: GetCwd) -> Outcome:
+    """The path of the current directory in the view."""
+    task = files.task(call.tracee)
+    if task.context.cwd_mount is files.tree.root:
+        return None
+    place = files.tasks.cwd(task)
+    if place.mount is files.tree.root:
+        return None
+    path = place.view_path + b"\0"
+    if len(path) > call.size:
+        raise fail(errno.ERANGE)
+    call.tracee.memory.write(call.buffer.address, path)
+    return len(path)
+
+
+def _enter(task: Task, call: ChDir | FChDir, mount: Mount) -> int:
+    result = call.run()
+    task.context.cwd_mount = mount
+    return result
+
+
+def _is_directory(place: Place) -> bool:
+    assert place.filesystem is not None
+    return place.filesystem.attributes(place.inode).kind == stat.S_IFDIR
+
+
+def _check_search(place: Place) -> None:
+    if place.missing:
+        raise fail(errno.ENOENT)
+    if not _is_directory(place):
+        raise fail(errno.ENOTDIR)
+    assert place.filesystem is not None
+    if not place.filesystem.attributes(place.inode).permits(os.X_OK):
+        raise fail(errno.EACCES)
+
+
+def _position(task: Task, fd: int) -> int:
+    with open(f"/proc/{task.tid}/fdinfo/{fd}", "rb") as info:
+        for line in info:
+            if line.startswith(b"pos:"):
+                return int(line[4:])
+    raise fail(errno.EBADF)

@@ -1,0 +1,49 @@
+"""Links: readlink(2), of links in the view and of the links in /proc that lead to virtual objects."""
+
+from __future__ import annotations
+
+import errno
+
+from diorama.catalogue.paths import ReadLinkAt
+from diorama.dispatch.files.answers import Outcome, answers
+from diorama.dispatch.files.state import Files, fail
+from diorama.dispatch.files.translation import at_host
+from diorama.view.mounts import Place
+
+
+@answers(ReadLinkAt)
+def read_link(files: Files, call: ReadLinkAt) -> Outcome:
+    """The target of a link."""
+    rule = call.PATHS[0]
+    place = files.find(call, rule)
+    if place is None:
+        return None
+    if place.filesystem is not None:
+        if place.missing:
+            raise fail(errno.ENOENT)
+        return _write(call, place.filesystem.readlink(place.inode))
+    target = _magic(files, place)
+    if target is not None:
+        return _write(call, target.view_path)
+    return at_host(call, rule, place) if place.touched else None
+
+
+def _magic(files: Files, place: Place) -> Place | None:
+    """What a link of /proc leads to, if it is not what the kernel would say."""
+    link = place.host_path
+    if not link.startswith(b"/proc/"):
+        return None
+    try:
+        target = files.resolver.magic(link)
+    except OSError:
+        return None
+    if target is None or target.mount is files.tree.root:
+        return None
+    return target
+
+
+def _write(call: ReadLinkAt, text: bytes) -> int:
+    # `size` is an int, as readlink(2) has it.
+    if not 0 < call.size < 1 << 31:
+        raise fail(errno.EINVAL)
+    return call.buffer.write(text)

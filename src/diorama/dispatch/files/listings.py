@@ -1,0 +1,55 @@
+"""Listings: the entries of virtual directories, in the order and with the offsets that programs see."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import Final
+
+from diorama.abi.dirent import DT_DIR, DirEntry
+from diorama.view.filesystem import FileSystem
+from diorama.view.mounts import Mount, Place
+
+__all__ = ["Listings"]
+
+_LISTINGS: Final = 64
+
+
+class Listings:
+    """Recent listings, so that a long one is made once for all the calls that read it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._recent: OrderedDict[tuple[Mount, int], list[DirEntry]] = OrderedDict()
+
+    def read(self, place: Place, position: int) -> list[DirEntry]:
+        """All entries; made anew when somebody reads from the start."""
+        key = (place.mount, place.inode)
+        with self._lock:
+            known = self._recent.get(key) if position else None
+        if known is None:
+            known = _list(place)
+            with self._lock:
+                self._recent[key] = known
+                if len(self._recent) > _LISTINGS:
+                    self._recent.popitem(last=False)
+        return known
+
+
+def _list(place: Place) -> list[DirEntry]:
+    filesystem = place.filesystem
+    assert filesystem is not None
+    entries = [
+        DirEntry(place.inode, 1, DT_DIR, b"."),
+        DirEntry(_parent(filesystem, place.path), 2, DT_DIR, b".."),
+    ]
+    for off, entry in enumerate(filesystem.entries(place.inode), 3):
+        entries.append(DirEntry(entry.inode, off, entry.kind >> 12, entry.name))
+    return entries
+
+
+def _parent(filesystem: FileSystem, path: bytes) -> int:
+    inode = filesystem.root
+    for name in path.split(b"/")[1:-1]:
+        inode = filesystem.lookup(inode, name)
+    return inode

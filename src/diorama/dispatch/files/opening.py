@@ -1,0 +1,143 @@
+"""Opening: open(2) and its relatives."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import Final
+
+from diorama.abi import fcntl
+from diorama.abi.fcntl import AT_FDCWD, OpenHow
+from diorama.catalogue.files import OpenAt, OpenAt2
+from diorama.dispatch.files.answers import Outcome, answers
+from diorama.dispatch.files.state import Files, fail
+from diorama.errors import Unsupported
+from diorama.view.mounts import Place
+from diorama.view.task import Task
+
+_TMPFILE: Final = fcntl.O_TMPFILE & ~fcntl.O_DIRECTORY
+_MAKING: Final = fcntl.O_CREAT | fcntl.O_EXCL
+
+
+@answers(OpenAt)
+def open_at(files: Files, call: OpenAt) -> Outcome:
+    """Open in the view."""
+    how = OpenHow(call.flags, call.mode)
+    return _open(files, call, how)
+
+
+@answers(OpenAt2)
+def open_at2(files: Files, call: OpenAt2) -> Outcome:
+    """Open in the view, with the rules of the caller for the resolution."""
+    if call.size < OpenHow.size(call.tracee.abi):
+        return None
+    return _open(files, call, call.how.read())
+
+
+def _open(files: Files, call: OpenAt | OpenAt2, how: OpenHow) -> Outcome:
+    rule = call.PATHS[0]
+    making = how.flags & _MAKING == _MAKING
+    place = files.find(call, rule, parent=making, restrict=how.resolve)
+    task = files.task(call.tracee)
+    if place is None or not place.touched:
+        if place is not None and task.opened:
+            _forget(files, task, place)
+        return None
+    if place.filesystem is not None:
+        path, flags = _open_virtual(files, call, place, how.flags)
+        return _at(call, path, how, flags)
+    return _open_host(files, call, place, how)
+
+
+def _at(call: OpenAt | OpenAt2, path: bytes, how: OpenHow, flags: int) -> OpenAt | OpenAt2:
+    """The call with another path, which has been resolved, and other flags."""
+    if isinstance(call, OpenAt):
+        return call.replace(dirfd=AT_FDCWD, path=path, flags=flags)
+    mode = how.mode if flags & (fcntl.O_CREAT | _TMPFILE) else 0
+    return call.replace(dirfd=AT_FDCWD, path=path, how=OpenHow(flags, mode))
+
+
+# -- on the host ----------------------------------------------------------------------------------
+
+
+def _open_host(files: Files, call: OpenAt | OpenAt2, place: Place, how: OpenHow) -> Outcome:
+    mode = 0 if place.missing else _mode(files, place)
+    flags = _read_only_flags(place, how.flags, mode) if place.mount.read_only else how.flags
+    changed = _at(call, place.host_path, how, flags)
+    if place.mount is files.tree.root or not (place.mount.read_only or stat.S_ISDIR(mode)):
+        return changed
+    fd = changed.run()
+    files.tasks.note_opened(files.task(call.tracee), fd, place.mount)
+    return fd
+
+
+def _mode(files: Files, place: Place) -> int:
+    try:
+        return files.host.lstat(place.host_path).st_mode
+    except OSError:
+        return 0
+
+
+def _read_only_flags(place: Place, flags: int, mode: int) -> int:
+    """What remains of the flags on a read-only mount; EROFS."""
+    if flags & fcntl.O_PATH:
+        return flags
+    if flags & _TMPFILE or (place.missing and flags & fcntl.O_CREAT):
+        raise fail(errno.EROFS)
+    is_special = not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode))
+    if flags & (fcntl.O_ACCMODE | fcntl.O_TRUNC) and not place.missing and not is_special:
+        raise fail(errno.EISDIR if stat.S_ISDIR(mode) else errno.EROFS)
+    if flags & fcntl.O_EXCL or stat.S_ISDIR(mode):
+        return flags
+    return flags & ~fcntl.O_CREAT
+
+
+def _forget(files: Files, task: Task, place: Place) -> None:
+    """What is opened by its plain host path is no longer meant through the mount it was opened by before."""
+    try:
+        status = files.host.stat(place.host_path)
+    except OSError:
+        return
+    task.opened.pop((status.st_dev, status.st_ino), None)
+
+
+# -- in a file system of ours ---------------------------------------------------------------------
+
+
+def _open_virtual(files: Files, call: OpenAt | OpenAt2, place: Place, flags: int) -> tuple[bytes, int]:
+    """The path and the flags with which the kernel opens what stands for a virtual file."""
+    filesystem = place.filesystem
+    assert filesystem is not None
+    if place.missing:
+        raise fail(errno.EROFS if flags & fcntl.O_CREAT and not flags & fcntl.O_PATH else errno.ENOENT)
+    if flags & _MAKING == _MAKING and not flags & fcntl.O_PATH:
+        raise fail(errno.EEXIST)
+    attributes = filesystem.attributes(place.inode)
+    if attributes.kind == stat.S_IFLNK:
+        if not flags & fcntl.O_PATH:
+            raise fail(errno.ELOOP)
+        return files.standins.symlink(place, filesystem.readlink(place.inode)), flags
+    if attributes.kind == stat.S_IFDIR:
+        _check_directory(flags, may_read=attributes.permits(os.R_OK))
+        return files.standins.directory(place), flags | fcntl.O_DIRECTORY
+    if flags & fcntl.O_DIRECTORY:
+        raise fail(errno.ENOTDIR)
+    if attributes.kind != stat.S_IFREG:
+        raise Unsupported(call.NAME, f"special file on a {filesystem.title} file system", errno.ENXIO)
+    if not flags & fcntl.O_PATH and flags & (fcntl.O_ACCMODE | fcntl.O_TRUNC):
+        raise fail(errno.EROFS)
+    content = files.content(files.task(call.tracee), place, attributes)
+    # The path is a link, which must be followed.
+    return content.path, flags & ~(fcntl.O_NOFOLLOW | fcntl.O_CREAT | fcntl.O_EXCL)
+
+
+def _check_directory(flags: int, *, may_read: bool) -> None:
+    if flags & fcntl.O_PATH:
+        return
+    if flags & _TMPFILE:
+        raise fail(errno.EROFS)
+    if flags & (fcntl.O_ACCMODE | fcntl.O_CREAT | fcntl.O_TRUNC):
+        raise fail(errno.EISDIR)
+    if not may_read:
+        raise fail(errno.EACCES)

@@ -1,0 +1,71 @@
+"""Sockets: the paths of AF_UNIX addresses."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+from diorama.abi.fcntl import AT_FDCWD
+from diorama.abi.socket import UNIX_PATH_MAX, UnixAddress, parse_address
+from diorama.catalogue.model import Request
+from diorama.catalogue.sockets import Bind, Connect, SendMMsg, SendMsg, SendTo
+from diorama.dispatch.files.answers import Outcome, answers
+from diorama.dispatch.files.state import Files, fail
+from diorama.errors import Unsupported
+
+_ADDRESS_MAX = 128
+
+
+@answers(Bind, Connect, SendTo)
+def address(files: Files, call: Bind | Connect | SendTo) -> Outcome:
+    """A call with an address as an argument."""
+    if not call.address or not 2 < call.address_size <= _ADDRESS_MAX:
+        return None
+    packed = _translate(files, call, call.address.read())
+    return None if packed is None else call.replace(address=packed, address_size=len(packed))
+
+
+@answers(SendMsg)
+def message(files: Files, call: SendMsg) -> Outcome:
+    """A call with an address in a message."""
+    header = call.message.read()
+    memory = call.tracee.memory
+    packed = _translate(files, call, _name(memory, header.msg_name, header.msg_namelen))
+    if packed is None:
+        return None
+    changed = header.replace(msg_name=memory.place(packed), msg_namelen=len(packed))
+    return call.replace(message=changed)
+
+
+@answers(SendMMsg)
+def messages(files: Files, call: SendMMsg) -> Outcome:
+    """Several messages: none of them may go through a mount."""
+    for header in call.messages.read_all(1024):
+        name = _name(call.tracee.memory, header.msg_name, header.msg_namelen)
+        if _translate(files, call, name) is not None:
+            raise Unsupported(call.NAME, "to a socket in a mount")
+    return None
+
+
+def _name(memory: Any, at: int, size: int) -> bytes:
+    return memory.read(at, size) if at and 2 < size <= _ADDRESS_MAX else b""
+
+
+def _translate(files: Files, call: Request, data: bytes) -> bytes | None:
+    """The address with its host path; None if it meets no mount."""
+    parsed = parse_address(data)
+    if not isinstance(parsed, UnixAddress) or parsed.path[:1] in (b"", b"\0"):
+        return None
+    is_name = isinstance(call, Bind)
+    place = files.walk(files.task(call.tracee), AT_FDCWD, parsed.path, parent=is_name)
+    if place is None or not place.touched:
+        return None
+    if is_name and place.mount.read_only:
+        raise fail(errno.EROFS if place.missing else errno.EADDRINUSE)
+    if place.filesystem is not None:
+        if place.missing:
+            raise fail(errno.ENOENT)
+        raise Unsupported(call.NAME, f"socket on a {place.filesystem.title} file system", errno.ECONNREFUSED)
+    if len(place.host_path) > UNIX_PATH_MAX:
+        raise fail(errno.ENAMETOOLONG)
+    return UnixAddress(place.host_path).pack()[: 2 + UNIX_PATH_MAX]

@@ -1,0 +1,224 @@
+"""Status: stat(2), statx(2), access(2) and statfs(2) of virtual files."""
+
+from __future__ import annotations
+
+import errno
+import stat
+from typing import Final
+
+from diorama.abi import fcntl
+from diorama.abi.stat import (
+    ST_RDONLY,
+    ST_VALID,
+    STATX_ATTR_MOUNT_ROOT,
+    STATX_BASIC_STATS,
+    STATX_MNT_ID,
+    Stat,
+    StatFs,
+    StatX,
+    make_device,
+    split_device,
+)
+from diorama.catalogue.files import FAccessAt2, FStat, FStatAt, Statx
+from diorama.catalogue.model import Request
+from diorama.catalogue.mounts import FStatfs, FStatfs64, Statfs, Statfs64
+from diorama.dispatch.files.answers import Outcome, answers
+from diorama.dispatch.files.state import Files, fail
+from diorama.dispatch.files.translation import at_host, refuse_writing
+from diorama.view.filesystem import Attributes
+from diorama.view.mounts import Mount, Place
+
+__all__ = ["device_of"]
+
+_BLOCK: Final = 4096
+_SECTORS: Final = _BLOCK // 512
+_MAGIC: Final = 0x44494F52
+_NSEC: Final = 10**9
+_STAT_FLAGS: Final = fcntl.AT_SYMLINK_NOFOLLOW | fcntl.AT_NO_AUTOMOUNT | fcntl.AT_EMPTY_PATH
+_STATX_FLAGS: Final = _STAT_FLAGS | fcntl.AT_STATX_FORCE_SYNC | fcntl.AT_STATX_DONT_SYNC
+_ACCESS_FLAGS: Final = fcntl.AT_EACCESS | fcntl.AT_SYMLINK_NOFOLLOW | fcntl.AT_EMPTY_PATH
+
+
+def device_of(mount: Mount) -> int:
+    """The device number of a synthetic mount: an unnamed device, as nfs has, counted from the top."""
+    return make_device(0, 0xFFFFF - mount.number)
+
+
+@answers(FStatAt)
+def stat_at(files: Files, call: FStatAt) -> Outcome:
+    """Status by path."""
+    place = files.locate(call, call.PATHS[0])
+    if place is None:
+        return None
+    if place.filesystem is None:
+        return at_host(call, call.PATHS[0], place)
+    _check_flags(call.flags, _STAT_FLAGS)
+    call.status.write(_stat(place, _attributes(place)))
+    return 0
+
+
+@answers(FStat)
+def fstat(files: Files, call: FStat) -> Outcome:
+    """Status of a descriptor."""
+    place = files.tasks.virtual(files.task(call.tracee), call.fd)
+    if place is None:
+        return None
+    call.status.write(_stat(place, _attributes(place)))
+    return 0
+
+
+@answers(Statx)
+def statx(files: Files, call: Statx) -> Outcome:
+    """Extended status."""
+    place = files.locate(call, call.PATHS[0])
+    if place is None:
+        return None
+    if place.filesystem is None:
+        return at_host(call, call.PATHS[0], place)
+    _check_flags(call.flags, _STATX_FLAGS)
+    call.status.write(_statx(place, _attributes(place)))
+    return 0
+
+
+@answers(FAccessAt2)
+def access(files: Files, call: FAccessAt2) -> Outcome:
+    """Permissions."""
+    rule = call.PATHS[0]
+    place = files.locate(call, rule)
+    if place is None:
+        return None
+    if place.filesystem is None:
+        if call.writes and not (place.mount.read_only and _is_special(files, place)):
+            refuse_writing(call, rule, place)
+        return at_host(call, rule, place)
+    _check_flags(call.flags, _ACCESS_FLAGS)
+    attributes = _attributes(place)
+    if call.mode & fcntl.W_OK:
+        raise fail(errno.EROFS)
+    if not attributes.permits(call.mode & (fcntl.R_OK | fcntl.X_OK)):
+        raise fail(errno.EACCES)
+    return 0
+
+
+@answers(Statfs, Statfs64)
+def statfs(files: Files, call: Statfs | Statfs64) -> Outcome:
+    """The file system of a path."""
+    place = files.locate(call, call.PATHS[0])
+    if place is None:
+        return None
+    if place.filesystem is not None:
+        _attributes(place)
+        return _write_statfs(call, place)
+    changed = at_host(call, call.PATHS[0], place)
+    if not place.mount.read_only:
+        return changed
+    changed.run()
+    found = call.status.read()
+    call.status.write(found.replace(f_flags=found.f_flags | ST_RDONLY | ST_VALID))
+    return 0
+
+
+@answers(FStatfs, FStatfs64)
+def fstatfs(files: Files, call: FStatfs | FStatfs64) -> Outcome:
+    """The file system of a descriptor."""
+    place = files.tasks.virtual(files.task(call.tracee), call.fd)
+    return None if place is None else _write_statfs(call, place)
+
+
+def _check_flags(flags: int, known: int) -> None:
+    if flags & ~known:
+        raise fail(errno.EINVAL)
+
+
+def _is_special(files: Files, place: Place) -> bool:
+    try:
+        mode = files.host.stat(place.host_path).st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _attributes(place: Place) -> Attributes:
+    if place.missing:
+        raise fail(errno.ENOENT)
+    assert place.filesystem is not None
+    return place.filesystem.attributes(place.inode)
+
+
+def _stat(place: Place, attributes: Attributes) -> Stat:
+    seconds, nanoseconds = divmod(attributes.modified, _NSEC)
+    return Stat(
+        st_dev=device_of(place.mount),
+        st_ino=place.inode,
+        st_mode=attributes.mode,
+        st_nlink=attributes.links,
+        st_uid=attributes.uid,
+        st_gid=attributes.gid,
+        st_rdev=attributes.device,
+        st_size=attributes.size,
+        st_blksize=_BLOCK,
+        st_blocks=_sectors(attributes.size),
+        st_atime=seconds,
+        st_atime_nsec=nanoseconds,
+        st_mtime=seconds,
+        st_mtime_nsec=nanoseconds,
+        st_ctime=seconds,
+        st_ctime_nsec=nanoseconds,
+    )
+
+
+def _statx(place: Place, attributes: Attributes) -> StatX:
+    seconds, nanoseconds = divmod(attributes.modified, _NSEC)
+    major, minor = split_device(device_of(place.mount))
+    special_major, special_minor = split_device(attributes.device)
+    return StatX(
+        stx_mask=STATX_BASIC_STATS | STATX_MNT_ID,
+        stx_blksize=_BLOCK,
+        stx_attributes=0 if place.path else STATX_ATTR_MOUNT_ROOT,
+        stx_attributes_mask=STATX_ATTR_MOUNT_ROOT,
+        stx_nlink=attributes.links,
+        stx_uid=attributes.uid,
+        stx_gid=attributes.gid,
+        stx_mode=attributes.mode,
+        stx_ino=place.inode,
+        stx_size=attributes.size,
+        stx_blocks=_sectors(attributes.size),
+        stx_atime=seconds,
+        stx_atime_nsec=nanoseconds,
+        stx_ctime=seconds,
+        stx_ctime_nsec=nanoseconds,
+        stx_mtime=seconds,
+        stx_mtime_nsec=nanoseconds,
+        stx_rdev_major=special_major,
+        stx_rdev_minor=special_minor,
+        stx_dev_major=major,
+        stx_dev_minor=minor,
+        stx_mnt_id=place.mount.number,
+    )
+
+
+def _sectors(size: int) -> int:
+    return -(-size // _BLOCK) * _SECTORS
+
+
+def _write_statfs(call: Request, place: Place) -> int:
+    assert isinstance(call, Statfs | Statfs64 | FStatfs | FStatfs64)
+    if isinstance(call, Statfs64 | FStatfs64) and call.size != StatFs.size(call.tracee.abi, "statfs64"):
+        raise fail(errno.EINVAL)
+    assert place.filesystem is not None
+    statistics = place.filesystem.statistics()
+    call.status.write(
+        StatFs(
+            f_type=_MAGIC,
+            f_bsize=statistics.block_size,
+            f_blocks=statistics.blocks,
+            f_bfree=statistics.free,
+            f_bavail=statistics.free,
+            f_files=statistics.files,
+            f_fsid=place.mount.number,
+            f_namelen=statistics.name_max,
+            f_frsize=statistics.block_size,
+            f_flags=ST_RDONLY | ST_VALID,
+        )
+    )
+    return 0

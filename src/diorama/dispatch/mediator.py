@@ -1,0 +1,117 @@
+"""Mediator: answers requests for the file tree, as the innermost handler of a view.
+
+The answers themselves are in `diorama.dispatch.files`; here are the mounts, the list of what the view must
+see, and what happens to tasks.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+from diorama.dispatch.files.answers import ANSWERS, Outcome
+from diorama.dispatch.files.state import Files
+from diorama.dispatch.files.translation import translate
+from diorama.errors import UsageError, warn_once
+from diorama.view.host import Host
+from diorama.view.resolve import ResolutionError
+from diorama.view.task import Context, Task
+
+if TYPE_CHECKING:
+    from diorama.catalogue.model import Request, Tracee
+    from diorama.view.mounts import Mount, Place
+
+__all__ = ["Mediator"]
+
+_SUBJECTS: Final = (
+    "descriptors",
+    "directories",
+    "execution",
+    "links",
+    "namespaces",
+    "opening",
+    "sockets",
+    "status",
+    "translation",
+)
+
+
+class Mediator:
+    """The file tree of one view.
+
+    `mount` before programs run; everything else is called on guardians, by several at once.
+    """
+
+    def __init__(self, host: Host | None = None) -> None:
+        for subject in _SUBJECTS:
+            import_module(f"diorama.dispatch.files.{subject}")
+        self.files = Files(host)
+
+    @property
+    def requests(self) -> frozenset[type[Request]]:
+        """What must be asked here: nothing without mounts, else all that names files or has an answer."""
+        if len(self.files.tree.mounts) == 1:
+            return frozenset()
+        from diorama.catalogue import requests
+
+        return frozenset(ANSWERS) | {request for request in requests() if request.PATHS}
+
+    def mount(self, mount: Mount, target: str | bytes | os.PathLike[str]) -> None:
+        """Attach a mount to a path, relative ones to the caller's directory; `UsageError`."""
+        path = os.path.abspath(os.fsencode(target))
+        place = self._target(path)
+        name = os.fsdecode(path)
+        if place.missing:
+            warn_once(f"mount {name}", "no such file or directory; reachable by name, but in no listing")
+        elif stat.S_ISDIR(mount.kind) != stat.S_ISDIR(self._kind(place)):
+            what = "a directory" if stat.S_ISDIR(mount.kind) else "not a directory"
+            raise UsageError(
+                f"cannot mount {mount.source} on {name}: it is {what} and the mount point is not"
+            )
+        self.files.tree.attach(mount, place)
+
+    def _target(self, path: bytes) -> Place:
+        files = self.files
+        us = Task(os.getpid(), os.getpid(), Context(files.tree.root.root, files.tree.root))
+        try:
+            return files.resolver.resolve(us, us.root, path)
+        except ResolutionError as error:
+            reason = (error.strerror or "not accessible").lower()
+            raise UsageError(f"cannot mount on {os.fsdecode(path)}: {reason}") from None
+
+    def _kind(self, place: Place) -> int:
+        if place.filesystem is not None:
+            return place.filesystem.attributes(place.inode).kind
+        return stat.S_IFMT(self.files.host.stat(place.host_path).st_mode)
+
+    def close(self) -> None:
+        """The view has ended."""
+        self.files.close()
+
+    # -- called on guardians ------------------------------------------------------------------
+
+    def answer(self, call: Request) -> Outcome:
+        """Decide about a request."""
+        return ANSWERS.get(type(call), translate)(self.files, call)
+
+    def rooted(self, tracee: Tracee) -> None:
+        """The first task of a program."""
+        self.files.enter(tracee, self.files.tasks.first(tracee.tid))
+
+    def cloned(self, parent: Tracee, child: Tracee, flags: int) -> None:
+        """A task inherits, by these clone flags."""
+        inherited = self.files.task(parent).child(child.tid, child.pid, flags)
+        self.files.enter(child, inherited)
+
+    def executed(self, tracee: Tracee) -> None:
+        """A task runs another program."""
+        files = self.files
+        task = files.task(tracee)
+        files.tasks.rename(task, tracee.tid)
+        task.executed()
+
+    def exited(self, tracee: Tracee) -> None:
+        """A task ended."""
+        self.files.leave(tracee)
