@@ -77,7 +77,11 @@ class View:
 
         Relative paths are the caller's.  `UsageError` if the source cannot be mounted there.
         """
-        self._files().mount(source, target, *options)
+        from diorama.modules.sources import make_mount
+
+        mount = make_mount(source, *options)
+        self._files().mount(mount, target)
+        self.router.changed = True
 
     def on(self, *names: str, path: str | bytes | None = None, **arguments: int) -> Callable[[_F], _F]:
         """Register a handler for calls by name, `%class` or `/regex`; a decorator.

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from dispatch.support import Inside
 from diorama.dispatch.mediator import Mediator
 from diorama.modules.sources import make_mount
+from dispatch.support import Inside
 
 
 @pytest.fixture
