@@ -122,8 +122,9 @@ def test_the_program_of_an_empty_view_is_short() -> None:
 def test_an_allowed_number_is_decided_without_its_arguments() -> None:
     """So that the kernel's bitmap of allowed calls takes it."""
     program = compile_filter({Abi.X86_64: [257]}, tag=TAG, abis=X86)
-    loads = [operand for code, _, _, operand in struct.iter_unpack("=HBBI", program) if code == module.LOAD]
-    assert [operand for operand in loads if operand > 4] == [16, 16], "only the two checks of clone look at an argument"
+    instructions = struct.iter_unpack("=HBBI", program)
+    loads = [operand for code, _, _, operand in instructions if code == module.LOAD and operand > 4]
+    assert loads == [16, 16], "only the two checks of clone look at an argument"
 
 
 def test_the_longest_program_fits() -> None:

@@ -49,12 +49,12 @@ def _pack(entry: DirEntry, abi: Abi, layout: str) -> bytes:
         length = -(-(19 + len(name)) // 8) * 8
         head = struct.pack("<QqHB", entry.ino, entry.off, length, entry.type)
         return (head + name).ljust(length, b"\0")
-    head = f"<{_word(abi)}{_word(abi)}H"
+    form = f"<{_word(abi)}{_word(abi)}H"
     ino, off = entry.ino % 256**abi.word, entry.off % 256**abi.word
     if layout == OLD_DIRENT:
-        return struct.pack(head, ino, off, len(entry.name)) + name
+        return struct.pack(form, ino, off, len(entry.name)) + name
     length = -(-(2 * abi.word + 2 + len(name) + 1) // abi.word) * abi.word
-    body = struct.pack(head, ino, off, length) + name
+    body = struct.pack(form, ino, off, length) + name
     return body.ljust(length - 1, b"\0") + bytes([entry.type])
 
 

@@ -146,7 +146,13 @@ class FdPair(Record):
     second: int = -1
 
 
-@record({"int": "s32 value", "long": "long value", "s64": "s64 value", "u32": "u32 value", "u16": "uid16 value"})
+@record({
+    "int": "s32 value",
+    "long": "long value",
+    "s64": "s64 value",
+    "u32": "u32 value",
+    "u16": "uid16 value",
+})
 class Number(Record):
     """One integer in memory."""
 

@@ -58,7 +58,7 @@ class FcntlArgumentKind(ULongKind):
     __slots__ = ()
 
     def text(self, value: Any, shown: Shown) -> str:
-        command = shown.request.command  # type: ignore[attr-defined]
+        command: int = getattr(shown.request, "command", -1)
         if command in _WITHOUT_ARGUMENT:
             return ""
         if command == fcntl.F_SETFL:

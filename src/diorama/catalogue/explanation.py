@@ -33,7 +33,8 @@ def explain(text: str) -> str:
 def routing(request: type[Request]) -> str:
     """By what it is decided who answers."""
     ways = [f"path {_path(rule)}" for rule in request.PATHS]
-    ways += [f"descriptor {name}" for name in request.FDS if name not in {rule.anchor for rule in request.PATHS}]
+    anchors = {rule.anchor for rule in request.PATHS}
+    ways += [f"descriptor {name}" for name in request.FDS if name not in anchors]
     return "; ".join(ways) or "the calling task"
 
 

@@ -43,7 +43,7 @@ def fields(request: Request, result: int | None = None) -> dict[str, Any]:
 
 
 def _spelled(request: Request) -> tuple[str, Sequence[str]]:
-    """The name to show and the fields in their order; of a call behind a multiplexer the request's own name."""
+    """The name to show (behind a multiplexer the request's own) and the fields in order."""
     spelling = request.spelling
     if spelling is None or not spelling.expresses(request):
         return request.NAME, request.FORMS[0].fields

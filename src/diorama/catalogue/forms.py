@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from diorama.abi.arch import Abi
-    from diorama.catalogue.kinds import Kind
+    from diorama.catalogue.kinds import Kind, Reader
     from diorama.catalogue.model import Memory, Request, Tracee
 
 __all__ = ["Arg", "Args", "Form", "Spelling", "spellings_of"]
@@ -188,7 +188,7 @@ class Spelling:
 
     def carries(self, requests: frozenset[type[Request]]) -> bool:
         """Whether a call of this number may be one of these requests."""
-        return self.request in requests or any([choice.request in requests for choice in self.choices.values()])
+        return self.request in requests or any(choice.request in requests for choice in self.choices.values())
 
     def position(self, field: str) -> int | None:
         """The index of the one argument that has the value of a field; None when there is none."""
@@ -250,16 +250,17 @@ class Spelling:
         self._steps = (constants, first + last, wide)
         return self._steps
 
-    def _reader(self, arg: Arg) -> Any:
+    def _reader(self, arg: Arg) -> Reader:
         read = arg.kind.reader(arg)
-        if arg.modifier == "pages":
-            return lambda raw, memory, request: read(raw, memory, request) * _PAGE
-        if arg.modifier == "at":
-            word = self.abi.word
-            return lambda raw, memory, request: read(
-                int.from_bytes(memory.read(raw, word), "little"), memory, request
-            )
-        return read
+        word = self.abi.word
+
+        def read_pages(raw: int, memory: Memory, request: Request) -> Any:
+            return read(raw, memory, request) * _PAGE
+
+        def read_at(raw: int, memory: Memory, request: Request) -> Any:
+            return read(int.from_bytes(memory.read(raw, word), "little"), memory, request)
+
+        return {"pages": read_pages, "at": read_at}.get(arg.modifier, read)
 
     def expresses(self, request: Request) -> bool:
         """Whether the request can be spelled this way."""
@@ -267,7 +268,7 @@ class Spelling:
             asked = getattr(request, name)
             if asked if value is None else asked != value:
                 return False
-        return all([arg.fits(getattr(request, arg.field)) for arg in self.args])
+        return all(arg.fits(getattr(request, arg.field)) for arg in self.args)
 
 
 _SPELLINGS: dict[tuple[type[Request], Abi], tuple[Spelling, ...]] = {}

@@ -1,7 +1,7 @@
 """Handles: arguments that point to memory, which is read or written only when somebody asks.
 
-`In[Stat]`, `Out[Stat]` and `InOut[Stat]` point to one structure, `Buffer` to bytes, `Array` to several structures,
-`Strings` to a vector of strings. All are falsy when the program passed NULL. A field of a request
+`In[Stat]`, `Out[Stat]` and `InOut[Stat]` point to one structure, `Buffer` to bytes, `Array` to several
+structures, `Strings` to a vector of strings. All are falsy when the program passed NULL. A field of a request
 that is made or changed by hand takes the data itself instead (bytes, a record, a list): it is placed
 in the tracee's memory when the request is encoded.
 """
@@ -122,7 +122,7 @@ class Pointer(Handle, Generic[T]):
         return self.record.unpack(self.abi, data, self.layout)
 
     def write(self, value: T) -> None:
-        """Put a structure there; OSError(EFAULT), or EOVERFLOW when the layout is too narrow for the value."""
+        """Put a structure there; OSError(EFAULT), or EOVERFLOW when the layout is too narrow for it."""
         self._memory().write(self.address, value.pack(self.abi, self.layout))
 
 
@@ -169,9 +169,8 @@ class Array(Pointer[T]):
         count = max(self.count if limit is None else min(limit, self.count), 0)
         size = self.record.size(self.abi, self.layout)
         data = self._read_exactly(self.address, size * count) if count else b""
-        return [
-            self.record.unpack(self.abi, data[at : at + size], self.layout) for at in range(0, size * count, size)
-        ]
+        parts = [data[at : at + size] for at in range(0, size * count, size)]
+        return [self.record.unpack(self.abi, part, self.layout) for part in parts]
 
     def write_all(self, values: Sequence[T]) -> None:
         """Put as many structures as there is room for."""
@@ -259,7 +258,7 @@ class SizedBuffer(Handle):
         return self._read_exactly(self.address, self.read_size())
 
     def write(self, data: bytes) -> None:
-        """Put as much of the data as there is room for, and its size; nothing when the program passed NULL."""
+        """Put as much of the data as there is room for, and its size; nothing if the program passed NULL."""
         if not self.address:
             return
         fitting = data[: self.read_size()]
@@ -280,7 +279,7 @@ class SockAddrOut(SizedBuffer):
         return self._read_exactly(self.address, min(self.read_size(), 128))
 
     def write(self, data: bytes) -> None:
-        """Put an address there, cut to the room, and its true size; nothing when the program passed NULL."""
+        """Put an address there, cut to the room, and its true size; nothing if the program passed NULL."""
         super().write(data)
         if self.address:
             self._write_size(len(data))

@@ -147,7 +147,10 @@ class SetFsGid(Request):
     group: Gid
 
 
-@request(man="getgroups(2)", classes="creds", forms={"getgroups(count, groups)": {}, "getgroups32(count, groups)": {}})
+@request(man="getgroups(2)", classes="creds", forms={
+    "getgroups(count, groups)": {},
+    "getgroups32(count, groups)": {},
+})
 class GetGroups(Request):
     """Get the supplementary groups, of 32 bits each, of 16 with the getgroups of i386."""
 
@@ -155,7 +158,10 @@ class GetGroups(Request):
     groups: Address
 
 
-@request(man="getgroups(2)", classes="creds", forms={"setgroups(count, groups)": {}, "setgroups32(count, groups)": {}})
+@request(man="getgroups(2)", classes="creds", forms={
+    "setgroups(count, groups)": {},
+    "setgroups32(count, groups)": {},
+})
 class SetGroups(Request):
     """Set the supplementary groups, of 32 bits each, of 16 with the setgroups of i386."""
 

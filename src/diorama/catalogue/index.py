@@ -2,32 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from typing import TYPE_CHECKING, Any
 
 from diorama.abi.arch import Abi
 from diorama.abi.numbers import NUMBERS
-
-# Importing a subject declares its requests.
-from diorama.catalogue import (  # noqa: F401
-    dirs,
-    files,
-    identity,
-    io,
-    ipc,
-    memory,
-    mounts,
-    paths,
-    polling,
-    processes,
-    rings,
-    scheduling,
-    signals,
-    sockets,
-    system,
-    time,
-    xattr,
-)
 from diorama.catalogue.forms import Spelling, spellings_of
 from diorama.catalogue.left_alone import REASONS, LeftAlone, reason_for
 from diorama.catalogue.model import REQUESTS, Request
@@ -36,6 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 __all__ = ["find", "reason", "requests", "select", "spelling", "spellings"]
+
+_SUBJECTS = (
+    "files paths dirs io xattr mounts sockets polling rings processes scheduling memory signals identity time"
+    " ipc system"
+)
+
+# Importing a subject declares its requests.
+for _subject in _SUBJECTS.split():
+    importlib.import_module(f"diorama.catalogue.{_subject}")
 
 _BY_NUMBER: dict[Abi, dict[int, Spelling]] = {}
 
@@ -60,15 +49,17 @@ def spellings(abi: Abi) -> Mapping[int, Spelling]:
     """The spellings of an ABI by their numbers."""
     known = _BY_NUMBER.get(abi)
     if known is None:
-        known, hidden = {}, []
+        known = {}
+        hidden: list[tuple[int, Spelling]] = []
         for request in REQUESTS:
-            for spelling in spellings_of(request, abi):
-                if spelling.selector is None:
-                    known[spelling.number] = spelling
+            for one in spellings_of(request, abi):
+                if one.selector is None:
+                    known[one.number] = one
                 else:
-                    hidden.append((spelling.selector, spelling))
-        for selector, spelling in hidden:
-            known[spelling.number].choices[selector] = spelling
+                    hidden.append((one.selector, one))
+        for selector, one in hidden:
+            multiplexer: Spelling = known[one.number]
+            multiplexer.choices[selector] = one
         _BY_NUMBER[abi] = known
     return known
 
@@ -88,7 +79,7 @@ def reason(abi: Abi, number: int) -> LeftAlone | None:
 
 def classes() -> frozenset[str]:
     """The words that can be selected with `%`."""
-    return frozenset().union(*[request.CLASSES for request in REQUESTS], _BY_SPELLING, _ALIASES)
+    return frozenset[str]().union(*[request.CLASSES for request in REQUESTS], _BY_SPELLING, _ALIASES)
 
 
 def select(text: str) -> frozenset[str]:

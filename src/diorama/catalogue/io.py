@@ -18,7 +18,9 @@ AllocateMode = Annotated[int, Flags(Names(fcntl, "FALLOC_FL_"))]
 Advice = Annotated[int, Choice(Names(fcntl, "POSIX_FADV_"))]
 LockOperation = Annotated[int, Flags(Names(fcntl, "LOCK_"))]
 SyncRangeFlags = Annotated[int, Flags(Names(fcntl, "SYNC_FILE_RANGE_"))]
-PipeFlags = Annotated[int, Flags(Names(fcntl, "O_CLOEXEC", "O_DIRECT", "O_NONBLOCK", without=("O_DIRECTORY",)))]
+PipeFlags = Annotated[
+    int, Flags(Names(fcntl, "O_CLOEXEC", "O_DIRECT", "O_NONBLOCK", without=("O_DIRECTORY",)))
+]
 FcntlCommand = Annotated[
     int, Choice(Names(fcntl, "F_", without=("F_OK", "F_RDLCK", "F_WRLCK", "F_UNLCK", "F_SEAL_SEAL")))
 ]

@@ -166,7 +166,7 @@ class MsgSnd(Request):
     "ipc:0x1000c(id, size, flags, message, type)": {},
 })
 class MsgRcv(Request):
-    """Receive a message. The older one of the two forms behind `ipc` is an `Ipc`: it has a vector of its own."""
+    """Receive a message. The older form behind `ipc` is an `Ipc`: it has a vector of its own."""
 
     id: Int
     message: Address

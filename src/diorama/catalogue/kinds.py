@@ -1,8 +1,9 @@
 """Kinds: how one argument of a call is read, written and shown.
 
-A field of a request is annotated with its Python type and its kind in one: `Fd` is `Annotated[int, FdKind()]`,
-so a type checker sees an int and `@request` sees the kind. Values are plain ints and bytes; arguments
-that point to memory which is not read when the call is decoded are handles (see `handles`).
+A field of a request is annotated with its Python type and its kind in one: `Fd` is
+`Annotated[int, FdKind()]`, so a type checker sees an int and `@request` sees the kind. Values are plain ints
+and bytes; arguments that point to memory which is not read when the call is decoded are handles (see
+`handles`).
 """
 
 from __future__ import annotations
@@ -262,7 +263,7 @@ class OpenModeKind(ModeKind):
     __slots__ = ()
 
     def text(self, value: Any, shown: Shown) -> str:
-        flags: int = shown.request.flags  # type: ignore[attr-defined]
+        flags: int = getattr(shown.request, "flags", fcntl.O_CREAT)
         makes = flags & fcntl.O_CREAT or flags & fcntl.O_TMPFILE == fcntl.O_TMPFILE
         return mode_text(value) if makes else ""
 

@@ -26,17 +26,11 @@ _PROBE = "made by code that the kernel itself put into the program; elsewhere it
 
 REASONS: dict[str, str] = {
     **dict.fromkeys(("restart_syscall", "rt_sigreturn", "sigreturn"), _RESTART),
-    **dict.fromkeys(
-        ("afs_syscall", "break", "ftime", "getpmsg", "gtty", "idle", "lock", "mpx", "prof", "profil", "putpmsg"),
-        _NEVER,
-    ),
-    **dict.fromkeys(
-        ("epoll_ctl_old", "epoll_wait_old", "security", "stty", "tuxcall", "ulimit", "vserver"), _NEVER
-    ),
-    **dict.fromkeys(
-        ("_sysctl", "bdflush", "create_module", "get_kernel_syms", "lookup_dcookie", "nfsservctl", "query_module"),
-        _REMOVED,
-    ),
+    **dict.fromkeys(("afs_syscall", "break", "ftime", "getpmsg", "gtty", "lock", "mpx", "prof"), _NEVER),
+    **dict.fromkeys(("epoll_ctl_old", "epoll_wait_old", "profil", "putpmsg", "security", "stty"), _NEVER),
+    **dict.fromkeys(("tuxcall", "ulimit", "vserver"), _NEVER),
+    **dict.fromkeys(("_sysctl", "bdflush", "create_module", "get_kernel_syms", "idle"), _REMOVED),
+    **dict.fromkeys(("lookup_dcookie", "nfsservctl", "query_module"), _REMOVED),
     **dict.fromkeys(("get_thread_area", "modify_ldt", "set_thread_area", "vm86", "vm86old"), _REGISTERS),
     **dict.fromkeys(("rseq", "set_robust_list", "set_tid_address"), _THREAD),
     "map_shadow_stack": "makes a shadow stack for the calling thread, in its own memory",

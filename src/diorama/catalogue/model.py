@@ -10,6 +10,7 @@ import errno
 import os
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, TypeVar, dataclass_transform
 
+from diorama.abi.fcntl import AT_FDCWD
 from diorama.abi.record import Frozen
 from diorama.catalogue import kinds
 from diorama.catalogue.forms import Form, Spelling, spellings_of
@@ -106,7 +107,7 @@ class PathRule(NamedTuple):
 
     def dirfd(self, call: Request) -> int:
         """The descriptor at which a relative path begins, AT_FDCWD for the current directory."""
-        return kinds.fcntl.AT_FDCWD if self.anchor is None else int(getattr(call, self.anchor))
+        return AT_FDCWD if self.anchor is None else int(getattr(call, self.anchor))
 
     def follows(self, call: Request) -> bool:
         """Whether a symbolic link in the last component is followed."""
@@ -255,7 +256,7 @@ class Request(Frozen):
 
 Origin = tuple[Spelling, "Args", "Args", Memory]
 _NOTHING: frozenset[str] = frozenset()
-_SLOTS: dict[str, Any] = vars(Request)
+_SLOTS: Mapping[str, Any] = vars(Request)
 _set_origin = _SLOTS["_origin"].__set__
 _set_execution = _SLOTS["_execution"].__set__
 _set_changed = _SLOTS["_changed"].__set__
@@ -265,9 +266,9 @@ REQUESTS: list[type[Request]] = []
 
 
 def _kind_of(annotation: Any) -> Kind:
-    metadata = getattr(annotation, "__metadata__", None)
-    if metadata is not None:
-        return metadata[0]
+    for kind in getattr(annotation, "__metadata__", ()):
+        if isinstance(kind, Kind):
+            return kind
     return PointerKind(annotation.__origin__, annotation.__args__[0])
 
 

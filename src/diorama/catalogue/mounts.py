@@ -53,7 +53,7 @@ SwapFlags = Annotated[int, Flags(Names(mount, "SWAP_FLAG_"))]
 
 @request(man="mount(2)", forms={"mount(source, target, type, flags, options)": {}})
 class Mount(Request):
-    """Mount a file system, or change or move a mount; the source is surely a path when it is bound or moved."""
+    """Mount a file system, or change or move a mount; to bind or move, the source is a path."""
 
     source: Annotated[bytes, PathKind(applies=given("flags", MS_BIND | MS_MOVE))]
     target: Path

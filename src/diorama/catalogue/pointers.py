@@ -13,6 +13,8 @@ from diorama.catalogue.names import quote
 from diorama.catalogue.structures import address_text, record_data, record_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from diorama.catalogue.forms import Arg
     from diorama.catalogue.kinds import Reader, Shown
     from diorama.catalogue.model import Memory
@@ -95,6 +97,10 @@ class BufferKind(HandleKind):
         return quote(handles.Buffer(value.address, size, value.memory).read(_SHOWN_BYTES)) + shortened
 
 
+def _points(value: Any) -> bool:
+    return isinstance(value, Handle) and bool(value)
+
+
 class PointerKind(HandleKind):
     """One structure."""
 
@@ -110,17 +116,17 @@ class PointerKind(HandleKind):
         return lambda raw, memory, request: handle(raw, record, abi, layout, memory)
 
     def encode(self, value: Any, arg: Arg, memory: Memory) -> int:
-        if isinstance(value, handles.Pointer) and value and not self._same_layout(value, arg):
-            value = value.read()
+        if _points(value) and not self._same_layout(value, arg):
+            return super().encode(value.read(), arg, memory)
         return super().encode(value, arg, memory)
 
     def packed(self, value: Any, arg: Arg, memory: Memory) -> bytes | None:
-        return value.pack(arg.abi, arg.layout) if isinstance(value, Record) else super().packed(value, arg, memory)
+        if isinstance(value, Record):
+            return value.pack(arg.abi, arg.layout)
+        return super().packed(value, arg, memory)
 
     def fits(self, value: Any, arg: Arg) -> bool:
-        if not isinstance(value, handles.Pointer) or not value:
-            return True
-        return isinstance(value, handles.In) or self._same_layout(value, arg)
+        return not _points(value) or isinstance(value, handles.In) or self._same_layout(value, arg)
 
     def _same_layout(self, value: handles.Pointer[Any], arg: Arg) -> bool:
         return self.record.layout(value.abi, value.layout) is self.record.layout(arg.abi, arg.layout)
@@ -186,7 +192,7 @@ class IoVecsKind(ArrayKind):
         pieces = [IoVec(memory.place(item), len(item)) if isinstance(item, bytes) else item for item in value]
         return super().packed(pieces, arg, memory)
 
-    def content(self, value: handles.IoVecs, shown: Shown) -> str:
+    def content(self, value: Any, shown: Shown) -> str:
         room = None if self.direction == IN else (shown.result or 0 if shown.is_done else 0)
         parts = [self._piece(piece, room, value) for piece in value.read_all(_SHOWN_ITEMS)]
         return f"[{', '.join(parts + ['...'] * (value.count > _SHOWN_ITEMS))}]"
@@ -224,7 +230,7 @@ class StringsKind(HandleKind):
         return _strings_text(value.read(_SHOWN_ITEMS + 1))
 
     def given(self, value: Any) -> str:
-        return _strings_text(value) if isinstance(value, list | tuple) else super().given(value)
+        return super().given(value) if isinstance(value, int) else _strings_text(value)
 
     def data(self, value: Any, shown: Shown) -> Any:
         if self.brief or not isinstance(value, handles.Strings):
@@ -235,7 +241,7 @@ class StringsKind(HandleKind):
             return hex(value.address)
 
 
-def _strings_text(strings: list[bytes]) -> str:
+def _strings_text(strings: Sequence[bytes]) -> str:
     parts = [quote(item, _SHOWN_BYTES) for item in strings[:_SHOWN_ITEMS]]
     return f"[{', '.join(parts + ['...'] * (len(strings) > _SHOWN_ITEMS))}]"
 

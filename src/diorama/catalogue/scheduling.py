@@ -138,7 +138,9 @@ class IoPrioGet(Request):
     who: Pid
 
 
-@request(man="migrate_pages(2)", classes="memory", forms={"migrate_pages(pid, count, from_nodes, to_nodes)": {}})
+@request(man="migrate_pages(2)", classes="memory", forms={
+    "migrate_pages(pid, count, from_nodes, to_nodes)": {},
+})
 class MigratePages(Request):
     """Move all pages of a process to other nodes."""
 

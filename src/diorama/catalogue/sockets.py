@@ -57,7 +57,7 @@ class SocketOptionKind(Kind):
 
     def text(self, value: int, shown: Shown) -> str:
         """The name for SOL_SOCKET, the number for other levels."""
-        level: int = shown.request.level  # type: ignore[attr-defined]
+        level: int = getattr(shown.request, "level", socket.SOL_SOCKET)
         return self.names.one(value) if level == socket.SOL_SOCKET else str(value)
 
 

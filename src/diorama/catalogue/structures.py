@@ -34,7 +34,8 @@ def _stat(value: stat.Stat) -> str:
 
 
 def _statx(value: stat.StatX) -> str:
-    return f"{{stx_mask={value.stx_mask:#x}, stx_mode={mode_text(value.stx_mode)}, stx_size={value.stx_size}, ...}}"
+    mode = mode_text(value.stx_mode)
+    return f"{{stx_mask={value.stx_mask:#x}, stx_mode={mode}, stx_size={value.stx_size}, ...}}"
 
 
 def _open_how(value: fcntl.OpenHow) -> str:
@@ -45,9 +46,8 @@ def _open_how(value: fcntl.OpenHow) -> str:
 
 def _clone_args(value: process.CloneArgs) -> str:
     stack = f", stack={value.stack:#x}, stack_size={value.stack_size:#x}" if value.stack else ""
-    return (
-        f"{{flags={_CLONE.many(value.flags)}, exit_signal={signal.signal_name(value.exit_signal)}{stack}, ...}}"
-    )
+    number = signal.signal_name(value.exit_signal) if value.exit_signal else "0"
+    return f"{{flags={_CLONE.many(value.flags)}, exit_signal={number}{stack}, ...}}"
 
 
 def signal_set_text(value: signal.SigSet) -> str:

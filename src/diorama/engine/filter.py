@@ -6,8 +6,8 @@ the range of call numbers by binary search, then the answer of that range. Its i
 * A number that nobody wants is allowed without a look at an argument. Since Linux 5.11 the kernel runs a new
   filter once for each number and keeps those in a bitmap, so an allowed call does not run it at all.
 * Some calls never stop: `restart_syscall` and the returns from signal handlers, with which the kernel goes on
-  with what was decided before; a `ppoll` on our tag, in which a new task waits for its guardian; and -1, to which a
-  tracer sets the number of a call that is to be skipped.
+  with what was decided before; a `ppoll` on our tag, in which a new task waits for its guardian; and -1, to
+  which a tracer sets the number of a call that is to be skipped.
 * Some calls always stop. `clone` with CLONE_UNTRACED and `clone3`, whose flags are in memory, could make a
   task that has this filter but no tracer. Its first wanted call would fail with ENOSYS.
 * What has no entry in a table here does not run: foreign architectures and the x32 ABI answer ENOSYS.
