@@ -18,10 +18,10 @@ def command(call: str) -> int:
     diorama explain openat
     diorama explain %network
     """
-    from diorama.catalogue import explain
+    from diorama import catalogue
 
     try:
-        click.echo(explain.explain(call))
+        click.echo(catalogue.explain(call))
     except ValueError as error:
         raise UsageError(str(error)) from None
     return 0

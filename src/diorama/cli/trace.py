@@ -38,8 +38,8 @@ def _open(output: str | None, stack: ExitStack) -> int:
 def _attach(view: View, selection: Selection, writer: Writer) -> None:
     # Registered after all modules, so outermost: it shows what the program asked and got.
     trace = Trace(writer, selection.shows)
-    if selection.requests:
-        view.on(*selection.requests)(trace.handle)
+    if selection.subscribed:
+        view.on(*selection.subscribed)(trace.handle)
     view.observe(trace)
 
 

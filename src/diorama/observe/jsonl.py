@@ -10,16 +10,16 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from diorama.abi.signal import signal_name
-from diorama.observe.words import call_fields, errno_name, spelled
+from diorama.catalogue import formatter
+from diorama.observe.words import errno_name, spelled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from diorama.catalogue.model import Request, Tracee
-    from diorama.observe.trace import Moment
+    from diorama.observe.trace import Returned
 
 
 class Jsonl:
@@ -28,17 +28,21 @@ class Jsonl:
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
 
-    def returned(self, call: Request, value: int | None, moment: Moment, tasks: int) -> None:
+    def describe(self, call: Request, value: int | None) -> dict[str, Any]:
+        """The arguments by name."""
+        return formatter.fields(call, value)
+
+    def returned(self, event: Returned) -> None:
         """A call and its result."""
-        error = errno_name(value)
+        error = errno_name(event.value)
         self._object(
-            call.tracee,
-            moment.time,
-            call=spelled(call),
-            args=call_fields(call, value),
-            result=value if error is None else None,
+            event.call.tracee,
+            event.time,
+            call=spelled(event.call),
+            args=event.described or {},
+            result=event.value if error is None else None,
             errno=error,
-            duration=round(moment.duration, 9),
+            duration=round(event.duration, 9),
         )
 
     def signalled(self, tracee: Tracee, sig: int, tasks: int) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from diorama.abi.signal import signal_name
-from diorama.observe.words import call_text, end_text, result_text
+from diorama.catalogue import formatter
+from diorama.observe.words import end_text, spelled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from diorama.catalogue.model import Request, Tracee
-    from diorama.observe.trace import Moment
+    from diorama.observe.trace import Returned
 
 # Where results begin, as strace has it by default.
 _RESULT_COLUMN = 40
@@ -28,10 +28,16 @@ class Text:
         self._write = write
         self._always_tid = always_tid
 
-    def returned(self, call: Request, value: int | None, moment: Moment, tasks: int) -> None:
+    def describe(self, call: Request, value: int | None) -> str:
+        """`read(3, "...", 10)`."""
+        return formatter.call_text(call, value)
+
+    def returned(self, event: Returned) -> None:
         """`read(3, "...", 10) = 10`."""
-        line = f"{call_text(call, value):<{_RESULT_COLUMN - 1}} = {result_text(call, value)}"
-        self._line(call.tracee, line, tasks)
+        call, value = event.call, event.value
+        text = event.described or f"{spelled(call)}(...)"
+        result = "?" if value is None else formatter.result_text(call, value)
+        self._line(call.tracee, f"{text:<{_RESULT_COLUMN - 1}} = {result}", event.tasks)
 
     def signalled(self, tracee: Tracee, sig: int, tasks: int) -> None:
         """`--- SIGINT ---`."""

@@ -1,27 +1,21 @@
-"""Words: calls, results and ends as traces put them, also where the tracee is gone meanwhile."""
+"""Words: names, errors and ends as all traces put them."""
 
 from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from diorama.abi.signal import signal_name
-from diorama.catalogue import formatter
-from diorama.errors import TraceeDied
 
 if TYPE_CHECKING:
-    from diorama.catalogue.model import Request, Spelling
-
-
-def name_of(spelling: Spelling) -> str:
-    """The name of a spelling; of one behind a multiplexer, that of its request."""
-    return spelling.name if spelling.selector is None else spelling.request.NAME
+    from diorama.catalogue.model import Request
 
 
 def spelled(call: Request) -> str:
-    """The name of a call as the program spelled it."""
-    return call.NAME if call.spelling is None else name_of(call.spelling)
+    """The name of a call as the program spelled it; behind a multiplexer, that of the request."""
+    spelling = call.spelling
+    return call.NAME if spelling is None or spelling.selector is not None else spelling.name
 
 
 def errno_name(value: int | None) -> str | None:
@@ -29,28 +23,6 @@ def errno_name(value: int | None) -> str | None:
     if value is None or not -4096 < value < 0:
         return None
     return errno.errorcode.get(-value, str(-value))
-
-
-def call_text(call: Request, value: int | None) -> str:
-    """`openat(AT_FDCWD, "/etc/passwd", O_RDONLY)`."""
-    try:
-        return formatter.call_text(call, value)
-    except TraceeDied:
-        # What its arguments point at went with it.
-        return f"{spelled(call)}(...)"
-
-
-def result_text(call: Request, value: int | None) -> str:
-    """`3`, `-1 ENOENT (No such file or directory)`, or `?`."""
-    return "?" if value is None else formatter.result_text(call, value)
-
-
-def call_fields(call: Request, value: int | None) -> dict[str, Any]:
-    """The arguments by name, as plain data."""
-    try:
-        return formatter.fields(call, value)
-    except TraceeDied:
-        return {}
 
 
 def end_text(status: int) -> str:
