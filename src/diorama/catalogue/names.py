@@ -69,5 +69,5 @@ def _escape(byte: int, following: int) -> str:
 def quote(data: bytes, limit: int = -1) -> str:
     """A C string literal of the bytes, cut with `...` after `limit` of them."""
     cut = data if limit < 0 else data[:limit]
-    text = "".join([_escape(byte, after) for byte, after in zip(cut, [*cut[1:], 0], strict=True)])
+    text = "".join([_escape(byte, after) for byte, after in zip(cut, [*cut[1:], 0], strict=False)])
     return f'"{text}"' + ("..." if len(cut) < len(data) else "")
