@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from diorama.abi.dirent import DIRENT64, DirEntry, unpack_entries
@@ -15,6 +16,15 @@ from diorama.catalogue.mounts import Statfs
 from diorama.catalogue.paths import ChDir, FChDir, GetCwd, ReadLinkAt
 from diorama.dispatch.mediator import Mediator
 from diorama.testing.own import OwnExecution
+
+
+def errno_of(function: Callable[..., object], *args: object) -> int | None:
+    """The errno with which a call fails; None if it does not."""
+    try:
+        function(*args)
+    except OSError as error:
+        return error.errno
+    return None
 
 
 class Inside:

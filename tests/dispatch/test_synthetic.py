@@ -6,7 +6,6 @@ import errno
 import mmap
 import os
 import stat
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from diorama.catalogue.rings import IoUringSetup
 from diorama.catalogue.xattr import FListXattr, GetXattr, ListXattr, SetXattr
 from diorama.errors import Unsupported
 from dispatch.support import Inside
+from dispatch.support import errno_of as code
 
 ALL = ["", "sub", "sub/deep", "sub/deep/file", "readme", "large", "second", "empty", "link", "sub/../readme"]
 
@@ -28,12 +28,6 @@ ALL = ["", "sub", "sub/deep", "sub/deep/file", "readme", "large", "second", "emp
 @pytest.fixture
 def mnt(tmp_path: Path) -> Path:
     return tmp_path / "mnt"
-
-
-def code(function: Callable[..., object], *args: object) -> int | None:
-    with pytest.raises(OSError) as caught:
-        function(*args)
-    return caught.value.errno
 
 
 def shown(status: Stat | os.stat_result) -> tuple[int, ...]:

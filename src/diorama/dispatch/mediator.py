@@ -66,10 +66,8 @@ class Mediator:
         if place.missing:
             warn_once(f"mount {name}", "no such file or directory; reachable by name, but in no listing")
         elif stat.S_ISDIR(mount.kind) != stat.S_ISDIR(self._kind(place)):
-            what = "a directory" if stat.S_ISDIR(mount.kind) else "not a directory"
-            raise UsageError(
-                f"cannot mount {mount.source} on {name}: it is {what} and the mount point is not"
-            )
+            what, on = ("directory", "file") if stat.S_ISDIR(mount.kind) else ("file", "directory")
+            raise UsageError(f"cannot mount {mount.source} on {name}: a {what} needs a {what}, not a {on}")
         self.files.tree.attach(mount, place)
 
     def _target(self, path: bytes) -> Place:

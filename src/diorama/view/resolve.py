@@ -106,6 +106,14 @@ class Resolver:
             return self._at_link(link, self.tasks.descriptor(task, int(fd)))
         return self._at_link(link, None)
 
+    def title(self, link: bytes) -> Place | None:
+        """As `magic`, but what a file was opened as: its name, for readlink(2)."""
+        match = _MAGIC.fullmatch(link)
+        task = self.tasks.find(int(match[2] or match[1])) if match and match[4] else None
+        return (
+            self.magic(link) if task is None or match is None else self.tasks.descriptor(task, int(match[4]))
+        )
+
     def _at_link(self, link: bytes, named: Place | None) -> Place:
         status = self.host.stat(link)
         found = self.inodes.find(status)

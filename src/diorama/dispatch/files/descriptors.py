@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import stat
 
-from diorama.catalogue.files import FChMod, FChOwn, UTimeNsAt
+from diorama.catalogue.files import FChMod, FChOwn, FileGetAttr, NameToHandleAt, UTimeNsAt
 from diorama.catalogue.model import Request
 from diorama.catalogue.polling import InotifyAddWatch
 from diorama.catalogue.xattr import (
@@ -61,9 +61,9 @@ def list_attributes(files: Files, call: FListXattr) -> Outcome:
     return None if files.tasks.virtual(files.task(call.tracee), call.fd) is None else 0
 
 
-@answers(GetXattr, LGetXattr, GetXattrAt)
+@answers(GetXattr, LGetXattr, GetXattrAt, FileGetAttr, NameToHandleAt)
 def get_attribute_at(files: Files, call: Request) -> Outcome:
-    """As by descriptor."""
+    """As by descriptor; neither are there inode attributes and handles."""
     place = files.locate(call, call.PATHS[0])
     if place is not None and place.filesystem is not None:
         raise fail(errno.ENOENT if place.missing else errno.EOPNOTSUPP)

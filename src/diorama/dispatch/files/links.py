@@ -34,7 +34,7 @@ def _magic(files: Files, place: Place) -> Place | None:
     if not link.startswith(b"/proc/"):
         return None
     try:
-        target = files.resolver.magic(link)
+        target = files.resolver.title(link)
     except OSError:
         return None
     if target is None or target.mount is files.tree.root:

@@ -101,6 +101,7 @@ class StandIns:
             content.leases -= 1
             if not content.leases and self._contents.get(content.key) is not content:
                 os.close(content.fd)
+            self._trim()
 
     def directory(self, place: Place) -> bytes:
         """The path of the real directory that stands for a virtual one."""

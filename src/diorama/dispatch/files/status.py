@@ -155,9 +155,9 @@ def _stat(place: Place, attributes: Attributes) -> Stat:
         st_uid=attributes.uid,
         st_gid=attributes.gid,
         st_rdev=attributes.device,
-        st_size=attributes.size,
+        st_size=_size(attributes),
         st_blksize=_BLOCK,
-        st_blocks=_sectors(attributes.size),
+        st_blocks=_sectors(attributes),
         st_atime=seconds,
         st_atime_nsec=nanoseconds,
         st_mtime=seconds,
@@ -181,8 +181,8 @@ def _statx(place: Place, attributes: Attributes) -> StatX:
         stx_gid=attributes.gid,
         stx_mode=attributes.mode,
         stx_ino=place.inode,
-        stx_size=attributes.size,
-        stx_blocks=_sectors(attributes.size),
+        stx_size=_size(attributes),
+        stx_blocks=_sectors(attributes),
         stx_atime=seconds,
         stx_atime_nsec=nanoseconds,
         stx_ctime=seconds,
@@ -197,8 +197,15 @@ def _statx(place: Place, attributes: Attributes) -> StatX:
     )
 
 
-def _sectors(size: int) -> int:
-    return -(-size // _BLOCK) * _SECTORS
+def _size(attributes: Attributes) -> int:
+    # As ext4 and most others: a directory takes a block, a short symbolic link none.
+    return attributes.size or (_BLOCK if attributes.kind == stat.S_IFDIR else 0)
+
+
+def _sectors(attributes: Attributes) -> int:
+    if attributes.kind not in (stat.S_IFREG, stat.S_IFDIR):
+        return 0
+    return -(-_size(attributes) // _BLOCK) * _SECTORS
 
 
 def _write_statfs(call: Request, place: Place) -> int:

@@ -1,0 +1,107 @@
+"""The real objects behind virtual files, and how long they are kept."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from diorama.dispatch.files import standins
+from diorama.dispatch.files.standins import StandIns
+from diorama.interfaces.tree import Tree
+from diorama.view.filesystem import Attributes
+from diorama.view.inodes import Inodes
+from diorama.view.mounts import Mount, Place
+
+
+@pytest.fixture
+def place() -> Place:
+    tree = Tree("test")
+    tree.add_file(b"file", b"content")
+    tree.add_file(b"other", b"content of the other")
+    return Place(Mount(filesystem=tree), b"/file", tree.find(b"file"))
+
+
+def attributes(place: Place) -> Attributes:
+    assert place.filesystem is not None
+    return place.filesystem.attributes(place.inode)
+
+
+def other(place: Place) -> Place:
+    assert isinstance(place.filesystem, Tree)
+    return place._replace(path=b"/other", inode=place.filesystem.find(b"other"))
+
+
+def test_one_memfd_serves_all_opens(place: Place) -> None:
+    one = StandIns(Inodes())
+    first, second = one.lease(place, attributes(place)), one.lease(place, attributes(place))
+    assert first is second
+    assert os.pread(first.fd, 100, 0) == b"content"
+    one.close()
+
+
+def test_an_identity_is_known_after_its_memfd_was_closed(place: Place) -> None:
+    inodes = Inodes()
+    one = StandIns(inodes)
+    content = one.lease(place, attributes(place))
+    with Path(os.fsdecode(content.path)).open("rb") as held:
+        one.release(content)
+        one.close()
+        assert inodes.find(os.fstat(held.fileno())) == place
+        assert held.read() == b"content"
+
+
+def test_what_is_leased_is_not_closed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standins, "_MAX_BYTES", 10)
+    one = StandIns(Inodes())
+    first = one.lease(place, attributes(place))
+    second = one.lease(other(place), attributes(other(place)))
+    assert os.fstat(first.fd).st_size == 7
+    one.release(first)
+    one.release(second)
+    third = one.lease(place, attributes(place))
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(second.fd)
+    one.release(third)
+    one.close()
+
+
+def test_changed_attributes_mean_changed_content(place: Place) -> None:
+    one = StandIns(Inodes())
+    first = one.lease(place, attributes(place))
+    second = one.lease(place, Attributes(0o100644, size=7, modified=1))
+    assert first is not second
+    os.fstat(first.fd)
+    one.release(first)
+    one.release(second)
+    one.close()
+
+
+def test_nothing_is_left_behind(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    before = len(os.listdir("/proc/self/fd"))
+    one = StandIns(Inodes())
+    content = one.lease(place, attributes(place))
+    one.directory(place.mount.root)
+    one.symlink(place, b"target")
+    one.program(content, b"name")
+    assert os.listdir(tmp_path)
+    one.release(content)
+    one.close()
+    assert not os.listdir(tmp_path)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_file_that_cannot_be_read_leaves_nothing(place: Place) -> None:
+    def failing(fd: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    assert isinstance(place.filesystem, Tree)
+    inode = place.filesystem.add_file(b"bad", failing, Attributes(0o100644, size=3))
+    bad = place._replace(inode=inode)
+    one = StandIns(Inodes())
+    for _ in range(2):
+        with pytest.raises(OSError, match="Input/output error"):
+            one.lease(bad, attributes(bad))
+    one.close()
