@@ -37,11 +37,24 @@ def test_what_is_sent_to_end_diorama_ends_the_program(sig: int, sleeper: subproc
     assert terminal.told_to_end
 
 
-@pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP])
-def test_without_a_program_it_ends_diorama(sig: int) -> None:
-    with Terminal(), pytest.raises(Interrupted) as caught:
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGHUP])
+def test_what_comes_before_the_program_is_known_waits_for_it(
+    sig: int, sleeper: subprocess.Popen[bytes]
+) -> None:
+    with Terminal() as terminal:
         signal.raise_signal(sig)
-    assert caught.value.status == 128 + sig
+        with terminal.attached(sleeper.pid):
+            assert sleeper.wait(timeout=10) == -sig
+
+
+@pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP])
+def test_after_the_program_s_end_it_ends_diorama_once(sig: int, sleeper: subprocess.Popen[bytes]) -> None:
+    with Terminal() as terminal:
+        with terminal.attached(sleeper.pid):
+            pass
+        with pytest.raises(Interrupted):
+            signal.raise_signal(sig)
+        signal.raise_signal(sig)
 
 
 def test_what_the_caller_ignores_stays_ignored() -> None:

@@ -29,8 +29,6 @@ def run_program(view: View, options: ViewOptions) -> int:
             process = view.Popen(list(options.command), close_fds=False, on_stop=terminal.stopped)
         except OSError as error:
             return _cannot_start(options.command[0], error)
-        except Interrupted as signal:
-            return signal.status
         status = _wait(process, terminal, kill_on_exit=options.kill_on_exit)
     return OWN_FAILURE if view.failures else status
 

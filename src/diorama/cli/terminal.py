@@ -13,8 +13,8 @@ reaches both, and what the shell sees is diorama alone.  Hence:
 * SIGTTOU stays as it is: with a handler, our own writes to the terminal from the background would be
   made again and again.
 
-Before the program has started, and after it has ended while others of the view go on, a signal means
-diorama: `Interrupted` is raised in the main thread.
+What is to be passed on before the program's pid is known waits for that.  After its end, while others of the
+view go on, a signal means diorama: `Interrupted` is raised in the main thread, once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -37,10 +37,6 @@ _WAKING_SECONDS = 0.1
 class Interrupted(BaseException):
     """A signal that asks diorama itself to end."""
 
-    def __init__(self, sig: int) -> None:
-        super().__init__(sig)
-        self.status = 128 + sig
-
 
 class Terminal:
     """Context manager: how this process reacts to signals while a program has the terminal."""
@@ -49,6 +45,8 @@ class Terminal:
         self.told_to_end = False
         self._before: dict[int, Any] = {}
         self._pid: int | None = None
+        self._waiting: list[int] = []
+        self._is_over = False
 
     def __enter__(self) -> Terminal:
         for sig in (*_TYPED, *_PASSED_ON):
@@ -63,13 +61,16 @@ class Terminal:
             signal.signal(sig, before)
 
     @contextlib.contextmanager
-    def attached(self, pid: int) -> Iterator[None]:
-        """While the program with this pid runs, signals are its own."""
+    def attached(self, pid: int) -> Generator[None]:
+        """While the program with this pid runs, signals are its own; afterwards they are diorama's."""
         self._pid = pid
+        while self._waiting:
+            _send(pid, self._waiting.pop(0))
         try:
             yield
         finally:
             self._pid = None
+            self._is_over = True
 
     def stopped(self, sig: int) -> None:
         """The program was stopped by `sig`; 0: it goes on.  Called in the main thread."""
@@ -87,13 +88,21 @@ class Terminal:
             time.sleep(_WAKING_SECONDS / 20)
 
     def _handle(self, sig: int, _frame: FrameType | None) -> None:
+        if self._is_over and sig in _ENDING:
+            self._is_over = False
+            raise Interrupted(sig)
+        if sig not in _PASSED_ON:
+            return
+        self.told_to_end = True
         if self._pid is None:
-            if sig in _ENDING:
-                raise Interrupted(sig)
-        elif sig in _PASSED_ON:
-            self.told_to_end = True
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._pid, sig)
+            self._waiting.append(sig)
+        else:
+            _send(self._pid, sig)
+
+
+def _send(pid: int, sig: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, sig)
 
 
 def is_stopped(pid: int) -> bool:

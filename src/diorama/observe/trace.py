@@ -29,9 +29,9 @@ _REPLACING = frozenset({"execveat"})
 class Returned:
     """A call and what became of it.
 
-    `described` is what the writer said of its arguments.  `value` is the result, -errno for an error, None if
-    it never returned.  `time` is when it was made, in seconds since the epoch, `duration` in seconds.  `tasks`
-    is how many tasks there are.
+    `described` is what the writer said of its arguments.  `value` is the result, -errno for an error, None
+    if it never returned.  `time` is when it was made, in seconds since the epoch, `duration` in seconds.
+    `tasks` is how many tasks there are.
     """
 
     call: Request
