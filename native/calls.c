@@ -228,10 +228,22 @@ static void call_begins(struct dio_guardian *g, struct tracee *t, const struct d
     emit_held(g, t, DIO_EVENT_CALL, matched);
 }
 
+/* Whether an entry stop is the call of this frame again.  ip and sp are not enough: all calls of an i386
+ * program come from one instruction of the vDSO.  The kernel restarts what ran, or on some architectures
+ * the number that the program had asked for, or restart_syscall. */
+static int is_reentry(const struct frame *f, const struct dio_info *info) {
+    if (!same_site(info, &f->call))
+        return 0;
+    if (f->phase == REWINDING)
+        return 1;
+    int known = info->nr == f->nr || info->nr == f->call.nr || info->nr == arch_number_of(f->call.abi, ARCH_RESTART);
+    return known && !memcmp(info->args, f->args, sizeof f->args);
+}
+
 /* A call at or above the stack pointer of the interrupted one, on the same stack: its frame is gone. */
 static int is_abandoned(const struct frame *f, const struct dio_info *info) {
     const uint64_t same_stack = 8 << 20;
-    if (f->phase != INTERRUPTED || same_site(info, &f->call))
+    if (f->phase != INTERRUPTED || is_reentry(f, info))
         return 0;
     return f->execed || (info->sp >= f->call.sp && info->sp - f->call.sp < same_stack);
 }
@@ -278,7 +290,7 @@ static void frame_reentered(struct dio_guardian *g, struct tracee *t, struct fra
 
 static void entry_stop(struct dio_guardian *g, struct tracee *t, const struct dio_info *info) {
     struct frame *f = t->top;
-    if (f && (f->phase == REWINDING || f->phase == INTERRUPTED) && same_site(info, &f->call)) {
+    if (f && (f->phase == REWINDING || f->phase == INTERRUPTED) && is_reentry(f, info)) {
         frame_reentered(g, t, f, info);
         return;
     }
