@@ -186,6 +186,9 @@ def test_mount_points_are_checked(paths: SimpleNamespace, capsys: pytest.Capture
         mediator.mount(make_mount(str(paths.top / "other")), paths.at)
     with pytest.raises(UsageError, match="no such file or directory"):
         mediator.mount(make_mount(str(paths.src)), paths.top / "none/none")
+    (paths.top / "link").symlink_to(paths.src / "sub")
+    with pytest.raises(UsageError, match="needs a file"):
+        mediator.mount(make_mount(str(paths.top / "other")), paths.top / "link/..")
     mediator.mount(make_mount(str(paths.src)), paths.top / "none")
     assert "reachable by name" in capsys.readouterr().err
     assert Inside(mediator).read(paths.top / "none/file") == b"text"

@@ -110,6 +110,15 @@ def test_what_cannot_be_run(inside: Inside, tmp_path: Path, name: str, expected:
     assert errno_of(ask, inside, tmp_path / "mnt" / name) == expected
 
 
+def test_a_program_starts_in_what_is_mounted_on_its_directory(inside: Inside, tmp_path: Path) -> None:
+    cwd = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+    os.chdir(tmp_path / "mnt")
+    ask(inside, Path("script"))
+    assert inside.read("plain") == b"data"
+    os.fchdir(cwd)
+    os.close(cwd)
+
+
 def test_the_executable_is_known_once_it_runs(inside: Inside, tmp_path: Path) -> None:
     ask(inside, tmp_path / "mnt/own")
     task = inside.mediator.files.task(inside.tracee)

@@ -60,9 +60,9 @@ class Mediator:
 
     def mount(self, mount: Mount, target: str | bytes | os.PathLike[str]) -> None:
         """Attach a mount to a path, relative ones to the caller's directory; `UsageError`."""
-        path = os.path.abspath(os.fsencode(target))
-        place = self._target(path)
-        name = os.fsdecode(path)
+        # Not `abspath`: `..` after a symbolic link is for the resolution.
+        place = self._target(os.path.join(os.getcwdb(), os.fsencode(target)))
+        name = os.fsdecode(place.view_path)
         if place.missing:
             warn_once(f"mount {name}", "no such file or directory; reachable by name, but in no listing")
         elif stat.S_ISDIR(mount.kind) != stat.S_ISDIR(self._kind(place)):
@@ -96,7 +96,8 @@ class Mediator:
 
     def rooted(self, tracee: Tracee) -> None:
         """The first task of a program."""
-        self.files.enter(tracee, self.files.tasks.first(tracee.tid))
+        task = self.files.enter(tracee, self.files.tasks.first(tracee.tid))
+        task.is_starting = True
 
     def cloned(self, parent: Tracee, child: Tracee, flags: int) -> None:
         """A task inherits, by these clone flags."""

@@ -43,7 +43,8 @@ class Task:
     """One thread.
 
     `executable` is what its process runs, if that was found through a mount, `pending` what it has asked to
-    run.
+    run.  `is_starting` is set until the first program of a view is executed: it was given its current
+    directory outside of the view.
     """
 
     tid: int
@@ -52,6 +53,7 @@ class Task:
     opened: dict[Identity, Mount] = field(default_factory=dict[Identity, Mount])
     executable: Place | None = None
     pending: Place | None = None
+    is_starting: bool = False
 
     @property
     def root(self) -> Place:

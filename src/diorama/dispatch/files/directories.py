@@ -13,7 +13,9 @@ import stat
 from typing import Final
 
 from diorama.abi.dirent import DIRENT, DIRENT64, OLD_DIRENT, pack_entries
+from diorama.abi.fcntl import AT_FDCWD
 from diorama.catalogue.dirs import GetDents, GetDents64, ReadDir
+from diorama.catalogue.model import Request
 from diorama.catalogue.paths import ChDir, FChDir, GetCwd
 from diorama.dispatch.files.answers import Outcome, answers
 from diorama.dispatch.files.state import Files, fail
@@ -90,6 +92,20 @@ def get_directory(files: Files, call: GetCwd) -> Outcome:
         raise fail(errno.ERANGE)
     call.tracee.memory.write(call.buffer.address, path)
     return len(path)
+
+
+def enter_view(files: Files, call: Request, task: Task) -> None:
+    """Let a program that is about to start stand on what is mounted on its current directory."""
+    try:
+        path = files.host.readlink(b"/proc/%d/cwd" % task.tid)
+    except OSError:
+        return
+    place = files.walk(task, AT_FDCWD, path)
+    if place is None or not place.touched or place.missing:
+        return
+    to = place.host_path if place.filesystem is None else files.standins.directory(place)
+    call.tracee.syscall.chdir(to)
+    task.context.cwd_mount = place.mount
 
 
 def _enter(task: Task, call: ChDir | FChDir, mount: Mount) -> int:

@@ -15,6 +15,7 @@ from typing import Final
 from diorama.abi.fcntl import AT_FDCWD
 from diorama.catalogue.processes import ExecveAt
 from diorama.dispatch.files.answers import Outcome, answers
+from diorama.dispatch.files.directories import enter_view
 from diorama.dispatch.files.state import Files, fail
 from diorama.view.mounts import Place
 from diorama.view.task import Task
@@ -38,6 +39,9 @@ def execute(files: Files, call: ExecveAt) -> Outcome:
     """Run a program of the view."""
     task = files.task(call.tracee)
     task.pending = None
+    if task.is_starting:
+        task.is_starting = False
+        enter_view(files, call, task)
     if not call.path:
         return None
     place = files.find(call, call.PATHS[0])

@@ -117,9 +117,8 @@ class StandIns:
             home = os.path.join(self._home(), b"x%d" % content.fd)
             os.makedirs(home, 0o711, exist_ok=True)
             path = os.path.join(home, name)
-            if os.path.islink(path):
-                os.unlink(path)
-            os.symlink(content.path, path)
+            if not os.path.islink(path):
+                os.symlink(content.path, path)
             return path
 
     def close(self) -> None:
@@ -141,7 +140,8 @@ class StandIns:
             )
             content.size = os.fstat(content.fd).st_size
         with self._lock:
-            self._bytes += content.size
+            if self._contents.get(content.key) is content:
+                self._bytes += content.size
             self._trim()
 
     def _trim(self) -> None:

@@ -16,6 +16,7 @@ from datetime import datetime
 from importlib import import_module
 from typing import Any
 
+from diorama.errors import UsageError
 from diorama.interfaces.filesystem import Attributes, Entry, FileSystem
 from diorama.modules.opening import usage_errors
 
@@ -43,11 +44,17 @@ def open_fsspec(scheme: str, rest: str) -> FsspecFileSystem:
     rest = rest.removeprefix("//")
     if scheme in ("file", "local"):
         rest = os.path.abspath(rest)
-    with usage_errors(f"{scheme}:{rest}"):
-        filesystem, path = core.url_to_fs(f"{scheme}://{rest}")
-        mounted = FsspecFileSystem(filesystem, path, title=scheme)
-        mounted.attributes(mounted.root)
-        return mounted
+    what = f"{scheme}:{rest}"
+    try:
+        with usage_errors(what):
+            filesystem, path = core.url_to_fs(f"{scheme}://{rest}")
+            mounted = FsspecFileSystem(filesystem, path, title=scheme)
+            mounted.attributes(mounted.root)
+            return mounted
+    except UsageError:
+        raise
+    except Exception as error:
+        raise UsageError(f"cannot mount {what}: {' '.join(str(error).split())}") from error
 
 
 class FsspecFileSystem(FileSystem):
