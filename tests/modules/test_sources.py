@@ -1,4 +1,4 @@
-"""What can be asked for with `SOURCE=TARGET[:OPTION,...]`."""
+"""What can be mounted."""
 
 from __future__ import annotations
 
@@ -12,30 +12,7 @@ import pytest
 
 from diorama.errors import UsageError
 from diorama.interfaces.tree import Tree
-from diorama.modules import sources
-from diorama.modules.sources import make_mount, parse_mount
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("/a=/b", ("/a", "/b", ())),
-        ("/a=/b:ro", ("/a", "/b", ("ro",))),
-        ("/a=b=/c:ro,", ("/a=b", "/c", ("ro",))),
-        ("zip:/a:b.zip=/c", ("zip:/a:b.zip", "/c", ())),
-        ("https://host/x?a=1=/c", ("https://host/x?a=1", "/c", ())),
-        (r"/a=/b\:c\=d:ro", ("/a", "/b:c=d", ("ro",))),
-        ("./a=b", ("./a", "b", ())),
-    ],
-)
-def test_the_text_of_a_mount(text: str, expected: tuple[str, str, tuple[str, ...]]) -> None:
-    assert parse_mount(text) == expected
-
-
-@pytest.mark.parametrize("text", ["", "/a", "=/b", "/a=", "/a=:ro"])
-def test_a_text_of_another_form_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="SOURCE=TARGET"):
-        parse_mount(text)
+from diorama.modules.sources import make_mount
 
 
 def test_a_path_is_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,4 +73,3 @@ def test_an_installed_package_can_bring_a_scheme(monkeypatch: pytest.MonkeyPatch
     assert make_mount("mine:x").filesystem is made
     with pytest.raises(UsageError, match="memory, mine, tar, zip"):
         make_mount("none:x")
-    assert sources.parse_mount("mine:x=/y").source == "mine:x"

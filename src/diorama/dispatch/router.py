@@ -47,7 +47,10 @@ class Observer(Protocol):
 class Base(Protocol):
     """The innermost answer: what the view itself virtualises."""
 
-    requests: frozenset[type[Request]]
+    @property
+    def requests(self) -> frozenset[type[Request]]:
+        """What it must be asked about."""
+        ...
 
     def rooted(self, tracee: Tracee) -> None:
         """The first task of a program."""

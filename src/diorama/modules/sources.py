@@ -1,9 +1,6 @@
-"""Sources: what `SOURCE=TARGET[:OPTION,...]` asks to be mounted.
+"""Sources: what can be asked to be mounted.
 
-SOURCE is a host path, or `scheme:rest` (a path that looks so is written `./a:b`).  The last `=` of the text
-ends it, so it may contain `=` and `:` itself.  TARGET goes to the first `:`, options follow; in TARGET a
-backslash takes the next character as it is: `\\:`, `\\=`, `\\\\`.
-
+A source is a host path, or `scheme:rest` (a path that looks so is written `./a:b`), or a file system object.
 A scheme is built in, or a protocol of fsspec, or registered by an installed package as an entry point of the
 group `diorama.filesystems`: a function that takes the rest and returns a `FileSystem`.
 """
@@ -15,40 +12,21 @@ import re
 import stat
 from collections.abc import Callable
 from importlib import import_module
-from typing import Final, NamedTuple
+from typing import Final
 
 from diorama.errors import UsageError
 from diorama.interfaces.filesystem import FileSystem
 from diorama.view.mounts import Mount
 
-__all__ = ["MountText", "make_mount", "parse_mount"]
+__all__ = ["make_mount"]
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
-_TEXT: Final = re.compile(r"(.+)(?<!\\)=((?:\\.|[^\\=:])+)(?::(.*))?", re.DOTALL)
 _BUILT_IN: Final = {
     "tar": ("diorama.modules.filesystems.tar", "open_tar"),
     "zip": ("diorama.modules.filesystems.zip", "open_zip"),
 }
 _GROUP: Final = "diorama.filesystems"
 _OPTIONS: Final = ("ro", "rw")
-
-
-class MountText(NamedTuple):
-    """The parts of `SOURCE=TARGET[:OPTION,...]`."""
-
-    source: str
-    target: str
-    options: tuple[str, ...] = ()
-
-
-def parse_mount(text: str) -> MountText:
-    """Take the text apart; `UsageError` if it has not that form."""
-    match = _TEXT.fullmatch(text)
-    if match is None:
-        raise UsageError(f"cannot mount {text!r}: write SOURCE=TARGET[:OPTION,...]")
-    source, target, options = match.groups()
-    target = re.sub(r"\\(.)", r"\1", target, flags=re.DOTALL)
-    return MountText(source, target, tuple(option for option in (options or "").split(",") if option))
 
 
 def make_mount(source: str | os.PathLike[str] | FileSystem, *options: str) -> Mount:
