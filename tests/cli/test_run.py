@@ -100,9 +100,11 @@ def test_unless_it_is_told_to_end_it(options: list[str]) -> None:
 def test_a_failing_module_costs_the_program_an_errno(tmp_path: Path) -> None:
     module = tmp_path / "module.py"
     module.write_text(
-        "def load(view):\n    @view.on('getcwd')\n    def fail(call):\n        raise KeyError('mine')\n"
+        "def load(view):\n    @view.on('getpriority')\n    def fail(call):\n        raise KeyError('mine')\n"
     )
-    found = diorama("run", "--module", str(module), "--", sys.executable, "-c", "import os; os.getcwd()")
+    found = diorama(
+        "run", "--module", str(module), "--", sys.executable, "-c", "import os; os.getpriority(0, 0)"
+    )
     assert found.returncode == 1
     assert "KeyError: 'mine'" in found.stderr
     assert "OSError: [Errno 5]" in found.stderr
@@ -111,9 +113,9 @@ def test_a_failing_module_costs_the_program_an_errno(tmp_path: Path) -> None:
 def test_with_strict_it_costs_the_program_its_life(tmp_path: Path) -> None:
     module = tmp_path / "module.py"
     module.write_text(
-        "def load(view):\n    @view.on('getcwd')\n    def fail(call):\n        raise KeyError('mine')\n"
+        "def load(view):\n    @view.on('getpriority')\n    def fail(call):\n        raise KeyError('mine')\n"
     )
-    script = "import os, time\ntry: os.getcwd()\nfinally: time.sleep(20); print('alive')"
+    script = "import os, time\ntry: os.getpriority(0, 0)\nfinally: time.sleep(20); print('alive')"
     found = diorama("run", "--strict", "--module", str(module), "--", sys.executable, "-c", script)
     assert found.returncode == 125
     assert "KeyError: 'mine'" in found.stderr
