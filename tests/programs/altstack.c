@@ -6,6 +6,7 @@
 enum { depth = 5 };
 
 static volatile sig_atomic_t level, deepest, calls;
+static int finished[2]; /* a byte for each signal from outside whose last handler is leaving */
 
 static void on_signal(int number)
 {
@@ -21,7 +22,8 @@ static void on_signal(int number)
 	CHECK(getppid() > 0);
 	CHECK(close(fd) == 0);
 	calls++;
-	level--;
+	if (--level == 0)
+		CHECK(write(finished[1], "x", 1) == 1);
 }
 
 int main(void)
@@ -33,12 +35,13 @@ int main(void)
 	pid_t self = getpid(), pid;
 
 	CHECK(sigaltstack(&stack, NULL) == 0);
-	CHECK(pipe(ends) == 0);
+	CHECK(pipe(ends) == 0 && pipe(finished) == 0);
 	handle(SIGUSR1, on_signal, SA_ONSTACK | SA_NODEFER | SA_RESTART);
 	if ((pid = fork()) == 0) {
 		for (int i = 0; i < 10; i++) {
 			sleep_ms(20);
 			CHECK(kill(self, SIGUSR1) == 0);
+			CHECK(read(finished[0], text, 1) == 1);
 		}
 		sleep_ms(50);
 		CHECK(write(ends[1], "enough", 6) == 6);
