@@ -45,8 +45,13 @@ def _wait(process: Popen, terminal: Terminal, *, kill_on_exit: bool) -> int:
 
 
 def _cannot_start(name: str, error: OSError) -> int:
-    # The empty name is looked for in PATH as any other, which finds directories.
-    missing = isinstance(error, FileNotFoundError) or not name
-    reason = "command not found" if missing and "/" not in name else os.strerror(error.errno or 0)
+    if "/" in name:
+        missing, reason = isinstance(error, FileNotFoundError), os.strerror(error.errno or 0)
+    else:
+        import shutil
+
+        # A directory in PATH that is closed to us makes the search end with EACCES; shells look past it.
+        missing = shutil.which(name, mode=os.F_OK) is None
+        reason = "command not found" if missing else os.strerror(error.errno or 0)
     print(f"diorama: {name}: {reason}", file=sys.stderr)
     return NOT_FOUND if missing else NOT_EXECUTABLE
