@@ -24,7 +24,6 @@ import os
 import signal
 import time
 from collections.abc import Generator
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -108,7 +107,8 @@ def _send(pid: int, sig: int) -> None:
 def is_stopped(pid: int) -> bool:
     """Whether a process is stopped, by job control or its tracer (proc_pid_stat(5), state)."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            stat = file.read()
     except OSError:
         return False
     return stat[stat.rindex(b")") + 2 :][:1] in {b"T", b"t"}
