@@ -82,9 +82,9 @@ def test_control_c_ends_a_program_that_does_not_catch_it(on_terminal: Open, way:
 
 @each_way
 def test_a_program_catches_control_c(on_terminal: Open, way: Way) -> None:
-    terminal = on_terminal(
-        way(["bash", "-c", "trap 'echo caught; exit 4' INT; echo ready; while :; do sleep 0.05; done"])
-    )
+    # Not bash: it loops for ever when the signal comes right after a fork, outside of a view as well.
+    script = "trap 'echo caught; exit 4' INT; echo ready; while :; do sleep 0.05; done"
+    terminal = on_terminal(way(["sh", "-c", script]))
     terminal.expect("ready")
     terminal.type("\x03")
     terminal.expect("caught")
