@@ -121,7 +121,7 @@ def ways(times: int) -> list[Way]:
         *baseline("runs as it is, path not looked at", "pass", "openat", times),
         *baseline("an argument changed", "change", "openat", times),
         *ours("an argument changed", "change", "openat", times),
-        *ours("redirected to another path", "redirect", "openat", times, "path"),
+        *ours("redirected to another path", "redirect", "openat", times, "change"),
         *installed("PRoot", "path translated", "path", "openat", few, "proot", "-b", "/usr:/mnt"),
         *installed("VUOS", "path looked up", "path", "openat", few, "umvu"),
         Way("native", "native fork", "fork", 500),

@@ -38,12 +38,12 @@ def skip(view: View) -> None:
 
 def change(view: View) -> None:
     """Runs with another argument."""
-    view.on("openat")(lambda call: call.replace(flags=os.O_CLOEXEC))
+    view.on("openat", path="/etc/passwd")(lambda call: call.replace(flags=os.O_CLOEXEC))
 
 
 def redirect(view: View) -> None:
     """Runs with another path, which is put into the program's memory."""
-    view.on("openat")(lambda call: call.replace(path=b"/etc/group"))
+    view.on("openat", path="/etc/passwd")(lambda call: call.replace(path=b"/etc/group"))
 
 
 def sequence(view: View) -> None:
