@@ -8,8 +8,9 @@ reaches both, and what the shell sees is diorama alone.  Hence:
 * SIGTERM and SIGHUP are sent to diorama by somebody who means the program: they are passed on, and
   `told_to_end` says that nothing is to outlive it.  (When its session leader is hung up, the kernel leaves
   the rest of the job to that leader.)
-* When the program is stopped, diorama stops too, so that the shell sees the job stopped.  SIGCONT to the job
-  wakes both; if it was sent to diorama alone, or the program has made a job of its own, it is passed on.
+* When the job is stopped, by ^Z or by reading from the background, diorama waits for the program to stop and
+  stops too, so that the shell sees it.  A program that is stopped alone stays alone: somebody in the view will
+  wake it, who needs diorama awake.  SIGCONT to the job wakes both; sent to diorama alone, it is passed on.
 * SIGTTOU stays as it is: with a handler, our own writes to the terminal from the background would be
   made again and again.
 
@@ -45,6 +46,7 @@ class Terminal:
         self._before: dict[int, Any] = {}
         self._pid: int | None = None
         self._waiting: list[int] = []
+        self._job_stops: set[int] = set()
         self._is_over = False
 
     def __enter__(self) -> Terminal:
@@ -74,7 +76,9 @@ class Terminal:
     def stopped(self, sig: int) -> None:
         """The program was stopped by `sig`; 0: it goes on.  Called in the main thread."""
         pid = self._pid
-        if not sig or pid is None:
+        mine = sig in self._job_stops
+        self._job_stops.clear()
+        if not mine or pid is None:
             return
         os.kill(os.getpid(), signal.SIGSTOP)
         # Woken up again.  A guardian may need a moment to wake the program.
@@ -91,6 +95,7 @@ class Terminal:
             self._is_over = False
             raise Interrupted(sig)
         if sig not in _PASSED_ON:
+            self._job_stops.add(sig)
             return
         self.told_to_end = True
         if self._pid is None:
