@@ -15,9 +15,8 @@ from diorama.abi.dirent import DIRENT, DIRENT64, OLD_DIRENT, DirEntry, pack_entr
 from diorama.abi.numbers import NUMBERS
 
 names = st.binary(min_size=1, max_size=255).filter(lambda name: b"\0" not in name and b"/" not in name)
-entries = st.lists(
-    st.builds(DirEntry, st.integers(0, 2**32 - 1), st.integers(0, 2**31 - 1), st.sampled_from([0, 4, 8, 10]), names)
-)
+types = st.sampled_from([0, 4, 8, 10])
+entries = st.lists(st.builds(DirEntry, st.integers(0, 2**32 - 1), st.integers(0, 2**31 - 1), types, names))
 
 
 @given(entries, st.sampled_from([Abi.X86_64, Abi.I386]), st.sampled_from([DIRENT, DIRENT64]))

@@ -39,6 +39,8 @@ T = TypeVar("T", bound=Record)
 
 # What the kernel accepts of argv and envp together is megabytes; more pointers than this are a mistake.
 _STRINGS_MAX = 100_000
+_STRING_MAX = 32 * 4096
+_BLOCK = 64
 _IOV_MAX = 1024
 
 
@@ -215,16 +217,24 @@ class Strings(Handle):
 
     def read(self, limit: int = _STRINGS_MAX) -> list[bytes]:
         """The strings, at most `limit` of them; NULL reads as none, as for execve(2)."""
+        return [self._memory().read_string(pointer, _STRING_MAX) for pointer in self.pointers(limit)]
+
+    def pointers(self, limit: int = _STRINGS_MAX) -> list[int]:
+        """The addresses of the strings, at most `limit` of them."""
         if not self.address:
             return []
-        memory, word = self._memory(), self.abi.word
-        strings: list[bytes] = []
-        while len(strings) < limit:
-            pointer = int.from_bytes(self._read_exactly(self.address + word * len(strings), word), "little")
-            if not pointer:
-                break
-            strings.append(memory.read_string(pointer, 32 * 4096))
-        return strings
+        word = self.abi.word
+        found: list[int] = []
+        while len(found) < limit:
+            block = self._memory().read(self.address + word * len(found), _BLOCK * word)
+            if len(block) < word:
+                raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
+            for at in range(0, len(block) - word + 1, word):
+                pointer = int.from_bytes(block[at : at + word], "little")
+                if not pointer or len(found) == limit:
+                    return found
+                found.append(pointer)
+        return found
 
 
 class SockAddr(Buffer):
@@ -253,9 +263,10 @@ class SizedBuffer(Handle):
         """What `size_address` points to."""
         return int.from_bytes(self._read_exactly(self.size_address, 4), "little")
 
-    def read(self) -> bytes:
-        """The bytes, after the call."""
-        return self._read_exactly(self.address, self.read_size())
+    def read(self, limit: int | None = None) -> bytes:
+        """The bytes, after the call, at most `limit` of them."""
+        size = self.read_size()
+        return self._read_exactly(self.address, size if limit is None else min(size, limit))
 
     def write(self, data: bytes) -> None:
         """Put as much of the data as there is room for, and its size; nothing if the program passed NULL."""
@@ -274,9 +285,9 @@ class SockAddrOut(SizedBuffer):
 
     __slots__ = ()
 
-    def read(self) -> bytes:
+    def read(self, limit: int | None = 128) -> bytes:
         """The address, after the call."""
-        return self._read_exactly(self.address, min(self.read_size(), 128))
+        return super().read(limit)
 
     def write(self, data: bytes) -> None:
         """Put an address there, cut to the room, and its true size; nothing if the program passed NULL."""

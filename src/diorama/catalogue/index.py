@@ -49,18 +49,16 @@ def spellings(abi: Abi) -> Mapping[int, Spelling]:
     """The spellings of an ABI by their numbers."""
     known = _BY_NUMBER.get(abi)
     if known is None:
-        known = {}
-        hidden: list[tuple[int, Spelling]] = []
-        for request in REQUESTS:
-            for one in spellings_of(request, abi):
-                if one.selector is None:
-                    known[one.number] = one
-                else:
-                    hidden.append((one.selector, one))
-        for selector, one in hidden:
-            multiplexer: Spelling = known[one.number]
-            multiplexer.choices[selector] = one
-        _BY_NUMBER[abi] = known
+        known = _BY_NUMBER[abi] = _collect(abi)
+    return known
+
+
+def _collect(abi: Abi) -> dict[int, Spelling]:
+    found = [one for request in REQUESTS for one in spellings_of(request, abi)]
+    known = {one.number: one for one in found if one.selector is None}
+    for one in found:
+        if one.selector is not None:
+            known[one.number].choices[one.selector] = one
     return known
 
 

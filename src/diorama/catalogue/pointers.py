@@ -193,15 +193,18 @@ class IoVecsKind(ArrayKind):
         return super().packed(pieces, arg, memory)
 
     def content(self, value: Any, shown: Shown) -> str:
-        room = None if self.direction == IN else (shown.result or 0 if shown.is_done else 0)
-        parts = [self._piece(piece, room, value) for piece in value.read_all(_SHOWN_ITEMS)]
+        left = shown.result or 0 if shown.is_done else 0
+        parts: list[str] = []
+        for piece in value.read_all(_SHOWN_ITEMS):
+            size = piece.iov_len if self.direction == IN else min(piece.iov_len, left)
+            parts.append(self._piece(piece, size, value.memory))
+            left -= size
         return f"[{', '.join(parts + ['...'] * (value.count > _SHOWN_ITEMS))}]"
 
-    def _piece(self, piece: IoVec, room: int | None, value: handles.IoVecs) -> str:
-        size = piece.iov_len if room is None else min(piece.iov_len, room)
+    def _piece(self, piece: IoVec, size: int, memory: Memory | None) -> str:
         base = hex(piece.iov_base)
-        if size and room != 0:
-            part = handles.Buffer(piece.iov_base, size, value.memory)
+        if size:
+            part = handles.Buffer(piece.iov_base, size, memory)
             base = quote(part.read(_SHOWN_BYTES)) + ("..." if size > _SHOWN_BYTES else "")
         return f"{{iov_base={base}, iov_len={piece.iov_len}}}"
 
@@ -226,7 +229,7 @@ class StringsKind(HandleKind):
 
     def content(self, value: handles.Strings, shown: Shown) -> str:
         if self.brief:
-            return f"{value.address:#x} /* {len(value.read())} vars */"
+            return f"{value.address:#x} /* {len(value.pointers())} vars */"
         return _strings_text(value.read(_SHOWN_ITEMS + 1))
 
     def given(self, value: Any) -> str:
@@ -278,7 +281,7 @@ class SizedBufferKind(HandleKind):
         return lambda raw, memory, request: handle(raw, getattr(request, size).address, memory)
 
     def content(self, value: Any, shown: Shown) -> str:
-        return quote(value.read(), _SHOWN_BYTES) if shown.is_done else hex(value.address)
+        return quote(value.read(_SHOWN_BYTES + 1), _SHOWN_BYTES) if shown.is_done else hex(value.address)
 
 
 class SockAddrOutKind(SizedBufferKind):
