@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import sys
 
-__all__ = ["TraceeDied", "Unsupported", "UsageError", "warn_once"]
+__all__ = ["TraceeDied", "Unsupported", "UsageError", "errno_of", "warn_once"]
 
 _warned: set[tuple[str, str]] = set()
 
@@ -42,3 +42,29 @@ def warn_once(call: str, why: str) -> None:
         return
     _warned.add((call, why))
     print(f"diorama: {call}: {why}", file=sys.stderr, flush=True)
+
+
+# A bare `raise PermissionError` means what its class is made from (the table in the docs of OSError).
+_CODES: tuple[tuple[type[OSError], int], ...] = (
+    (BlockingIOError, errno.EAGAIN),
+    (BrokenPipeError, errno.EPIPE),
+    (ChildProcessError, errno.ECHILD),
+    (ConnectionAbortedError, errno.ECONNABORTED),
+    (ConnectionRefusedError, errno.ECONNREFUSED),
+    (ConnectionResetError, errno.ECONNRESET),
+    (FileExistsError, errno.EEXIST),
+    (FileNotFoundError, errno.ENOENT),
+    (InterruptedError, errno.EINTR),
+    (IsADirectoryError, errno.EISDIR),
+    (NotADirectoryError, errno.ENOTDIR),
+    (PermissionError, errno.EACCES),
+    (ProcessLookupError, errno.ESRCH),
+    (TimeoutError, errno.ETIMEDOUT),
+)
+
+
+def errno_of(error: OSError) -> int:
+    """The errno that an exception stands for: its own, else that of its class, else EIO."""
+    if error.errno:
+        return error.errno
+    return next((code for kind, code in _CODES if isinstance(error, kind)), errno.EIO)

@@ -98,7 +98,9 @@ class Popen(subprocess.Popen[Any]):
                 return None
             data = os.read(launched.life_fd, _STATUS_SIZE)
             if not data:
-                # init died before it could tell: as if the program had been killed with it.
+                # init was killed before it could tell: nothing adopts orphans any more.
+                launched.ended = True
+                self._view.abandon(launched)
                 return signal.SIGKILL
             status = int.from_bytes(data, sys.byteorder, signed=True)
             if os.WIFEXITED(status) or os.WIFSIGNALED(status):

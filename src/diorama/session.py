@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -165,8 +166,17 @@ class View:
                 return
             self._running.remove(launched)
             os.close(launched.life_fd)
+            os.close(launched.pidfd)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(launched.init_pid, 0)
+
+    def abandon(self, launched: Launched) -> None:
+        """End a program whose first process was killed, and all that is traced in this view."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(launched.pidfd, signal.SIGKILL)
+        for tracee in list(self.router.tracees):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(tracee.pid, signal.SIGKILL)
 
     def outlive(self, launched: Launched) -> None:
         """Wait until the last process that descends from an ended program has ended."""

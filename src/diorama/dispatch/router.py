@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from diorama.abi.arch import Abi
 from diorama.engine.tracee import Tracee
-from diorama.errors import TraceeDied, Unsupported, warn_once
+from diorama.errors import TraceeDied, Unsupported, errno_of, warn_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -86,7 +86,7 @@ class Execution:
             if not isinstance(outcome, int):
                 outcome = self._held.run(*outcome.encode(self.tracee.abi, self.tracee.memory))
         except OSError as error:
-            self.result = -(error.errno or errno.EIO)
+            self.result = -(errno_of(error))
             raise
         self.result = outcome
         return outcome
@@ -120,6 +120,7 @@ class Router:
 
     def __init__(self, *, strict: bool, on_failure: Callable[[], None]) -> None:
         self.observers: list[Observer] = []
+        self.tracees: set[Tracee] = set()
         self.changed = False
         self._strict = strict
         self._on_failure = on_failure
@@ -185,6 +186,7 @@ class Router:
     def root(self, pid: int) -> Tracee:
         """The record of a program's first task."""
         tracee = Tracee(pid, pid, Abi.native()[0])
+        self.tracees.add(tracee)
         if self._base is not None:
             self._base.rooted(tracee)
         return tracee
@@ -196,7 +198,7 @@ class Router:
         except OSError as error:
             if isinstance(error, Unsupported):
                 warn_once(error.call, error.why)
-            held.answer_result(-(error.errno or errno.EIO))
+            held.answer_result(-(errno_of(error)))
         except TraceeDied:
             raise
         except Exception:
@@ -231,6 +233,7 @@ class Router:
 
     def cloned(self, parent: Tracee, child: Tracee, flags: int) -> None:
         """Let the child inherit, and tell observers."""
+        self.tracees.add(child)
         if self._base is not None:
             self._base.cloned(parent, child, flags)
         for observer in self.observers:
@@ -256,6 +259,7 @@ class Router:
 
     def exited(self, tracee: Tracee, status: int) -> None:
         """Forget a task, and tell observers."""
+        self.tracees.discard(tracee)
         if self._base is not None:
             self._base.exited(tracee)
         for observer in self.observers:

@@ -40,7 +40,8 @@ class Command:
 class Launched:
     """A held program.  `go` releases it; closing `life_fd` ends it and all that descends from it.
 
-    `ended` is set by whoever has read the program's final status from `life_fd`.
+    `ended` is set by whoever has read the program's final status from `life_fd`.  `pidfd` stays the
+    program's when its pid is given to another.
     """
 
     init_pid: int
@@ -48,6 +49,7 @@ class Launched:
     go_fd: int
     error_fd: int
     life_fd: int
+    pidfd: int
     ended: bool = False
 
     def go(self) -> tuple[int, int] | None:
@@ -63,7 +65,7 @@ class Launched:
 
     def cancel(self) -> None:
         """End the program before it has started."""
-        for fd in (self.go_fd, self.error_fd, self.life_fd):
+        for fd in (self.go_fd, self.error_fd, self.life_fd, self.pidfd):
             os.close(fd)
         os.waitpid(self.init_pid, 0)
 
@@ -93,4 +95,6 @@ def launch(command: Command, program: bytes) -> Launched:
     native.groups = (ctypes.c_uint32 * max(1, len(command.groups or ())))(*(command.groups or ()))
     started = _native.Started()
     _native.check(_native.lib.dio_launch(ctypes.byref(native), ctypes.byref(started)))
-    return Launched(started.init_pid, started.pid, started.go_fd, started.error_fd, started.life_fd)
+    # Held until it is told to go, so the pid cannot be another's yet.
+    pidfd = os.pidfd_open(started.pid)
+    return Launched(started.init_pid, started.pid, started.go_fd, started.error_fd, started.life_fd, pidfd)

@@ -8,7 +8,6 @@ It must not change what programs do: a writer that fails costs a traceback, and 
 
 from __future__ import annotations
 
-import errno
 import threading
 import time
 import traceback
@@ -16,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from diorama.errors import TraceeDied
+from diorama.errors import TraceeDied, errno_of
 
 if TYPE_CHECKING:
     from diorama.catalogue.model import Request, Tracee
@@ -92,7 +91,7 @@ class Trace:
         try:
             value = call.run()
         except OSError as error:
-            value = -(error.errno or errno.EIO)
+            value = -errno_of(error)
             raise
         finally:
             duration = time.perf_counter() - clock
