@@ -78,9 +78,8 @@ def resolve(paths: Paths, features: Features) -> Paths:
     native = to_native(paths)
     if _native.lib.dio_paths_resolve(ctypes.byref(_as_native(features)), ctypes.byref(native)):
         raise UsageError(f"this kernel cannot do {paths}; see `diorama doctor`")
-    return Paths(
-        _native.INFO_PATHS[native.info], _native.SKIP_PATHS[native.skip], _native.REWIND_PATHS[native.rewind]
-    )
+    info, skip, rewind = int(native.info), int(native.skip), int(native.rewind)
+    return Paths(_native.INFO_PATHS[info], _native.SKIP_PATHS[skip], _native.REWIND_PATHS[rewind])
 
 
 def to_native(paths: Paths) -> _native.Paths:

@@ -13,6 +13,7 @@ methods must be called on the tracer thread; they raise `ProcessLookupError` onc
 from __future__ import annotations
 
 import ctypes
+from typing import Any
 
 from diorama.engine import _native
 from diorama.engine.probe import Paths, probe, resolve, to_native
@@ -48,7 +49,7 @@ class Stop:
     @property
     def kind(self) -> str:
         """`entry`, `seccomp`, `exit`, or `none` for any other stop."""
-        return _OPS[self._info.op]
+        return _OPS[int(self._info.op)]
 
     @property
     def audit_arch(self) -> int:
@@ -110,6 +111,6 @@ class Stop:
         """
         self._do(_native.lib.dio_stop_rewind)
 
-    def _do(self, function: ctypes._NamedFuncPointer, *args: object) -> int:
+    def _do(self, function: Any, *args: object) -> int:
         result = function(self.tid, ctypes.byref(self._paths), ctypes.byref(self._info), *args)
         return _native.check(result)
