@@ -54,7 +54,7 @@ def spelling(request: type[Request], form: Form) -> str:
     fixed = ", ".join(f"{name}={fixed_text(request, form, name)}" for name in form.fixed)
     star = "*" if form.vector else ""
     text = f"`{form.title}{where}{star}({form.parameters})`"
-    return f"{text} ({fixed})" if fixed else text
+    return f"{text} ({fixed})".replace("|", "\\|") if fixed else text
 
 
 def row(request: type[Request]) -> str:

@@ -9,7 +9,15 @@ import pytest
 from catalogue.fakes import FakeExecution, FakeMemory, FakeTracee, decoded, words
 from diorama import calls, catalogue
 from diorama.abi.arch import Abi
-from diorama.abi.fcntl import AT_FDCWD, AT_REMOVEDIR, AT_SYMLINK_NOFOLLOW, O_CREAT, O_TRUNC, O_WRONLY
+from diorama.abi.fcntl import (
+    AT_EMPTY_PATH,
+    AT_FDCWD,
+    AT_REMOVEDIR,
+    AT_SYMLINK_NOFOLLOW,
+    O_CREAT,
+    O_TRUNC,
+    O_WRONLY,
+)
 from diorama.abi.numbers import NUMBERS
 from diorama.abi.socket import InetAddress, UnixAddress
 from diorama.abi.stat import Stat
@@ -231,6 +239,10 @@ def test_what_a_number_carries() -> None:
 def test_null_is_not_read() -> None:
     assert decoded("utimensat", 3, 0, 0, 0).path is None
     assert decoded("acct", 0).path is None
+    assert decoded("mount", 0, AT, 0, 0, 0, contents=PATH).type is None
+    assert decoded("newfstatat", 3, 0, AT, AT_EMPTY_PATH).path == b"", "as Linux 6.11 has it"
+    with pytest.raises(OSError, match="Bad address"):
+        decoded("newfstatat", 3, 0, AT, 0)
     assert not decoded("fstat", 3, 0).status
     with pytest.raises(OSError, match="Bad address"):
         decoded("fstat", 3, 0).status.read()

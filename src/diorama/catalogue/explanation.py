@@ -32,14 +32,14 @@ def explain(text: str) -> str:
 
 def routing(request: type[Request]) -> str:
     """By what it is decided who answers."""
-    ways = [f"path {_path(rule)}" for rule in request.PATHS]
+    ways = [_path(rule) for rule in request.PATHS]
     anchors = {rule.anchor for rule in request.PATHS}
-    ways += [f"descriptor {name}" for name in request.FDS if name not in anchors]
+    ways += [f"the descriptor {name}" for name in request.FDS if name not in anchors]
     return "; ".join(ways) or "the calling task"
 
 
 def _path(rule: PathRule) -> str:
-    return f"{rule.field} at {rule.anchor}" if rule.anchor else rule.field
+    return f"the path in {rule.field}" + (f" at {rule.anchor}" if rule.anchor else "")
 
 
 def _numbers(name: str) -> str:

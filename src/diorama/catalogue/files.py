@@ -37,6 +37,7 @@ from diorama.catalogue.kinds import (
     UInt,
     always,
     given,
+    lacking,
 )
 from diorama.catalogue.model import Request, request
 from diorama.catalogue.names import Names
@@ -247,6 +248,16 @@ class FChOwn(Request):
     group: Gid
 
 
+TimesPath = Annotated[
+    bytes | None,
+    PathKind(
+        follow=lacking("flags", AT_SYMLINK_NOFOLLOW),
+        empty=given("flags", fcntl.AT_EMPTY_PATH),
+        nullable=True,
+    ),
+]
+
+
 @request(man="utimensat(2)", writes=always, forms={
     "utimensat(dirfd, path, times, flags)": {},
     "utimensat_time64(dirfd, path, times:timespec64, flags)": {},
@@ -258,7 +269,7 @@ class UTimeNsAt(Request):
     """Set the access and modification times of a file; a NULL path means what the descriptor refers to."""
 
     dirfd: DirFd
-    path: AtPath
+    path: TimesPath
     times: In[Times]
     flags: AtFlags
 

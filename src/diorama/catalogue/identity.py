@@ -2,7 +2,7 @@
 
 from diorama.abi.io import Number
 from diorama.catalogue.handles import InOut, Out
-from diorama.catalogue.kinds import Address, Fd, Gid, Int, Size, Text, Uid, UInt, ULong
+from diorama.catalogue.kinds import Address, Fd, Gid, Int, MaybeText, Size, Text, Uid, UInt, ULong
 from diorama.catalogue.model import Request, request
 from diorama.catalogue.pointers import InBuffer
 
@@ -190,7 +190,7 @@ class AddKey(Request):
     """Add a key to a key ring."""
 
     type: Text
-    description: Text
+    description: MaybeText
     payload: InBuffer
     size: Size
     ring: Int
@@ -202,7 +202,7 @@ class RequestKey(Request):
 
     type: Text
     description: Text
-    info: Text
+    info: MaybeText
     ring: Int
 
 

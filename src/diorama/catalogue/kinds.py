@@ -269,13 +269,18 @@ class OpenModeKind(ModeKind):
 
 
 class TextKind(Kind):
-    """A string that is not the path of a file, read when the call is decoded."""
+    """A string that is not a path, read when the call is decoded; NULL reads as None where it may be."""
 
-    __slots__ = ()
+    __slots__ = ("nullable",)
     title = "string"
 
+    def __init__(self, *, nullable: bool = False) -> None:
+        self.nullable = nullable
+
     def reader(self, arg: Arg) -> Reader:
-        return lambda raw, memory, request: memory.read_string(raw) if raw else None
+        if self.nullable:
+            return lambda raw, memory, request: memory.read_string(raw) if raw else None
+        return lambda raw, memory, request: memory.read_string(raw)
 
     def encode(self, value: Any, arg: Arg, memory: Memory) -> int:
         if isinstance(value, int):
@@ -299,34 +304,64 @@ def never(request: Any) -> bool:
     return False
 
 
-def given(field: str, flag: int) -> Test:
+class FlagTest(NamedTuple):
+    """A test whether some flag of a field is set."""
+
+    field: str
+    flag: int
+    expected: bool
+
+    def __call__(self, request: Any) -> bool:
+        return bool(getattr(request, self.field) & self.flag) is self.expected
+
+
+def given(field: str, flag: int) -> FlagTest:
     """Whether a flag of a field is set."""
-    return lambda request: bool(getattr(request, field) & flag)
+    return FlagTest(field, flag, expected=True)
 
 
-def lacking(field: str, flag: int) -> Test:
+def lacking(field: str, flag: int) -> FlagTest:
     """Whether a flag of a field is not set."""
-    return lambda request: not getattr(request, field) & flag
+    return FlagTest(field, flag, expected=False)
 
 
 class PathKind(TextKind):
     """The path of a file, read when the call is decoded, with the rules of its resolution.
 
     `follow`: a symbolic link in its last component is followed. `missing`: its last component may not exist
-    yet. `empty`: when it is empty (or NULL) it stands for what the directory descriptor itself refers to.
-    `applies`: it is a path at all. NULL reads as None: it is for the kernel to refuse or accept.
+    yet. `empty`: when it is empty it stands for what the directory descriptor itself refers to; where a flag
+    allows that, Linux 6.11 and later take NULL for an empty path, and so is it read. `applies`: it is a path
+    at all.
     """
 
-    __slots__ = ("applies", "empty", "follow", "missing")
+    __slots__ = ("applies", "empty", "follow", "missing", "needs")
     title = "path"
 
     def __init__(
-        self, follow: Test = always, missing: Test = never, empty: Test = never, applies: Test = always
+        self,
+        follow: Test = always,
+        missing: Test = never,
+        empty: Test = never,
+        applies: Test = always,
+        *,
+        nullable: bool = False,
     ) -> None:
+        super().__init__(nullable=nullable)
         self.follow = follow
         self.missing = missing
         self.empty = empty
         self.applies = applies
+        self.needs = empty.field if isinstance(empty, FlagTest) else ""
+
+    def reader(self, arg: Arg) -> Reader:
+        if self.nullable or not self.needs:
+            return super().reader(arg)
+        empty = self.empty
+
+        def read(raw: int, memory: Memory, request: Any) -> bytes:
+            return b"" if not raw and empty(request) else memory.read_string(raw)
+
+        return read
 
     def text(self, value: Any, shown: Shown) -> str:
         return "NULL" if value is None else quote(value)
@@ -374,6 +409,7 @@ Device = Annotated[int, DeviceKind()]
 OpenFlags = Annotated[int, OpenFlagsKind(_OPEN_FLAGS)]
 AtFlags = Annotated[int, Flags(Names(fcntl, "AT_", without=("AT_FDCWD", "AT_EACCESS", "AT_REMOVEDIR")))]
 Text = Annotated[bytes, TextKind()]
+MaybeText = Annotated[bytes | None, TextKind(nullable=True)]
 
 Path = Annotated[bytes, PathKind()]
 """An existing file; a symbolic link at the end is followed."""

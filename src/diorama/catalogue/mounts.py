@@ -25,6 +25,7 @@ from diorama.catalogue.kinds import (
     Fd,
     Flags,
     Int,
+    MaybeText,
     Path,
     PathKind,
     Size,
@@ -55,9 +56,9 @@ SwapFlags = Annotated[int, Flags(Names(mount, "SWAP_FLAG_"))]
 class Mount(Request):
     """Mount a file system, or change or move a mount; to bind or move, the source is a path."""
 
-    source: Annotated[bytes, PathKind(applies=given("flags", MS_BIND | MS_MOVE))]
+    source: Annotated[bytes | None, PathKind(applies=given("flags", MS_BIND | MS_MOVE), nullable=True)]
     target: Path
-    type: Text
+    type: MaybeText
     flags: MountFlags
     options: Address
 
@@ -129,7 +130,7 @@ class FsConfig(Request):
 
     fd: Fd
     command: FsCommand
-    key: Text
+    key: MaybeText
     value: Address
     auxiliary: Int
 
@@ -278,4 +279,4 @@ class SwapOff(Request):
 class Acct(Request):
     """Write process accounting records to a file; NULL turns it off."""
 
-    path: Path
+    path: Annotated[bytes | None, PathKind(nullable=True)]

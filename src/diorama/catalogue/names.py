@@ -15,18 +15,20 @@ _ESCAPES = {0x22: '\\"', 0x5C: "\\\\", 0x09: "\\t", 0x0A: "\\n", 0x0B: "\\v", 0x
 class Names:
     """The constants of a module whose names begin with one of the prefixes; looked up when first needed."""
 
-    __slots__ = ("_found", "_module", "_prefixes", "_without")
+    __slots__ = ("_bits", "_found", "_module", "_prefixes", "_without")
 
     def __init__(self, module: ModuleType, *prefixes: str, without: tuple[str, ...] = ()) -> None:
         self._module = module
         self._prefixes = prefixes
         self._without = without
         self._found: dict[int, str] = {}
+        self._bits: list[tuple[int, int, str]] = []
 
     @property
     def title(self) -> str:
         """What they are called together: "O_*"."""
-        return ", ".join([f"{prefix}*" for prefix in self._prefixes])
+        exact = vars(self._module)
+        return ", ".join([prefix if prefix in exact else f"{prefix}*" for prefix in self._prefixes])
 
     def by_value(self) -> dict[int, str]:
         """Value to name; of several names for one value the first."""
@@ -36,22 +38,29 @@ class Names:
                     self._found.setdefault(value, name)
         return self._found
 
+    def _by_bits(self) -> list[tuple[int, int, str]]:
+        """Bits, place in the order of declaration, name; what has most bits first."""
+        if not self._bits:
+            named = enumerate(self.by_value().items())
+            rows = [(bits, place, name) for place, (bits, name) in named if bits > 0]
+            self._bits = sorted(rows, key=lambda row: -row[0].bit_count())
+        return self._bits
+
     def one(self, value: int) -> str:
         """The name of one value, or the value in hexadecimal when it has none."""
         return self.by_value().get(value) or (str(value) if -10 < value < 10 else hex(value))
 
     def many(self, value: int) -> str:
         """The names of the bits that are set, joined by `|`, what has no name at the end in hexadecimal."""
-        names = self.by_value()
-        if value in names:
-            return names[value]
-        parts: list[str] = []
-        for bits in sorted(names, key=lambda bits: -bits.bit_count()):
-            if bits > 0 and value & bits == bits:
-                parts.append(names[bits])
+        known = self.by_value().get(value)
+        if known is not None:
+            return known
+        found: list[tuple[int, str]] = []
+        for bits, place, name in self._by_bits():
+            if value & bits == bits:
+                found.append((place, name))
                 value &= ~bits
-        order = {name: index for index, name in enumerate(names.values())}
-        parts.sort(key=order.__getitem__)
+        parts = [name for _, name in sorted(found)]
         if value or not parts:
             parts.append(hex(value) if value else "0")
         return "|".join(parts)

@@ -252,6 +252,8 @@ class FanotifyMark(Request):
     flags: FanotifyMarks
     mask: FanotifyMask
     dirfd: DirFd
-    path: Annotated[bytes, PathKind(follow=lacking("flags", io.FAN_MARK_DONT_FOLLOW))]
+    path: Annotated[
+        bytes | None, PathKind(follow=lacking("flags", io.FAN_MARK_DONT_FOLLOW), nullable=True)
+    ]
 
 
