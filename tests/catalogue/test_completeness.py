@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 
@@ -89,18 +86,3 @@ def test_generated_modules_are_fresh(tool: str, pytestconfig: pytest.Config) -> 
         pytest.skip("the tools are not in this tree")
     ran = subprocess.run([sys.executable, path, "--check"], timeout=30, check=False)
     assert ran.returncode == 0, f"run tools/{tool}"
-
-
-def test_it_is_loaded_quickly(tmp_path: Path) -> None:
-    """Each view with handlers loads the catalogue when it starts."""
-    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
-
-    def seconds(statement: str) -> float:
-        began = time.perf_counter()
-        subprocess.run([sys.executable, "-c", statement], check=True, timeout=20, env=environment)
-        return time.perf_counter() - began
-
-    seconds("import diorama.calls")
-    without = min(seconds("import typing, re") for _ in range(7))
-    best = min(seconds("import diorama.calls") for _ in range(7)) - without
-    assert best < 0.06, "0.02 on an idle machine"

@@ -1,4 +1,4 @@
-"""Extended attributes."""
+"""Xattrs: extended attributes of files."""
 
 from typing import Annotated
 

@@ -10,7 +10,8 @@ reaches both, and what the shell sees is diorama alone.  Hence:
   the rest of the job to that leader.)
 * When the job is stopped, by ^Z or by reading from the background, diorama waits for the program to stop
   and stops too, so that the shell sees it.  A program that is stopped alone stays alone: somebody in the
-  view will wake it, who needs diorama awake.  SIGCONT to the job wakes both; sent to diorama alone, it is passed on.
+  view will wake it, who needs diorama awake.  SIGCONT to the job wakes both; sent to diorama alone, it is
+  passed on.
 * SIGTTOU stays as it is: with a handler, our own writes to the terminal from the background would be
   made again and again.
 
