@@ -195,8 +195,8 @@ HEAD = """\
 Written by `make bench`; do not edit. Each row is the time that one call takes in a program that makes it in a
 loop, the median of {repetitions} runs made in turns; beside it the fastest and the slowest run. A C tracer
 written for the purpose (`benchmarks/baseline.c`) does the least that each action needs: no strings read, no
-second thread, no signals, no restarts. It is measured with the program on one CPU, as diorama places a
-guardian and its tracee, and where the scheduler puts the two.
+second thread, no signals, no restarts. It is measured together with the program on one CPU, the best case,
+and where the scheduler puts the two, as it does with diorama's guardians.
 
 Machine: {machine}.
 {missing}"""
