@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from diorama.catalogue.kinds import Shown
 
 _LOCK_TYPES = Names(fcntl, "F_RDLCK", "F_WRLCK", "F_UNLCK")
+_REQUESTS = Names(ioctl, "T", "F", "S", "B", "R", "N", "P", title="TC*, TIOC*, FIO*, SIOC*, ...")
 _WHENCE = Names(fcntl, "SEEK_")
 _SEALS = Names(fcntl, "F_SEAL_")
 _LOCKS = frozenset({fcntl.F_GETLK, fcntl.F_SETLK, fcntl.F_SETLKW})
@@ -95,5 +96,5 @@ class IoctlRequestKind(UChoice):
 
 
 FcntlArgument = Annotated[int, FcntlArgumentKind()]
-IoctlRequest = Annotated[int, IoctlRequestKind(Names(ioctl, "T", "F", "S", "B", "R", "N", "P"))]
+IoctlRequest = Annotated[int, IoctlRequestKind(_REQUESTS)]
 IoctlArgument = Annotated[int, AddressKind()]

@@ -15,12 +15,15 @@ _ESCAPES = {0x22: '\\"', 0x5C: "\\\\", 0x09: "\\t", 0x0A: "\\n", 0x0B: "\\v", 0x
 class Names:
     """The constants of a module whose names begin with one of the prefixes; looked up when first needed."""
 
-    __slots__ = ("_bits", "_found", "_module", "_prefixes", "_without")
+    __slots__ = ("_bits", "_found", "_module", "_prefixes", "_title", "_without")
 
-    def __init__(self, module: ModuleType, *prefixes: str, without: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, module: ModuleType, *prefixes: str, without: tuple[str, ...] = (), title: str = ""
+    ) -> None:
         self._module = module
         self._prefixes = prefixes
         self._without = without
+        self._title = title
         self._found: dict[int, str] = {}
         self._bits: list[tuple[int, int, str]] = []
 
@@ -28,14 +31,17 @@ class Names:
     def title(self) -> str:
         """What they are called together: "O_*"."""
         exact = vars(self._module)
-        return ", ".join([prefix if prefix in exact else f"{prefix}*" for prefix in self._prefixes])
+        return self._title or ", ".join([prefix if prefix in exact else f"{prefix}*" for prefix in self._prefixes])
 
     def by_value(self) -> dict[int, str]:
         """Value to name; of several names for one value the first."""
         if not self._found:
+            # Put in place at a stroke: other guardians may be reading.
+            found: dict[int, str] = {}
             for name, value in vars(self._module).items():
                 if name.startswith(self._prefixes) and name not in self._without and isinstance(value, int):
-                    self._found.setdefault(value, name)
+                    found.setdefault(value, name)
+            self._found = found
         return self._found
 
     def _by_bits(self) -> list[tuple[int, int, str]]:
