@@ -8,10 +8,10 @@ int main(void)
 
 	CHECK(pipe(ends) == 0);
 	if (fork() == 0) {
+		pid_t parent = getpid();
+
 		CHECK(setsid() > 0);
 		if (fork() == 0) {
-			pid_t parent = getppid();
-
 			while (getppid() == parent)
 				sleep_ms(5);
 			CHECK(write(ends[1], "orphan speaking", 15) == 15);
