@@ -7,7 +7,8 @@ CFLAGS_STRICT := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wconversion -Werror -fvis
 C_SOURCES := $(wildcard native/*.c)
 C_ALL := $(C_SOURCES) $(wildcard native/*.h native/include/*.h native/arch/*.h)
 C_TESTS := $(patsubst native/tests/%.c,build/native/%,$(wildcard native/tests/test_*.c))
-CROSS := aarch64-linux-gnu-gcc riscv64-linux-gnu-gcc
+# Debian's cross compilers, by their plain or versioned name: the plain ones exclude gcc-multilib.
+CROSS := $(foreach arch,aarch64 riscv64,$(firstword $(wildcard /usr/bin/$(arch)-linux-gnu-gcc /usr/bin/$(arch)-linux-gnu-gcc-1?)))
 SOURCES := pyproject.toml CMakeLists.txt $(C_ALL) $(shell find src -name '*.py' -o -name py.typed)
 
 .PHONY: demo test check check-python check-native bench native clean
