@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 from catalogue.fakes import all_spellings
@@ -77,12 +74,3 @@ def test_a_directory_descriptor_belongs_to_a_path(request_class: type[Request]) 
 def test_the_public_module_has_every_request() -> None:
     assert {getattr(calls, name) for name in calls.__all__} == set(ALL)
     assert len({request.__name__ for request in ALL}) == len(ALL)
-
-
-@pytest.mark.parametrize("tool", ["generate_calls.py", "generate_reference.py"])
-def test_generated_modules_are_fresh(tool: str, pytestconfig: pytest.Config) -> None:
-    path = pytestconfig.rootpath / "tools" / tool
-    if not path.exists():
-        pytest.skip("the tools are not in this tree")
-    ran = subprocess.run([sys.executable, path, "--check"], timeout=30, check=False)
-    assert ran.returncode == 0, f"run tools/{tool}"

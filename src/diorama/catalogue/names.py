@@ -31,7 +31,8 @@ class Names:
     def title(self) -> str:
         """What they are called together: "O_*"."""
         exact = vars(self._module)
-        return self._title or ", ".join([prefix if prefix in exact else f"{prefix}*" for prefix in self._prefixes])
+        words = [prefix if prefix in exact else f"{prefix}*" for prefix in self._prefixes]
+        return self._title or ", ".join(words)
 
     def by_value(self) -> dict[int, str]:
         """Value to name; of several names for one value the first."""
