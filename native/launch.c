@@ -214,6 +214,8 @@ static _Noreturn void init_start(const struct dio_launch *how, const int pipes[P
     (void)ignored;
     if (program < 0)
         _exit(127);
+    /* The program inherits an ignored SIGCHLD, but here it would make the kernel reap in our place. */
+    signal(SIGCHLD, SIG_DFL);
     prctl(PR_SET_NAME, "diorama-init", 0, 0, 0);
     init_close_others(pipes[LIFE + 1]);
     if (chdir("/")) {

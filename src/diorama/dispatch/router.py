@@ -127,6 +127,7 @@ class Router:
         self._subscriptions: list[Subscription] = []
         self._base: Base | None = None
         self._chains: dict[tuple[int, int], list[Subscription]] = {}
+        self._unsettled: set[tuple[int, int]] = set()
 
     # -- what is wanted -----------------------------------------------------------------------
 
@@ -156,6 +157,7 @@ class Router:
 
     def compile(self) -> Rules:
         """The rule table of all handlers; also fixes the chains that calls are given to."""
+        from diorama.catalogue import index
         from diorama.engine.rules import Rules
 
         rules = [rule for number, one in enumerate(self._chain()) for rule in one.rules(number)]
@@ -163,6 +165,9 @@ class Router:
         self._chains = {}
         for rule in sorted(rules, key=lambda rule: rule.id):
             self._chains.setdefault((rule.abi, rule.nr), []).append(chain[rule.id])
+            spelling = index.spelling(Abi.of_audit(rule.abi), rule.nr)
+            if spelling is not None and not chain[rule.id].is_settled_by(spelling):
+                self._unsettled.add((rule.abi, rule.nr))
         self.changed = False
         return Rules(rules)
 
@@ -221,8 +226,8 @@ class Router:
             # A bad pointer: the kernel cannot read it either and says so itself.
             held.answer_run()
             return
-        if not chain or type(request) not in chain[0].requests:
-            chain = [one for one in chain if type(request) in one.requests]
+        if (tracee.abi.audit, held.nr) in self._unsettled:
+            chain = [one for one in chain if one.admits(request)]
         outcome = settle(held, chain, request)
         if isinstance(outcome, int):
             held.answer_result(outcome)

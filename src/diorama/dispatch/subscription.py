@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from diorama.catalogue import index
 from diorama.abi.arch import Abi
+from diorama.catalogue import index
+from diorama.catalogue.kinds import Kind, LongKind, ULongKind
 from diorama.catalogue.model import Request, Spelling
 from diorama.engine.rules import Rule, Test
 from diorama.errors import UsageError
@@ -48,6 +49,13 @@ class Subscription:
                 return False
         return all(getattr(request, name) == value for name, value in self.arguments.items())
 
+    def is_settled_by(self, spelling: Spelling) -> bool:
+        """Whether the rule for a spelling says all; otherwise `admits` must be asked after decoding."""
+        if spelling.is_multiplexed:
+            return False
+        names = list(self.arguments) + ([spelling.request.PATHS[0].field] if self.path is not None else [])
+        return all(name in spelling.fixed or spelling.position(name) is not None for name in names)
+
     def _rule(self, number: int, abi: Abi, nr: int, spelling: Spelling) -> Rule | None:
         if spelling.is_multiplexed:
             return Rule(abi.audit, nr, number)
@@ -56,11 +64,16 @@ class Subscription:
         for name, value in self.arguments.items():
             at = spelling.position(name)
             if at is not None:
-                tests.append(Test(at, value, width=32 if abi.word == 4 or -(1 << 31) <= value < 0 else 64))
+                tests.append(Test(at, value, width=_width(request.FIELDS[name], abi)))
             elif spelling.fixed.get(name, value) != value:
                 return None
         path = None if self.path is None else spelling.position(request.PATHS[0].field)
-        return Rule(abi.audit, nr, number, tuple(tests), path or 0, self.path)
+        return Rule(abi.audit, nr, number, tuple(tests), path or 0, None if path is None else self.path)
+
+
+def _width(kind: Kind, abi: Abi) -> int:
+    """The bits of an argument that the kernel looks at: the rest may be anything."""
+    return 64 if abi.word == 8 and isinstance(kind, (LongKind, ULongKind)) else 32
 
 
 def subscribe(
