@@ -94,6 +94,8 @@ class Popen(subprocess.Popen[Any]):
         """The program's final wait status; None if there is none yet (or for `block`, ever)."""
         launched = self._launched
         while launched is not None:
+            if launched.closed:
+                return signal.SIGKILL  # the view was closed, which ended what still ran
             if not block and not select.select([launched.life_fd], [], [], 0)[0]:
                 return None
             data = os.read(launched.life_fd, _STATUS_SIZE)

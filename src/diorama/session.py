@@ -165,6 +165,7 @@ class View:
             if launched not in self._running:
                 return
             self._running.remove(launched)
+            launched.closed = True
             os.close(launched.life_fd)
             os.close(launched.pidfd)
         with contextlib.suppress(ChildProcessError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import textwrap
 
@@ -102,3 +103,11 @@ def test_popen_does_as_subprocess_does(bench: Bench, name: str, opener: str) -> 
     expected = outcome(bench, name, "native")
     assert expected.status == 0, expected.stderr
     assert outcome(bench, name, opener) == expected
+
+
+def test_a_program_is_ended_with_its_view_and_says_so() -> None:
+    view = diorama.View()
+    process = view.Popen(["sleep", "30"])
+    view.close()
+    assert process.wait(timeout=10) == -signal.SIGKILL
+    assert process.poll() == -signal.SIGKILL

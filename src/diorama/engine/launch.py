@@ -40,7 +40,8 @@ class Command:
 class Launched:
     """A held program.  `go` releases it; closing `life_fd` ends it and all that descends from it.
 
-    `ended` is set by whoever has read the program's final status from `life_fd`.  `pidfd` stays the
+    `ended` is set by whoever has read the program's final status from `life_fd`; `closed` when its
+    descriptors are gone.  `pidfd` stays the
     program's when its pid is given to another.
     """
 
@@ -51,6 +52,7 @@ class Launched:
     life_fd: int
     pidfd: int
     ended: bool = False
+    closed: bool = False
 
     def go(self) -> tuple[int, int] | None:
         """Release the program and wait for its exec: None, or (errno, step) of what failed."""
