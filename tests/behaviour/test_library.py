@@ -8,6 +8,7 @@ import textwrap
 
 import pytest
 
+import diorama
 from behaviour.harness import Bench, Outcome, finish
 
 OPENERS = {
