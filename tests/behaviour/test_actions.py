@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -345,3 +346,21 @@ def test_a_handler_s_warning_of_something_unsupported_appears_once(bench: Bench,
     assert found.status == 1
     assert found.stderr.count("diorama: ") == 1
     assert found.stderr.count(os.strerror(95)) == 3
+
+
+def test_a_call_put_in_place_of_another_does_not_pass_the_mounts_by(bench: Bench) -> None:
+    (bench.directory / "real").mkdir()
+    (bench.directory / "real" / "f").write_text("the host's\n")
+    module = bench.directory / "module.py"
+    path = bench.directory / "real" / "f"
+    module.write_text(
+        "import os\nfrom diorama import calls\nfrom diorama.interfaces.tree import Tree\n"
+        "def load(view):\n"
+        "    tree = Tree('t'); tree.add_file(b'f', b'the view\\'s\\n')\n"
+        f"    view.mount(tree, {str(path.parent)!r})\n"
+        f"    made = calls.OpenAt(dirfd=-100, path={str(path).encode()!r}, flags=os.O_RDONLY, mode=0)\n"
+        "    view.on('getppid')(lambda call: made)\n"
+    )
+    script = "import os; print(os.read(os.getppid(), 99).decode(), end='')"
+    found = bench.inside(run_with(module=module), [sys.executable, "-c", script])
+    assert (found.stdout, found.stderr) == ("the view's\n", "")

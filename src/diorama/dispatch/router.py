@@ -71,18 +71,19 @@ class Base(Protocol):
 class Execution:
     """A request being decided: what lies further in, and the call that is held for it."""
 
-    __slots__ = ("_chain", "_held", "result", "tracee")
+    __slots__ = ("_chain", "_held", "_original", "result", "tracee")
 
-    def __init__(self, held: Held, chain: Sequence[Subscription]) -> None:
+    def __init__(self, held: Held, chain: Sequence[Subscription], original: Request) -> None:
         self.tracee = held.tracee
         self.result: int | None = None
         self._held = held
         self._chain = chain
+        self._original = original
 
     def run(self, request: Request) -> int:
         """Let the rest of the chain and the kernel have the request; its result, or `OSError`."""
         try:
-            outcome = settle(self._held, self._chain, request)
+            outcome = settle(self._held, self._chain, request, self._original)
             if not isinstance(outcome, int):
                 outcome = self._held.run(*outcome.encode(self.tracee.abi, self.tracee.memory))
         except OSError as error:
@@ -92,13 +93,19 @@ class Execution:
         return outcome
 
 
-def settle(held: Held, chain: Sequence[Subscription], request: Request) -> int | Request:
-    """Ask handlers from the outside in: a result, or what the kernel is to run."""
-    first = request
+def settle(
+    held: Held, chain: Sequence[Subscription], request: Request, original: Request
+) -> int | Request:
+    """Ask handlers from the outside in: a result, or what the kernel is to run.
+
+    For the `original` request the native library has settled the predicates; one that a handler made
+    instead must not slip past the handlers further in, nor reach those that did not ask for it.
+    """
     for index, subscription in enumerate(chain):
-        if request is not first and not subscription.admits(request):
+        settled = request is original and type(request) in subscription.requests
+        if not settled and not subscription.admits(request):
             continue
-        execution = Execution(held, chain[index + 1 :])
+        execution = Execution(held, chain[index + 1 :], original)
         outcome = subscription.handler(request.bound(execution))
         if outcome is None and execution.result is not None:
             return execution.result
@@ -128,6 +135,7 @@ class Router:
         self._base: Base | None = None
         self._chains: dict[tuple[int, int], list[Subscription]] = {}
         self._unsettled: set[tuple[int, int]] = set()
+        self._innermost: Subscription | None = None
 
     # -- what is wanted -----------------------------------------------------------------------
 
@@ -162,6 +170,7 @@ class Router:
 
         rules = [rule for number, one in enumerate(self._chain()) for rule in one.rules(number)]
         chain = self._chain()
+        self._innermost = chain[-1] if self._base is not None else None
         self._chains = {}
         for rule in sorted(rules, key=lambda rule: rule.id):
             self._chains.setdefault((rule.abi, rule.nr), []).append(chain[rule.id])
@@ -218,6 +227,8 @@ class Router:
         tracee = held.tracee
         registered = self._chains[tracee.abi.audit, held.nr]
         chain = [one for bit, one in enumerate(registered) if held.matched >> bit & 1]
+        if self._innermost is not None and (not chain or chain[-1] is not self._innermost):
+            chain.append(self._innermost)  # a handler may put a call here that concerns the view
         spelling = index.spelling(tracee.abi, held.nr)
         assert spelling is not None
         try:
@@ -228,7 +239,7 @@ class Router:
             return
         if (tracee.abi.audit, held.nr) in self._unsettled:
             chain = [one for one in chain if one.admits(request)]
-        outcome = settle(held, chain, request)
+        outcome = settle(held, chain, request, request)
         if isinstance(outcome, int):
             held.answer_result(outcome)
         elif outcome is request:
