@@ -228,5 +228,3 @@ int dio_guardian_take(struct dio_guardian *g, struct dio_transit *transit) {
     t->transit = transit;
     return 0;
 }
-
-pid_t dio_transit_tid(const struct dio_transit *transit) { return transit->tid; }

@@ -223,6 +223,5 @@ DIO_API int dio_guardian_next(struct dio_guardian *g, const struct dio_answer *a
 DIO_API int dio_guardian_place(struct dio_guardian *g, pid_t tid, const void *data, size_t size,
                                uint64_t *address);
 DIO_API void dio_guardian_close(struct dio_guardian *g);
-DIO_API pid_t dio_transit_tid(const struct dio_transit *transit);
 
 #endif

@@ -17,11 +17,10 @@ CLONE_THREAD = 0x00010000
 class Tracee:
     """One traced thread, from its clone to its end.
 
-    `pid` is its thread group.  `abi` is that of the call being handled.  `notes` is room for modules,
-    keyed by them; what a child inherits is decided in the hook for the clone.
+    `pid` is its thread group.  `abi` is that of the call being handled.
     """
 
-    __slots__ = ("__weakref__", "_held", "abi", "dead", "guardian", "memory", "notes", "pid", "tid")
+    __slots__ = ("__weakref__", "_held", "abi", "dead", "guardian", "memory", "pid", "tid")
 
     def __init__(self, tid: int, pid: int, abi: Abi) -> None:
         self.tid = tid
@@ -30,7 +29,6 @@ class Tracee:
         self.dead = False
         self.guardian: Guardian | None = None
         self.memory = Memory(self)
-        self.notes: dict[object, Any] = {}
         self._held: list[Held] = []
 
     def __repr__(self) -> str:
