@@ -67,6 +67,7 @@ static int frame_run(struct dio_guardian *g, struct tracee *t, struct frame *f) 
         if (error)
             return error;
     }
+    promoted_tag(g, f);
     if (frame_differs(f) || f->at.op == DIO_OP_ENTRY) {
         int error = frame_save(t, f);
         if (!error)
@@ -131,7 +132,7 @@ static int frame_finish(struct dio_guardian *g, struct tracee *t, struct frame *
 
 /* At an entry or seccomp stop: the call does not run. */
 static int answer_skip(struct dio_guardian *g, struct tracee *t, struct frame *f, int64_t rval) {
-    int judged = f->at.op == DIO_OP_ENTRY && !g->options.no_filter;
+    int judged = f->at.op == DIO_OP_ENTRY && (!g->options.no_filter || g->options.promoted);
     int error = ARCH_NUMBER_LEAKS || f->changed ? frame_save(t, f) : 0;
     if (error)
         return error;
@@ -159,7 +160,7 @@ static int answer_run(struct dio_guardian *g, struct tracee *t, struct frame *f)
     f->see = 0;
     if (f->at.op == DIO_OP_EXIT)
         return frame_finish(g, t, f, f->at.rval);
-    if (f->changed || (f->at.op == DIO_OP_ENTRY && !g->options.no_filter) ||
+    if (f->changed || (f->at.op == DIO_OP_ENTRY && (!g->options.no_filter || g->options.promoted)) ||
         is_untraced_clone(t, f->call.abi, f->call.nr, f->call.args))
         return frame_run(g, t, f);
     t->tail = f->call;
@@ -207,19 +208,31 @@ static void emit_held(struct dio_guardian *g, struct tracee *t, uint32_t kind, u
     e->matched = matched;
 }
 
+static void call_fixed(struct dio_guardian *g, struct tracee *t, const struct dio_info *info, int64_t value) {
+    struct frame *f = frame_push(t, info);
+    if (!f || answer_skip(g, t, f, value))
+        guardian_resume(g, t, 0);
+}
+
 static void call_begins(struct dio_guardian *g, struct tracee *t, const struct dio_info *info) {
     uint64_t matched = 0;
+    int64_t value = 0;
     int is_exec = info->nr == arch_number_of(info->abi, ARCH_EXECVE) ||
                   info->nr == arch_number_of(info->abi, ARCH_EXECVEAT);
-    int wanted = (!t->starting || is_exec) &&
-                 dio_rules_match(g->rules, t->tid, info->abi, info->nr, info->args, &matched);
+    int match = t->starting && !is_exec ? DIO_MATCH_NONE
+                                        : dio_rules_match(g->rules, t->tid, info->abi, info->nr, info->args,
+                                                          &matched, &value);
     t->tail_valid = 0;
-    if (!wanted && !is_untraced_clone(t, info->abi, info->nr, info->args)) {
+    if (match == DIO_MATCH_FIXED) {
+        call_fixed(g, t, info, value);
+        return;
+    }
+    if (!match && !is_untraced_clone(t, info->abi, info->nr, info->args)) {
         guardian_resume(g, t, 0);
         return;
     }
     struct frame *f = frame_push(t, info);
-    if (!f || !wanted) {
+    if (!f || !match) {
         if (!f || frame_run(g, t, f))
             guardian_resume(g, t, 0);
         return;
@@ -278,6 +291,11 @@ static void frame_reentered(struct dio_guardian *g, struct tracee *t, struct fra
     int rewound = f->phase == REWINDING;
     f->at = *info;
     frame_unmask(t, f);
+    if (f->arriving) {
+        f->arriving = 0;
+        f->phase = HELD;
+        return;
+    }
     /* restart_syscall continues a call whose arguments the kernel kept. */
     if (rewound || (f->changed && info->nr != arch_number_of(info->abi, ARCH_RESTART))) {
         if (frame_run(g, t, f))
@@ -295,7 +313,9 @@ static void entry_stop(struct dio_guardian *g, struct tracee *t, const struct di
         return;
     }
     frames_abandon(g, t, info);
-    if (g->options.no_filter && !(t->top && t->top->phase == IN_CALL))
+    if (g->options.promoted && !t->top)
+        guardian_resume(g, t, 0); /* let go; its notification is on the way */
+    else if (g->options.no_filter && !(t->top && t->top->phase == IN_CALL))
         call_begins(g, t, info);
     else
         guardian_resume(g, t, 0);

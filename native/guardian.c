@@ -8,6 +8,7 @@
  * where it happens: the death itself comes out of wait4, once, and is told then.
  */
 #include "guardian.h"
+#include "listener.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -76,6 +77,10 @@ void guardian_resume(struct dio_guardian *g, struct tracee *t, int sig) {
         t->rejoin = 0;
         ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL);
     }
+    if (g->options.promoted && !t->top) {
+        promoted_release(g, t, sig);
+        return;
+    }
     ptrace(all ? PTRACE_SYSCALL : PTRACE_CONT, t->tid, NULL, sig);
 }
 
@@ -116,6 +121,8 @@ void guardian_gone(struct dio_guardian *g, struct tracee *t, int status) {
     struct dio_event *e = guardian_emit(g, DIO_EVENT_EXITED, tid);
     if (e)
         e->status = status;
+    if (g->listener)
+        listener_promoted_remove(g->listener, tid);
     guardian_unlink(g, t);
     tracee_free(t);
     orphans_settle(g, tid);
@@ -138,6 +145,10 @@ static struct tracee *exec_rename(struct dio_guardian *g, struct tracee *t, pid_
         return t;
     if (t && t != caller)
         guardian_gone(g, t, -1);
+    if (g->listener) {
+        listener_promoted_remove(g->listener, before);
+        listener_promoted_add(g->listener, tid);
+    }
     guardian_unlink(g, caller);
     caller->tid = tid;
     guardian_link(g, caller);
@@ -176,6 +187,7 @@ static void event_stop(struct dio_guardian *g, struct tracee *t, int sig) {
     if (t->listening)
         guardian_emit(g, DIO_EVENT_CONTINUED, t->tid);
     t->listening = 0;
+    promoted_stopped(t);
     guardian_resume(g, t, 0);
 }
 
@@ -246,7 +258,7 @@ static int stash_take(struct dio_guardian *g, pid_t *tid, int *status) {
     return 1;
 }
 
-static int wait_once(struct dio_guardian *g) {
+int guardian_wait(struct dio_guardian *g) {
     int status;
     pid_t tid;
     if (!stash_take(g, &tid, &status)) {
@@ -285,12 +297,14 @@ int dio_guardian_next(struct dio_guardian *g, const struct dio_answer *answer, s
         if (error && error != -ESRCH)
             return error;
     }
+    if (g->options.promoted && g->queue_head == g->queue_count)
+        promoted_children_release(g);
     while (g->queue_head == g->queue_count) {
         if (!g->tracees) {
             memset(out, 0, sizeof *out);
             return 0; /* DIO_EVENT_DONE */
         }
-        int error = wait_once(g);
+        int error = guardian_wait(g);
         if (error)
             return error;
     }

@@ -10,6 +10,7 @@ struct dio_guardian {
     pid_t owner; /* ptrace belongs to this thread */
     struct dio_options options;
     const struct dio_rules *rules;
+    struct dio_listener *listener; /* of a promoted thread */
     struct tracee *buckets[BUCKETS];
     size_t tracees;
     struct dio_event *queue; /* events that Python has not seen */
@@ -25,6 +26,7 @@ void guardian_unlink(struct dio_guardian *g, struct tracee *t);
 struct dio_event *guardian_emit(struct dio_guardian *g, uint32_t kind, pid_t tid);
 void guardian_resume(struct dio_guardian *g, struct tracee *t, int sig);
 void guardian_gone(struct dio_guardian *g, struct tracee *t, int status);
+int guardian_wait(struct dio_guardian *g);
 
 /* calls.c: the four actions over the frames of one tracee */
 int call_answer(struct dio_guardian *g, const struct dio_answer *answer);
@@ -36,6 +38,12 @@ void call_interrupted(struct dio_guardian *g, struct tracee *t);
 void newborn_ready(struct dio_guardian *g, struct tracee *child);
 void newborn_restore(struct tracee *t);
 void clone_event(struct dio_guardian *g, struct tracee *t);
+
+/* promote.c */
+void promoted_stopped(struct tracee *t);
+void promoted_tag(const struct dio_guardian *g, struct frame *f);
+void promoted_release(struct dio_guardian *g, struct tracee *t, int sig);
+void promoted_children_release(struct dio_guardian *g);
 
 /* place.c */
 int place_copy(struct dio_guardian *g, struct tracee *t, const void *data, size_t size, uint64_t *address);

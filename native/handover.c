@@ -129,7 +129,7 @@ void newborn_ready(struct dio_guardian *g, struct tracee *child) {
     pid_t tid = child->tid, other = child->parent;
     newborn_clean(child);
     child->stopped_newborn = 0;
-    if (can_hand_over(g, tid))
+    if (!g->options.promoted && can_hand_over(g, tid))
         transit = newborn_park(child);
     struct dio_event *e = guardian_emit(g, transit ? DIO_EVENT_NEWBORN : DIO_EVENT_ADOPTED, tid);
     if (e) {
@@ -139,6 +139,8 @@ void newborn_ready(struct dio_guardian *g, struct tracee *child) {
     if (transit) {
         guardian_unlink(g, child);
         tracee_free(child);
+    } else if (g->options.promoted) {
+        child->told = 1; /* it goes on when Python has heard of it */
     } else {
         guardian_resume(g, child, 0);
     }

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sys/ptrace.h>
 
 /* The kernel's struct ptrace_syscall_info as of Linux 6.16, with the reserved and flags fields that
@@ -34,6 +35,22 @@ _Static_assert(sizeof(struct kernel_info) == 88, "struct ptrace_syscall_info");
 
 #define PTRACE_GET_INFO 0x420e
 #define PTRACE_SET_INFO 0x4212
+
+/* A task waits for its answer killably once we have its call, so that no signal repeats what we have done. */
+#ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+#define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5)
+#endif
+#define NOTIFY_FILTER_FLAGS (unsigned)(SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV)
+
+#ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS
+#define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)
+#endif
+#ifndef SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP
+#define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
+#endif
+#ifndef SECCOMP_ADDFD_FLAG_SEND
+#define SECCOMP_ADDFD_FLAG_SEND (1UL << 1)
+#endif
 
 /* Errors that mean "the kernel will restart this call, or make it EINTR"; never a result. */
 static inline int is_restart(int64_t rval) { return rval == -512 || rval == -513 || rval == -514 || rval == -516; }

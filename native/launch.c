@@ -15,7 +15,6 @@
 
 #include <fcntl.h>
 #include <grp.h>
-#include <linux/seccomp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -26,6 +25,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -33,10 +33,11 @@ enum { GO = 0, ERROR = 2, LIFE = 4, PIPES = 6 };
 
 /* ---- the program -------------------------------------------------------------------------- */
 
-static _Noreturn void child_fail(int fd, int step) {
+/* The tag lets these calls pass a filter that nobody may be answering yet. */
+static _Noreturn void child_fail(int fd, int step, uint64_t tag) {
     struct dio_failure failure = {errno, step};
-    ssize_t ignored = write(fd, &failure, sizeof failure);
-    (void)ignored;
+    syscall(SYS_write, fd, &failure, sizeof failure, 0, 0, tag);
+    syscall(SYS_exit_group, 127, 0, 0, 0, 0, tag);
     _exit(127);
 }
 
@@ -90,16 +91,34 @@ static int child_identity(const struct dio_launch *how) {
     return how->uid >= 0 ? setresuid((uid_t)how->uid, (uid_t)how->uid, (uid_t)how->uid) : 0;
 }
 
-static int child_filter(const struct dio_launch *how) {
+/* The listener goes to the supervisor; the program's own copy is closed by its exec. */
+static int child_send_listener(int listener, int fd, uint64_t tag) {
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control;
+    char byte = 'l';
+    struct iovec data = {&byte, 1};
+    struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = &control,
+                             .msg_controllen = sizeof control};
+    memset(&control, 0, sizeof control);
+    control.header = (struct cmsghdr){CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS};
+    memcpy(CMSG_DATA(&control.header), &listener, sizeof listener);
+    return syscall(SYS_sendmsg, fd, &message, MSG_NOSIGNAL, 0, 0, tag) == 1 ? 0 : -1;
+}
+
+static int child_filter(const struct dio_launch *how, int error_fd) {
     struct sock_fprog program = {(unsigned short)how->filter_count, (struct sock_filter *)(uintptr_t)how->filter};
+    unsigned flags = how->listen ? NOTIFY_FILTER_FLAGS : 0;
     if (!how->filter_count)
         return 0;
     /* With CAP_SYS_ADMIN set-user-ID programs keep working; without, the kernel insists on this. */
-    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0u, &program) == 0)
-        return 0;
-    if (errno != EACCES || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+    long done = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
+    if (done < 0 && errno == EACCES && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0)
+        done = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
+    if (done < 0)
         return -1;
-    return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0u, &program);
+    return how->listen ? child_send_listener((int)done, error_fd, how->tag) : 0;
 }
 
 static _Noreturn void child_run(const struct dio_launch *how, const int pipes[PIPES], const sigset_t *mask) {
@@ -109,29 +128,30 @@ static _Noreturn void child_run(const struct dio_launch *how, const int pipes[PI
     char go;
     child_signals(how, mask);
     if (how->new_session && setsid() < 0)
-        child_fail(error_fd, DIO_STEP_SETUP);
+        child_fail(error_fd, DIO_STEP_SETUP, how->tag);
     if (how->process_group >= 0 && setpgid(0, how->process_group))
-        child_fail(error_fd, DIO_STEP_SETUP);
+        child_fail(error_fd, DIO_STEP_SETUP, how->tag);
     if (how->umask >= 0)
         umask((mode_t)how->umask);
     if (read(pipes[GO], &go, 1) != 1)
         _exit(127);
     if (child_fds(how, error_fd))
-        child_fail(error_fd, DIO_STEP_SETUP);
+        child_fail(error_fd, DIO_STEP_SETUP, how->tag);
     if (how->cwd && chdir(how->cwd))
-        child_fail(error_fd, DIO_STEP_CWD);
+        child_fail(error_fd, DIO_STEP_CWD, how->tag);
     if (child_identity(how))
-        child_fail(error_fd, DIO_STEP_IDENTITY);
-    if (child_filter(how))
-        child_fail(error_fd, DIO_STEP_FILTER);
+        child_fail(error_fd, DIO_STEP_IDENTITY, how->tag);
+    if (child_filter(how, error_fd))
+        child_fail(error_fd, DIO_STEP_FILTER, how->tag);
     for (const char *const *name = how->executables; *name; name++) {
-        execve(*name, how->argv, env);
+        /* Not execve(3): the register of a sixth argument may still hold the tag. */
+        syscall(SYS_execve, *name, how->argv, env, 0, 0, 0);
         if (errno != ENOENT && errno != ENOTDIR)
             saved = errno;
     }
     if (saved)
         errno = saved;
-    child_fail(error_fd, DIO_STEP_EXEC);
+    child_fail(error_fd, DIO_STEP_EXEC, how->tag);
 }
 
 /* ---- init --------------------------------------------------------------------------------- */
@@ -235,7 +255,8 @@ static void pipes_close(int pipes[PIPES]) {
 int dio_launch(const struct dio_launch *how, struct dio_started *out) {
     int pipes[PIPES] = {-1, -1, -1, -1, -1, -1};
     int32_t answer = 0;
-    if (pipe2(pipes + GO, O_CLOEXEC) || pipe2(pipes + ERROR, O_CLOEXEC) ||
+    if (pipe2(pipes + GO, O_CLOEXEC) ||
+        socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pipes + ERROR) ||
         socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pipes + LIFE)) {
         int error = -errno;
         pipes_close(pipes);

@@ -6,6 +6,7 @@
  * an entry stop of the call that it interrupted.
  */
 #include "guardian.h"
+#include "listener.h"
 
 #include <signal.h>
 #include <string.h>
@@ -13,6 +14,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+enum { ARENA_SEAL = 16 };
 
 /* Waits for the next system call stop of `t` alone.  Job control waits until the call is done. */
 static int wait_call_stop(struct dio_guardian *g, struct tracee *t) {
@@ -81,15 +84,19 @@ static int run_inline(struct dio_guardian *g, struct tracee *t, int64_t nr, cons
 static int arena_map(struct dio_guardian *g, struct tracee *t) {
     const uint64_t args[6] = {0, ARENA_SLOT, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, UINT64_MAX, 0};
     int64_t rval = -ENOMEM;
-    if (!t->space && !(t->space = space_new()))
+    if (!t->space)
+        t->space = g->listener ? listener_space(g->listener, t->tid) : space_new();
+    if (!t->space)
         return -ENOMEM;
-    t->arena_used = 0;
+    t->arena_used = g->listener ? ARENA_SEAL : 0;
     t->borrowed = 0;
-    t->arena = space_take(t->space);
+    t->arena = g->listener ? listener_slot(g->listener, t) : space_take(t->space);
     if (t->arena)
         return 0;
     uint64_t wide[6];
     memcpy(wide, args, sizeof wide);
+    if (g->options.promoted) /* a multiple of the page size, and no file: the kernel ignores it */
+        wide[5] = t->top->call.abi == ARCH_NATIVE ? g->options.tag : (uint32_t)g->options.tag;
     if (t->top->call.abi != ARCH_NATIVE)
         wide[4] = UINT32_MAX;
     int error = run_inline(g, t, arch_number_of(t->top->call.abi, ARCH_MMAP), wide, &rval);
@@ -98,7 +105,7 @@ static int arena_map(struct dio_guardian *g, struct tracee *t) {
     if (rval < 0 && rval > -4096)
         return -ENOMEM;
     t->arena = t->top->call.abi == ARCH_NATIVE ? (uint64_t)rval : (uint32_t)rval;
-    return 0;
+    return g->listener ? listener_seal(g->listener, t) : 0;
 }
 
 int place_copy(struct dio_guardian *g, struct tracee *t, const void *data, size_t size, uint64_t *address) {

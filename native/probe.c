@@ -2,11 +2,11 @@
 #include "internal.h"
 
 #include <fcntl.h>
-#include <linux/seccomp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -85,6 +85,42 @@ static uint8_t yama_scope(void) {
     return n > 0 ? (uint8_t)atoi(text) : 0;
 }
 
+/* Flags that the kernel knows make it look at the (missing) program: EFAULT rather than EINVAL. */
+static int filter_flags_known(unsigned flags) {
+    return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, NULL) < 0 && errno == EFAULT;
+}
+
+static _Noreturn void child_probe_listener(void) {
+    struct sock_filter code[] = {BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+    struct sock_fprog program = {1, code};
+    struct seccomp_notif_addfd send = {.id = ~0ull, .srcfd = 0, .flags = SECCOMP_ADDFD_FLAG_SEND};
+    int found = 0;
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+        _exit(0);
+    int fd = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, NOTIFY_FILTER_FLAGS, &program);
+    if (fd < 0)
+        _exit(errno == EBUSY ? 8 : 0);
+    found |= 1;
+    found |= ioctl(fd, SECCOMP_IOCTL_NOTIF_ADDFD, &send) < 0 && errno == ENOENT ? 2 : 0;
+    found |= ioctl(fd, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP) == 0 ? 4 : 0;
+    _exit(found);
+}
+
+static void probe_listener(struct dio_features *out) {
+    int status;
+    out->notif_killable = (uint8_t)filter_flags_known(NOTIFY_FILTER_FLAGS);
+    if (!out->notif_killable)
+        return;
+    pid_t pid = fork();
+    if (pid == 0)
+        child_probe_listener();
+    if (pid < 0 || waitpid(pid, &status, __WALL) != pid || !WIFEXITED(status))
+        return;
+    out->user_notif = WEXITSTATUS(status) & 8 ? 2 : WEXITSTATUS(status) & 1;
+    out->notif_addfd = (WEXITSTATUS(status) & 2) != 0;
+    out->notif_sync = (WEXITSTATUS(status) & 4) != 0;
+}
+
 int dio_probe(struct dio_features *out) {
     const unsigned long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACESECCOMP | PTRACE_O_EXITKILL;
     int go[2];
@@ -94,6 +130,7 @@ int dio_probe(struct dio_features *out) {
     out->pidfd = pidfd >= 0;
     if (pidfd >= 0)
         close(pidfd);
+    probe_listener(out);
     if (pipe2(go, O_CLOEXEC))
         return -errno;
     pid_t pid = fork();

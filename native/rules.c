@@ -91,12 +91,18 @@ static int rule_holds(const struct dio_rule *rule, pid_t tid, const uint64_t arg
 }
 
 int dio_rules_match(const struct dio_rules *rules, pid_t tid, uint32_t abi, int64_t nr, const uint64_t args[6],
-                    uint64_t *matched) {
+                    uint64_t *matched, int64_t *value) {
     const struct dio_rule *end = rules->rules + rules->count;
     unsigned bit = 0;
     *matched = 0;
-    for (const struct dio_rule *r = rules_first(rules, abi, nr); r < end && r->abi == abi && r->nr == nr; r++, bit++)
-        if (bit < 64 && rule_holds(r, tid, args))
-            *matched |= (uint64_t)1 << bit;
-    return *matched != 0;
+    for (const struct dio_rule *r = rules_first(rules, abi, nr); r < end && r->abi == abi && r->nr == nr; r++, bit++) {
+        if (bit >= 64 || !rule_holds(r, tid, args))
+            continue;
+        if (r->fixed && !*matched) {
+            *value = r->value;
+            return DIO_MATCH_FIXED;
+        }
+        *matched |= (uint64_t)1 << bit;
+    }
+    return *matched ? DIO_MATCH_ASK : DIO_MATCH_NONE;
 }

@@ -32,6 +32,7 @@ struct frame {
     int64_t rval;
     size_t arena_mark;
     uint8_t see, changed, saved_regs, masked, set_result, execed;
+    uint8_t arriving; /* promoted: on the way from the notification to the entry stop */
 };
 
 /* Arena slots of one address space: regions mapped by its threads, free for reuse once a thread ends. */
@@ -62,6 +63,7 @@ struct tracee {
     uint8_t starting; /* between the filter and the first exec: our own calls */
     uint8_t awaited; /* its parent's event came before its first stop */
     uint8_t stopped_newborn, parent_known, listening, rejoin, deferred_stop;
+    uint8_t told; /* the child of a promoted call, known to Python: to be let go */
 };
 
 struct dio_transit {

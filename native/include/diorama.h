@@ -19,7 +19,7 @@
 #include <sys/types.h>
 
 #define DIO_API __attribute__((visibility("default")))
-#define DIO_ABI_VERSION 1
+#define DIO_ABI_VERSION 2
 
 /* First argument of the ppoll that parks a thread during a hand-over; the filter lets it through. */
 #define DIO_PARK_TAG 0x64696f72u
@@ -39,6 +39,10 @@ struct dio_paths {
 struct dio_features {
     uint8_t get_syscall_info, set_syscall_info, skip_by_exit, set_ip;
     uint8_t seccomp_filter, ptrace_allowed, pidfd, yama;
+    uint8_t user_notif;      /* a listener can be had: 2 when somebody above us has one already */
+    uint8_t notif_killable;  /* SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (5.19) */
+    uint8_t notif_addfd;     /* SECCOMP_ADDFD_FLAG_SEND (5.14) */
+    uint8_t notif_sync;      /* SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (6.6) */
 };
 
 DIO_API int dio_abi_version(void);
@@ -102,7 +106,9 @@ struct dio_launch {
     uint32_t filter_count;
     int32_t umask;         /* -1 keeps */
     int32_t process_group; /* -1 keeps */
-    uint8_t close_fds, new_session, restore_signals, pad;
+    uint8_t close_fds, new_session, restore_signals;
+    uint8_t listen; /* the filter notifies: its listener comes as SCM_RIGHTS of one byte over error_fd */
+    uint64_t tag;   /* sixth argument with which a call passes the filter */
     int64_t uid, gid; /* -1 keeps */
     const uint32_t *groups; /* supplementary groups, set when group_count >= 0 */
     int32_t group_count, pad2;
@@ -113,7 +119,7 @@ struct dio_started {
     int32_t init_pid; /* adopts orphans, ends the rest when the supervisor is gone; the caller's child */
     int32_t pid;      /* the program */
     int32_t go_fd;    /* one byte releases the program */
-    int32_t error_fd; /* reads struct dio_failure if the set-up or exec failed, EOF when it worked */
+    int32_t error_fd; /* a socket: struct dio_failure if the set-up or exec failed, EOF when it worked */
     int32_t life_fd;  /* closing it ends everything that descends from init */
 };
 
@@ -141,17 +147,19 @@ struct dio_rule {
     int32_t nr;
     uint16_t id;
     uint8_t path_arg, test_count;
-    uint32_t pad;
+    uint8_t fixed, pad[3]; /* fixed: `value` is the answer (-errno for an error), without Python */
     struct dio_test tests[6];
     const char *glob;
+    int64_t value;
 };
 
 struct dio_rules; /* immutable once made; shared by guardians; freed by the last of them */
 DIO_API int dio_rules_new(const struct dio_rule *rules, size_t count, struct dio_rules **out);
 DIO_API void dio_rules_free(struct dio_rules *rules);
-/* Bit i of `*matched` is set for the i-th rule of this (abi, nr) that matches. */
+/* Bit i of `*matched` is set for the i-th rule of this (abi, nr) that matches.  The first of them decides. */
+enum dio_match { DIO_MATCH_NONE, DIO_MATCH_ASK, DIO_MATCH_FIXED /* the answer is `*value` */ };
 DIO_API int dio_rules_match(const struct dio_rules *rules, pid_t tid, uint32_t abi, int64_t nr,
-                            const uint64_t args[6], uint64_t *matched);
+                            const uint64_t args[6], uint64_t *matched, int64_t *value);
 
 /* ---- guardian ------------------------------------------------------------------------------ */
 
@@ -167,15 +175,17 @@ enum dio_event_kind {
     DIO_EVENT_STOPPED,  /* group-stop by signal `status` */
     DIO_EVENT_CONTINUED,
     DIO_EVENT_EXITED,   /* tid ended with wait status `status`; -1 when nobody can know it */
-    DIO_EVENT_ABANDONED /* a handler's call will never come back (siglongjmp): unwind it */
+    DIO_EVENT_ABANDONED, /* a handler's call will never come back (siglongjmp): unwind it */
+    DIO_EVENT_IDLE      /* listener: this worker is one too many */
 };
 
 struct dio_event {
     uint32_t kind;
     int32_t tid, other, status;
     uint32_t depth; /* CALL, RETURNED, ABANDONED: how many suspended calls lie below this one */
-    uint32_t pad;
+    uint32_t lone;  /* listener: nobody is left to wait for the next call */
     uint64_t matched;
+    uint64_t cookie; /* listener: names this call to the kernel */
     struct dio_info info;
     struct dio_transit *transit;
 };
@@ -201,8 +211,12 @@ struct dio_options {
     uint8_t shared;    /* one guardian for all: never hand over */
     uint8_t signals;   /* report SIGNAL events */
     uint8_t no_filter; /* stop at every call without seccomp */
-    uint8_t pad;
+    uint8_t promoted;  /* for one notified call: let go when it is done (see promote.c) */
     uint32_t our_filters; /* seccomp filters that a tracee has because of us */
+    /* promoted: a call with this sixth argument passes the filter; and, for each number below 512 of the native
+     * and of the other ABI, 1 when a call cannot carry it, because it has six arguments or makes a child */
+    uint64_t tag;
+    const uint8_t *untaggable[2];
 };
 
 struct dio_guardian;
@@ -223,5 +237,46 @@ DIO_API int dio_guardian_next(struct dio_guardian *g, const struct dio_answer *a
 DIO_API int dio_guardian_place(struct dio_guardian *g, pid_t tid, const void *data, size_t size,
                                uint64_t *address);
 DIO_API void dio_guardian_close(struct dio_guardian *g);
+
+/* ---- listener: calls by seccomp user notification (seccomp_unotify(2)) ----------------------- */
+
+/* One program's listener.  Many workers call dio_listener_next; everything else is any thread's. */
+struct dio_listener;
+
+enum dio_reply_kind {
+    DIO_REPLY_RUN,   /* as it is */
+    DIO_REPLY_VALUE, /* `value` is its result, -errno for an error */
+    DIO_REPLY_GIVE   /* the descriptor `fd` is given to the tracee, its number is the result */
+};
+
+struct dio_reply {
+    uint32_t kind;
+    int32_t fd;
+    uint32_t fd_flags; /* 0 or O_CLOEXEC */
+    uint32_t pad;
+    uint64_t cookie;
+    int64_t value;
+};
+
+/* Takes `fd` over. */
+DIO_API int dio_listener_open(int fd, const struct dio_features *features, const struct dio_rules *rules,
+                              struct dio_listener **out);
+/* Answers a call (NULL: nothing to answer), waits, and fills in the next one that Python must decide: CALL, or
+ * IDLE (this worker may end), or DONE (no program is left).  Settles in C what no rule wants. */
+DIO_API int dio_listener_next(struct dio_listener *l, const struct dio_reply *reply, struct dio_event *out);
+/* Answers only.  -EMFILE and the like when a descriptor cannot be given: the call is still to be answered. */
+DIO_API int dio_listener_reply(struct dio_listener *l, const struct dio_reply *reply);
+/* Gives a descriptor and leaves the call unanswered: its number in the tracee, or -errno. */
+DIO_API int dio_listener_give(struct dio_listener *l, uint64_t cookie, int fd, uint32_t fd_flags);
+/* 0 while the call waits for its answer; -ESRCH when its thread is gone. */
+DIO_API int dio_listener_valid(const struct dio_listener *l, uint64_t cookie);
+/* Somebody is to receive at once: the caller waits for a call that has yet to come by. */
+DIO_API void dio_listener_step_in(struct dio_listener *l);
+DIO_API void dio_listener_close(struct dio_listener *l);
+
+/* Makes the notified call in `notice` one that `g` (with options.promoted) holds at its entry: seizes the thread
+ * and has the call made again.  -EPERM: it has another tracer, or its memory is closed to us.  -ESRCH: dead.
+ * In any other case the call needs no reply any more. */
+DIO_API int dio_guardian_promote(struct dio_guardian *g, struct dio_listener *l, const struct dio_event *notice);
 
 #endif

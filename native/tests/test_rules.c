@@ -10,8 +10,9 @@ enum { ABI = 62, OTHER = 3 };
 static uint64_t match(struct dio_rules *rules, uint32_t abi, int64_t nr, uint64_t first, uint64_t second) {
     const uint64_t args[6] = {first, second, 0, 0, 0, 0};
     uint64_t matched = 0;
-    int any = dio_rules_match(rules, getpid(), abi, nr, args, &matched);
-    CHECK_EQ(any, matched != 0);
+    int64_t value = 0;
+    int any = dio_rules_match(rules, getpid(), abi, nr, args, &matched, &value);
+    CHECK_EQ(any, matched ? DIO_MATCH_ASK : DIO_MATCH_NONE);
     return matched;
 }
 

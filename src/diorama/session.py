@@ -17,9 +17,10 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from diorama.engine.choice import ENGINES, NOTIFY, Choice, choose
 from diorama.engine.probe import Features, Paths, probe, resolve, to_native
 from diorama.errors import UsageError
 from diorama.popen import Popen
@@ -39,6 +40,8 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 class View:
     """The world that programs started here see.
 
+    engine: "guardians" (ptrace), "notify" (seccomp user notification), or "auto", which takes notifications
+    unless something needs guardians or is better served by them (`diorama.engine.choice`).
     guardians: "each" (a tracer thread for every traced thread) or "shared" (one for all).
     paths: forces paths of the portable layer, for tests and comparison (`diorama.Paths`).
     strict: an error in a module ends the programs instead of costing one EIO.
@@ -50,6 +53,7 @@ class View:
     def __init__(
         self,
         *,
+        engine: str = "auto",
         guardians: str = "each",
         paths: Paths | None = None,
         strict: bool = False,
@@ -57,9 +61,12 @@ class View:
     ) -> None:
         if guardians not in ("each", "shared"):
             raise UsageError(f"guardians must be 'each' or 'shared', not {guardians!r}")
+        if engine not in ENGINES:
+            raise UsageError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
         from diorama.dispatch.router import Router
 
         self.router: Router = Router(strict=strict, on_failure=self._failed)
+        self._engine = engine
         self._shared = guardians == "shared"
         self._paths = paths or Paths()
         self._seccomp = seccomp
@@ -69,6 +76,8 @@ class View:
         self._guardians = 0
         self._running: list[Launched] = []
         self._staff: Staff | None = None
+        self._features: Features | None = None
+        self.choice: Choice | None = None
         self.failures: list[BaseException] = []
 
     # -- what programs see --------------------------------------------------------------------
@@ -97,6 +106,23 @@ class View:
             return handler
 
         return register
+
+    def answer(
+        self,
+        *names: str,
+        result: int | None = None,
+        error: int | None = None,
+        path: str | bytes | None = None,
+        **arguments: int,
+    ) -> None:
+        """Answer calls always alike, with a result or an errno; predicates as for `on`.
+
+        Settled without entering Python, unless a handler registered later is asked first.
+        """
+        if (result is None) == (error is None):
+            raise UsageError("an answer is either result=NUMBER or error=ERRNO")
+        value = result if error is None else -error
+        self.router.add_answer(value or 0, names, path=path, arguments=arguments)
 
     def load(self, file: str | os.PathLike[str]) -> None:
         """Run a module file and call its `load(view)`."""
@@ -146,17 +172,22 @@ class View:
 
         self._sweep()
         staff = self._prepare()
-        launched = launch(command, self._filter() if staff and self._seccomp else b"")
+        notifies = staff is not None and self.choice is not None and self.choice.engine == NOTIFY
+        tag = _make_tag() if notifies else None
+        launched = launch(command, self._filter(tag) if staff and self._seccomp else b"", tag)
         with self._lock:
             self._running.append(launched)
-        if staff is not None:
-            try:
-                self._trace(launched, staff)
-            except BaseException:
-                with self._lock:
-                    self._running.remove(launched)
-                launched.cancel()
-                raise
+        if staff is None:
+            return launched, launched.go()
+        if tag is not None:
+            return launched, launched.go(lambda fd: self._listen(launched, staff, fd, tag))
+        try:
+            self._trace(launched, staff)
+        except BaseException:
+            with self._lock:
+                self._running.remove(launched)
+            launched.cancel()
+            raise
         return launched, launched.go()
 
     def forget(self, launched: Launched) -> None:
@@ -219,11 +250,13 @@ class View:
             self.router.add_base(self._mediator)
         return self._mediator
 
-    def _filter(self) -> bytes:
+    def _filter(self, tag: int | None) -> bytes:
         from diorama.engine._native import PARK_TAG
         from diorama.engine.filter import compile_filter
 
-        return compile_filter(self.router.wanted(), tag=PARK_TAG)
+        if tag is None:
+            return compile_filter(self.router.wanted(), tag=PARK_TAG)
+        return compile_filter(self.router.wanted(), tag=tag, notify=True)
 
     def _sweep(self) -> None:
         """Release programs that have ended since, with all that descends from them."""
@@ -245,8 +278,9 @@ class View:
         from diorama.engine import _native
         from diorama.engine.guardian import Staff
 
-        features = probe()
+        features = self._features = probe()
         _require(features)
+        self.choice = choose(self._engine, features, list(self._needs()), list(self._leanings()))
         options = _native.Options()
         options.paths = to_native(resolve(self._paths, features))
         options.shared = self._shared or features.yama >= 2
@@ -254,6 +288,30 @@ class View:
         options.no_filter = not self._seccomp
         options.our_filters = _own_filters() + (1 if self._seccomp else 0)
         return Staff(self.router, self.router.compile(), options, self._guardian_started, self._guardian_done)
+
+    def _needs(self) -> Iterator[str]:
+        """What only guardians can do."""
+        if self.router.observers:
+            yield "clones, execs, signals and ends of programs are to be observed"
+        if self._shared:
+            yield "one guardian for all is asked for"
+        if self._paths != Paths():
+            yield "a path of the portable layer is forced"
+        if not self._seccomp:
+            yield "seccomp is not to be used"
+
+    def _leanings(self) -> Iterator[str]:
+        """What guardians do better."""
+        if self.router.has_handlers:
+            yield "handlers may run calls, which costs a promotion each with notifications"
+
+    def _listen(self, launched: Launched, staff: Staff, fd: int, tag: int) -> None:
+        from diorama.engine.notify import Pool
+
+        assert self._features is not None
+        pool = Pool(staff, fd, self._features, tag)
+        pool.registry.enter(self.router.root(launched.pid))
+        pool.start()
 
     def _trace(self, launched: Launched, staff: Staff) -> None:
         from diorama.engine.guardian import Guardian
@@ -314,6 +372,11 @@ def _require(features: Features) -> None:
         raise UsageError("ptrace is not permitted here (a container profile or Yama); see `diorama doctor`")
     if not (features.get_syscall_info and features.seccomp_filter):
         raise UsageError("this kernel lacks what views need (Linux 5.3, seccomp); see `diorama doctor`")
+
+
+def _make_tag() -> int:
+    """A sixth argument that passes a filter: random, and a multiple of the page size, as mmap(2) wants it."""
+    return int.from_bytes(os.urandom(8), "little") >> 2 & ~0xFFF | 1 << 12
 
 
 def _own_filters() -> int:

@@ -47,7 +47,11 @@ class Way:
     words: tuple[str, ...]
 
     def __call__(self, argv: Argv) -> list[str]:
-        return [*DIORAMA, *self.words, "--", *map(str, argv)]
+        words = list(self.words)
+        engine = os.environ.get("BEHAVIOUR_ENGINE")
+        if engine and words[0] == "run" and not {"--guardians", "--force", "--no-seccomp"} & set(words):
+            words[1:1] = ["--engine", engine]
+        return [*DIORAMA, *words, "--", *map(str, argv)]
 
 
 def run_with(*options: str, module: str | Path | None = None) -> Way:

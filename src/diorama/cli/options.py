@@ -42,6 +42,7 @@ class ViewOptions:
 
     mount: tuple[str, ...] = ()
     module: tuple[str, ...] = ()
+    engine: str = "auto"
     guardians: str = "each"
     force: tuple[str, ...] = ()
     strict: bool = False
@@ -57,7 +58,13 @@ class ViewOptions:
         from diorama import Paths, View
 
         paths = Paths.parse(self.force) if self.force else None
-        view = View(guardians=self.guardians, paths=paths, strict=self.strict, seccomp=self.seccomp)
+        view = View(
+            engine=self.engine,
+            guardians=self.guardians,
+            paths=paths,
+            strict=self.strict,
+            seccomp=self.seccomp,
+        )
         try:
             self._furnish(view)
         except BaseException:
@@ -81,6 +88,12 @@ _DECORATORS = (
         help="Mount a path, or SCHEME:REST (zip:a.zip, tar:a.tar.gz, memory:), on TARGET.",
     ),
     click.option("--module", multiple=True, metavar="FILE.py", help="Load a module: call its load(view)."),
+    click.option(
+        "--engine",
+        type=click.Choice(["auto", "guardians", "notify"]),
+        default="auto",
+        help="Trace (ptrace), or be notified (seccomp); auto takes what serves the view better.",
+    ),
     click.option(
         "--guardians",
         type=click.Choice(["each", "shared"]),

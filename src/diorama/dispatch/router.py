@@ -1,7 +1,8 @@
 """Router: request, who answers, outcome.  The one loop to read is `settle`.
 
 Handlers form a chain, the one registered last outermost, the file tree (`add_base`) innermost, the kernel at
-the end.  A handler's outcome is None (go on inwards), a request (go on inwards with that), or a result.
+the end.  A handler's outcome is None (go on inwards), a request (go on inwards with that), a descriptor to give to
+the program, or a result.
 `call.run()` inside a handler walks the rest of the chain there and then.
 
 Everything here runs on guardians, several at once.  The chain is immutable while programs run; what a handler
@@ -11,9 +12,11 @@ shares between tracees is its own to lock.
 from __future__ import annotations
 
 import errno
+import os
 from typing import TYPE_CHECKING, Any, Protocol
 
 from diorama.abi.arch import Abi
+from diorama.engine.held import Descriptor
 from diorama.engine.tracee import Tracee
 from diorama.errors import TraceeDied, Unsupported, errno_of, warn_once
 
@@ -64,7 +67,7 @@ class Base(Protocol):
     def exited(self, tracee: Tracee) -> None:
         """A task ended."""
 
-    def answer(self, call: Any) -> int | Request | None:
+    def answer(self, call: Any) -> int | Descriptor | Request | None:
         """As a handler."""
 
 
@@ -84,6 +87,8 @@ class Execution:
         """Let the rest of the chain and the kernel have the request; its result, or `OSError`."""
         try:
             outcome = settle(self._held, self._chain, request, self._original)
+            if isinstance(outcome, Descriptor):
+                outcome = outcome.give_now(self.tracee)
             if not isinstance(outcome, int):
                 outcome = self._held.run(*outcome.encode(self.tracee.abi, self.tracee.memory))
         except OSError as error:
@@ -95,7 +100,7 @@ class Execution:
 
 def settle(
     held: Held, chain: Sequence[Subscription], request: Request, original: Request
-) -> int | Request:
+) -> int | Descriptor | Request:
     """Ask handlers from the outside in: a result, or what the kernel is to run.
 
     For the `original` request the native library has settled the predicates; one that a handler made
@@ -111,9 +116,20 @@ def settle(
             return execution.result
         if isinstance(outcome, int):
             return int(outcome)
+        if isinstance(outcome, Descriptor):
+            return outcome
         if outcome is not None:
             request = outcome
     return request
+
+
+def _constant(value: int) -> Handler:
+    def answer(_call: Request) -> int:
+        if -4096 < value < 0:
+            raise OSError(-value, os.strerror(-value))
+        return value
+
+    return answer
 
 
 def _print_traceback() -> None:
@@ -157,6 +173,25 @@ class Router:
 
         self._subscriptions.append(subscribe(handler, names, path, arguments))
         self.changed = True
+
+    def add_answer(
+        self,
+        value: int,
+        names: tuple[str, ...],
+        *,
+        path: str | bytes | None,
+        arguments: Mapping[str, int],
+    ) -> None:
+        """Register an answer that is always the same, -errno for an error; outermost from now on."""
+        from diorama.dispatch.subscription import subscribe
+
+        self._subscriptions.append(subscribe(_constant(value), names, path, arguments, fixed=value))
+        self.changed = True
+
+    @property
+    def has_handlers(self) -> bool:
+        """Whether somebody registered a function, rather than an answer."""
+        return any(one.fixed is None for one in self._subscriptions)
 
     def add_base(self, base: Base) -> None:
         """Register what the view itself virtualises."""
@@ -242,6 +277,8 @@ class Router:
         outcome = settle(held, chain, request, request)
         if isinstance(outcome, int):
             held.answer_result(outcome)
+        elif isinstance(outcome, Descriptor):
+            held.answer_give(outcome)
         elif outcome is request:
             held.answer_run()
         else:
@@ -254,6 +291,10 @@ class Router:
             self._base.cloned(parent, child, flags)
         for observer in self.observers:
             observer.cloned(parent, child, flags)
+
+    def found(self, tracee: Tracee) -> None:
+        """Remember a task that was there already; the base stands it where a first one stands."""
+        self.tracees.add(tracee)
 
     def executed(self, tracee: Tracee) -> None:
         """Tell that the program was replaced."""

@@ -22,13 +22,15 @@ Handler = Callable[[Any], Outcome]
 class Subscription:
     """One handler and the requests that it is asked about.
 
-    `path` is a glob over the first path of a request, `arguments` exact values of its fields.
+    `path` is a glob over the first path of a request, `arguments` exact values of its fields.  `fixed` is the
+    answer if it is always the same, -errno for an error.
     """
 
     handler: Handler
     requests: frozenset[type[Request]]
     path: bytes | None
     arguments: Mapping[str, int]
+    fixed: int | None = None
 
     def rules(self, number: int) -> Iterator[Rule]:
         """The rules for every spelling on every ABI of this machine."""
@@ -68,7 +70,9 @@ class Subscription:
             elif spelling.fixed.get(name, value) != value:
                 return None
         path = None if self.path is None else spelling.position(request.PATHS[0].field)
-        return Rule(abi.audit, nr, number, tuple(tests), path or 0, None if path is None else self.path)
+        fixed = self.fixed if self.is_settled_by(spelling) else None
+        glob = None if path is None else self.path
+        return Rule(abi.audit, nr, number, tuple(tests), path or 0, glob, fixed)
 
 
 def _width(kind: Kind, abi: Abi) -> int:
@@ -77,7 +81,12 @@ def _width(kind: Kind, abi: Abi) -> int:
 
 
 def subscribe(
-    handler: Handler, names: tuple[str, ...], path: str | bytes | None, arguments: Mapping[str, int]
+    handler: Handler,
+    names: tuple[str, ...],
+    path: str | bytes | None,
+    arguments: Mapping[str, int],
+    *,
+    fixed: int | None = None,
 ) -> Subscription:
     """Make a subscription; `UsageError` for an unknown call, or a field that the calls do not have."""
     try:
@@ -92,4 +101,4 @@ def subscribe(
         asked = ", ".join(["path"] * (path is not None) + list(arguments))
         raise UsageError(f"no call in {', '.join(names) or 'an empty list'} has {asked or 'a number here'}")
     glob = path.encode() if isinstance(path, str) else path
-    return Subscription(handler, requests, glob, dict(arguments))
+    return Subscription(handler, requests, glob, dict(arguments), fixed)

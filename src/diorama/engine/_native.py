@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
-ABI_VERSION: Final = 1
+ABI_VERSION: Final = 2
 PARK_TAG: Final = 0x64696F72
 
 INFO_PATHS: Final = ("auto", "kernel", "registers")
@@ -33,9 +33,12 @@ OP_NONE, OP_ENTRY, OP_EXIT, OP_SECCOMP = range(4)
     EVENT_CONTINUED,
     EVENT_EXITED,
     EVENT_ABANDONED,
-) = range(12)
+    EVENT_IDLE,
+) = range(13)
 
 ACTION_RUN, ACTION_RUN_SEE, ACTION_CHANGE, ACTION_CHANGE_SEE, ACTION_RESULT = range(5)
+
+REPLY_RUN, REPLY_VALUE, REPLY_GIVE = range(3)
 
 STEP_SETUP, STEP_CWD, STEP_FILTER, STEP_EXEC, STEP_IDENTITY = range(5)
 
@@ -60,6 +63,10 @@ class Features(c.Structure):
             "ptrace_allowed",
             "pidfd",
             "yama",
+            "user_notif",
+            "notif_killable",
+            "notif_addfd",
+            "notif_sync",
         )
     ]
 
@@ -96,9 +103,11 @@ class Rule(c.Structure):
         ("id", c.c_uint16),
         ("path_arg", c.c_uint8),
         ("test_count", c.c_uint8),
-        ("pad", c.c_uint32),
+        ("fixed", c.c_uint8),
+        ("pad", c.c_uint8 * 3),
         ("tests", Test * 6),
         ("glob", c.c_char_p),
+        ("value", c.c_int64),
     ]
 
 
@@ -109,8 +118,9 @@ class Event(c.Structure):
         ("other", c.c_int32),
         ("status", c.c_int32),
         ("depth", c.c_uint32),
-        ("pad", c.c_uint32),
+        ("lone", c.c_uint32),
         ("matched", c.c_uint64),
+        ("cookie", c.c_uint64),
         ("info", Info),
         ("transit", c.c_void_p),
     ]
@@ -132,8 +142,21 @@ class Options(c.Structure):
         ("shared", c.c_uint8),
         ("signals", c.c_uint8),
         ("no_filter", c.c_uint8),
-        ("pad", c.c_uint8),
+        ("promoted", c.c_uint8),
         ("our_filters", c.c_uint32),
+        ("tag", c.c_uint64),
+        ("untaggable", c.c_char_p * 2),
+    ]
+
+
+class Reply(c.Structure):
+    _fields_ = [
+        ("kind", c.c_uint32),
+        ("fd", c.c_int32),
+        ("fd_flags", c.c_uint32),
+        ("pad", c.c_uint32),
+        ("cookie", c.c_uint64),
+        ("value", c.c_int64),
     ]
 
 
@@ -152,7 +175,8 @@ class Launch(c.Structure):
         ("close_fds", c.c_uint8),
         ("new_session", c.c_uint8),
         ("restore_signals", c.c_uint8),
-        ("pad", c.c_uint8),
+        ("listen", c.c_uint8),
+        ("tag", c.c_uint64),
         ("uid", c.c_int64),
         ("gid", c.c_int64),
         ("groups", c.POINTER(c.c_uint32)),
@@ -198,6 +222,14 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "dio_guardian_next": (c.c_int, [c.c_void_p, _P(Answer), _P(Event)]),
     "dio_guardian_place": (c.c_int, [c.c_void_p, c.c_int, c.c_char_p, c.c_size_t, _P(c.c_uint64)]),
     "dio_guardian_close": (None, [c.c_void_p]),
+    "dio_guardian_promote": (c.c_int, [c.c_void_p, c.c_void_p, _P(Event)]),
+    "dio_listener_open": (c.c_int, [c.c_int, _P(Features), c.c_void_p, _P(c.c_void_p)]),
+    "dio_listener_next": (c.c_int, [c.c_void_p, _P(Reply), _P(Event)]),
+    "dio_listener_reply": (c.c_int, [c.c_void_p, _P(Reply)]),
+    "dio_listener_give": (c.c_int, [c.c_void_p, c.c_uint64, c.c_int, c.c_uint32]),
+    "dio_listener_valid": (c.c_int, [c.c_void_p, c.c_uint64]),
+    "dio_listener_step_in": (None, [c.c_void_p]),
+    "dio_listener_close": (None, [c.c_void_p]),
 }
 
 

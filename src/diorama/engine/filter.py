@@ -12,6 +12,11 @@ the range of call numbers by binary search, then the answer of that range. Its i
   task that has this filter but no tracer. Its first wanted call would fail with ENOSYS.
 * What has no entry in a table here does not run: foreign architectures and the x32 ABI answer ENOSYS.
 
+With `notify` a wanted call notifies instead of stopping. No child can get away from a listener, so `clone` needs
+no care, and nobody is parked; but a call whose sixth argument is the tag passes: it is the supervisor's own, made
+by a program that is being started, or by a promoted thread (`native/promote.c`). The tag is random, and different
+for each program, so a program cannot guess it.
+
 A conditional jump reaches 255 instructions; beyond that it jumps over an unconditional one.
 """
 
@@ -30,6 +35,7 @@ __all__ = ["Everything", "compile_filter"]
 
 RET_ALLOW = 0x7FFF0000
 RET_TRACE = 0x7FF00000
+RET_USER_NOTIF = 0x7FC00000
 RET_ENOSYS = 0x00050000 | errno.ENOSYS
 
 LOAD = 0x20
@@ -40,6 +46,7 @@ JUMP_SET = 0x45
 RETURN = 0x06
 
 _NUMBER, _ARCH, _ARG0_LOW, _ARG0_HIGH = 0, 4, 16, 20
+_ARG5_LOW, _ARG5_HIGH = 56, 60
 _REACH = 255
 _X32 = 0x40000000
 _SKIPPED = 0xFFFFFFFF
@@ -69,17 +76,22 @@ _ENOSYS = [Instruction(RETURN, 0, 0, RET_ENOSYS)]
 
 
 def compile_filter(
-    wanted: Mapping[Abi, Iterable[int]] | Everything, *, tag: int, abis: tuple[Abi, ...] | None = None
+    wanted: Mapping[Abi, Iterable[int]] | Everything,
+    *,
+    tag: int,
+    abis: tuple[Abi, ...] | None = None,
+    notify: bool = False,
 ) -> bytes:
-    """The program, as an array of `struct sock_filter`, that stops at the wanted numbers.
+    """The program, as an array of `struct sock_filter`, that stops (or notifies) at the wanted numbers.
 
-    `tag` is the first argument of a `ppoll` that does not stop; `abis` are those that the kernel may present,
-    by default this machine's.
+    `tag` is the first argument of a `ppoll` that does not stop, or with `notify` the sixth argument of any call
+    that does not; `abis` are those that the kernel may present, by default this machine's.
     """
     program = _ENOSYS
     for abi in reversed(abis or Abi.native()):
         numbers = None if isinstance(wanted, Everything) else frozenset(wanted.get(abi, ()))
-        program = _branch(JUMP_EQUAL, abi.audit, _body(abi, numbers, tag), program)
+        body = _notifying_body(abi, numbers, tag) if notify else _body(abi, numbers, tag)
+        program = _branch(JUMP_EQUAL, abi.audit, body, program)
     program = [Instruction(LOAD, 0, 0, _ARCH), *program]
     return b"".join([struct.pack("=HBBI", *instruction) for instruction in program])
 
@@ -94,17 +106,36 @@ def _branch(code: int, operand: int, taken: Program, otherwise: Program) -> Prog
 
 def _body(abi: Abi, wanted: frozenset[int] | None, tag: int) -> Program:
     """What decides for one ABI; all numbers are wanted if `wanted` is None."""
-    special = _special(abi, wanted, tag)
-    default = _TRACE if wanted is None else _ALLOW
-    special = {**dict.fromkeys(wanted or (), _TRACE), **special}
+    return _table(abi, wanted, _TRACE, _special(abi, wanted, tag))
+
+
+def _notifying_body(abi: Abi, wanted: frozenset[int] | None, tag: int) -> Program:
+    """As `_body`, for a filter that notifies."""
+    numbers = NUMBERS[abi.title]
+    never = {numbers[name]: _ALLOW for name in _NEVER if name in numbers}
+    return _table(abi, wanted, _notify(tag if abi.word == 8 else tag & 0xFFFFFFFF), never)
+
+
+def _table(abi: Abi, wanted: frozenset[int] | None, taken: Program, special: dict[int, Program]) -> Program:
+    default = taken if wanted is None else _ALLOW
+    answers = {**dict.fromkeys(wanted or (), taken), **special}
     starts: list[tuple[int, Program]] = [(0, default)]
-    for number in sorted(special):
-        _begin(starts, number, special[number])
+    for number in sorted(answers):
+        _begin(starts, number, answers[number])
         _begin(starts, number + 1, default)
     if abi is Abi.X86_64:
         _begin(starts, _X32, _ENOSYS)
     _begin(starts, _SKIPPED, _ALLOW)
     return [Instruction(LOAD, 0, 0, _NUMBER), *_search(starts)]
+
+
+def _notify(tag: int) -> Program:
+    """Notify unless the sixth argument is the tag."""
+    notify = [Instruction(RETURN, 0, 0, RET_USER_NOTIF)]
+    high = Instruction(LOAD, 0, 0, _ARG5_HIGH)
+    low = Instruction(LOAD, 0, 0, _ARG5_LOW)
+    both = [high, *_branch(JUMP_EQUAL, tag >> 32, _ALLOW, notify)]
+    return [low, *_branch(JUMP_EQUAL, tag & 0xFFFFFFFF, both, notify)]
 
 
 def _special(abi: Abi, wanted: frozenset[int] | None, tag: int) -> dict[int, Program]:

@@ -40,6 +40,9 @@ class Hooks(Protocol):
     def cloned(self, parent: Tracee, child: Tracee, flags: int) -> None:
         """`child` was made with these clone flags and has not run yet."""
 
+    def found(self, tracee: Tracee) -> None:
+        """A tracee makes its first call, and nobody has told of its making (notifications only)."""
+
     def executed(self, tracee: Tracee) -> None:
         """The tracee runs a new program."""
 
@@ -60,7 +63,7 @@ class Hooks(Protocol):
 
 
 class Staff:
-    """What the guardians of one view have in common."""
+    """What the guardians and workers of one view have in common."""
 
     __slots__ = ("hooks", "options", "rules", "when_done", "when_started")
 
@@ -85,6 +88,8 @@ Handler = Callable[["Guardian", _native.Event], "_native.Answer | None"]
 
 class Guardian:
     """A tracer thread.  `start` returns at once; `RuntimeError` if there can be no more threads."""
+
+    gives_at_once = False
 
     def __init__(self, staff: Staff) -> None:
         self.staff = staff
@@ -120,11 +125,10 @@ class Guardian:
         except ProcessLookupError:
             pass  # EXITED is queued
 
-    def place(self, tid: int, data: bytes, address: ctypes.c_uint64) -> int:
+    def place(self, tracee: Tracee, data: bytes, address: ctypes.c_uint64) -> int:
         """`dio_guardian_place`: 0 or -errno."""
-        return int(
-            _native.lib.dio_guardian_place(self._handle, tid, data, len(data), ctypes.byref(address))
-        )
+        place = _native.lib.dio_guardian_place
+        return int(place(self._handle, tracee.tid, data, len(data), ctypes.byref(address)))
 
     def wait_return(self, held: Held, answer: _native.Answer) -> int:
         """Answer a stop and wait for the exit stop that the answer asks for; the raw result."""
@@ -139,26 +143,39 @@ class Guardian:
             raise TraceeDied
         return value
 
+    def give(self, tracee: Tracee, fd: int, *, cloexec: bool) -> int:
+        """Give a tracee a descriptor, by calls of its own."""
+        from diorama.engine.giving import give
+
+        return give(tracee, fd, cloexec=cloexec)
+
+    def check(self) -> None:
+        """A tracee that is stopped keeps its thread id until its guardian has waited for its end."""
+
     # -- the loop -----------------------------------------------------------------------------
 
     def _main(self, begin: Beginning) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
         try:
-            _native.check(
-                _native.lib.dio_guardian_open(
-                    ctypes.byref(self.staff.options), self.staff.rules.handle, ctypes.byref(self._handle)
-                )
-            )
+            self._open(self.staff.options)
             begin(self)
-            self._serve()
+            self._serve(None)
         except BaseException:
             self.staff.hooks.failed()
         finally:
-            _native.lib.dio_guardian_close(self._handle)
+            self._close()
             self.staff.when_done()
 
-    def _serve(self) -> None:
-        answer: _native.Answer | None = None
+    def _open(self, options: _native.Options) -> None:
+        rules = self.staff.rules.handle
+        _native.check(
+            _native.lib.dio_guardian_open(ctypes.byref(options), rules, ctypes.byref(self._handle))
+        )
+
+    def _close(self) -> None:
+        _native.lib.dio_guardian_close(self._handle)
+
+    def _serve(self, answer: _native.Answer | None) -> None:
         while self._next(answer) != _native.EVENT_DONE:
             answer = self._deliver()
 
@@ -204,6 +221,7 @@ class Guardian:
         if tracee.abi.audit != info.abi:
             tracee.abi = Abi.of_audit(info.abi)
         held = Held(tracee, info.nr, tuple(info.args), event.matched, event.depth)
+        tracee.guardian = self
         tracee.hold(held)
         try:
             self.staff.hooks.called(held)
@@ -246,7 +264,10 @@ class Guardian:
             self.take(child, transit)
 
     def _adopted(self, event: _native.Event) -> None:
-        self._child(event)
+        self._settled(self._child(event))
+
+    def _settled(self, child: Tracee) -> None:
+        """A child stays here."""
 
     def _exec(self, event: _native.Event) -> None:
         tracee = self._tracees.pop(event.other, None) or self._tracees[event.tid]

@@ -1,26 +1,73 @@
 """Held: a call of the program while a handler decides about it.
 
-The guardian hands a `Held` to the hooks; they may run calls in its place and then leave an answer.
+The engine hands a `Held` to the hooks; they may run calls in its place and then leave an answer. `Keeper` is all
+that a `Held` needs of the engine: a guardian is one, and what stands for a guardian while a notified call is
+decided.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 from diorama.engine import _native
 
 if TYPE_CHECKING:
+    import ctypes
+
     from diorama.engine.tracee import Tracee
 
 Args = tuple[int, ...]
 _WORD = (1 << 64) - 1
 
 
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """A descriptor of this process as an outcome: the program gets a copy and its number, `fd` is closed here.
+
+        return Descriptor(os.open("/etc/hostname", os.O_RDONLY))
+    """
+
+    fd: int
+    cloexec: bool = True
+
+    def give_now(self, tracee: Tracee) -> int:
+        """Give it while the call goes on: its number in the tracee; `OSError`."""
+        try:
+            return tracee.give(self.fd, cloexec=self.cloexec)
+        finally:
+            os.close(self.fd)
+
+
+class Keeper(Protocol):
+    """Who keeps a tracee in its call; used on the thread that decides only."""
+
+    gives_at_once: bool
+
+    def wait_return(self, held: Held, answer: _native.Answer) -> int:
+        """Let the tracee do what the answer says and wait for its result, which is raw."""
+        ...
+
+    def place(self, tracee: Tracee, data: bytes, address: ctypes.c_uint64) -> int:
+        """Put data into the tracee's arena: 0 or -errno."""
+        ...
+
+    def give(self, tracee: Tracee, fd: int, *, cloexec: bool) -> int:
+        """Give the tracee a descriptor of ours: its number there; `OSError`."""
+        ...
+
+    def check(self) -> None:
+        """Raise `TraceeDied` unless the tracee is still in its call."""
+        ...
+
+
 class Held:
     """One call: its number and six arguments as the program made them, and what becomes of it."""
 
-    __slots__ = ("_answer", "args", "depth", "execed", "left_entry", "matched", "nr", "original", "tracee")
+    __slots__ = (
+        "_answer", "args", "depth", "execed", "given", "left_entry", "matched", "nr", "original", "tracee"
+    )  # fmt: skip
 
     def __init__(self, tracee: Tracee, nr: int, args: Args, matched: int, depth: int) -> None:
         self.tracee = tracee
@@ -31,6 +78,7 @@ class Held:
         self.left_entry = False
         self.execed = False
         self.original: int | None = None
+        self.given: Descriptor | None = None
         self._answer = _native.Answer(_native.ACTION_RUN, tracee.tid)
 
     def run(self, nr: int | None = None, args: Args | None = None) -> int:
@@ -48,9 +96,7 @@ class Held:
         args = self.args if args is None else args
         same = nr == self.nr and args == self.args
         self._set(_native.ACTION_RUN_SEE if same else _native.ACTION_CHANGE_SEE, nr, args)
-        guardian = self.tracee.guardian
-        assert guardian is not None
-        value = guardian.wait_return(self, self.answer)
+        value = self.tracee.keeper.wait_return(self, self.answer)
         self.left_entry = True
         if same:
             self.original = value
@@ -76,6 +122,13 @@ class Held:
         """Give the program this value, -errno for an error."""
         self._answer.action = _native.ACTION_RESULT
         self._answer.rval = value if value < 1 << 63 else value - (1 << 64)
+
+    def answer_give(self, descriptor: Descriptor) -> None:
+        """Give the program a descriptor; its number there is the result.  `OSError` if it cannot be given."""
+        if self.tracee.keeper.gives_at_once:
+            self.given = descriptor
+        else:
+            self.answer_result(descriptor.give_now(self.tracee))
 
     @property
     def answer(self) -> _native.Answer:

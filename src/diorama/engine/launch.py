@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from diorama.engine import _native
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +54,20 @@ class Launched:
     ended: bool = False
     closed: bool = False
 
-    def go(self) -> tuple[int, int] | None:
-        """Release the program and wait for its exec: None, or (errno, step) of what failed."""
+    def go(self, listen: Callable[[int], None] | None = None) -> tuple[int, int] | None:
+        """Release the program and wait for its exec: None, or (errno, step) of what failed.
+
+        `listen` takes over the listener of a filter that notifies, before the exec.
+        """
+        import socket
+
         os.write(self.go_fd, b"g")
         os.close(self.go_fd)
-        data = os.read(self.error_fd, ctypes.sizeof(_native.Failure))
-        os.close(self.error_fd)
+        with socket.socket(fileno=self.error_fd) as channel:
+            data, fds, _, _ = socket.recv_fds(channel, ctypes.sizeof(_native.Failure), 1)
+            if fds and listen is not None:
+                listen(fds[0])
+                data = channel.recv(ctypes.sizeof(_native.Failure))
         if not data:
             return None
         failure = _native.Failure.from_buffer_copy(data)
@@ -76,8 +84,11 @@ def _strings(values: Sequence[bytes]) -> ctypes.Array[ctypes.c_char_p]:
     return (ctypes.c_char_p * (len(values) + 1))(*values, None)
 
 
-def launch(command: Command, program: bytes) -> Launched:
-    """Fork the view's first process and the program, with `program` as its seccomp filter."""
+def launch(command: Command, program: bytes, tag: int | None = None) -> Launched:
+    """Fork the view's first process and the program, with `program` as its seccomp filter.
+
+    With a tag, that of a filter that notifies, `Launched.go` gets its listener.
+    """
     native = _native.Launch()
     executables, argv = _strings(command.executables), _strings(command.argv)
     native.executables, native.argv = executables, argv
@@ -88,6 +99,7 @@ def launch(command: Command, program: bytes) -> Launched:
     keep = sorted(fd for fd in command.pass_fds if fd > 2)
     native.keep = (ctypes.c_int32 * (len(keep) + 1))(*keep, -1)
     native.filter, native.filter_count = program, len(program) // 8
+    native.listen, native.tag = tag is not None, tag or 0
     native.umask, native.process_group = command.umask, command.process_group
     native.close_fds, native.new_session = command.close_fds, command.new_session
     native.restore_signals = command.restore_signals

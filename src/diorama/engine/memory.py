@@ -1,5 +1,8 @@
 """Memory: the address space of a tracee.
 
+A thread id may be given to another thread once the tracee is dead, so whoever keeps the tracee in its call is asked
+after each read, before what was read is believed, and before each write.
+
 Short reads are normal at the end of a mapping; EFAULT means that not one byte was there, and a tracee
 that is gone is not a fault (`TraceeDied`).
 """
@@ -39,18 +42,23 @@ class Memory:
     def read(self, address: int, size: int) -> bytes:
         """Up to `size` bytes; fewer where the mapping ends; EFAULT if there are none."""
         buffer = ctypes.create_string_buffer(size)
-        got = _checked(_native.lib.dio_memory_read(self._tracee.tid, address, buffer, size))
+        got = _native.lib.dio_memory_read(self._tracee.tid, address, buffer, size)
+        self._tracee.keeper.check()
+        _checked(got)
         return buffer.raw[:got]
 
     def read_string(self, address: int, limit: int = _PATH_MAX) -> bytes:
         """The bytes before the first NUL; ENAMETOOLONG if there is none within `limit`."""
         buffer = ctypes.create_string_buffer(limit)
-        got = _checked(_native.lib.dio_memory_string(self._tracee.tid, address, buffer, limit))
+        got = _native.lib.dio_memory_string(self._tracee.tid, address, buffer, limit)
+        self._tracee.keeper.check()
+        _checked(got)
         return buffer.raw[:got]
 
     def write(self, address: int, data: bytes) -> None:
         """All of `data`, or EFAULT."""
         while data:
+            self._tracee.keeper.check()
             done = _checked(_native.lib.dio_memory_write(self._tracee.tid, address, data, len(data)))
             address, data = address + done, data[done:]
 
@@ -60,8 +68,5 @@ class Memory:
         Only while a call of the tracee is held; ENOMEM when the arena (64 KiB a thread) is full.
         """
         address = ctypes.c_uint64()
-        guardian = self._tracee.guardian
-        if guardian is None:
-            raise TraceeDied
-        _checked(guardian.place(self._tracee.tid, data, address))
+        _checked(self._tracee.keeper.place(self._tracee, data, address))
         return address.value

@@ -19,7 +19,8 @@ _CHOICES = {"info": _native.INFO_PATHS, "skip": _native.SKIP_PATHS, "rewind": _n
 class Features:
     """What a throw-away child showed about this kernel and this process's rights.
 
-    `yama` is the value of /proc/sys/kernel/yama/ptrace_scope, 0 without Yama (Yama.rst).
+    `yama` is the value of /proc/sys/kernel/yama/ptrace_scope, 0 without Yama (Yama.rst). `user_notif` is 1 when
+    a seccomp listener can be had, 2 when somebody above this process has one, which excludes another.
     """
 
     get_syscall_info: bool
@@ -30,6 +31,13 @@ class Features:
     ptrace_allowed: bool
     pidfd: bool
     yama: int
+    user_notif: int = 0
+    notif_killable: bool = False
+    notif_addfd: bool = False
+    notif_sync: bool = False
+
+
+_NUMBERS = ("yama", "user_notif")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +66,8 @@ class Paths:
         return cls(**chosen)
 
 
-def _as_native(features: Features) -> _native.Features:
+def features_to_native(features: Features) -> _native.Features:
+    """The structure that the native library takes."""
     native = _native.Features()
     for name in Features.__slots__:
         setattr(native, name, int(getattr(features, name)))
@@ -69,14 +78,14 @@ def probe() -> Features:
     """Ask the kernel (about 1 ms: forks, traces and ends one child)."""
     native = _native.Features()
     _native.check(_native.lib.dio_probe(ctypes.byref(native)))
-    flags = {name: bool(getattr(native, name)) for name in Features.__slots__ if name != "yama"}
-    return Features(**flags, yama=int(native.yama))
+    flags = {name: bool(getattr(native, name)) for name in Features.__slots__ if name not in _NUMBERS}
+    return Features(**flags, yama=int(native.yama), user_notif=int(native.user_notif))
 
 
 def resolve(paths: Paths, features: Features) -> Paths:
     """Replace each `auto`; raise `UsageError` for a forced path that this kernel lacks."""
     native = to_native(paths)
-    if _native.lib.dio_paths_resolve(ctypes.byref(_as_native(features)), ctypes.byref(native)):
+    if _native.lib.dio_paths_resolve(ctypes.byref(features_to_native(features)), ctypes.byref(native)):
         raise UsageError(f"this kernel cannot do {paths}; see `diorama doctor`")
     info, skip, rewind = int(native.info), int(native.skip), int(native.rewind)
     return Paths(_native.INFO_PATHS[info], _native.SKIP_PATHS[skip], _native.REWIND_PATHS[rewind])

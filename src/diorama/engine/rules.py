@@ -24,7 +24,10 @@ class Test:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A call wanted: by audit architecture and number, argument tests, and a glob over one string."""
+    """A call wanted: by audit architecture and number, argument tests, and a glob over one string.
+
+    `fixed` is the answer, -errno for an error, that the native library gives without entering Python.
+    """
 
     abi: int
     nr: int
@@ -32,6 +35,7 @@ class Rule:
     tests: tuple[Test, ...] = ()
     path_arg: int = 0
     glob: bytes | None = None
+    fixed: int | None = None
 
 
 class Rules:
@@ -59,6 +63,7 @@ class Rules:
 def _fill(native: _native.Rule, rule: Rule) -> None:
     native.abi, native.nr, native.id = rule.abi, rule.nr, rule.id
     native.path_arg, native.glob = rule.path_arg, rule.glob
+    native.fixed, native.value = rule.fixed is not None, rule.fixed or 0
     native.test_count = len(rule.tests)
     for index, test in enumerate(rule.tests):
         native.tests[index] = _native.Test(test.arg, test.op, test.width, 0, 0, test.value & (1 << 64) - 1)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from diorama.engine.memory import Memory
+from diorama.errors import TraceeDied
 
 if TYPE_CHECKING:
     from diorama.abi.arch import Abi
-    from diorama.engine.guardian import Guardian
-    from diorama.engine.held import Held
+    from diorama.engine.held import Held, Keeper
 
 CLONE_THREAD = 0x00010000
 
@@ -27,7 +27,7 @@ class Tracee:
         self.pid = pid
         self.abi = abi
         self.dead = False
-        self.guardian: Guardian | None = None
+        self.guardian: Keeper | None = None
         self.memory = Memory(self)
         self._held: list[Held] = []
 
@@ -38,6 +38,20 @@ class Tracee:
     def syscall(self) -> Syscalls:
         """System calls made by the tracee in place of the call that is being handled."""
         return Syscalls(self)
+
+    @property
+    def keeper(self) -> Keeper:
+        """Who keeps it in its call; `TraceeDied` if it is gone."""
+        if self.guardian is None:
+            raise TraceeDied
+        return self.guardian
+
+    def give(self, fd: int, *, cloexec: bool = True) -> int:
+        """Give it a descriptor of this process while one of its calls is handled: its number there.
+
+        `OSError`, EMFILE for one, if that is not possible. `fd` stays open here.
+        """
+        return self.keeper.give(self, fd, cloexec=cloexec)
 
     def child(self, tid: int, flags: int) -> Tracee:
         """The record of a new task made with these clone flags."""

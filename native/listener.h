@@ -1,0 +1,49 @@
+/* listener.h - one program's seccomp listener, shared by the files that implement it. */
+#ifndef DIORAMA_LISTENER_H
+#define DIORAMA_LISTENER_H
+
+#include "tracee.h"
+
+#include <stdatomic.h>
+
+enum { PROMOTED_ROOM = 256, SPACES = 64 };
+
+/* The arena of a process whose calls were promoted, kept from one promotion to the next. */
+struct kept_space {
+    pid_t tgid;
+    struct space *space;
+    unsigned long used; /* for eviction */
+};
+
+struct dio_listener {
+    int fd;
+    int cpus;
+    const struct dio_rules *rules;
+    uint8_t has_sync;
+    pthread_mutex_t lock; /* guards all that follows, but for the atomics */
+    pthread_cond_t changed;
+    int receivers; /* workers that wait in the kernel */
+    int wanted;    /* how many should */
+    int idle;      /* workers that wait for their turn */
+    int watchers;  /* those of them that look every tick */
+    uint8_t urgent, ended;
+    unsigned long departures; /* how often the last receiver went to Python */
+    pid_t promoted[PROMOTED_ROOM];
+    atomic_int promoted_count;
+    struct kept_space spaces[SPACES];
+    unsigned long space_clock;
+    uint64_t secret; /* at the start of each slot */
+    /* how parallel the program is, over a window of notifications */
+    atomic_uint seen, switches;
+    atomic_int last_tid;
+    unsigned parallel_windows;
+};
+
+int listener_promoted_add(struct dio_listener *l, pid_t tid);
+void listener_promoted_remove(struct dio_listener *l, pid_t tid);
+struct space *listener_space(struct dio_listener *l, pid_t tid);
+uint64_t listener_slot(struct dio_listener *l, struct tracee *t);
+int listener_seal(struct dio_listener *l, struct tracee *t);
+void listener_spaces_drop(struct dio_listener *l);
+
+#endif

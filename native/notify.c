@@ -1,0 +1,311 @@
+/* notify.c - calls that come by seccomp user notification: receive, settle or tell, answer.
+ *
+ * A program's filter has one listener, and all that descends from the program queues at it.  What the
+ * arrangement of workers follows from was measured (2 CPUs): with SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP and one
+ * thread waiting, a call costs 4 us wherever the scheduler puts things; without the flag 40, unless there are
+ * as many busy tracees as CPUs, and then the flag costs, because it gathers all on one CPU.  Each further
+ * thread that waits without need makes every call dearer.  So:
+ *
+ *   receiver   waits in the kernel; there are `wanted` of them, one as long as the program is not parallel.
+ *              It settles what C can settle and goes on receiving.
+ *   away       has taken a call to Python.
+ *   follower   waits for a receiver to be away for longer than a tick, then steps in.  Waking it at once
+ *              would cost more than most answers take; sleeping for good would let one blocking handler stop
+ *              the whole program.  Followers that nobody has needed for a while sleep deeply, and end.
+ *
+ * A notification's cookie names it to the kernel: once the thread is gone every use of the cookie fails, so
+ * what was decided from a recycled thread id's memory goes nowhere.
+ *
+ * While a thread is promoted (promote.c) its guardian has decided each of its calls at the entry stop, which
+ * comes first; its notifications are let through. */
+#include "listener.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    TICK_US = 500,
+    WATCH_TICKS = 60,  /* quiet ticks after which a follower sleeps deeply */
+    SLEEP_S = 5,       /* after which a follower that is one too many ends */
+    WINDOW = 64,       /* notifications over which parallelism is judged */
+    PARALLEL_AT = 16,  /* changes of thread in a window that tell of more than one busy tracee */
+    PARALLEL_FOR = 4   /* windows in a row before it is believed */
+};
+
+/* ---- answers --------------------------------------------------------------------------------- */
+
+static int gone(int error) { return error == ENOENT || error == EINPROGRESS ? -ESRCH : -error; }
+
+int dio_listener_give(struct dio_listener *l, uint64_t cookie, int fd, uint32_t fd_flags) {
+    struct seccomp_notif_addfd add = {.id = cookie, .srcfd = (uint32_t)fd, .newfd_flags = fd_flags};
+    int number = ioctl(l->fd, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
+    return number < 0 ? gone(errno) : number;
+}
+
+int dio_listener_valid(const struct dio_listener *l, uint64_t cookie) {
+    return ioctl(l->fd, SECCOMP_IOCTL_NOTIF_ID_VALID, &cookie) ? gone(errno) : 0;
+}
+
+int dio_listener_reply(struct dio_listener *l, const struct dio_reply *reply) {
+    if (reply->kind == DIO_REPLY_GIVE) {
+        struct seccomp_notif_addfd add = {.id = reply->cookie, .srcfd = (uint32_t)reply->fd,
+                                          .newfd_flags = reply->fd_flags, .flags = SECCOMP_ADDFD_FLAG_SEND};
+        return ioctl(l->fd, SECCOMP_IOCTL_NOTIF_ADDFD, &add) < 0 ? gone(errno) : 0;
+    }
+    struct seccomp_notif_resp answer = {.id = reply->cookie};
+    if (reply->kind == DIO_REPLY_RUN)
+        answer.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
+    else if (reply->value < 0 && reply->value >= -4095)
+        answer.error = (int32_t)reply->value;
+    else
+        answer.val = reply->value;
+    return ioctl(l->fd, SECCOMP_IOCTL_NOTIF_SEND, &answer) ? gone(errno) : 0;
+}
+
+/* ---- promoted threads ------------------------------------------------------------------------ */
+
+int listener_promoted_add(struct dio_listener *l, pid_t tid) {
+    int error = -EAGAIN;
+    pthread_mutex_lock(&l->lock);
+    for (int i = 0; i < PROMOTED_ROOM && error; i++)
+        if (!l->promoted[i]) {
+            l->promoted[i] = tid;
+            atomic_fetch_add(&l->promoted_count, 1);
+            error = 0;
+        }
+    pthread_mutex_unlock(&l->lock);
+    return error;
+}
+
+void listener_promoted_remove(struct dio_listener *l, pid_t tid) {
+    pthread_mutex_lock(&l->lock);
+    for (int i = 0; i < PROMOTED_ROOM; i++)
+        if (l->promoted[i] == tid) {
+            l->promoted[i] = 0;
+            atomic_fetch_sub(&l->promoted_count, 1);
+            break;
+        }
+    pthread_mutex_unlock(&l->lock);
+}
+
+static int is_promoted(struct dio_listener *l, pid_t tid) {
+    int found = 0;
+    if (!atomic_load(&l->promoted_count))
+        return 0;
+    pthread_mutex_lock(&l->lock);
+    for (int i = 0; i < PROMOTED_ROOM && !found; i++)
+        found = l->promoted[i] == tid;
+    pthread_mutex_unlock(&l->lock);
+    return found;
+}
+
+/* ---- how many wait --------------------------------------------------------------------------- */
+
+static void wanted_set(struct dio_listener *l, int wanted) {
+    pthread_mutex_lock(&l->lock);
+    if (wanted != l->wanted) {
+        l->wanted = wanted;
+        if (l->has_sync)
+            ioctl(l->fd, SECCOMP_IOCTL_NOTIF_SET_FLAGS, wanted == 1 ? SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP : 0UL);
+        pthread_cond_broadcast(&l->changed);
+    }
+    pthread_mutex_unlock(&l->lock);
+}
+
+/* Threads that take turns without waiting for each other show as changes of thread from call to call. */
+static void parallelism_note(struct dio_listener *l, pid_t tid) {
+    if (atomic_exchange_explicit(&l->last_tid, tid, memory_order_relaxed) != tid)
+        atomic_fetch_add_explicit(&l->switches, 1, memory_order_relaxed);
+    if ((atomic_fetch_add_explicit(&l->seen, 1, memory_order_relaxed) + 1) % WINDOW)
+        return;
+    unsigned switches = atomic_exchange(&l->switches, 0);
+    l->parallel_windows = switches >= PARALLEL_AT ? l->parallel_windows + 1 : 0;
+    if (l->cpus > 1)
+        wanted_set(l, l->parallel_windows >= PARALLEL_FOR ? 2 : 1);
+}
+
+static void until(struct timespec *deadline, long microseconds) {
+    clock_gettime(CLOCK_MONOTONIC, deadline);
+    deadline->tv_nsec += microseconds % 1000000 * 1000;
+    deadline->tv_sec += microseconds / 1000000 + deadline->tv_nsec / 1000000000;
+    deadline->tv_nsec %= 1000000000;
+}
+
+/* Waits for this worker's turn to receive, with the lock held: 0, or -EAGAIN when it is one too many.  Who comes
+ * back from Python takes a free place at once.  A follower takes one that was free for a whole tick, or at
+ * once if several are to receive, or somebody asks (`urgent`). */
+static int turn_wait(struct dio_listener *l) {
+    int quiet = WATCH_TICKS;
+    if (l->receivers < l->wanted)
+        return 0;
+    for (;;) {
+        unsigned long departures = l->departures;
+        int vacant = l->receivers < l->wanted, watching = quiet < WATCH_TICKS || vacant;
+        struct timespec deadline;
+        until(&deadline, watching ? TICK_US : SLEEP_S * 1000000L);
+        l->idle++;
+        l->watchers += watching;
+        int late = pthread_cond_timedwait(&l->changed, &l->lock, &deadline) == ETIMEDOUT;
+        l->watchers -= watching;
+        l->idle--;
+        int same = departures == l->departures;
+        if (l->receivers < l->wanted && (l->wanted > 1 || l->urgent || (late && vacant && same))) {
+            l->urgent = 0;
+            return 0;
+        }
+        if (l->ended || (late && !watching && l->idle > 1))
+            return -EAGAIN;
+        quiet = same ? quiet + 1 : 0;
+    }
+}
+
+static int receiver_begin(struct dio_listener *l) {
+    pthread_mutex_lock(&l->lock);
+    int error = turn_wait(l);
+    l->receivers += !error;
+    pthread_mutex_unlock(&l->lock);
+    return error;
+}
+
+static void receiver_leaves(struct dio_listener *l, struct dio_event *out) {
+    pthread_mutex_lock(&l->lock);
+    l->receivers--;
+    l->departures++;
+    out->lone = !l->idle && !l->receivers;
+    if (!l->watchers && l->idle)
+        pthread_cond_signal(&l->changed);
+    pthread_mutex_unlock(&l->lock);
+}
+
+static void listener_end(struct dio_listener *l) {
+    pthread_mutex_lock(&l->lock);
+    l->receivers--;
+    l->ended = 1;
+    pthread_cond_broadcast(&l->changed);
+    pthread_mutex_unlock(&l->lock);
+}
+
+void dio_listener_step_in(struct dio_listener *l) {
+    pthread_mutex_lock(&l->lock);
+    if (!l->receivers && l->idle) {
+        l->urgent = 1;
+        pthread_cond_signal(&l->changed);
+    }
+    pthread_mutex_unlock(&l->lock);
+}
+
+/* ---- receiving ------------------------------------------------------------------------------- */
+
+/* 0 with a notification, -EAGAIN when there is none after all, -ENOENT when no task has the filter. */
+static int receive(struct dio_listener *l, struct seccomp_notif *notice) {
+    struct pollfd ready = {.fd = l->fd, .events = POLLIN};
+    memset(notice, 0, sizeof *notice);
+    /* Before Linux 6.6 the kernel does not wake a receiver when the last task is gone; poll tells. */
+    if (!l->has_sync && poll(&ready, 1, -1) < 0)
+        return -EAGAIN;
+    if (ready.revents & POLLHUP)
+        return -ENOENT;
+    if (ioctl(l->fd, SECCOMP_IOCTL_NOTIF_RECV, notice) == 0)
+        return 0;
+    if (errno != ENOENT)
+        return errno == EINTR ? -EAGAIN : -errno;
+    /* The notifying thread was killed meanwhile, or it was the last. */
+    return poll(&ready, 1, 0) >= 0 && ready.revents & POLLHUP ? -ENOENT : -EAGAIN;
+}
+
+/* 1 when the call is settled and answered. */
+static int settled(struct dio_listener *l, const struct seccomp_notif *notice, struct dio_event *out) {
+    struct dio_reply reply = {.kind = DIO_REPLY_RUN, .cookie = notice->id};
+    pid_t tid = (pid_t)notice->pid;
+    memset(out, 0, sizeof *out);
+    out->kind = DIO_EVENT_CALL;
+    out->tid = tid;
+    out->cookie = notice->id;
+    out->depth = 1;
+    out->info = (struct dio_info){.op = DIO_OP_SECCOMP, .abi = notice->data.arch,
+                                  .ip = notice->data.instruction_pointer, .nr = notice->data.nr};
+    for (int i = 0; i < 6; i++)
+        out->info.args[i] = notice->data.args[i];
+    int match = is_promoted(l, tid) ? DIO_MATCH_NONE
+                                    : dio_rules_match(l->rules, tid, out->info.abi, out->info.nr, out->info.args,
+                                                      &out->matched, &reply.value);
+    if (match == DIO_MATCH_ASK)
+        return 0;
+    if (match == DIO_MATCH_FIXED)
+        reply.kind = DIO_REPLY_VALUE;
+    dio_listener_reply(l, &reply);
+    return 1;
+}
+
+int dio_listener_next(struct dio_listener *l, const struct dio_reply *reply, struct dio_event *out) {
+    struct seccomp_notif notice;
+    if (reply) {
+        int error = dio_listener_reply(l, reply);
+        if (error && error != -ESRCH)
+            return error;
+    }
+    if (receiver_begin(l)) {
+        memset(out, 0, sizeof *out);
+        out->kind = l->ended ? DIO_EVENT_DONE : DIO_EVENT_IDLE;
+        return 0;
+    }
+    for (;;) {
+        int error = receive(l, &notice);
+        if (error == -EAGAIN)
+            continue;
+        if (error) {
+            listener_end(l);
+            memset(out, 0, sizeof *out); /* DIO_EVENT_DONE */
+            return error == -ENOENT ? 0 : error;
+        }
+        parallelism_note(l, (pid_t)notice.pid);
+        if (settled(l, &notice, out))
+            continue;
+        receiver_leaves(l, out);
+        return 0;
+    }
+}
+
+/* ---- the handle ------------------------------------------------------------------------------ */
+
+int dio_listener_open(int fd, const struct dio_features *features, const struct dio_rules *rules,
+                      struct dio_listener **out) {
+    struct dio_listener *l = calloc(1, sizeof *l);
+    pthread_condattr_t monotonic;
+    cpu_set_t cpus;
+    if (!l)
+        return -ENOMEM;
+    l->fd = fd;
+    l->rules = rules;
+    l->wanted = 1;
+    if (getrandom(&l->secret, sizeof l->secret, 0) != sizeof l->secret) {
+        free(l);
+        return -EIO;
+    }
+    l->cpus = sched_getaffinity(0, sizeof cpus, &cpus) ? 1 : CPU_COUNT(&cpus);
+    l->has_sync = features->notif_sync &&
+                  ioctl(fd, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP) == 0;
+    pthread_mutex_init(&l->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&l->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    *out = l;
+    return 0;
+}
+
+void dio_listener_close(struct dio_listener *l) {
+    listener_spaces_drop(l);
+    close(l->fd);
+    pthread_cond_destroy(&l->changed);
+    pthread_mutex_destroy(&l->lock);
+    free(l);
+}

@@ -1,0 +1,61 @@
+"""Choice: which engine runs a view's programs, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from diorama.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from diorama.engine.probe import Features
+
+__all__ = ["ENGINES", "GUARDIANS", "NOTIFY", "Choice", "choose", "missing_for_notify"]
+
+GUARDIANS: Final = "guardians"
+NOTIFY: Final = "notify"
+ENGINES: Final = ("auto", GUARDIANS, NOTIFY)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An engine, and the reason in a few words."""
+
+    engine: str
+    reason: str
+
+
+def missing_for_notify(features: Features) -> str | None:
+    """What the kernel or the surroundings lack for notifications; None if nothing."""
+    if not features.notif_killable:
+        return "the kernel lacks SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (Linux 5.19)"
+    if features.user_notif == 2:
+        return "a process above this one has a seccomp listener, and there can be one only"
+    if not features.user_notif:
+        return "seccomp listeners are refused"
+    if not features.notif_addfd:
+        return "the kernel lacks SECCOMP_ADDFD_FLAG_SEND (Linux 5.14)"
+    return None
+
+
+def choose(asked: str, features: Features, needs: Sequence[str], leanings: Sequence[str]) -> Choice:
+    """The engine for what a view does.
+
+    `needs` are things that only guardians can do, `leanings` those that they do better. `UsageError` if
+    notifications are asked for and cannot be had.
+    """
+    if asked == GUARDIANS:
+        return Choice(GUARDIANS, "asked for")
+    missing = missing_for_notify(features)
+    obstacle = next(iter(needs), None) or missing
+    if asked == NOTIFY:
+        if obstacle is not None:
+            raise UsageError(f"cannot use the engine 'notify': {obstacle}")
+        return Choice(NOTIFY, "asked for")
+    if obstacle is not None:
+        return Choice(GUARDIANS, obstacle)
+    if leanings:
+        return Choice(GUARDIANS, leanings[0])
+    return Choice(NOTIFY, "calls are only answered or let through, but for a few")
