@@ -6,7 +6,13 @@
 
 #include <stdatomic.h>
 
-enum { PROMOTED_ROOM = 256, SPACES = 64 };
+enum { PROMOTED_BUCKETS = 256, SPACES = 64 };
+
+/* A thread that has a guardian for one call. */
+struct promoted {
+    struct promoted *next;
+    pid_t tid;
+};
 
 /* The arena of a process whose calls were promoted, kept from one promotion to the next. */
 struct kept_space {
@@ -28,7 +34,7 @@ struct dio_listener {
     int watchers;  /* those of them that look every tick */
     uint8_t urgent, ended;
     unsigned long departures; /* how often the last receiver went to Python */
-    pid_t promoted[PROMOTED_ROOM];
+    struct promoted *promoted[PROMOTED_BUCKETS];
     atomic_int promoted_count;
     struct kept_space spaces[SPACES];
     unsigned long space_clock;

@@ -72,37 +72,46 @@ int dio_listener_reply(struct dio_listener *l, const struct dio_reply *reply) {
 
 /* ---- promoted threads ------------------------------------------------------------------------ */
 
+static struct promoted **promoted_find(struct dio_listener *l, pid_t tid) {
+    struct promoted **at = &l->promoted[(unsigned)tid % PROMOTED_BUCKETS];
+    while (*at && (*at)->tid != tid)
+        at = &(*at)->next;
+    return at;
+}
+
 int listener_promoted_add(struct dio_listener *l, pid_t tid) {
-    int error = -EAGAIN;
+    struct promoted *one = malloc(sizeof *one);
+    if (!one)
+        return -ENOMEM;
     pthread_mutex_lock(&l->lock);
-    for (int i = 0; i < PROMOTED_ROOM && error; i++)
-        if (!l->promoted[i]) {
-            l->promoted[i] = tid;
-            atomic_fetch_add(&l->promoted_count, 1);
-            error = 0;
-        }
+    struct promoted **at = promoted_find(l, tid);
+    if (*at) {
+        free(one);
+    } else {
+        *one = (struct promoted){.tid = tid};
+        *at = one;
+        atomic_fetch_add(&l->promoted_count, 1);
+    }
     pthread_mutex_unlock(&l->lock);
-    return error;
+    return 0;
 }
 
 void listener_promoted_remove(struct dio_listener *l, pid_t tid) {
     pthread_mutex_lock(&l->lock);
-    for (int i = 0; i < PROMOTED_ROOM; i++)
-        if (l->promoted[i] == tid) {
-            l->promoted[i] = 0;
-            atomic_fetch_sub(&l->promoted_count, 1);
-            break;
-        }
+    struct promoted **at = promoted_find(l, tid), *one = *at;
+    if (one) {
+        *at = one->next;
+        atomic_fetch_sub(&l->promoted_count, 1);
+        free(one);
+    }
     pthread_mutex_unlock(&l->lock);
 }
 
 static int is_promoted(struct dio_listener *l, pid_t tid) {
-    int found = 0;
     if (!atomic_load(&l->promoted_count))
         return 0;
     pthread_mutex_lock(&l->lock);
-    for (int i = 0; i < PROMOTED_ROOM && !found; i++)
-        found = l->promoted[i] == tid;
+    int found = *promoted_find(l, tid) != NULL;
     pthread_mutex_unlock(&l->lock);
     return found;
 }
@@ -304,6 +313,9 @@ int dio_listener_open(int fd, const struct dio_features *features, const struct 
 
 void dio_listener_close(struct dio_listener *l) {
     listener_spaces_drop(l);
+    for (int i = 0; i < PROMOTED_BUCKETS; i++)
+        while (l->promoted[i])
+            listener_promoted_remove(l, l->promoted[i]->tid);
     close(l->fd);
     pthread_cond_destroy(&l->changed);
     pthread_mutex_destroy(&l->lock);

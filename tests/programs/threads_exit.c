@@ -2,11 +2,14 @@
 #include "check.h"
 #include <pthread.h>
 
+static pthread_t threads[5];
+
+/* Each waits for the one before, so that the order is the same on any machine. */
 static void *worker(void *argument)
 {
 	intptr_t which = (intptr_t)argument;
 
-	sleep_ms(40 + 60 * (int)which);
+	CHECK(pthread_join(threads[which], NULL) == 0);
 	printf("thread %d leaves\n", (int)which);
 	fflush(stdout);
 	return NULL;
@@ -14,10 +17,9 @@ static void *worker(void *argument)
 
 int main(void)
 {
-	pthread_t thread;
-
+	threads[0] = pthread_self();
 	for (intptr_t i = 0; i < 4; i++)
-		CHECK(pthread_create(&thread, NULL, worker, (void *)i) == 0);
+		CHECK(pthread_create(&threads[i + 1], NULL, worker, (void *)i) == 0);
 	puts("the first thread leaves");
 	fflush(stdout);
 	pthread_exit(NULL);
