@@ -26,6 +26,7 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "explanation" / "benchmark
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=0, metavar="N", help="5, or 2 with --quick")
+    parser.add_argument("--minutes", type=float, default=15, help="begin no round that would end later (15)")
     parser.add_argument("--only", default="", metavar="REGEX", help="only rows whose key matches")
     parser.add_argument("--ways", default="", metavar="REGEX", help="only ways whose key matches, and native")
     parser.add_argument("--peers", default="", metavar="COMMAND", help="runs a command in the peers' root")
@@ -83,14 +84,18 @@ class Bench:
             memory.measure(self.memory, way, self.results, self.counts, self.options.limit * 5)
 
     def run(self) -> Found:
-        """All rounds, then the memory."""
-        begun = time.monotonic()
-        for number in range(self.options.rounds):
-            self.round(number)
-            print(f"round {number + 1}: {time.monotonic() - begun:.0f} s", file=sys.stderr)
+        """The memory, then as many rounds as were asked for and fit into the time."""
+        begun, rounds = time.monotonic(), 0
         if self.memory:
             self.look_at_memory()
-            print(f"memory: {time.monotonic() - begun:.0f} s", file=sys.stderr)
+        while rounds < self.options.rounds:
+            start = time.monotonic()
+            self.round(rounds)
+            rounds += 1
+            now = time.monotonic()
+            print(f"round {rounds}: {now - start:.0f} s", file=sys.stderr)
+            if now - begun + (now - start) > self.options.minutes * 60:
+                break
         return Found(
             self.results,
             self.ways,
@@ -99,7 +104,7 @@ class Bench:
             [each.row for each in self.workloads],
             self.memory,
             self.stops,
-            self.options.rounds,
+            rounds,
             self.milliseconds,
             self.counts.threads,
             self.counts.processes,

@@ -56,10 +56,10 @@ HEADERS = 30
 class Size:
     """How much there is of everything."""
 
-    files: int = 5000
+    files: int = 2000
     sources: int = 40
-    commits: int = 200
-    tracked: int = 500
+    commits: int = 100
+    tracked: int = 300
 
 
 QUICK = Size(files=500, sources=8, commits=20, tracked=100)

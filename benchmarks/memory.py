@@ -59,7 +59,7 @@ class Held:
         assert stdout
         assert stderr
         if not select.select([stdout], [], [], self.limit)[0]:
-            raise Failed(f"was not ready within {self.limit:.0f} s")
+            raise Failed(f"was not ready within {self.limit:g} s")
         if not stdout.readline():
             said = stderr.read().decode(errors="replace").strip().splitlines()
             raise Failed(said[-1][:LONGEST_REASON] if said else "ended before it was ready")

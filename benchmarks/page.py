@@ -47,7 +47,7 @@ the place has."""
 MEMORY = """\
 Of the supervisor, from `/proc`: the largest resident size in a view with a program that makes some
 processes; by how much the resident size grows with each of {threads} further threads that stay; and over
-{processes} processes, one after the other, after the first thousand."""
+{processes} processes, one after the other, of which the first thousand do not count."""
 
 STOPS = """\
 The time that one call takes in a program that makes it in a loop. A C tracer written for the purpose

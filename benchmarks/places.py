@@ -40,12 +40,19 @@ class Place:
 
     def has(self, tool: str) -> bool:
         """Tell whether a command is installed there."""
-        return bool(printed(self.wrapper, f'command -v "{tool}" || :'))
+        return bool(self.ask(f'command -v "{tool}"'))
 
     def version(self, *command: str) -> str:
         """The first version number that the command prints, empty if there is none."""
-        found = re.search(r"\d+\.\d[\w.]*", printed(self.wrapper, f"{shlex.join(command)} 2>&1 || :"))
+        found = re.search(r"\d+\.\d[\w.]*", self.ask(f"{shlex.join(command)} 2>&1 || :"))
         return found[0].rstrip(".") if found else ""
+
+    def ask(self, script: str) -> str:
+        """What a script prints there, nothing if it fails."""
+        try:
+            return printed(self.wrapper, script)
+        except Failed:
+            return ""
 
 
 def printed(wrapper: tuple[str, ...], script: str, data: bytes = b"") -> str:

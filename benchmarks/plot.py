@@ -81,7 +81,8 @@ def plot(found: Found, file: Path) -> None:
         panel(axes, found, rows, title)
     handles, labels = all_axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncols=4, frameon=False)
-    figure.tight_layout(rect=(0, 0.06 * (len(labels) // 4 + 1) * 4 / height, 1, 1))
+    legend = 0.2 * -(-len(labels) // 4) + 0.15  # inches
+    figure.tight_layout(rect=(0, legend / height, 1, 1))
     figure.savefig(file, format="svg", metadata={"Date": None}, facecolor="white")
     plt.close(figure)
     file.write_text(re.sub(r"[ \t]+$", "", file.read_text(), flags=re.MULTILINE))

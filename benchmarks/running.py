@@ -37,9 +37,9 @@ def children() -> list[int]:
     return [int(word) for file in lists for word in file.read_text().split()]
 
 
-def end_leftovers(keep: frozenset[int] = frozenset()) -> None:
+def end_leftovers() -> None:
     """Kill what is left below us, generation by generation, and collect it."""
-    while left := [pid for pid in children() if pid not in keep]:
+    while left := children():
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -73,7 +73,7 @@ def run(
     try:
         printed, errors = process.communicate(data, limit)
     except subprocess.TimeoutExpired as late:
-        raise Failed(f"did not end within {limit:.0f} s", (late.stdout or b"").decode()) from None
+        raise Failed(f"did not end within {limit:g} s", (late.stdout or b"").decode()) from None
     finally:
         stop(process)
     text = printed.decode(errors="replace")

@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.places import FLAGS, HERE
 from benchmarks.results import MICROSECONDS, Cell, number, with_spread
 from benchmarks.running import Failed, run
-from benchmarks.ways import DIORAMA
+from benchmarks.ways import DIORAMA, engines
 
 NUMBERS = {"getppid": "110", "openat": "257"}  # x86-64, for the C tracer
 PARTS = {
@@ -69,9 +69,13 @@ class Rows:
         ]
 
     def ours(self, title: str, action: str, call: str, group: str = "", times: int = 0) -> list[Stop]:
-        """Diorama with the handler that the action names."""
-        prefix = (*DIORAMA, "--module", str(HERE / "handlers.py"), "--")
-        return [Stop(f"**diorama**: {title}", group or action, call, times or self.times, prefix, action)]
+        """Diorama with the handler that the action names, with each engine."""
+        found = []
+        for engine, options in engines().items():
+            prefix = (*DIORAMA, *options, "--module", str(HERE / "handlers.py"), "--")
+            name = "**diorama**" if engine == "default" else f"**diorama**, {engine}"
+            found.append(Stop(f"{name}: {title}", group or action, call, times or self.times, prefix, action))
+        return found
 
     def strace(self, title: str, group: str, call: str, times: int, *options: str) -> list[Stop]:
         """The command strace, where it is installed."""
@@ -120,13 +124,14 @@ def on_openat(rows: Rows) -> list[Stop]:
 
 def on_fork(rows: Rows) -> list[Stop]:
     """A child that is followed."""
-    prefix = (*DIORAMA, "--module", str(HERE / "handlers.py"))
+    guardians = engines().get("guardians", ())
+    prefix = (*DIORAMA, *guardians, "--module", str(HERE / "handlers.py"))
     shared = (*prefix, "--guardians", "shared", "--")
     return [
         Stop("native", "native fork", "fork", 500),
         *rows.strace("followed", "fork", "fork", 200, "-e", "trace=getppid"),
-        Stop("**diorama**: a guardian each", "fork", "fork", 300, (*prefix, "--"), "pass"),
-        Stop("**diorama**: one guardian for all", "fork", "fork", 300, shared, "pass"),
+        *rows.ours("followed", "pass", "fork", "fork", 300),
+        Stop("**diorama**, one guardian for all: followed", "fork", "fork", 300, shared, "pass"),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 import subprocess
 import sys
@@ -42,6 +43,7 @@ class Way:
         return f"{self.place.directory}/{name}"
 
 
+@functools.cache
 def engines() -> dict[str, tuple[str, ...]]:
     """The engines that `diorama run` offers, and the options that choose them."""
     shown = subprocess.run([*DIORAMA, "--help"], capture_output=True, text=True, check=True).stdout
