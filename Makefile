@@ -37,7 +37,7 @@ check-native: $(C_TESTS)
 # Measures, and writes docs/explanation/benchmarks.{md,svg}; see `make bench ARGS=--help`.
 ARGS ?= --write
 bench: $(VENV)/.bench
-	$(BIN)/python -m benchmarks.bench $(ARGS)
+	$(BIN)/python -m benchmarks.bench $(value ARGS)
 
 # The developer's build: straight into the source tree, for PYTHONPATH=src.
 native: src/diorama/engine/libdiorama.so

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from benchmarks.results import Row
     from benchmarks.ways import Way
 
-MARKERS = "osD^vP*X<>hd"
+MARKERS = "vP*X<>hdp8"
 COLOURS = {"guardians": "tab:blue", "notify": "tab:orange", "default": "tab:blue"}
+VIEWS = {"": "o", "unused": "s", "bind": "D", "archive": "^"}  # the same mark with each engine
 OTHERS = (
     "tab:green",
     "tab:red",
@@ -26,10 +27,17 @@ OTHERS = (
 )
 
 
-def colours(ways: list[Way]) -> dict[str, str]:
-    """One colour for the views of each engine, and one for each other way."""
-    others = iter(OTHERS * len(ways))
-    return {way.key: COLOURS.get(way.key.partition("-")[0]) or next(others) for way in ways}
+def marks(ways: list[Way]) -> dict[str, tuple[str, str]]:
+    """Colour and mark of each way: a colour for each engine, a mark for each kind of view, and others."""
+    found, others = {}, 0
+    for way in ways:
+        engine, _, view = way.key.partition("-")
+        if engine in COLOURS:
+            found[way.key] = COLOURS[engine], VIEWS[view]
+        else:
+            found[way.key] = OTHERS[others % len(OTHERS)], MARKERS[others % len(MARKERS)]
+            others += 1
+    return found
 
 
 def ratios_of(found: Found, rows: list[Row], way: Way) -> list[tuple[float, int]]:
@@ -41,7 +49,7 @@ def ratios_of(found: Found, rows: list[Row], way: Way) -> list[tuple[float, int]
 def panel(axes: Any, found: Found, rows: list[Row], title: str) -> None:
     """One field: a line for each row, a mark for each way, on a logarithmic scale."""
     ways = [way for way in found.ways if way.key != way.native]
-    colour_of = colours(ways)
+    mark_of = marks(ways)
     step = 0.8 / max(len(ways), 1)
     for index, way in enumerate(ways):
         points = ratios_of(found, rows, way)
@@ -49,8 +57,8 @@ def panel(axes: Any, found: Found, rows: list[Row], title: str) -> None:
             [ratio for ratio, _ in points],
             [place - 0.4 + step * (index + 0.5) for _, place in points],
             s=22,
-            marker=MARKERS[index % len(MARKERS)],
-            color=colour_of[way.key],
+            marker=mark_of[way.key][1],
+            color=mark_of[way.key][0],
             label=way.title,
         )
     axes.set_title(title)

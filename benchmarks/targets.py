@@ -67,14 +67,17 @@ TARGETS = (
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was found, and whether it is within the bound; None where there is no bound or no number."""
+    """What was found, and whether it is within the bound; None where nothing was found, or there is no bound.
+
+    A way that failed has missed its bound.
+    """
 
     value: float | None
     met: bool | None
 
     def __str__(self) -> str:
         if self.value is None:
-            return "not measured"
+            return "not measured" if self.met is None else "**failed**"
         shown = number(self.value)
         return {True: f"{shown} met", False: f"**{shown} missed**", None: shown}[self.met]
 
@@ -92,7 +95,10 @@ def value_of(target: Target, way: str, results: Results, rows: dict[str, Row]) -
 
 def judge(target: Target, engine: str, results: Results, rows: dict[str, Row]) -> Verdict:
     """Compare what was measured with the bound of this engine."""
-    value, bound = value_of(target, f"{engine}-{target.view}", results, rows), target.bound_of(engine)
+    way, bound = f"{engine}-{target.view}", target.bound_of(engine)
+    if bound is not None and results.cell(target.row, way).failure:
+        return Verdict(None, False)
+    value = value_of(target, way, results, rows)
     if value is None or bound is None:
         return Verdict(value, None)
     rounded = round(value, 1)

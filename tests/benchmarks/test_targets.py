@@ -46,10 +46,11 @@ def test_a_size_is_compared_in_megabytes() -> None:
     )
 
 
-def test_what_failed_is_not_judged() -> None:
+def test_what_failed_has_missed_its_bound() -> None:
     results = measured("stat", "notify-bind", 100.0)
     results.fail("stat", "notify-bind", "status 1")
-    assert str(judge(Target("", "stat", "bind", 10.0), "notify", results, ROWS)) == "not measured"
+    assert str(judge(Target("", "stat", "bind", 10.0), "notify", results, ROWS)) == "**failed**"
+    assert targets.summary(["notify"], results, {"stat": ROWS["stat"]}) == "notify meets 0 of 1."
 
 
 def test_every_target_is_about_a_row_that_is_measured() -> None:
