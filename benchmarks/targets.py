@@ -97,7 +97,7 @@ def judge(target: Target, engine: str, results: Results, rows: dict[str, Row]) -
     """Compare what was measured with the bound of this engine."""
     way, bound = f"{engine}-{target.view}", target.bound_of(engine)
     if bound is not None and results.cell(target.row, way).failure:
-        return Verdict(None, False)
+        return Verdict(value=None, met=False)
     value = value_of(target, way, results, rows)
     if value is None or bound is None:
         return Verdict(value, None)
