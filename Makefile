@@ -34,8 +34,10 @@ check-native: $(C_TESTS)
 	done
 	for test in $(C_TESTS); do echo $$test; timeout 120 $$test || exit 1; done
 
-bench: $(VENV)/.installed
-	$(BIN)/python benchmarks/bench.py
+# Measures, and writes docs/explanation/benchmarks.{md,svg}; see `make bench ARGS=--help`.
+ARGS ?= --write
+bench: $(VENV)/.bench
+	$(BIN)/python -m benchmarks.bench $(value ARGS)
 
 # The developer's build: straight into the source tree, for PYTHONPATH=src.
 native: src/diorama/engine/libdiorama.so
@@ -63,6 +65,10 @@ $(VENV)/.tests: $(VENV)/bin/python $(SOURCES)
 $(VENV)/.checks: $(VENV)/bin/python $(SOURCES)
 	$(BIN)/python -m pip install --quiet '.[test,check]'
 	touch $@ $(VENV)/.installed $(VENV)/.tests
+
+$(VENV)/.bench: $(VENV)/bin/python $(SOURCES)
+	$(BIN)/python -m pip install --quiet '.[bench]'
+	touch $@ $(VENV)/.installed
 
 clean:
 	rm -rf $(VENV) build .demo .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

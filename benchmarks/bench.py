@@ -1,247 +1,155 @@
-"""Benchmark: what a stop costs, for each action, against a minimal C tracer and other tools.
+"""Bench: the benchmark that decides. Run it by `make bench`, or `python -m benchmarks.bench` in the clone.
 
-All ways are measured in one run, in turns, several times; the table in docs/explanation/benchmarks.md has the
-medians, their spread, and the ratios to the native call and to the C tracer on one CPU.
+All ways are measured in one run, in turns, several rounds; what a tool cannot do is a note on the page, not
+the end of the run. Without --write the page is only printed.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
-import shutil
-import statistics
-import subprocess
+import importlib.util
+import re
+import shlex
 import sys
-from dataclasses import dataclass, field
+import time
+from contextlib import ExitStack
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
-BUILT = ROOT / "build" / "benchmarks"
-PAGE = ROOT / "docs" / "explanation" / "benchmarks.md"
-FLAGS = ("-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror")
-NUMBERS = {"getppid": "110", "openat": "257"}  # x86-64, for the C tracer
-DIORAMA = (sys.executable, "-P", "-m", "diorama", "run", "--module", str(HERE / "handlers.py"))
+from benchmarks import fixtures, memory, micro, places, stops, ways, workloads
+from benchmarks.page import Found, page
+from benchmarks.results import Results
+from benchmarks.running import Failed, adopt_orphans
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "explanation" / "benchmarks.md"
 
 
-@dataclass(slots=True)
-class Way:
-    """One way to run the program: what stands before it, which call it loops over, and what was measured."""
+def parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=0, metavar="N", help="5, or 2 with --quick")
+    parser.add_argument("--minutes", type=float, default=15, help="begin no round that would end later (15)")
+    parser.add_argument("--only", default="", metavar="REGEX", help="only rows whose key matches")
+    parser.add_argument("--ways", default="", metavar="REGEX", help="only ways whose key matches, and native")
+    parser.add_argument("--peers", default="", metavar="COMMAND", help="runs a command in the peers' root")
+    parser.add_argument("--limit", type=float, default=60, metavar="SECONDS", help="for each command (60)")
+    parser.add_argument("--quick", action="store_true", help="less of everything: to try, not to decide")
+    parser.add_argument("--write", action="store_true", help=f"write {PAGE.name} and its plot")
+    parser.add_argument("--list", action="store_true", help="print the keys of rows and ways, and end")
+    options = parser.parse_args()
+    options.rounds = options.rounds or (2 if options.quick else 5)
+    if options.write and (options.only or options.ways):
+        parser.error("--write would write a page of which parts are missing: not with --only or --ways")
+    if options.write and not importlib.util.find_spec("matplotlib"):
+        parser.error("--write needs matplotlib: pip install '.[bench]'")
+    return options
 
-    title: str
-    group: str
-    call: str
-    times: int
-    prefix: tuple[str, ...] = ()
-    action: str = ""
-    found: list[float] = field(default_factory=list)
 
-    def measure(self) -> None:
-        """Run once and keep the nanoseconds per call."""
-        command = [*self.prefix, str(BUILT / "program"), self.call, str(self.times)]
-        environment = os.environ | {"BENCHMARK_ACTION": self.action}
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=False, timeout=120
+class Bench:
+    """What is to be measured, and what has been."""
+
+    def __init__(self, options: argparse.Namespace, found_ways: list[ways.Way], host: places.Place) -> None:
+        self.options = options
+        self.ways = found_ways
+        keys = [way.key.partition("-")[0] for way in found_ways]
+        self.engines = [engine for engine in ways.engines() if engine in keys]
+        self.milliseconds = 40 if options.quick else 150
+        self.counts = memory.QUICK if options.quick else memory.Counts()
+        self.micro = [row for row in micro.ROWS if self.wanted(row.key)]
+        self.workloads = [each for each in workloads.ALL if self.wanted(each.key)]
+        self.memory = [row for row in memory.ROWS if self.wanted(row.key)]
+        times = 1000 if options.quick else 8000
+        self.stops = stops.all_stops(host.directory, times) if self.wanted("stops") else []
+        self.program = f"{host.directory}/program"
+        self.results = Results()
+
+    def wanted(self, key: str) -> bool:
+        """Tell whether a row is among those asked for."""
+        return bool(re.search(self.options.only, key))
+
+    def round(self, number: int) -> None:
+        """Every row, in every way; each round begins with another way."""
+        limit, start = self.options.limit, number % len(self.ways)
+        turn = self.ways[start:] + self.ways[:start]
+        for way in turn:
+            micro.measure(self.micro, way, self.results, self.milliseconds, limit)
+        for workload in self.workloads:
+            for way in (way for way in turn if workload.fits(way)):
+                workloads.measure(workload, way, self.results, limit)
+        for stop in self.stops:
+            stop.measure(self.program, limit)
+
+    def look_at_memory(self) -> None:
+        """The supervisors of the views with mounts."""
+        keys = [f"{engine}-unused" for engine in self.engines]
+        for way in (way for way in self.ways if way.key in keys):
+            memory.measure(self.memory, way, self.results, self.counts, self.options.limit * 5)
+
+    def run(self) -> Found:
+        """The memory, then as many rounds as were asked for and fit into the time."""
+        begun, rounds = time.monotonic(), 0
+        if self.memory:
+            self.look_at_memory()
+        while rounds < self.options.rounds:
+            start = time.monotonic()
+            self.round(rounds)
+            rounds += 1
+            now = time.monotonic()
+            print(f"round {rounds}: {now - start:.0f} s", file=sys.stderr)
+            if now - begun + (now - start) > self.options.minutes * 60:
+                break
+        return Found(
+            self.results,
+            self.ways,
+            self.engines,
+            self.micro,
+            [each.row for each in self.workloads],
+            self.memory,
+            self.stops,
+            rounds,
+            self.milliseconds,
+            self.counts.threads,
+            self.counts.processes,
         )
-        if done.returncode:
-            raise SystemExit(f"{' '.join(command)}: status {done.returncode}\n{done.stderr}")
-        self.found.append(float(done.stdout.split()[-1]))
-
-    @property
-    def median(self) -> float:
-        """Microseconds per call."""
-        return statistics.median(self.found) / 1000
-
-    @property
-    def spread(self) -> str:
-        """The smallest and the largest."""
-        return f"{min(self.found) / 1000:.2f} to {max(self.found) / 1000:.2f}"
 
 
-def build() -> None:
-    BUILT.mkdir(parents=True, exist_ok=True)
-    for name in ("program", "baseline"):
-        subprocess.run(["gcc", *FLAGS, "-o", str(BUILT / name), str(HERE / f"{name}.c")], check=True)
+def choose(options: argparse.Namespace, host: places.Place, root: places.Place | None) -> list[ways.Way]:
+    """The ways that were asked for, and native ones."""
+    found = ways.all_ways(host, root)
+    return [way for way in found if way.key == way.native or re.search(options.ways, way.key)]
 
 
-def baseline(title: str, action: str, call: str, times: int) -> list[Way]:
-    tracer = str(BUILT / "baseline")
-    return [
-        Way(f"C tracer, one CPU: {title}", action, call, times, (tracer, "-p", action, NUMBERS[call])),
-        Way(
-            f"C tracer, scheduler's CPUs: {title}", action, call, times // 4, (tracer, action, NUMBERS[call])
-        ),
-    ]
-
-
-def ours(title: str, action: str, call: str, times: int, group: str = "") -> list[Way]:
-    prefix = (*DIORAMA, "--")
-    return [Way(f"**diorama**: {title}", group or action, call, times, prefix, action)]
-
-
-def strace(title: str, group: str, call: str, times: int, *options: str) -> list[Way]:
-    if shutil.which("strace") is None:
-        return []
-    prefix = ("strace", "-f", "-qqq", "-o", "/dev/null", "--seccomp-bpf", *options)
-    return [Way(f"strace: {title}", group, call, times, prefix)]
-
-
-def installed(tool: str, title: str, group: str, call: str, times: int, *prefix: str) -> list[Way]:
-    return [Way(f"{tool}: {title}", group, call, times, prefix)] if shutil.which(prefix[0]) else []
-
-
-def ways(times: int) -> list[Way]:
-    """Every row of the table."""
-    few = times // 4
-    return [
-        Way("native", "native", "getppid", times * 20),
-        Way("diorama, nothing handled", "native", "getppid", times * 20, (*DIORAMA[:5], "--")),
-        *baseline("runs as it is", "pass", "getppid", times),
-        *ours("runs as it is", "pass", "getppid", times),
-        *baseline("result seen", "result", "getppid", times),
-        *ours("result seen", "result", "getppid", times),
-        *strace("printed", "result", "getppid", few, "-e", "trace=getppid"),
-        *baseline("answered", "skip", "getppid", times),
-        *ours("answered", "skip", "getppid", times),
-        *strace(
-            "answered by inject",
-            "skip",
-            "getppid",
-            few,
-            "-e",
-            "trace=getppid",
-            "-e",
-            "inject=getppid:retval=7",
-        ),
-        *baseline("three calls for one", "sequence", "getppid", times // 2),
-        *ours("three calls for one", "sequence", "getppid", times // 2),
-        Way("native", "native openat", "openat", times * 5),
-        *ours("path of no interest, settled in C", "settled", "openat", times, "path"),
-        *baseline("runs as it is, path not looked at", "pass", "openat", times),
-        *baseline("an argument changed", "change", "openat", times),
-        *ours("an argument changed", "change", "openat", times),
-        *ours("redirected to another path", "redirect", "openat", times, "change"),
-        *installed("PRoot", "path translated", "path", "openat", few, "proot", "-b", "/usr:/mnt"),
-        *installed("VUOS", "path looked up", "path", "openat", few, "umvu"),
-        Way("native", "native fork", "fork", 500),
-        *installed(
-            "strace",
-            "followed",
-            "fork",
-            "fork",
-            200,
-            "strace",
-            "-f",
-            "-qqq",
-            "-o",
-            "/dev/null",
-            "--seccomp-bpf",
-            "-e",
-            "trace=getppid",
-        ),
-        Way("**diorama**: a guardian each", "fork", "fork", 300, (*DIORAMA, "--"), "pass"),
-        Way(
-            "**diorama**: one guardian for all",
-            "fork",
-            "fork",
-            300,
-            (*DIORAMA, "--guardians", "shared", "--"),
-            "pass",
-        ),
-    ]
-
-
-def native_of(way: Way, rows: list[Way]) -> Way:
-    return next(row for row in rows if row.title == "native" and row.call == way.call)
-
-
-def tracer_of(way: Way, rows: list[Way]) -> Way | None:
-    """The C tracer on one CPU that does the same to the same call."""
-    wanted = "pass" if way.group == "path" else way.group
-    same = (
-        row
-        for row in rows
-        if row.title.startswith("C tracer, one") and row.group == wanted and row.call == way.call
-    )
-    return next(same, None)
-
-
-def machine() -> str:
-    lines = (line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines())
-    model = next(
-        (value.strip() for name, _, value in lines if name.startswith("model name")), platform.machine()
-    )
-    return f"{os.cpu_count()} CPUs ({model}), Linux {platform.release()}, Python {platform.python_version()}"
-
-
-def table(rows: list[Way], call: str) -> list[str]:
-    lines = [
-        "| way | µs per call | spread | to native | to the C tracer on one CPU |",
-        "|---|---:|---:|---:|---:|",
-    ]
-    for row in (row for row in rows if row.call == call):
-        tracer = tracer_of(row, rows)
-        compared = f"{row.median / tracer.median:.2f}" if tracer else ""
-        ratio = row.median / native_of(row, rows).median
-        shown = f"{ratio:.2f}" if ratio < 2 else f"{ratio:.0f}"
-        lines.append(f"| {row.title} | {row.median:.2f} | {row.spread} | {shown} | {compared} |")
-    return lines
-
-
-HEAD = """\
-# Benchmarks
-
-Written by `make bench`; do not edit. Each row is the time that one call takes in a program that makes it in a
-loop, the median of {repetitions} runs made in turns; beside it the fastest and the slowest run. A C tracer
-written for the purpose (`benchmarks/baseline.c`) does the least that each action needs: no strings read, no
-second thread, no signals, no restarts. It is measured together with the program on one CPU, the best case,
-and where the scheduler puts the two, as it does with diorama's guardians.
-
-Machine: {machine}.
-{missing}"""
-
-PARTS = {
-    "getppid": "## A call without arguments (getppid)",
-    "openat": "## A call with a path (openat, and the close that follows)",
-    "fork": "## A child (fork, exit and wait)",
-}
-
-
-def page(rows: list[Way], repetitions: int) -> str:
-    tools = (("strace", "strace"), ("PRoot", "proot"), ("VUOS", "umvu"))
-    absent = ", ".join(name for name, tool in tools if not shutil.which(tool))
-    missing = f"\nNot installed on it, hence not in the tables: {absent}.\n" if absent else ""
-    parts = [HEAD.format(repetitions=repetitions, machine=machine(), missing=missing)]
-    for call, title in PARTS.items():
-        parts += ["", title, "", *table(rows, call)]
-    return "\n".join(parts) + "\n"
+def enter_peers(options: argparse.Namespace, stack: ExitStack, host: places.Place) -> places.Place | None:
+    """The peers' root, if there is one that works."""
+    if not options.peers:
+        return None
+    try:
+        return stack.enter_context(places.peers(tuple(shlex.split(options.peers)), host))
+    except Failed as failed:
+        print(f"no peers' root: {options.peers}: {failed}", file=sys.stderr)
+        return None
 
 
 def main() -> None:
-    """Measure, and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repetitions", type=int, default=7)
-    parser.add_argument("--times", type=int, default=8000, help="calls per run")
-    parser.add_argument(
-        "--only", default="", help="only rows whose title or group contains this; writes no page"
-    )
-    options = parser.parse_args()
-    build()
-    rows = [
-        way
-        for way in ways(options.times)
-        if options.only in f"{way.title} {way.group}" or way.title == "native"
-    ]
-    for repetition in range(options.repetitions):
-        print(f"repetition {repetition + 1} of {options.repetitions}", file=sys.stderr)
-        for row in rows:
-            row.measure()
-    text = page(rows, options.repetitions)
-    print(text)
-    if not options.only:
-        PAGE.parent.mkdir(parents=True, exist_ok=True)
-        PAGE.write_text(text)
+    """Measure, and print or write the page."""
+    options = parse_options()
+    adopt_orphans()
+    with ExitStack() as stack:
+        host = stack.enter_context(places.host(fixtures.QUICK if options.quick else fixtures.Size()))
+        root = enter_peers(options, stack, host)
+        bench = Bench(options, choose(options, host, root), host)
+        if options.list:
+            rows = [*bench.micro, *(each.row for each in bench.workloads), *bench.memory]
+            print("rows:", *(row.key for row in rows), "stops")
+            print("ways:", *(way.key for way in bench.ways))
+            return
+        found = bench.run()
+        text = page(found)
+    if not options.write:
+        print(text)
+        return
+    from benchmarks.plot import plot
+
+    PAGE.write_text(text)
+    plot(found, PAGE.with_suffix(".svg"))
 
 
 if __name__ == "__main__":

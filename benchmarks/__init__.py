@@ -1,0 +1,1 @@
+"""Benchmarks: what diorama costs, beside native runs and other tools; `make bench` runs them."""
