@@ -287,7 +287,8 @@ class View:
         options.signals = any(observer.wants_signals for observer in self.router.observers)
         options.no_filter = not self._seccomp
         options.our_filters = _own_filters() + (1 if self._seccomp else 0)
-        return Staff(self.router, self.router.compile(), options, self._guardian_started, self._guardian_done)
+        rules = self.router.compile(tells_clones=self.choice.engine != NOTIFY)
+        return Staff(self.router, rules, options, self._guardian_started, self._guardian_done)
 
     def _needs(self) -> Iterator[str]:
         """What only guardians can do."""

@@ -119,11 +119,22 @@ def test_a_program_starts_in_what_is_mounted_on_its_directory(inside: Inside, tm
     os.close(cwd)
 
 
-def test_the_executable_is_known_once_it_runs(inside: Inside, tmp_path: Path) -> None:
+def test_nothing_is_remembered_of_a_program_whose_file_tells_what_it_is(inside: Inside, tmp_path: Path) -> None:
     ask(inside, tmp_path / "mnt/own")
     task = inside.mediator.files.task(inside.tracee)
-    assert task.executable is None
     inside.mediator.executed(inside.tracee)
+    assert task.is_plain(inside.mediator.files.tree.root)
+
+
+def test_the_executable_is_known_once_it_runs(tmp_path: Path) -> None:
+    (tmp_path / "mnt").mkdir()
+    mediator = Mediator()
+    mediator.mount(make_mount("/bin"), tmp_path / "mnt")
+    inside = Inside(mediator)
+    ask(inside, tmp_path / "mnt/true")
+    task = mediator.files.task(inside.tracee)
+    assert task.executable is None
+    mediator.executed(inside.tracee)
     assert task.executable is not None
-    assert task.executable.view_path == os.fsencode(tmp_path / "mnt/bin/elf")
-    assert inside.readlink("/proc/self/exe") == os.fsencode(tmp_path / "mnt/bin/elf")
+    assert task.executable.view_path == os.fsencode(tmp_path / "mnt/true")
+    mediator.close()

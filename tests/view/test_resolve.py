@@ -218,7 +218,7 @@ def test_a_directory_opened_through_a_mount_stays_in_it(world: World) -> None:
     mount = world.bind("/src", "/mnt")
     status = FakeStatus(stat.S_IFDIR, 1, 9)
     world.link("/proc/12/fd/4", b"/src/sub", status)
-    world.tasks.note_opened(world.task, 4, mount)
+    world.task.opened[status.st_dev, status.st_ino] = mount
     place = world.tasks.descriptor(world.task, 4)
     assert place.view_path == b"/mnt/sub"
     assert world.resolve("../..", start=place).host_path == b"/"

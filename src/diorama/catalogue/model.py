@@ -84,6 +84,11 @@ class Tracee(Protocol):
         """Calls made in it, see `Syscalls`."""
         ...
 
+    @property
+    def gives_at_once(self) -> bool:
+        """Whether a descriptor given as the outcome costs no call of the tracee's own."""
+        ...
+
 
 class Execution(Protocol):
     """What can make a request happen."""

@@ -29,6 +29,7 @@ _SUBJECTS: Final = (
     "descriptors",
     "directories",
     "execution",
+    "inheritance",
     "links",
     "namespaces",
     "opening",
@@ -49,14 +50,27 @@ class Mediator:
             import_module(f"diorama.dispatch.files.{subject}")
         self.files = Files(host)
 
-    @property
-    def requests(self) -> frozenset[type[Request]]:
-        """What must be asked here: nothing without mounts, else all that names files or has an answer."""
-        if len(self.files.tree.mounts) == 1:
-            return frozenset()
-        from diorama.catalogue import requests
+    def requests(self, *, tells_clones: bool) -> frozenset[type[Request]]:
+        """What must be asked here: nothing without mounts, else what names files, and what the mounts ask for.
 
-        return frozenset(ANSWERS) | {request for request in requests() if request.PATHS}
+        `tells_clones`: the engine tells of clones and execs without being asked.
+        """
+        from diorama.catalogue import requests
+        from diorama.dispatch.files.descriptors import CHANGING, LOOKING
+        from diorama.dispatch.files.inheritance import UNTOLD
+
+        self.files.tells_execs = tells_clones
+        mounts = self.files.tree.mounts[1:]
+        if not mounts:
+            return frozenset()
+        wanted = frozenset(ANSWERS) | {request for request in requests() if request.PATHS}
+        if tells_clones:
+            wanted -= UNTOLD
+        if all(mount.filesystem is None for mount in mounts):
+            wanted -= LOOKING
+        if not any(mount.read_only for mount in mounts):
+            wanted -= CHANGING
+        return wanted
 
     def mount(self, mount: Mount, target: str | bytes | os.PathLike[str]) -> None:
         """Attach a mount to a path, relative ones to the caller's directory; `UsageError`."""

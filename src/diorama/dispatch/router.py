@@ -50,9 +50,8 @@ class Observer(Protocol):
 class Base(Protocol):
     """The innermost answer: what the view itself virtualises."""
 
-    @property
-    def requests(self) -> frozenset[type[Request]]:
-        """What it must be asked about."""
+    def requests(self, *, tells_clones: bool) -> frozenset[type[Request]]:
+        """What it must be asked about, by an engine that tells of clones and execs unasked, or does not."""
         ...
 
     def rooted(self, tracee: Tracee) -> None:
@@ -198,13 +197,13 @@ class Router:
         self._base = base
         self.changed = True
 
-    def compile(self) -> Rules:
+    def compile(self, *, tells_clones: bool = True) -> Rules:
         """The rule table of all handlers; also fixes the chains that calls are given to."""
         from diorama.catalogue import index
         from diorama.engine.rules import Rules
 
-        rules = [rule for number, one in enumerate(self._chain()) for rule in one.rules(number)]
-        chain = self._chain()
+        chain = self._chain(tells_clones)
+        rules = [rule for number, one in enumerate(chain) for rule in one.rules(number)]
         self._innermost = chain[-1] if self._base is not None else None
         self._chains = {}
         for rule in sorted(rules, key=lambda rule: rule.id):
@@ -222,12 +221,13 @@ class Router:
             wanted.setdefault(Abi.of_audit(audit), []).append(nr)
         return {abi: sorted(numbers) for abi, numbers in wanted.items()}
 
-    def _chain(self) -> list[Subscription]:
+    def _chain(self, tells_clones: bool) -> list[Subscription]:
         chain = self._subscriptions[::-1]
         if self._base is not None:
             from diorama.dispatch.subscription import Subscription
 
-            chain.append(Subscription(self._base.answer, self._base.requests, None, {}))
+            requests = self._base.requests(tells_clones=tells_clones)
+            chain.append(Subscription(self._base.answer, requests, None, {}))
         return chain
 
     # -- hooks of the engine ------------------------------------------------------------------

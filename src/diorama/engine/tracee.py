@@ -46,6 +46,11 @@ class Tracee:
             raise TraceeDied
         return self.guardian
 
+    @property
+    def gives_at_once(self) -> bool:
+        """Whether a descriptor given as the outcome costs no call of the tracee's own."""
+        return self.keeper.gives_at_once
+
     def give(self, fd: int, *, cloexec: bool = True) -> int:
         """Give it a descriptor of this process while one of its calls is handled: its number there.
 

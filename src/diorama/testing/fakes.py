@@ -136,6 +136,8 @@ class FakeMemory:
 class FakeTracee:
     """A thread; `results` are what its system calls give, by name, and `calls` those that it made."""
 
+    gives_at_once = False
+
     def __init__(self, tid: int = 12, pid: int = 10, abi: Abi = Abi.X86_64) -> None:
         self.tid = tid
         self.pid = pid

@@ -15,6 +15,7 @@ from diorama.abi.arch import Abi
 from diorama.abi.numbers import NUMBERS
 from diorama.abi.record import Record
 from diorama.catalogue.handles import Buffer, Out
+from diorama.engine.held import Descriptor
 
 if TYPE_CHECKING:
     from diorama.catalogue.model import Request
@@ -72,9 +73,13 @@ class OwnMemory:
 
 
 class OwnTracee:
-    """The calling thread; also makes the handles that decoded requests have."""
+    """The calling thread; also makes the handles that decoded requests have.
 
-    def __init__(self) -> None:
+    `gives_at_once` as for a tracee of an engine that can give descriptors.
+    """
+
+    def __init__(self, *, gives_at_once: bool = False) -> None:
+        self.gives_at_once = gives_at_once
         self.tid = threading.get_native_id()
         self.pid = os.getpid()
         self.abi = Abi.native()[0]
@@ -84,6 +89,12 @@ class OwnTracee:
     def syscall(self) -> Any:
         """Calls by name."""
         return _Syscalls(self)
+
+    def give(self, fd: int, *, cloexec: bool = True) -> int:
+        """A copy of a descriptor."""
+        number = os.dup(fd)
+        os.set_inheritable(number, not cloexec)
+        return number
 
     def out(self, record: type[T], layout: str = "") -> Out[T]:
         """Room for a structure."""
@@ -128,4 +139,9 @@ class OwnExecution:
         outcome = self.base.answer(bound)
         if isinstance(outcome, int):
             return outcome
+        if isinstance(outcome, Descriptor):
+            try:
+                return self.tracee.give(outcome.fd, cloexec=outcome.cloexec)
+            finally:
+                os.close(outcome.fd)
         return self.run(bound if outcome is None else outcome)

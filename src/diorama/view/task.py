@@ -5,7 +5,9 @@ descriptors to a table that CLONE_FILES shares; a clone without the flag gets a 
 
 The kernel keeps the current directory and the descriptors themselves, so they are read from /proc each time.
 What it cannot know is through which bind mount a host directory was reached, and that is all that is
-remembered here: `cwd_mount` for the current directory, `opened` for descriptors.
+remembered here: `cwd_mount` for the current directory, `opened` for descriptors, `executable` for programs.  A
+virtual object is known by its identity.  So most tasks have nothing to remember; they are *plain*, and a task that
+nobody has told of is one: with notifications, children of the others are announced when they are made.
 
 Threads: a task is used by its own guardian, but contexts and tables are shared between tasks.  Their
 accesses are single dictionary or attribute operations, which need no lock.
@@ -18,7 +20,7 @@ import os
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from diorama.view.host import Host
+from diorama.view.host import Host, Status
 from diorama.view.inodes import Inodes
 from diorama.view.mounts import Mount, MountTree, Place
 
@@ -59,6 +61,10 @@ class Task:
     def root(self) -> Place:
         """Where its absolute paths begin."""
         return self.context.root
+
+    def is_plain(self, root: Mount) -> bool:
+        """Whether nothing is remembered of it."""
+        return self.context.cwd_mount is root and not self.opened and self.executable is None
 
     def unshare(self, flags: int) -> None:
         """Keep what these CLONE_* flags name to itself from now on."""
@@ -118,11 +124,19 @@ class Tasks:
         if self._by_tid.get(task.tid) is task:
             del self._by_tid[task.tid]
 
+    def sharing(self, task: Task) -> list[Task]:
+        """The tasks, itself among them, that share its context or its table of descriptors."""
+        return [
+            other
+            for other in list(self._by_tid.values())
+            if other.context is task.context or other.opened is task.opened
+        ]
+
     def cwd(self, task: Task) -> Place:
         """The current directory."""
         link = b"/proc/%d/cwd" % task.tid
         mount = task.context.cwd_mount
-        if mount.filesystem is not None:
+        if len(self._inodes):
             found = self._inodes.find(self._host.stat(link))
             if found is not None:
                 return found
@@ -158,10 +172,13 @@ class Tasks:
         except OSError:
             return None
 
-    def note_opened(self, task: Task, fd: int, mount: Mount) -> None:
-        """A descriptor was opened through `mount`: later look-ups from a directory stay in it."""
-        status = self._host.stat(b"/proc/%d/fd/%d" % (task.tid, fd))
-        task.opened[status.st_dev, status.st_ino] = mount
+    def status(self, task: Task, fd: int) -> Status:
+        """The status of a real descriptor."""
+        return self._host.stat(b"/proc/%d/fd/%d" % (task.tid, fd))
+
+    def remembered(self, mount: Mount) -> Mount:
+        """What there is to remember of having come by a mount: it, if the kernel cannot tell."""
+        return mount if mount.filesystem is None else self._tree.root
 
     def _located(self, text: bytes, mount: Mount) -> Place:
         if not text.startswith(b"/"):

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from diorama.catalogue.model import Request
+from diorama.engine.held import Descriptor
 
 if TYPE_CHECKING:
     from diorama.dispatch.files.state import Files
 
 __all__ = ["ANSWERS", "Answer", "Outcome", "answers"]
 
-Outcome = int | Request | None
+Outcome = int | Request | Descriptor | None
 Answer = Callable[["Files", Any], Outcome]
 F = TypeVar("F", bound=Answer)
 

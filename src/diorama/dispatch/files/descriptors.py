@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import stat
+from typing import Final
 
-from diorama.catalogue.files import FChMod, FChOwn, FileGetAttr, NameToHandleAt, UTimeNsAt
+from diorama.catalogue.dirs import GetDents, GetDents64, ReadDir
+from diorama.catalogue.files import FChMod, FChOwn, FileGetAttr, FStat, NameToHandleAt, UTimeNsAt
 from diorama.catalogue.model import Request
+from diorama.catalogue.mounts import FStatfs, FStatfs64
 from diorama.catalogue.polling import InotifyAddWatch
 from diorama.catalogue.xattr import (
     FGetXattr,
@@ -25,6 +28,13 @@ from diorama.dispatch.files.state import Files, fail
 from diorama.dispatch.files.translation import at_host, translate
 from diorama.view.mounts import Mount, Place
 from diorama.view.task import Task
+
+
+LOOKING: Final = frozenset({FStat, FStatfs, FStatfs64, FGetXattr, FListXattr, GetDents, GetDents64, ReadDir})
+"""What concerns only descriptors of virtual objects, which there are none of without a file system of ours."""
+
+CHANGING: Final = frozenset({FChMod, FChOwn, FSetXattr, FRemoveXattr})
+"""What concerns only descriptors on read-only mounts."""
 
 
 @answers(FChMod, FChOwn, FSetXattr, FRemoveXattr)

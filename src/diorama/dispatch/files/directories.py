@@ -50,39 +50,33 @@ def get_entries(files: Files, call: GetDents64 | GetDents | ReadDir) -> Outcome:
 @answers(ChDir)
 def change_directory(files: Files, call: ChDir) -> Outcome:
     """Go to another directory."""
-    task = files.task(call.tracee)
     place = files.find(call, call.PATHS[0])
     if place is None:
         return None
     if place.filesystem is not None:
         _check_search(place)
-        return _enter(task, call.replace(path=files.standins.directory(place)), place.mount)
+        return _enter(files, call, call.replace(path=files.standins.directory(place)), place.mount)
     changed = at_host(call, call.PATHS[0], place) if place.touched else call
-    if place.mount is files.tree.root and task.context.cwd_mount is files.tree.root:
-        return None if changed is call else changed
-    return _enter(task, changed, place.mount)
+    return _enter(files, call, changed, place.mount)
 
 
 @answers(FChDir)
 def change_to_descriptor(files: Files, call: FChDir) -> Outcome:
     """Go to an open directory."""
-    task = files.task(call.tracee)
     try:
-        place = files.tasks.descriptor(task, call.fd)
+        place = files.tasks.descriptor(files.task(call.tracee), call.fd)
     except OSError:
-        return None
-    if place.mount is task.context.cwd_mount is files.tree.root:
         return None
     if place.filesystem is not None:
         _check_search(place)
-    return _enter(task, call, place.mount)
+    return _enter(files, call, call, place.mount)
 
 
 @answers(GetCwd)
 def get_directory(files: Files, call: GetCwd) -> Outcome:
     """The path of the current directory in the view."""
     task = files.task(call.tracee)
-    if task.context.cwd_mount is files.tree.root:
+    if task.context.cwd_mount is files.tree.root and not len(files.inodes):
         return None
     place = files.tasks.cwd(task)
     if place.mount is files.tree.root:
@@ -105,12 +99,16 @@ def enter_view(files: Files, call: Request, task: Task) -> None:
         return
     to = place.host_path if place.filesystem is None else files.standins.directory(place)
     call.tracee.syscall.chdir(to)
-    task.context.cwd_mount = place.mount
+    files.enter_mount(task, place.mount)
 
 
-def _enter(task: Task, call: ChDir | FChDir, mount: Mount) -> int:
-    result = call.run()
-    task.context.cwd_mount = mount
+def _enter(files: Files, call: ChDir | FChDir, changed: ChDir | FChDir, mount: Mount) -> Outcome:
+    """Run what goes there, and remember the mount if that is to be remembered."""
+    task = files.task(call.tracee)
+    if files.tasks.remembered(mount) is task.context.cwd_mount:
+        return None if changed is call else changed
+    result = changed.run()
+    files.enter_mount(task, mount)
     return result
 
 

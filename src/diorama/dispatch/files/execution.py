@@ -42,20 +42,29 @@ def execute(files: Files, call: ExecveAt) -> Outcome:
     if task.is_starting:
         task.is_starting = False
         enter_view(files, call, task)
-    if not call.path:
-        return None
-    place = files.find(call, call.PATHS[0])
+    place = files.find(call, call.PATHS[0]) if call.path else None
     if place is None:
-        return None
+        return _unchanged(files, call, task)
     named = call.path if call.dirfd == AT_FDCWD or call.path.startswith(b"/") else place.view_path
     program = _program(files, task, place, named)
     if program is None:
-        return None
-    task.pending = program.place
+        return _unchanged(files, call, task)
+    task.pending = _remembered(files, program.place)
     changes: dict[str, object] = {"dirfd": AT_FDCWD, "path": program.path}
     if program.before:
         changes["argv"] = _arguments(call, program.before)
     return call.replace(**changes)
+
+
+def _unchanged(files: Files, call: ExecveAt, task: Task) -> Outcome:
+    """The kernel's own way, seen to its end if there is something to forget then."""
+    return None if task.executable is None or files.tells_execs else call.run()
+
+
+def _remembered(files: Files, place: Place | None) -> Place | None:
+    if place is None or place.mount is files.tree.root or place.filesystem is not None:
+        return None
+    return place
 
 
 def _program(files: Files, task: Task, place: Place, named: bytes) -> _Program | None:

@@ -12,6 +12,7 @@ from diorama.abi.fcntl import AT_FDCWD, OpenHow
 from diorama.catalogue.files import OpenAt, OpenAt2
 from diorama.dispatch.files.answers import Outcome, answers
 from diorama.dispatch.files.state import Files, fail
+from diorama.engine.held import Descriptor
 from diorama.errors import Unsupported
 from diorama.view.mounts import Place
 from diorama.view.task import Task
@@ -46,6 +47,8 @@ def _open(files: Files, call: OpenAt | OpenAt2, how: OpenHow) -> Outcome:
         return None
     if place.filesystem is not None:
         path, flags = _open_virtual(files, call, place, how.flags)
+        if call.tracee.gives_at_once:
+            return Descriptor(os.open(path, flags | os.O_CLOEXEC), cloexec=bool(flags & os.O_CLOEXEC))
         return _at(call, path, how, flags)
     return _open_host(files, call, place, how)
 
@@ -65,11 +68,25 @@ def _open_host(files: Files, call: OpenAt | OpenAt2, place: Place, how: OpenHow)
     mode = 0 if place.missing else _mode(files, place)
     flags = _read_only_flags(place, how.flags, mode) if place.mount.read_only else how.flags
     changed = _at(call, place.host_path, how, flags)
-    if place.mount is files.tree.root or not (place.mount.read_only or stat.S_ISDIR(mode)):
+    noted = place.mount is not files.tree.root and (place.mount.read_only or stat.S_ISDIR(mode))
+    if _can_act(files, call, place, flags, mode):
+        fd = os.open(place.host_path, flags | os.O_CLOEXEC | os.O_NOCTTY)
+        if noted:
+            files.note_opened(call.tracee, os.fstat(fd), place.mount)
+        return Descriptor(fd, cloexec=bool(flags & os.O_CLOEXEC))
+    if not noted:
         return changed
     fd = changed.run()
-    files.tasks.note_opened(files.task(call.tracee), fd, place.mount)
+    task = files.task(call.tracee)
+    files.note_opened(call.tracee, files.tasks.status(task, fd), place.mount)
     return fd
+
+
+def _can_act(files: Files, call: OpenAt | OpenAt2, place: Place, flags: int, mode: int) -> bool:
+    """Whether we may open in the program's stead: what is there already, cannot block, and is the same to us."""
+    if not call.tracee.gives_at_once or place.missing or flags & (_TMPFILE | fcntl.O_CREAT | fcntl.O_PATH):
+        return False
+    return (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) and files.has_our_rights(call.tracee)
 
 
 def _mode(files: Files, place: Place) -> int:
@@ -99,7 +116,8 @@ def _forget(files: Files, task: Task, place: Place) -> None:
         status = files.host.stat(place.host_path)
     except OSError:
         return
-    task.opened.pop((status.st_dev, status.st_ino), None)
+    if task.opened.pop((status.st_dev, status.st_ino), None) is not None:
+        files.changed(task)
 
 
 # -- in a file system of ours ---------------------------------------------------------------------

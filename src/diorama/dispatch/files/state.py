@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
 from diorama.abi.fcntl import AT_FDCWD
 from diorama.catalogue.model import PathRule, Request
 from diorama.dispatch.files.listings import Listings
 from diorama.dispatch.files.standins import Content, StandIns
 from diorama.view.filesystem import Attributes
-from diorama.view.host import Host, RealHost
+from diorama.view.host import Host, RealHost, Status
 from diorama.view.inodes import Inodes
-from diorama.view.mounts import MountTree, Place
+from diorama.view.mounts import Mount, MountTree, Place
 from diorama.view.resolve import ResolutionError, Resolver
 from diorama.view.task import Task, Tasks
 
@@ -27,6 +28,23 @@ def fail(code: int) -> OSError:
     return OSError(code, os.strerror(code))
 
 
+def _nobody(_task: Task) -> None:
+    return
+
+
+_RIGHTS: Final = (b"Uid:", b"Gid:", b"Groups:", b"CapEff:")
+
+
+def _rights(pid: int) -> list[bytes]:
+    """The credentials that count for files, as /proc tells them (proc(5))."""
+    with open(f"/proc/{pid}/status", "rb") as status:
+        return [line for line in status if line.startswith(_RIGHTS)]
+
+
+# Nobody can have less rights than a process without any.
+_PRIVILEGED: Final = int(_rights(os.getpid())[-1].split()[1], 16) != 0
+
+
 class Files:
     """The state.  Answers run on several guardians at once; each part locks what it shares."""
 
@@ -38,6 +56,9 @@ class Files:
         self.resolver = Resolver(self.tree, self.host, self.inodes, self.tasks)
         self.standins = StandIns(self.inodes)
         self.listings = Listings()
+        self.tells_execs = True
+        self.acts = True
+        self.on_change: Callable[[Task], None] = _nobody
         self._of_tracee: dict[Any, Task] = {}
         self._leases: dict[Task, Content] = {}
 
@@ -59,6 +80,26 @@ class Files:
         if task is not None:
             self.tasks.leave(task)
             self._release(task)
+
+    def changed(self, task: Task) -> None:
+        """What is remembered of a task is another: tell who has a copy."""
+        for other in self.tasks.sharing(task):
+            self.on_change(other)
+
+    def enter_mount(self, task: Task, mount: Mount) -> None:
+        """Its current directory was entered by a mount."""
+        task.context.cwd_mount = self.tasks.remembered(mount)
+        self.changed(task)
+
+    def note_opened(self, tracee: Tracee, status: Status, mount: Mount) -> None:
+        """A real object was opened through `mount`: later look-ups from a directory stay in it."""
+        task = self.task(tracee)
+        task.opened[status.st_dev, status.st_ino] = mount
+        self.changed(task)
+
+    def has_our_rights(self, tracee: Tracee) -> bool:
+        """Whether what we may do to files is what the tracee may do: then we may do it in its stead."""
+        return self.acts and (not _PRIVILEGED or _rights(tracee.tid) == _rights(os.getpid()))
 
     # -- places -------------------------------------------------------------------------------
 
@@ -110,9 +151,10 @@ class Files:
         """What an empty path at a descriptor stands for, if that is not the kernel's own object."""
         if fd != AT_FDCWD:
             return self.tasks.virtual(task, fd)
-        if task.context.cwd_mount.filesystem is None:
+        if not len(self.inodes):
             return None
-        return self.tasks.cwd(task)
+        place = self.tasks.cwd(task)
+        return None if place.filesystem is None else place
 
     def _start(self, task: Task, dirfd: int, path: bytes) -> Place:
         if path.startswith(b"/"):

@@ -1,0 +1,39 @@
+"""Inheritance: calls that make a child, where the engine does not tell of them.
+
+A child whose making nobody has seen is taken for plain (`diorama.view.task`).  So a parent that is not has its
+call seen, which announces the child before its first instruction.  A thread needs no announcement: it has the
+state of its process.
+"""
+
+from __future__ import annotations
+
+from diorama.abi.process import CLONE_THREAD
+from diorama.catalogue.identity import LandlockRestrictSelf
+from diorama.catalogue.model import Request
+from diorama.catalogue.processes import Clone, Clone3, Fork, VFork
+from diorama.dispatch.files.answers import Outcome, answers
+from diorama.dispatch.files.state import Files
+
+UNTOLD = frozenset({Clone, Clone3, Fork, VFork, LandlockRestrictSelf})
+"""What must be asked only if the engine tells of no clones."""
+
+
+@answers(Clone, Clone3, Fork, VFork)
+def make_child(files: Files, call: Request) -> Outcome:
+    """See the call if there is something to inherit."""
+    if files.task(call.tracee).is_plain(files.tree.root) or _flags(call) & CLONE_THREAD:
+        return None
+    return call.run()
+
+
+def _flags(call: Request) -> int:
+    if isinstance(call, Clone):
+        return call.flags
+    return call.arguments.read().flags if isinstance(call, Clone3) else 0
+
+
+@answers(LandlockRestrictSelf)
+def restrict(files: Files, call: LandlockRestrictSelf) -> Outcome:
+    """From now on there may be programs that may do less than we: nothing is done in a program's stead."""
+    files.acts = False
+    return None
