@@ -147,7 +147,7 @@ static enum part path_empty(const struct deciding *d, const struct dio_path_use 
 /* Makes ready to walk a path that stands in `w->todo`. */
 static enum part path_begin(const struct deciding *d, const struct dio_path_use *use, struct walk *w) {
     w->table = d->table;
-    w->no_openat2 = d->decider->no_openat2;
+    w->no_openat2 = d->decider->no_openat2 || d->table->flags & DIO_DECIDE_CRAWL;
     w->follow = (uint8_t)path_follows(use, d->asked);
     w->fd = -1;
     w->mount = 0;

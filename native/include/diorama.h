@@ -220,7 +220,8 @@ struct dio_process {
 
 enum dio_decide_flags {
     DIO_DECIDE_ON_BEHALF = 1,     /* do what `op` says; else everything that meets a mount is asked */
-    DIO_DECIDE_GIVE_READ_ONLY = 2 /* also open files of read-only mounts, unnoted: fchmod will not know */
+    DIO_DECIDE_GIVE_READ_ONLY = 2, /* also open files of read-only mounts, unnoted: fchmod will not know */
+    DIO_DECIDE_CRAWL = 4           /* without openat2(2), as where the kernel lacks it */
 };
 
 struct dio_decider;
