@@ -68,8 +68,7 @@ struct sorted {
 
 /* Who somebody is: lines of /proc/TID/status, and the namespaces that change what a path or a result means. */
 struct rights {
-    char text[2048];
-    struct stat user, mount;
+    char text[2048], user[64], mount[64];
     uint8_t known, privileged;
 };
 

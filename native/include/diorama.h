@@ -233,12 +233,12 @@ DIO_API void dio_decider_free(struct dio_decider *decider);
 DIO_API int dio_decider_load(struct dio_decider *decider, const struct dio_decision *decisions, size_t decision_count,
                              const struct dio_mounted *mounts, size_t mount_count, const char *private_prefix,
                              uint32_t flags);
-/* NULL: nothing is special about it any more.  One that has a user or mount namespace of its own is found
- * out here; one that shares its current directory with another process must be told for each. */
+/* NULL: nothing is special about it any more.  What it inherits must be told for a child before that runs, and
+ * again for processes that share a current directory.  Namespaces of its own need not be told. */
 DIO_API int dio_decider_process(struct dio_decider *decider, pid_t tgid, const struct dio_process *process);
 /* Which mount a process has opened something through; 0 and below forget it. */
 DIO_API int dio_decider_opened(struct dio_decider *decider, pid_t tgid, uint64_t dev, uint64_t ino, int32_t mount);
-/* A process has ended, or runs a new program: forgets it and what it has opened. */
+/* A process has ended: forgets it and what it has opened. */
 DIO_API void dio_decider_forget(struct dio_decider *decider, pid_t tgid);
 /* A real object that stands for a virtual one; `ino` 0: all of that device. */
 DIO_API int dio_decider_identity(struct dio_decider *decider, uint64_t dev, uint64_t ino);
