@@ -13,6 +13,15 @@
 #include <stdatomic.h>
 #include <sys/stat.h>
 
+/* As of Linux 5.8; older headers lack them.  The numbers are the same on every architecture. */
+#define KERNEL_OPENAT2 437
+#define KERNEL_FACCESSAT2 439
+#define KERNEL_NO_SYMLINKS 0x04 /* RESOLVE_NO_SYMLINKS */
+
+struct kernel_open_how {
+    uint64_t flags, mode, resolve;
+};
+
 enum { COVER_NONE = -1, COVER_PRIVATE = -2 };
 
 struct mounted {

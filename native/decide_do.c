@@ -63,7 +63,7 @@ static void do_access(const struct doing *d, struct dio_verdict *out) {
     int how = AT_EMPTY_PATH | (int)(d->flags & AT_EACCESS);
     if (mode & W_OK && d->w->table->mounts[d->w->mount].read_only)
         return;
-    if (!syscall(SYS_faccessat2, d->w->fd, "", (int)mode, how))
+    if (!syscall(KERNEL_FACCESSAT2, d->w->fd, "", (int)mode, how))
         answer_value(out, 0);
 }
 

@@ -2,7 +2,6 @@
 #include "decide.h"
 
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -95,8 +94,8 @@ static void sorted_drop(struct sorted *s, const void *key) {
 /* ---- the decider ---- */
 
 static int openat2_is_missing(void) {
-    struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_SYMLINKS};
-    int fd = (int)syscall(SYS_openat2, AT_FDCWD, "/", &how, sizeof how);
+    struct kernel_open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = KERNEL_NO_SYMLINKS};
+    int fd = (int)syscall(KERNEL_OPENAT2, AT_FDCWD, "/", &how, sizeof how);
     if (fd < 0)
         return 1;
     close(fd);

@@ -12,7 +12,6 @@
 #include "decide.h"
 
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -208,7 +207,7 @@ int walk_text(const struct walk *w, char out[PATH_MAX]) {
 
 /* Opens the place and what is to be walked up to `stop`, without following a link: a descriptor or -errno. */
 static int walk_prove(const struct walk *w, const char *stop, uint64_t flags) {
-    struct open_how how = {.flags = O_PATH | O_CLOEXEC | flags, .resolve = RESOLVE_NO_SYMLINKS};
+    struct kernel_open_how how = {.flags = O_PATH | O_CLOEXEC | flags, .resolve = KERNEL_NO_SYMLINKS};
     const char *from = w->todo + w->at;
     const struct mounted *m = walk_mount(w);
     char text[PATH_MAX];
@@ -218,7 +217,7 @@ static int walk_prove(const struct walk *w, const char *stop, uint64_t flags) {
         (((from < stop && *from != '/') || !used) && text_add(text, &used, "/", 1)) ||
         text_add(text, &used, from, (size_t)(stop - from)))
         return -EAGAIN;
-    int fd = (int)syscall(SYS_openat2, AT_FDCWD, text, &how, sizeof how);
+    int fd = (int)syscall(KERNEL_OPENAT2, AT_FDCWD, text, &how, sizeof how);
     return fd < 0 ? -errno : fd;
 }
 

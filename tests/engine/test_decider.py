@@ -126,6 +126,13 @@ def scratch() -> Iterator[Path]:
         yield Path(os.path.realpath(name))
 
 
+def open_through(world: World, fd: int, mount: Mount) -> None:
+    world.tasks.note_opened(world.task, fd, mount)
+    status = os.fstat(fd)
+    number = world.tree.mounts.index(mount)
+    world.decider.opened(os.getpid(), status.st_dev, status.st_ino, number)
+
+
 def expected(found: Place | ResolutionError, *, follow: bool) -> object:
     """The status that Python would have the kernel find."""
     try:
@@ -153,7 +160,7 @@ def told(world: World, dirfd: int, path: bytes, flags: int) -> tuple[Verdict, ob
 @settings(max_examples=600, deadline=None)
 @given(
     tree=trees, source=trees, mounts=mounted, path=paths, absolute=st.booleans(), follow=st.booleans(),
-    crawl=st.booleans(),
+    crawl=st.booleans(), inside=st.booleans(),
 )  # fmt: skip
 def test_verdicts_on_paths_are_those_of_the_resolver(
     scratch: Path,
@@ -164,6 +171,7 @@ def test_verdicts_on_paths_are_those_of_the_resolver(
     absolute: bool,
     follow: bool,
     crawl: bool,
+    inside: bool,
 ) -> None:
     with tempfile.TemporaryDirectory(dir=scratch) as name:
         for part, content in (("view", tree), ("source", source)):
@@ -174,8 +182,12 @@ def test_verdicts_on_paths_are_those_of_the_resolver(
         mount_all(world, name, mounts)
         world.load(crawl=crawl)
         text = os.fsencode(f"{name}/view/{path}" if absolute else path.lstrip("/") or ".")
-        dirfd = os.open(f"{name}/view", os.O_PATH)
+        binds = [one for one in world.tree.mounts[1:] if one.host and stat.S_ISDIR(one.kind)]
+        begin = binds[-1].host if inside and binds else os.fsencode(f"{name}/view")
+        dirfd = os.open(begin, os.O_PATH)
         try:
+            if inside and binds:
+                open_through(world, dirfd, binds[-1])
             start = world.tasks.descriptor(world.task, dirfd)
             found = world.resolve(start, text, follow=follow)
             verdict, have = told(world, dirfd, text, 0 if follow else AT_SYMLINK_NOFOLLOW)
@@ -364,8 +376,8 @@ def test_descriptors_of_virtual_objects_are_asked_about(bound: tuple[World, Path
 def test_links_of_proc_that_are_not_text_are_asked_about(
     bound: tuple[World, Path], path: str, kind: VerdictKind
 ) -> None:
-    if not os.path.lexists(path):
-        pytest.skip(f"no {path} here")
+    if path.startswith("/dev/") and not os.path.lexists("/dev/fd"):
+        pytest.skip("no /dev/fd here")
     world, _ = bound
     assert world.ask("truncate", os.fsencode(path)).kind == kind
 
