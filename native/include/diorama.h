@@ -10,6 +10,7 @@
  *   stop      one ptrace-stop: what it is, and the four actions (run, change, skip, sequence)
  *   memory    the tracee's memory
  *   guardian  a tracer thread: wait, classify, answer, hand over
+ * and `decide`, which answers calls in the place of Python and needs none of them but memory.
  */
 #ifndef DIORAMA_H
 #define DIORAMA_H
@@ -160,6 +161,116 @@ DIO_API void dio_rules_free(struct dio_rules *rules);
 enum dio_match { DIO_MATCH_NONE, DIO_MATCH_ASK, DIO_MATCH_FIXED /* the answer is `*value` */ };
 DIO_API int dio_rules_match(const struct dio_rules *rules, pid_t tid, uint32_t abi, int64_t nr,
                             const uint64_t args[6], uint64_t *matched, int64_t *value);
+
+/* ---- decide: calls settled without Python ---------------------------------------------------
+ *
+ * What the view has mounted, and for each system call what about it can concern a mount.  Calls that
+ * cannot are run, some that lead to a host file through a mount are done here, on the program's behalf,
+ * and everything unsure is asked.  Any thread may call everything; `dio_decide` is called while `tid` waits
+ * in the call.  A verdict is true of the tracee as it was; the caller makes sure that it still waits. */
+
+enum dio_settle {
+    DIO_SETTLE_ASK,     /* Python */
+    DIO_SETTLE_RUN,     /* let it run */
+    DIO_SETTLE_PATHS,   /* run if no path meets a mount; a single one that does may be done by `op` */
+    DIO_SETTLE_FD,      /* run if argument `arg` is no descriptor of a virtual object */
+    DIO_SETTLE_CWD,     /* run if the current directory is not in a mount */
+    DIO_SETTLE_ADDRESS, /* run unless the address `arg`, of size `arg2`, is a path (paths[0]) that meets a mount */
+    DIO_SETTLE_EXEC,    /* as PATHS, and the file must not begin with "#!" */
+    DIO_SETTLE_MESSAGE  /* as ADDRESS, for the name in the struct msghdr at `arg` */
+};
+/* What is done for the program where a path leads to a host file through a mount. */
+enum dio_do { DIO_DO_NOTHING, DIO_DO_OPEN, DIO_DO_STAT, DIO_DO_STATX, DIO_DO_ACCESS, DIO_DO_READLINK };
+/* Whether a symbolic link at the end is followed.  OPEN: by the open(2) flags in `flags_arg`, or in `flag`
+ * when there is no such argument. */
+enum dio_follow {
+    DIO_FOLLOW_NEVER,
+    DIO_FOLLOW_ALWAYS,
+    DIO_FOLLOW_UNLESS_FLAG,
+    DIO_FOLLOW_IF_FLAG,
+    DIO_FOLLOW_OPEN
+};
+/* What must also hold for a call to run. */
+enum dio_needs {
+    DIO_NEEDS_PLAIN_CWD = 1, /* the current directory was not entered through a mount (the call changes it) */
+    DIO_NEEDS_NOT_OPENED = 2 /* FD: the descriptor was not opened through a mount either */
+};
+#define DIO_NO_ARG 255
+
+struct dio_path_use {
+    uint8_t path_arg, dirfd_arg /* NO_ARG: current directory */, follow, flags_arg;
+    uint32_t flag;
+    uint32_t empty_flag; /* in `flags_arg`: an empty path means the descriptor; UINT32_MAX: always; 0: never */
+};
+
+struct dio_decision {
+    uint32_t abi;
+    int32_t nr;
+    uint8_t settle, op, path_count, arg, arg2, flags_arg, needs, pad;
+    struct dio_path_use paths[2];
+    uint8_t buffer_arg, size_arg, mode_arg, mask_arg;
+    uint32_t fixed_flags; /* the flags of `op` when `flags_arg` is NO_ARG */
+};
+
+/* The mounts of a view; the first is the host's root, with parent -1 and host "". */
+struct dio_mounted {
+    int32_t parent;
+    const char *point; /* inside the parent mount: "/x/y", "" on its root */
+    const char *host;  /* host path of its root without a slash at the end; NULL if it is not on the host */
+    uint8_t read_only, directory, pad[6];
+};
+
+/* What is special about a process. */
+struct dio_process {
+    int32_t cwd_mount; /* its current directory was entered by; 0 and below: the root mount */
+    uint8_t ask_all, ask_exec, pad[2];
+};
+
+enum dio_decide_flags {
+    DIO_DECIDE_ON_BEHALF = 1,     /* do what `op` says; else everything that meets a mount is asked */
+    DIO_DECIDE_GIVE_READ_ONLY = 2, /* also open files of read-only mounts, unnoted: fchmod will not know */
+    DIO_DECIDE_CRAWL = 4           /* without openat2(2), as where the kernel lacks it */
+};
+
+struct dio_decider;
+DIO_API int dio_decider_new(struct dio_decider **out);
+/* Nobody may be using it any more. */
+DIO_API void dio_decider_free(struct dio_decider *decider);
+/* Replaces decisions, mounts and the directory of stand-ins (NULL: none; all below it is virtual) at a
+ * stroke.  -EINVAL for mounts that make no tree, or names that are too long; nothing has changed then. */
+DIO_API int dio_decider_load(struct dio_decider *decider, const struct dio_decision *decisions, size_t decision_count,
+                             const struct dio_mounted *mounts, size_t mount_count, const char *private_prefix,
+                             uint32_t flags);
+/* NULL: nothing is special about it any more.  What it inherits must be told for a child before that runs, and
+ * again for processes that share a current directory.  Namespaces of its own need not be told. */
+DIO_API int dio_decider_process(struct dio_decider *decider, pid_t tgid, const struct dio_process *process);
+/* Which mount a process has opened something through; 0 and below forget it. */
+DIO_API int dio_decider_opened(struct dio_decider *decider, pid_t tgid, uint64_t dev, uint64_t ino, int32_t mount);
+/* A process has ended: forgets it and what it has opened. */
+DIO_API void dio_decider_forget(struct dio_decider *decider, pid_t tgid);
+/* A real object that stands for a virtual one; `ino` 0: all of that device. */
+DIO_API int dio_decider_identity(struct dio_decider *decider, uint64_t dev, uint64_t ino);
+
+enum dio_verdict_kind { DIO_VERDICT_ASK, DIO_VERDICT_RUN, DIO_VERDICT_VALUE, DIO_VERDICT_GIVE };
+
+struct dio_asked {
+    pid_t tid;
+    uint32_t abi; /* AUDIT_ARCH_* */
+    int64_t nr;
+    uint64_t args[6];
+    uint8_t may_give, pad[7]; /* whether the caller can put a descriptor into the tracee */
+};
+
+struct dio_verdict {
+    uint32_t kind;
+    int32_t fd;        /* GIVE: becomes the program's descriptor; the caller closes this one */
+    uint32_t fd_flags; /* GIVE: O_CLOEXEC or 0 */
+    uint32_t pad;
+    int64_t value; /* VALUE: the result, or -errno */
+};
+
+/* Always fills `out`; 0. */
+DIO_API int dio_decide(struct dio_decider *decider, const struct dio_asked *asked, struct dio_verdict *out);
 
 /* ---- guardian ------------------------------------------------------------------------------ */
 

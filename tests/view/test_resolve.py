@@ -100,6 +100,16 @@ def test_links_in_a_bind_mount_are_read_in_the_view(world: World) -> None:
     assert world.resolve("/mnt/absolute").touched
 
 
+def test_dot_dot_onto_a_mount_has_met_it(world: World) -> None:
+    below = world.resolve("/src/sub")
+    world.bind("/etc", "/src")
+    place = world.resolve("..", start=below)
+    assert (place.host_path, place.touched) == (b"/etc", True)
+    with pytest.raises(ResolutionError) as error:
+        world.resolve("../none/x", start=below)
+    assert error.value.touched
+
+
 def test_dot_dot_leaves_a_mount_by_its_mount_point(world: World) -> None:
     world.bind("/src", "/home/me/data")
     assert world.resolve("/home/me/data/sub/../..").host_path == b"/home/me"

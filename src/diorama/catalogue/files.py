@@ -1,6 +1,6 @@
 """Files: opening and closing, and what is known of a file."""
 
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
 from diorama.abi import fcntl, stat
 from diorama.abi.fcntl import (
@@ -56,13 +56,20 @@ def _follows(flags: int) -> bool:
     return not (flags & O_NOFOLLOW or (flags & O_CREAT and flags & O_EXCL))
 
 
+class OpenFollows(NamedTuple):
+    """A test whether open(2), with the flags in a field, follows a symbolic link in the last component."""
+
+    field: str
+
+    def __call__(self, request: Any) -> bool:
+        return _follows(getattr(request, self.field))
+
+
 def _writes(flags: int) -> bool:
     return not flags & O_PATH and bool(flags & (O_ACCMODE | O_CREAT | O_TRUNC))
 
 
-OpenPath = Annotated[
-    bytes, PathKind(follow=lambda call: _follows(call.flags), missing=given("flags", O_CREAT))
-]
+OpenPath = Annotated[bytes, PathKind(follow=OpenFollows("flags"), missing=given("flags", O_CREAT))]
 OpenHowPath = Annotated[
     bytes,
     PathKind(

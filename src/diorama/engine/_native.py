@@ -44,6 +44,12 @@ STEP_SETUP, STEP_CWD, STEP_FILTER, STEP_EXEC, STEP_IDENTITY = range(5)
 
 TEST_EQ, TEST_NE, TEST_BITS, TEST_NO_BITS = range(4)
 
+VERDICT_ASK, VERDICT_RUN, VERDICT_VALUE, VERDICT_GIVE = range(4)
+
+DECIDE_ON_BEHALF, DECIDE_GIVE_READ_ONLY, DECIDE_CRAWL = 1, 2, 4
+
+NO_ARG: Final = 255
+
 Six = c.c_uint64 * 6
 
 
@@ -199,6 +205,79 @@ class Failure(c.Structure):
     _fields_ = [("error", c.c_int32), ("step", c.c_int32)]
 
 
+class PathUse(c.Structure):
+    _fields_ = [
+        ("path_arg", c.c_uint8),
+        ("dirfd_arg", c.c_uint8),
+        ("follow", c.c_uint8),
+        ("flags_arg", c.c_uint8),
+        ("flag", c.c_uint32),
+        ("empty_flag", c.c_uint32),
+    ]
+
+
+class Decision(c.Structure):
+    _fields_ = [
+        ("abi", c.c_uint32),
+        ("nr", c.c_int32),
+        ("settle", c.c_uint8),
+        ("op", c.c_uint8),
+        ("path_count", c.c_uint8),
+        ("arg", c.c_uint8),
+        ("arg2", c.c_uint8),
+        ("flags_arg", c.c_uint8),
+        ("needs", c.c_uint8),
+        ("pad", c.c_uint8),
+        ("paths", PathUse * 2),
+        ("buffer_arg", c.c_uint8),
+        ("size_arg", c.c_uint8),
+        ("mode_arg", c.c_uint8),
+        ("mask_arg", c.c_uint8),
+        ("fixed_flags", c.c_uint32),
+    ]
+
+
+class Mounted(c.Structure):
+    _fields_ = [
+        ("parent", c.c_int32),
+        ("point", c.c_char_p),
+        ("host", c.c_char_p),
+        ("read_only", c.c_uint8),
+        ("directory", c.c_uint8),
+        ("pad", c.c_uint8 * 6),
+    ]
+
+
+class Process(c.Structure):
+    _fields_ = [
+        ("cwd_mount", c.c_int32),
+        ("ask_all", c.c_uint8),
+        ("ask_exec", c.c_uint8),
+        ("pad", c.c_uint8 * 2),
+    ]
+
+
+class Asked(c.Structure):
+    _fields_ = [
+        ("tid", c.c_int32),
+        ("abi", c.c_uint32),
+        ("nr", c.c_int64),
+        ("args", Six),
+        ("may_give", c.c_uint8),
+        ("pad", c.c_uint8 * 7),
+    ]
+
+
+class Verdict(c.Structure):
+    _fields_ = [
+        ("kind", c.c_uint32),
+        ("fd", c.c_int32),
+        ("fd_flags", c.c_uint32),
+        ("pad", c.c_uint32),
+        ("value", c.c_int64),
+    ]
+
+
 _P = c.POINTER
 _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "dio_abi_version": (c.c_int, []),
@@ -230,6 +309,17 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "dio_listener_valid": (c.c_int, [c.c_void_p, c.c_uint64]),
     "dio_listener_step_in": (None, [c.c_void_p]),
     "dio_listener_close": (None, [c.c_void_p]),
+    "dio_decider_new": (c.c_int, [_P(c.c_void_p)]),
+    "dio_decider_free": (None, [c.c_void_p]),
+    "dio_decider_load": (
+        c.c_int,
+        [c.c_void_p, _P(Decision), c.c_size_t, _P(Mounted), c.c_size_t, c.c_char_p, c.c_uint32],
+    ),
+    "dio_decider_process": (c.c_int, [c.c_void_p, c.c_int, _P(Process)]),
+    "dio_decider_opened": (c.c_int, [c.c_void_p, c.c_int, c.c_uint64, c.c_uint64, c.c_int32]),
+    "dio_decider_forget": (None, [c.c_void_p, c.c_int]),
+    "dio_decider_identity": (c.c_int, [c.c_void_p, c.c_uint64, c.c_uint64]),
+    "dio_decide": (c.c_int, [c.c_void_p, _P(Asked), _P(Verdict)]),
 }
 
 

@@ -272,7 +272,9 @@ class _Walk:
                 raise _error(errno.EXDEV)
             mount, path = point.mount, point.path
         path = path[: path.rfind(b"/")] if path else path
-        self._go(MountTree.top(Place(mount, path)))
+        place = MountTree.top(Place(mount, path))
+        self.touched |= place.touched
+        self._go(place)
         if self.mount.filesystem is not None:
             self.inode = _inode_of(self.mount.filesystem, self.path)
 

@@ -1,0 +1,314 @@
+/* decide.c - the verdict on one call.
+ *
+ * The rule of this file: RUN only what Python would let run, and when in doubt, ask.  What makes the kernel
+ * itself refuse a call (a bad pointer, a bad descriptor) is no doubt. */
+#include "decide.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+/* One call being decided. */
+struct deciding {
+    struct dio_decider *decider;
+    const struct table *table;
+    const struct dio_decision *decision;
+    const struct dio_asked *asked;
+    struct dio_process process;
+};
+
+/* What one part of a call says: it is harmless, or a walk must tell. */
+enum part { PART_RUN, PART_ASK, PART_WALK };
+
+static uint64_t arg_of(const struct dio_asked *asked, uint8_t arg) { return arg < 6 ? asked->args[arg] : 0; }
+
+/* ---- descriptors and directories ---- */
+
+static int is_in_mount(const struct deciding *d) { return d->process.cwd_mount > 0; }
+
+static enum part descriptor_decide(const struct deciding *d, int32_t fd) {
+    int opened = d->decision->needs & DIO_NEEDS_NOT_OPENED && d->decider->opened.count;
+    char name[48];
+    struct stat status;
+    if (fd < 0 || (!opened && !d->decider->identities.count))
+        return PART_RUN;
+    snprintf(name, sizeof name, "/proc/%d/fd/%d", d->asked->tid, fd);
+    if (stat(name, &status))
+        return errno == ENOENT ? PART_RUN : PART_ASK;
+    if (decider_is_virtual(d->decider, &status))
+        return PART_ASK;
+    if (opened && decider_opened_through(d->decider, d->asked->tid, &status) != OPENED_PLAINLY)
+        return PART_ASK;
+    return PART_RUN;
+}
+
+/* What a call without a path works on. */
+static enum part directory_decide(const struct deciding *d, const struct dio_path_use *use) {
+    int32_t fd = use->dirfd_arg == DIO_NO_ARG ? AT_FDCWD : (int32_t)arg_of(d->asked, use->dirfd_arg);
+    if (fd != AT_FDCWD)
+        return descriptor_decide(d, fd);
+    return is_in_mount(d) ? PART_ASK : PART_RUN;
+}
+
+/* ---- where a relative path begins ---- */
+
+static int is_private(const struct table *t, const char *path) {
+    size_t length = t->private_prefix ? strlen(t->private_prefix) : 0;
+    return length && !strncmp(path, t->private_prefix, length) && (!path[length] || path[length] == '/');
+}
+
+/* Puts the walk at the directory that /proc calls `text`, which was entered through `mount` (-1: plainly). */
+static enum part start_place(const struct deciding *d, struct walk *w, const char *text, int32_t mount) {
+    static const char deleted[] = " (deleted)";
+    size_t length = strlen(text), skip = 0;
+    if (*text != '/' || is_private(d->table, text) ||
+        (length >= sizeof deleted && !strcmp(text + length - (sizeof deleted - 1), deleted)))
+        return PART_ASK;
+    if (mount > 0) {
+        if ((size_t)mount >= d->table->mount_count || d->table->mounts[mount].synthetic)
+            return PART_ASK;
+        skip = d->table->mounts[mount].host_length;
+        if (!skip)
+            return PART_ASK;
+        if (!strncmp(text, d->table->mounts[mount].host, skip) && (!text[skip] || text[skip] == '/')) {
+            w->mount = mount;
+            w->touched = 1;
+        } else {
+            skip = 0;
+        }
+    }
+    while (length > skip && text[length - 1] == '/')
+        length--;
+    w->length = length - skip;
+    memcpy(w->path, text + skip, w->length);
+    w->path[w->length] = 0;
+    return PART_WALK;
+}
+
+static enum part start_descriptor(const struct deciding *d, int32_t fd, const char *name, int32_t *mount) {
+    struct stat status;
+    if (!d->decider->identities.count && !d->decider->opened.count)
+        return PART_WALK;
+    if (fd < 0)
+        return PART_RUN;
+    if (stat(name, &status))
+        return errno == ENOENT ? PART_RUN : PART_ASK;
+    if (decider_is_virtual(d->decider, &status))
+        return PART_ASK;
+    *mount = decider_opened_through(d->decider, d->asked->tid, &status);
+    return *mount == OPENED_UNSURE ? PART_ASK : PART_WALK;
+}
+
+static enum part start_find(const struct deciding *d, const struct dio_path_use *use, struct walk *w) {
+    int32_t fd = use->dirfd_arg == DIO_NO_ARG ? AT_FDCWD : (int32_t)arg_of(d->asked, use->dirfd_arg);
+    int32_t mount = d->process.cwd_mount;
+    char name[48], text[PLACE_ROOM];
+    if (fd == AT_FDCWD) {
+        snprintf(name, sizeof name, "/proc/%d/cwd", d->asked->tid);
+    } else {
+        snprintf(name, sizeof name, "/proc/%d/fd/%d", d->asked->tid, fd);
+        mount = OPENED_PLAINLY;
+        enum part part = start_descriptor(d, fd, name, &mount);
+        if (part != PART_WALK)
+            return part;
+    }
+    w->directory = fd == AT_FDCWD;
+    ssize_t n = readlink(name, text, sizeof text);
+    if (n < 0)
+        return errno == ENOENT && fd != AT_FDCWD ? PART_RUN : PART_ASK;
+    if ((size_t)n == sizeof text)
+        return PART_ASK;
+    text[n] = 0;
+    return start_place(d, w, text, mount);
+}
+
+/* ---- paths ---- */
+
+static int path_follows(const struct dio_path_use *use, const struct dio_asked *asked) {
+    uint32_t flags = use->flags_arg == DIO_NO_ARG ? use->flag : (uint32_t)arg_of(asked, use->flags_arg);
+    switch (use->follow) {
+    case DIO_FOLLOW_NEVER: return 0;
+    case DIO_FOLLOW_UNLESS_FLAG: return use->flags_arg == DIO_NO_ARG || !(flags & use->flag);
+    case DIO_FOLLOW_IF_FLAG: return use->flags_arg != DIO_NO_ARG && flags & use->flag;
+    case DIO_FOLLOW_OPEN: return !(flags & O_NOFOLLOW) && (flags & (O_CREAT | O_EXCL)) != (O_CREAT | O_EXCL);
+    default: return 1;
+    }
+}
+
+static enum part path_empty(const struct deciding *d, const struct dio_path_use *use) {
+    uint32_t flags = (uint32_t)arg_of(d->asked, use->flags_arg);
+    int is_meant = use->empty_flag == UINT32_MAX || flags & use->empty_flag;
+    return is_meant ? directory_decide(d, use) : PART_RUN;
+}
+
+/* Makes ready to walk a path that stands in `w->todo`. */
+static enum part path_begin(const struct deciding *d, const struct dio_path_use *use, struct walk *w) {
+    w->table = d->table;
+    w->no_openat2 = d->decider->no_openat2 || d->table->flags & DIO_DECIDE_CRAWL;
+    w->follow = (uint8_t)path_follows(use, d->asked);
+    w->fd = -1;
+    w->mount = 0;
+    w->touched = 0;
+    w->length = w->at = 0;
+    w->path[0] = 0;
+    w->directory = 1;
+    return w->todo[0] == '/' ? PART_WALK : start_find(d, use, w);
+}
+
+static enum part path_read(const struct deciding *d, const struct dio_path_use *use, struct walk *w) {
+    uint64_t address = arg_of(d->asked, use->path_arg);
+    /* utimensat(2) and others take NULL for the descriptor itself. */
+    if (!address)
+        return directory_decide(d, use);
+    ssize_t n = dio_memory_string(d->asked->tid, address, w->todo, PATH_MAX);
+    if (n == -EFAULT || n == -ENAMETOOLONG)
+        return PART_RUN;
+    if (n < 0)
+        return PART_ASK;
+    return n ? path_begin(d, use, w) : path_empty(d, use);
+}
+
+/* Opening what was once opened through a mount by its plain path: Python takes note of that. */
+static int is_known_opened(const struct deciding *d, struct walk *w) {
+    struct stat status;
+    if (d->decision->op != DIO_DO_OPEN || !d->decider->opened.count)
+        return 0;
+    int error = walk_open(w);
+    if (error)
+        return error != -ENOENT;
+    return fstat(w->fd, &status) || decider_opened_through(d->decider, d->asked->tid, &status) != OPENED_PLAINLY;
+}
+
+/* Whether what is run is a script, whose interpreter must be found in the view.  Negative: unknown. */
+static int is_script(struct walk *w) {
+    char text[PATH_MAX], head[2];
+    struct stat status;
+    if (walk_open(w) || fstat(w->fd, &status))
+        return -1;
+    if (!S_ISREG(status.st_mode))
+        return 0;
+    if (walk_text(w, text))
+        return -1;
+    int fd = open(text, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW);
+    if (fd < 0)
+        return -1;
+    ssize_t n = pread(fd, head, sizeof head, 0);
+    close(fd);
+    return n < 0 ? -1 : n == 2 && head[0] == '#' && head[1] == '!';
+}
+
+/* Ends a walk that met no mount. */
+static enum part path_untouched(const struct deciding *d, struct walk *w, enum walk_end end) {
+    if (end == WALK_FAILED)
+        return PART_RUN;
+    if (d->decision->settle == DIO_SETTLE_EXEC)
+        return end == WALK_FOUND && !is_script(w) ? PART_RUN : PART_ASK;
+    return end == WALK_FOUND && is_known_opened(d, w) ? PART_ASK : PART_RUN;
+}
+
+/* Walks; PART_ASK may have a verdict in `out` already. */
+static enum part path_walk(const struct deciding *d, struct walk *w, struct dio_verdict *out) {
+    enum part part = PART_ASK;
+    enum walk_end end = walk_run(w);
+    if (end != WALK_ASK && !w->touched)
+        part = path_untouched(d, w, end);
+    else if (end != WALK_ASK && out && d->decision->settle == DIO_SETTLE_PATHS && d->decision->path_count == 1)
+        decide_do(d->decider, d->decision, d->asked, w, end, out);
+    if (w->fd >= 0)
+        close(w->fd);
+    return part;
+}
+
+static enum part paths_decide(const struct deciding *d, struct dio_verdict *out) {
+    struct walk w;
+    if (d->decision->needs & DIO_NEEDS_PLAIN_CWD && is_in_mount(d))
+        return PART_ASK;
+    for (int i = 0; i < d->decision->path_count; i++) {
+        enum part part = path_read(d, &d->decision->paths[i], &w);
+        if (part == PART_WALK)
+            part = path_walk(d, &w, out);
+        if (part == PART_ASK)
+            return part;
+    }
+    return PART_RUN;
+}
+
+/* ---- addresses ---- */
+
+static enum part address_decide(const struct deciding *d, uint64_t address, int32_t size) {
+    enum { MOST = sizeof(struct sockaddr_storage) };
+    char data[MOST + 1];
+    sa_family_t family;
+    struct walk w;
+    if (!address || size <= (int32_t)sizeof family || size > MOST)
+        return PART_RUN;
+    ssize_t n = dio_memory_read(d->asked->tid, address, data, (size_t)size);
+    if (n == -EFAULT)
+        return PART_RUN;
+    if (n != size)
+        return PART_ASK;
+    memcpy(&family, data, sizeof family);
+    size_t length = (size_t)size - sizeof family;
+    if (length > sizeof ((struct sockaddr_un *)NULL)->sun_path)
+        length = sizeof ((struct sockaddr_un *)NULL)->sun_path;
+    data[sizeof family + length] = 0;
+    if (family != AF_UNIX || !data[sizeof family])
+        return PART_RUN;
+    strcpy(w.todo, data + sizeof family);
+    enum part part = path_begin(d, &d->decision->paths[0], &w);
+    return part == PART_WALK ? path_walk(d, &w, NULL) : part;
+}
+
+/* The beginning of struct msghdr: a pointer and a length. */
+static enum part message_decide(const struct deciding *d) {
+    unsigned char head[12];
+    uint32_t low;
+    uint64_t address;
+    int32_t size;
+    size_t word = d->asked->abi & 0x80000000u ? 8 : 4; /* __AUDIT_ARCH_64BIT */
+    ssize_t n = dio_memory_read(d->asked->tid, arg_of(d->asked, d->decision->arg), head, word + 4);
+    if (n == -EFAULT)
+        return PART_RUN;
+    if (n != (ssize_t)word + 4)
+        return PART_ASK;
+    memcpy(&low, head, sizeof low);
+    memcpy(&address, head, sizeof address);
+    memcpy(&size, head + word, sizeof size);
+    return address_decide(d, word == 8 ? address : low, size);
+}
+
+/* ---- the verdict ---- */
+
+static enum part call_decide(const struct deciding *d, struct dio_verdict *out) {
+    const struct dio_decision *decision = d->decision;
+    const struct dio_asked *asked = d->asked;
+    switch (decision->settle) {
+    case DIO_SETTLE_RUN: return PART_RUN;
+    case DIO_SETTLE_CWD: return is_in_mount(d) ? PART_ASK : PART_RUN;
+    case DIO_SETTLE_PATHS: return paths_decide(d, out);
+    case DIO_SETTLE_EXEC: return d->process.ask_exec ? PART_ASK : paths_decide(d, out);
+    case DIO_SETTLE_MESSAGE: return message_decide(d);
+    case DIO_SETTLE_FD:
+        if (decision->needs & DIO_NEEDS_PLAIN_CWD && is_in_mount(d))
+            return PART_ASK;
+        return descriptor_decide(d, (int32_t)arg_of(asked, decision->arg));
+    case DIO_SETTLE_ADDRESS:
+        return address_decide(d, arg_of(asked, decision->arg), (int32_t)arg_of(asked, decision->arg2));
+    default: return PART_ASK;
+    }
+}
+
+int dio_decide(struct dio_decider *decider, const struct dio_asked *asked, struct dio_verdict *out) {
+    *out = (struct dio_verdict){.kind = DIO_VERDICT_ASK, .fd = -1};
+    struct table *table = decider_table(decider);
+    struct deciding d = {.decider = decider, .table = table, .asked = asked};
+    d.decision = table_decision(table, asked->abi, asked->nr);
+    if (d.decision && !decider_find(decider, asked->tid, &d.process) && !d.process.ask_all &&
+        call_decide(&d, out) == PART_RUN)
+        out->kind = DIO_VERDICT_RUN;
+    table_release(table);
+    return 0;
+}

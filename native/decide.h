@@ -1,0 +1,140 @@
+/* decide.h - what the files of `decide` share.
+ *
+ * A table (decisions and mounts) never changes once it is made; who decides holds a reference, so that a
+ * call which hangs in a dead network file system holds nobody up.  What changes with every process stands in
+ * the decider behind a lock that is held for a look-up only, with counters that make the empty case free. */
+#ifndef DIORAMA_DECIDE_H
+#define DIORAMA_DECIDE_H
+
+#include "internal.h"
+
+#include <limits.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/stat.h>
+
+/* As of Linux 5.8; older headers lack them.  The numbers are the same on every architecture. */
+#define KERNEL_OPENAT2 437
+#define KERNEL_FACCESSAT2 439
+#define KERNEL_NO_SYMLINKS 0x04 /* RESOLVE_NO_SYMLINKS */
+
+struct kernel_open_how {
+    uint64_t flags, mode, resolve;
+};
+
+enum { COVER_NONE = -1, COVER_PRIVATE = -2 };
+
+struct mounted {
+    int32_t parent;
+    uint8_t read_only, directory, synthetic;
+    size_t point_length, host_length;
+    char *point, *host;
+};
+
+/* What is mounted on a place: the topmost mount, so that a look-up is enough. */
+struct cover {
+    int32_t mount, top;
+    uint64_t hash;
+    const char *path;
+    size_t length;
+};
+
+struct table {
+    atomic_uint references;
+    uint32_t flags;
+    size_t decision_count, mount_count, cover_mask;
+    struct dio_decision *decisions;
+    struct mounted *mounts;
+    struct cover *covers; /* open addressing, path NULL: free */
+    char *private_prefix;
+    uint8_t proc_mounts; /* something is mounted below /proc */
+};
+
+#define HASH_START UINT64_C(0xcbf29ce484222325)
+
+static inline uint64_t hash_add(uint64_t hash, const char *text, size_t length) {
+    for (size_t i = 0; i < length; i++)
+        hash = (hash ^ (unsigned char)text[i]) * UINT64_C(0x100000001b3);
+    return hash;
+}
+
+int table_make(const struct dio_decision *decisions, size_t decision_count, const struct dio_mounted *mounts,
+               size_t mount_count, const char *private_prefix, uint32_t flags, struct table **out);
+void table_release(struct table *table);
+const struct dio_decision *table_decision(const struct table *table, uint32_t abi, int64_t nr);
+/* The mount on top of a place, COVER_NONE, or COVER_PRIVATE; `hash` is that of the path. */
+int32_t table_cover(const struct table *table, int32_t mount, const char *path, size_t length, uint64_t hash);
+
+/* ---- what changes: processes, what they opened, identities ---- */
+
+/* Records in order, found by halving. */
+struct sorted {
+    char *items;
+    size_t room, size;
+    int (*order)(const void *, const void *);
+    atomic_size_t count;
+};
+
+/* Who somebody is: lines of /proc/TID/status, and the namespaces that change what a path or a result means. */
+struct rights {
+    char text[2048], user[64], mount[64];
+    uint8_t known, privileged;
+};
+
+struct dio_decider {
+    pthread_rwlock_t lock; /* of `table` (the pointer), and of the three below */
+    struct table *table;
+    struct sorted processes, opened, identities;
+    struct rights rights;
+    uint8_t no_openat2;
+};
+
+struct table *decider_table(struct dio_decider *decider);
+/* What is known of the process of a thread; 0, or -EAGAIN if that cannot be told. */
+int decider_find(struct dio_decider *decider, pid_t tid, struct dio_process *out);
+int decider_is_virtual(struct dio_decider *decider, const struct stat *status);
+/* The mount that the process of `tid` opened this through: OPENED_PLAINLY, or OPENED_UNSURE when only others
+ * did, from which it may have inherited it. */
+enum { OPENED_PLAINLY = -1, OPENED_UNSURE = -2 };
+int32_t decider_opened_through(struct dio_decider *decider, pid_t tid, const struct stat *status);
+
+/* ---- rights ---- */
+
+void rights_learn(struct rights *rights);
+/* Whether what we do for a thread is what it may do itself. */
+int rights_equal(const struct rights *ours, pid_t tid);
+
+/* ---- walk ---- */
+
+enum { PLACE_ROOM = PATH_MAX, TODO_ROOM = 2 * PATH_MAX };
+
+enum walk_end { WALK_ASK, WALK_FOUND, WALK_FAILED, WALK_PROC };
+
+/* A resolution.  The place is (mount, path), `todo + at` is still to be walked. */
+struct walk {
+    const struct table *table;
+    int32_t mount;
+    uint8_t touched, follow, directory, no_openat2;
+    int links;
+    int fd;    /* FOUND: O_PATH descriptor of the place, or -1 when the way is known but nothing was opened */
+    int error; /* FAILED: the kernel's errno */
+    size_t length, at;
+    char path[PLACE_ROOM];
+    char todo[TODO_ROOM];
+};
+
+/* The caller has set all but fd, error, links; it closes `fd` after FOUND. */
+enum walk_end walk_run(struct walk *w);
+/* The host path of the place; 0 or -ENAMETOOLONG. */
+int walk_text(const struct walk *w, char out[PATH_MAX]);
+/* Whether a place on the host is in /proc. */
+int walk_in_proc(const struct walk *w);
+/* Opens what was found, if that has not been done: 0 or -errno. */
+int walk_open(struct walk *w);
+
+/* ---- do ---- */
+
+void decide_do(struct dio_decider *decider, const struct dio_decision *decision, const struct dio_asked *asked,
+               struct walk *w, enum walk_end end, struct dio_verdict *out);
+
+#endif

@@ -1,0 +1,189 @@
+/* decide_do.c - what is done in the place of a program whose path leads to a host file through a mount.
+ *
+ * Everything works on the O_PATH descriptor that the walk ended with, so nothing can be put in its place.
+ * Only what is surely the kernel's answer to the program is given; whatever else comes out is asked, and
+ * Python lets the program make the call itself, on the host path. */
+#include "decide.h"
+
+#include <fcntl.h>
+#include <linux/stat.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define ALLOWED_AT (AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH)
+#define STATX_SYNC (AT_STATX_FORCE_SYNC | AT_STATX_DONT_SYNC)
+#define TMPFILE (O_TMPFILE & ~O_DIRECTORY)
+
+struct doing {
+    struct dio_decider *decider;
+    const struct dio_decision *decision;
+    const struct dio_asked *asked;
+    struct walk *w;
+    uint32_t flags;
+    struct stat status; /* of what was found */
+};
+
+static uint64_t arg_of(const struct dio_asked *asked, uint8_t arg) { return arg < 6 ? asked->args[arg] : 0; }
+
+static void answer_value(struct dio_verdict *out, int64_t value) {
+    out->kind = DIO_VERDICT_VALUE;
+    out->value = value;
+}
+
+/* Gives the program data, then the result. */
+static void answer_data(const struct doing *d, uint64_t address, const void *data, size_t size, int64_t result,
+                        struct dio_verdict *out) {
+    ssize_t n = dio_memory_write(d->asked->tid, address, data, size);
+    if (n == -ESRCH)
+        return;
+    answer_value(out, n == (ssize_t)size ? result : -EFAULT);
+}
+
+/* struct stat is the kernel's own here: that of newfstatat on the 64-bit ABIs. */
+static void do_stat(const struct doing *d, struct dio_verdict *out) {
+    struct stat status;
+    int how = AT_EMPTY_PATH | (int)(d->flags & AT_NO_AUTOMOUNT);
+    if (syscall(SYS_newfstatat, d->w->fd, "", &status, how))
+        return;
+    answer_data(d, arg_of(d->asked, d->decision->buffer_arg), &status, sizeof status, 0, out);
+}
+
+static void do_statx(const struct doing *d, struct dio_verdict *out) {
+    struct statx status;
+    int how = AT_EMPTY_PATH | (int)(d->flags & (AT_NO_AUTOMOUNT | STATX_SYNC));
+    uint32_t mask = (uint32_t)arg_of(d->asked, d->decision->mask_arg);
+    if (syscall(SYS_statx, d->w->fd, "", how, mask, &status))
+        return;
+    answer_data(d, arg_of(d->asked, d->decision->buffer_arg), &status, sizeof status, 0, out);
+}
+
+static void do_access(const struct doing *d, struct dio_verdict *out) {
+    uint32_t mode = (uint32_t)arg_of(d->asked, d->decision->mode_arg);
+    int how = AT_EMPTY_PATH | (int)(d->flags & AT_EACCESS);
+    if (mode & W_OK && d->w->table->mounts[d->w->mount].read_only)
+        return;
+    if (!syscall(KERNEL_FACCESSAT2, d->w->fd, "", (int)mode, how))
+        answer_value(out, 0);
+}
+
+static void do_readlink(const struct doing *d, struct dio_verdict *out) {
+    char target[PATH_MAX];
+    int32_t size = (int32_t)arg_of(d->asked, d->decision->size_arg);
+    if (S_ISREG(d->status.st_mode) || S_ISDIR(d->status.st_mode)) {
+        answer_value(out, -EINVAL);
+        return;
+    }
+    ssize_t n = S_ISLNK(d->status.st_mode) ? readlinkat(d->w->fd, "", target, sizeof target) : -1;
+    if (n <= 0 || (size_t)n == sizeof target)
+        return;
+    n = n < size ? n : size;
+    answer_data(d, arg_of(d->asked, d->decision->buffer_arg), target, (size_t)n, n, out);
+}
+
+/* Whether a file may be opened with O_CREAT, which is refused in some directories although it exists
+ * (sysctl fs.protected_regular). */
+static int may_create_there(const struct walk *w) {
+    char text[PATH_MAX];
+    struct stat status;
+    if (walk_text(w, text))
+        return 0;
+    char *slash = strrchr(text, '/');
+    slash[slash == text] = 0;
+    return !lstat(text, &status) && !(status.st_mode & S_ISVTX);
+}
+
+static int may_open(const struct doing *d) {
+    const struct table *t = d->w->table;
+    uint32_t flags = d->flags;
+    int changes = (flags & O_ACCMODE) != O_RDONLY || flags & O_TRUNC;
+    if (!d->asked->may_give || !S_ISREG(d->status.st_mode) || (flags & O_ACCMODE) == O_ACCMODE)
+        return 0;
+    if (flags & (O_PATH | TMPFILE | O_DIRECTORY | O_EXCL))
+        return 0;
+    if (t->mounts[d->w->mount].read_only && (changes || !(t->flags & DIO_DECIDE_GIVE_READ_ONLY)))
+        return 0;
+    return !(flags & O_CREAT) || may_create_there(d->w);
+}
+
+/* O_NONBLOCK: neither a FIFO in its place nor somebody's lease shall hold us up. */
+static int open_exactly(const struct doing *d) {
+    const uint32_t ours = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+    char text[PATH_MAX];
+    struct stat status;
+    if (walk_text(d->w, text))
+        return -1;
+    int fd = (int)syscall(SYS_openat, AT_FDCWD, text, (d->flags & ~(uint32_t)O_CREAT) | ours, 0);
+    if (fd < 0)
+        return -1;
+    int is_same = !fstat(fd, &status) && status.st_ino == d->status.st_ino && status.st_dev == d->status.st_dev;
+    if (is_same && !(d->flags & O_NONBLOCK)) {
+        int flags = fcntl(fd, F_GETFL);
+        is_same = flags >= 0 && !fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
+    }
+    if (is_same)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+static void do_open(const struct doing *d, struct dio_verdict *out) {
+    int fd = may_open(d) ? open_exactly(d) : -1;
+    if (fd < 0)
+        return;
+    out->kind = DIO_VERDICT_GIVE;
+    out->fd = fd;
+    out->fd_flags = d->flags & O_CLOEXEC;
+}
+
+/* Whether the kernel has nothing to object to before it looks at the path. */
+static int arguments_are_known(const struct doing *d) {
+    uint32_t flags = d->flags, sync = flags & STATX_SYNC;
+    switch (d->decision->op) {
+    case DIO_DO_STAT: return !(flags & ~(uint32_t)ALLOWED_AT);
+    case DIO_DO_STATX:
+        return !(flags & ~(uint32_t)(ALLOWED_AT | STATX_SYNC)) && sync != STATX_SYNC &&
+               !(arg_of(d->asked, d->decision->mask_arg) & STATX__RESERVED);
+    case DIO_DO_ACCESS:
+        return !(flags & ~(uint32_t)(AT_EACCESS | AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)) &&
+               !((uint32_t)arg_of(d->asked, d->decision->mode_arg) & ~7u);
+    case DIO_DO_READLINK: return (int32_t)arg_of(d->asked, d->decision->size_arg) > 0;
+    default: return !(flags & (O_PATH | TMPFILE));
+    }
+}
+
+/* The way ended before the end of the path, and the kernel says so too. */
+static void do_failed(const struct doing *d, struct dio_verdict *out) {
+    if (d->decision->op != DIO_DO_OPEN || !(d->flags & O_CREAT))
+        answer_value(out, -d->w->error);
+}
+
+static int doing_begin(struct doing *d) {
+    const struct walk *w = d->w;
+    if (d->decision->op == DIO_DO_NOTHING || !(w->table->flags & DIO_DECIDE_ON_BEHALF) ||
+        d->asked->abi != ARCH_NATIVE || walk_in_proc(w) || !arguments_are_known(d))
+        return -1;
+    return rights_equal(&d->decider->rights, d->asked->tid) ? 0 : -1;
+}
+
+void decide_do(struct dio_decider *decider, const struct dio_decision *decision, const struct dio_asked *asked,
+               struct walk *w, enum walk_end end, struct dio_verdict *out) {
+    struct doing d = {.decider = decider, .decision = decision, .asked = asked, .w = w};
+    d.flags = decision->flags_arg == DIO_NO_ARG ? decision->fixed_flags : (uint32_t)arg_of(asked, decision->flags_arg);
+    if ((end != WALK_FOUND && end != WALK_FAILED) || doing_begin(&d))
+        return;
+    if (end == WALK_FAILED) {
+        do_failed(&d, out);
+        return;
+    }
+    /* A mount whose source is a link: what the kernel makes of it depends on the call. */
+    if (walk_open(w) || fstat(w->fd, &d.status) || (S_ISLNK(d.status.st_mode) && w->follow))
+        return;
+    switch (decision->op) {
+    case DIO_DO_STAT: do_stat(&d, out); break;
+    case DIO_DO_STATX: do_statx(&d, out); break;
+    case DIO_DO_ACCESS: do_access(&d, out); break;
+    case DIO_DO_READLINK: do_readlink(&d, out); break;
+    default: do_open(&d, out); break;
+    }
+}

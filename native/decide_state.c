@@ -1,0 +1,282 @@
+/* decide_state.c - what changes while programs run: processes, what they opened, identities. */
+#include "decide.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+struct process_entry {
+    pid_t tgid;
+    struct dio_process is;
+};
+struct opened_entry {
+    uint64_t dev, ino;
+    pid_t tgid;
+    int32_t mount;
+};
+struct identity_entry {
+    uint64_t dev, ino;
+};
+
+/* ---- sorted arrays ---- */
+
+#define ORDER(a, b) ((a) < (b) ? -1 : (a) > (b))
+
+static int process_order(const void *left, const void *right) {
+    const struct process_entry *a = left, *b = right;
+    return ORDER(a->tgid, b->tgid);
+}
+
+static int identity_order(const void *left, const void *right) {
+    const struct identity_entry *a = left, *b = right;
+    return a->dev != b->dev ? ORDER(a->dev, b->dev) : ORDER(a->ino, b->ino);
+}
+
+static int opened_order(const void *left, const void *right) {
+    const struct opened_entry *a = left, *b = right;
+    if (a->dev != b->dev)
+        return ORDER(a->dev, b->dev);
+    return a->ino != b->ino ? ORDER(a->ino, b->ino) : ORDER(a->tgid, b->tgid);
+}
+
+/* The index of the first that is not less. */
+static size_t sorted_place(const struct sorted *s, const void *key) {
+    size_t low = 0, high = s->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (s->order(s->items + middle * s->size, key) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static void *sorted_find(const struct sorted *s, const void *key) {
+    size_t at = sorted_place(s, key);
+    char *item = s->items + at * s->size;
+    return at < s->count && !s->order(item, key) ? item : NULL;
+}
+
+static int sorted_put(struct sorted *s, const void *item) {
+    void *known = sorted_find(s, item);
+    if (known) {
+        memcpy(known, item, s->size);
+        return 0;
+    }
+    if (s->count == s->room) {
+        size_t room = s->room ? 2 * s->room : 16;
+        char *grown = realloc(s->items, room * s->size);
+        if (!grown)
+            return -ENOMEM;
+        s->items = grown;
+        s->room = room;
+    }
+    size_t at = sorted_place(s, item);
+    memmove(s->items + (at + 1) * s->size, s->items + at * s->size, (s->count - at) * s->size);
+    memcpy(s->items + at * s->size, item, s->size);
+    s->count++;
+    return 0;
+}
+
+static void sorted_drop(struct sorted *s, const void *key) {
+    char *known = sorted_find(s, key);
+    if (!known)
+        return;
+    s->count--;
+    memmove(known, known + s->size, s->count * s->size - (size_t)(known - s->items));
+}
+
+/* ---- the decider ---- */
+
+static int openat2_is_missing(void) {
+    struct kernel_open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = KERNEL_NO_SYMLINKS};
+    int fd = (int)syscall(KERNEL_OPENAT2, AT_FDCWD, "/", &how, sizeof how);
+    if (fd < 0)
+        return 1;
+    close(fd);
+    return 0;
+}
+
+static void sorted_init(struct sorted *s, size_t size, int (*order)(const void *, const void *)) {
+    s->size = size;
+    s->order = order;
+    atomic_init(&s->count, 0);
+}
+
+int dio_decider_new(struct dio_decider **out) {
+    static const struct dio_mounted root = {.parent = -1, .host = "", .directory = 1};
+    struct dio_decider *d = calloc(1, sizeof *d);
+    if (!d)
+        return -ENOMEM;
+    int error = table_make(NULL, 0, &root, 1, NULL, 0, &d->table);
+    if (!error)
+        error = -pthread_rwlock_init(&d->lock, NULL);
+    if (error) {
+        table_release(d->table);
+        free(d);
+        return error;
+    }
+    sorted_init(&d->processes, sizeof(struct process_entry), process_order);
+    sorted_init(&d->opened, sizeof(struct opened_entry), opened_order);
+    sorted_init(&d->identities, sizeof(struct identity_entry), identity_order);
+    rights_learn(&d->rights);
+    d->no_openat2 = (uint8_t)openat2_is_missing();
+    *out = d;
+    return 0;
+}
+
+void dio_decider_free(struct dio_decider *d) {
+    if (!d)
+        return;
+    table_release(d->table);
+    free(d->processes.items);
+    free(d->opened.items);
+    free(d->identities.items);
+    pthread_rwlock_destroy(&d->lock);
+    free(d);
+}
+
+int dio_decider_load(struct dio_decider *d, const struct dio_decision *decisions, size_t decision_count,
+                     const struct dio_mounted *mounts, size_t mount_count, const char *private_prefix, uint32_t flags) {
+    struct table *made = NULL;
+    int error = table_make(decisions, decision_count, mounts, mount_count, private_prefix, flags, &made);
+    if (error)
+        return error;
+    pthread_rwlock_wrlock(&d->lock);
+    struct table *old = d->table;
+    d->table = made;
+    pthread_rwlock_unlock(&d->lock);
+    table_release(old);
+    return 0;
+}
+
+struct table *decider_table(struct dio_decider *d) {
+    pthread_rwlock_rdlock(&d->lock);
+    struct table *table = d->table;
+    atomic_fetch_add(&table->references, 1);
+    pthread_rwlock_unlock(&d->lock);
+    return table;
+}
+
+int dio_decider_process(struct dio_decider *d, pid_t tgid, const struct dio_process *process) {
+    struct process_entry entry = {.tgid = tgid};
+    int error = 0;
+    if (process)
+        entry.is = *process;
+    pthread_rwlock_wrlock(&d->lock);
+    if (process && (process->ask_all || process->ask_exec || process->cwd_mount > 0))
+        error = sorted_put(&d->processes, &entry);
+    else
+        sorted_drop(&d->processes, &entry);
+    pthread_rwlock_unlock(&d->lock);
+    return error;
+}
+
+int dio_decider_opened(struct dio_decider *d, pid_t tgid, uint64_t dev, uint64_t ino, int32_t mount) {
+    struct opened_entry entry = {.dev = dev, .ino = ino, .tgid = tgid, .mount = mount};
+    int error = 0;
+    pthread_rwlock_wrlock(&d->lock);
+    if (mount > 0)
+        error = sorted_put(&d->opened, &entry);
+    else
+        sorted_drop(&d->opened, &entry);
+    pthread_rwlock_unlock(&d->lock);
+    return error;
+}
+
+void dio_decider_forget(struct dio_decider *d, pid_t tgid) {
+    struct process_entry entry = {.tgid = tgid};
+    pthread_rwlock_wrlock(&d->lock);
+    sorted_drop(&d->processes, &entry);
+    struct opened_entry *opened = (struct opened_entry *)(void *)d->opened.items;
+    size_t kept = 0;
+    for (size_t i = 0; i < d->opened.count; i++)
+        if (opened[i].tgid != tgid)
+            opened[kept++] = opened[i];
+    d->opened.count = kept;
+    pthread_rwlock_unlock(&d->lock);
+}
+
+int dio_decider_identity(struct dio_decider *d, uint64_t dev, uint64_t ino) {
+    struct identity_entry entry = {.dev = dev, .ino = ino};
+    pthread_rwlock_wrlock(&d->lock);
+    int error = sorted_put(&d->identities, &entry);
+    pthread_rwlock_unlock(&d->lock);
+    return error;
+}
+
+/* ---- look-ups ---- */
+
+/* Whether a thread belongs to a process.  Whatever the kernel says but "no such" means that it does. */
+static int thread_belongs(pid_t tgid, pid_t tid) { return !syscall(SYS_tgkill, tgid, tid, 0) || errno != ESRCH; }
+
+static pid_t thread_process(pid_t tid) {
+    char name[40], line[128];
+    int tgid = -1;
+    snprintf(name, sizeof name, "/proc/%d/status", tid);
+    FILE *file = fopen(name, "re");
+    if (!file)
+        return -1;
+    while (fgets(line, sizeof line, file))
+        if (sscanf(line, "Tgid: %d", &tgid) == 1)
+            break;
+    fclose(file);
+    return tgid;
+}
+
+/* 1 and the process of that id if it is special. */
+static int special_find(struct dio_decider *d, pid_t tgid, struct dio_process *out) {
+    struct process_entry key = {.tgid = tgid};
+    pthread_rwlock_rdlock(&d->lock);
+    const struct process_entry *found = sorted_find(&d->processes, &key);
+    if (found)
+        *out = found->is;
+    pthread_rwlock_unlock(&d->lock);
+    return found != NULL;
+}
+
+int decider_find(struct dio_decider *d, pid_t tid, struct dio_process *out) {
+    *out = (struct dio_process){.cwd_mount = -1};
+    if (!d->processes.count || special_find(d, tid, out) || thread_belongs(tid, tid))
+        return 0;
+    pid_t tgid = thread_process(tid);
+    if (tgid < 0)
+        return -EAGAIN;
+    special_find(d, tgid, out);
+    return 0;
+}
+
+int decider_is_virtual(struct dio_decider *d, const struct stat *status) {
+    struct identity_entry one = {.dev = status->st_dev, .ino = status->st_ino}, all = {.dev = status->st_dev, .ino = 0};
+    if (!d->identities.count)
+        return 0;
+    pthread_rwlock_rdlock(&d->lock);
+    int found = sorted_find(&d->identities, &one) || sorted_find(&d->identities, &all);
+    pthread_rwlock_unlock(&d->lock);
+    return found;
+}
+
+int32_t decider_opened_through(struct dio_decider *d, pid_t tid, const struct stat *status) {
+    struct opened_entry key = {.dev = status->st_dev, .ino = status->st_ino, .tgid = INT_MIN};
+    int32_t mount = OPENED_PLAINLY;
+    if (!d->opened.count)
+        return mount;
+    pthread_rwlock_rdlock(&d->lock);
+    const struct opened_entry *opened = (const struct opened_entry *)(const void *)d->opened.items;
+    for (size_t i = sorted_place(&d->opened, &key); i < d->opened.count; i++) {
+        if (opened[i].dev != key.dev || opened[i].ino != key.ino)
+            break;
+        mount = OPENED_UNSURE;
+        if (opened[i].tgid == tid || thread_belongs(opened[i].tgid, tid)) {
+            mount = opened[i].mount;
+            break;
+        }
+    }
+    pthread_rwlock_unlock(&d->lock);
+    return mount;
+}

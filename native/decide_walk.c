@@ -1,0 +1,390 @@
+/* decide_walk.c - path resolution in the view, as `diorama.view.resolve` does it, for host mounts.
+ *
+ * Nearly all paths have no symbolic link in them, and then what is mounted on the way follows from the text
+ * alone.  So a walk *leaps*: it compares the text with the mounts, name by name, and lets one openat2(2) with
+ * RESOLVE_NO_SYMLINKS prove that there was no link.  Every result but ELOOP is a proof: success, or an error
+ * that ended the way before it came to one.  A leap ends where the text meets a mount (or leaves one by `..`,
+ * or comes to a process in /proc); the part before that is proven to be a directory, and the next leap begins.
+ * After ELOOP the walk *crawls* by one readlink(2) a name until it has followed a link, and leaps again.
+ *
+ * A process's directory in /proc is never walked, because its links lead to objects whatever their text is,
+ * and `self` would be ours: either no name in the rest can be such a link, or Python is asked. */
+#include "decide.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { MAX_LINKS = 40 };
+
+enum stop { STOP_END, STOP_MOUNT, STOP_UP, STOP_PROC, STOP_ASK };
+
+/* How far the text alone leads. */
+struct scan {
+    enum stop stop;
+    const char *name, *after; /* the component at which it stopped, in `todo` */
+    int32_t top;              /* MOUNT: what is entered there */
+    int names;                /* how many there are before */
+    size_t before, length;    /* of `place`, before and with that component */
+    char place[PLACE_ROOM];
+};
+
+enum next { NEXT_LEAP, NEXT_CRAWL, NEXT_END };
+
+static const struct mounted *walk_mount(const struct walk *w) { return &w->table->mounts[w->mount]; }
+
+/* ---- components ---- */
+
+/* The next component from `*at` on, which is left behind it; 0 if there is none. */
+static size_t name_next(const char **at, const char **name) {
+    const char *p = *at;
+    while (*p == '/')
+        p++;
+    *name = p;
+    while (*p && *p != '/')
+        p++;
+    *at = p;
+    return (size_t)(p - *name);
+}
+
+static int name_is(const char *name, size_t length, const char *word) {
+    return strlen(word) == length && !memcmp(name, word, length);
+}
+
+/* Whether a path in a process's directory may lead through a link that is not text, or out of it. */
+static int has_magic(const char *text) {
+    static const char *const words[] = {"fd", "cwd", "root", "exe", "map_files", ".."};
+    const char *name;
+    for (size_t length; (length = name_next(&text, &name));)
+        for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+            if (name_is(name, length, words[i]))
+                return 1;
+    return 0;
+}
+
+/* What stands after "/proc/" in the host path of a place; NULL if that is not below /proc. */
+static const char *proc_rest(const struct mounted *m, const char *path) {
+    if (!m->host_length)
+        return strncmp(path, "/proc/", 6) ? NULL : path + 6;
+    if (!strncmp(m->host, "/proc/", 6))
+        return m->host + 6;
+    return strcmp(m->host, "/proc") || *path != '/' ? NULL : path + 1;
+}
+
+static int is_process(const struct mounted *m, const char *path) {
+    const char *rest = proc_rest(m, path), *name = NULL;
+    if (!rest)
+        return 0;
+    size_t length = name_next(&rest, &name);
+    return (*name >= '0' && *name <= '9') || name_is(name, length, "self") || name_is(name, length, "thread-self");
+}
+
+int walk_in_proc(const struct walk *w) {
+    const struct mounted *m = walk_mount(w);
+    return proc_rest(m, w->path) || (!m->host_length && !strcmp(w->path, "/proc")) ||
+           (!w->length && !strcmp(m->host, "/proc"));
+}
+
+/* ---- moving ---- */
+
+static enum next end_with(enum walk_end *end, enum walk_end how) {
+    *end = how;
+    return NEXT_END;
+}
+
+static enum next fail_with(struct walk *w, enum walk_end *end, int error) {
+    w->error = error;
+    return end_with(end, WALK_FAILED);
+}
+
+static enum next walk_enter(struct walk *w, int32_t mount, enum walk_end *end) {
+    w->mount = mount;
+    w->length = 0;
+    w->path[0] = 0;
+    w->touched = 1;
+    w->directory = walk_mount(w)->directory;
+    return walk_mount(w)->synthetic ? end_with(end, WALK_ASK) : NEXT_LEAP;
+}
+
+/* `..`, from a place that is not the root. */
+static enum next walk_up(struct walk *w, enum walk_end *end) {
+    while (!w->length && w->mount) {
+        const struct mounted *m = walk_mount(w);
+        memcpy(w->path, m->point, m->point_length + 1);
+        w->length = m->point_length;
+        w->mount = m->parent;
+    }
+    while (w->length && w->path[--w->length] != '/')
+        continue;
+    w->path[w->length] = 0;
+    w->directory = 1;
+    int32_t top =
+        table_cover(w->table, w->mount, w->path, w->length, hash_add(HASH_START, w->path, w->length));
+    if (top == COVER_PRIVATE)
+        return end_with(end, WALK_ASK);
+    if (top >= 0)
+        return walk_enter(w, top, end);
+    w->touched = (uint8_t)(w->touched || w->mount);
+    return walk_mount(w)->synthetic ? end_with(end, WALK_ASK) : NEXT_LEAP;
+}
+
+static enum next walk_process(const struct walk *w, const char *place, const char *rest, enum walk_end *end) {
+    const char *inside = proc_rest(walk_mount(w), place);
+    if (w->table->proc_mounts || (inside && has_magic(inside)) || has_magic(rest))
+        return end_with(end, WALK_ASK);
+    return end_with(end, WALK_PROC);
+}
+
+/* ---- leaping ---- */
+
+/* Adds a name to the scanned place, and says what is there. */
+static enum stop scan_add(const struct walk *w, struct scan *s, size_t name_length, uint64_t *hash) {
+    if (s->length + name_length + 2 > PLACE_ROOM)
+        return STOP_ASK;
+    s->before = s->length;
+    s->place[s->length] = '/';
+    memcpy(s->place + s->length + 1, s->name, name_length);
+    *hash = hash_add(*hash, s->place + s->length, name_length + 1);
+    s->length += name_length + 1;
+    s->place[s->length] = 0;
+    s->top = table_cover(w->table, w->mount, s->place, s->length, *hash);
+    if (s->top != COVER_NONE)
+        return s->top == COVER_PRIVATE ? STOP_ASK : STOP_MOUNT;
+    return is_process(walk_mount(w), s->place) ? STOP_PROC : STOP_END;
+}
+
+/* Goes up within the mount; STOP_UP if that leads out of it, or below another. */
+static enum stop scan_up(const struct walk *w, struct scan *s, uint64_t *hash) {
+    s->before = s->length;
+    if (!s->length)
+        return w->mount ? STOP_UP : STOP_END;
+    size_t length = s->length;
+    while (s->place[--length] != '/')
+        continue;
+    *hash = hash_add(HASH_START, s->place, length);
+    if (table_cover(w->table, w->mount, s->place, length, *hash) != COVER_NONE)
+        return STOP_UP;
+    s->length = length;
+    return STOP_END;
+}
+
+static void scan_run(const struct walk *w, struct scan *s) {
+    uint64_t hash = hash_add(HASH_START, w->path, w->length);
+    memcpy(s->place, w->path, w->length + 1);
+    s->length = s->before = w->length;
+    s->after = w->todo + w->at;
+    s->stop = STOP_END;
+    s->top = COVER_NONE;
+    for (s->names = 0;; s->names++) {
+        size_t length = name_next(&s->after, &s->name);
+        if (!length)
+            return;
+        if (name_is(s->name, length, "."))
+            continue;
+        s->stop = name_is(s->name, length, "..") ? scan_up(w, s, &hash) : scan_add(w, s, length, &hash);
+        if (s->stop != STOP_END)
+            return;
+    }
+}
+
+static int text_add(char *out, size_t *used, const char *text, size_t length) {
+    if (*used + length >= PATH_MAX)
+        return -ENAMETOOLONG;
+    memcpy(out + *used, text, length);
+    *used += length;
+    out[*used] = 0;
+    return 0;
+}
+
+int walk_text(const struct walk *w, char out[PATH_MAX]) {
+    const struct mounted *m = walk_mount(w);
+    size_t used = 0;
+    if (text_add(out, &used, m->host, m->host_length) || text_add(out, &used, w->path, w->length))
+        return -ENAMETOOLONG;
+    return used ? 0 : text_add(out, &used, "/", 1);
+}
+
+/* Opens the place and what is to be walked up to `stop`, without following a link: a descriptor or -errno. */
+static int walk_prove(const struct walk *w, const char *stop, uint64_t flags) {
+    struct kernel_open_how how = {.flags = O_PATH | O_CLOEXEC | flags, .resolve = KERNEL_NO_SYMLINKS};
+    const char *from = w->todo + w->at;
+    const struct mounted *m = walk_mount(w);
+    char text[PATH_MAX];
+    size_t used = 0;
+    /* A longer one is none of the program's making: it is fine from where the program stands. */
+    if (text_add(text, &used, m->host, m->host_length) || text_add(text, &used, w->path, w->length) ||
+        (((from < stop && *from != '/') || !used) && text_add(text, &used, "/", 1)) ||
+        text_add(text, &used, from, (size_t)(stop - from)))
+        return -EAGAIN;
+    int fd = (int)syscall(KERNEL_OPENAT2, AT_FDCWD, text, &how, sizeof how);
+    return fd < 0 ? -errno : fd;
+}
+
+static enum next walk_refused(struct walk *w, int error, enum walk_end *end) {
+    if (error == ELOOP)
+        return NEXT_CRAWL;
+    if (error == ENOENT || error == ENOTDIR || error == ENAMETOOLONG)
+        return fail_with(w, end, error);
+    return end_with(end, WALK_ASK);
+}
+
+/* The walk stands at the end of what has been proven. */
+static void walk_land(struct walk *w, const struct scan *s, size_t length, const char *at) {
+    memcpy(w->path, s->place, length);
+    w->path[length] = 0;
+    w->length = length;
+    w->at = (size_t)(at - w->todo);
+}
+
+static enum next walk_leap(struct walk *w, enum walk_end *end) {
+    struct scan s;
+    scan_run(w, &s);
+    if (s.stop == STOP_ASK)
+        return end_with(end, WALK_ASK);
+    if (w->no_openat2)
+        return NEXT_CRAWL;
+    if (s.stop == STOP_END || s.names || !w->directory) {
+        uint64_t flags = s.stop != STOP_END ? O_DIRECTORY : w->follow ? 0 : O_NOFOLLOW;
+        int fd = walk_prove(w, s.stop == STOP_END ? s.after : s.name, flags);
+        if (fd < 0)
+            return walk_refused(w, -fd, end);
+        if (s.stop == STOP_END) {
+            w->fd = fd;
+            walk_land(w, &s, s.length, s.after);
+            return end_with(end, WALK_FOUND);
+        }
+        close(fd);
+    }
+    if (s.stop == STOP_PROC)
+        return walk_process(w, s.place, s.after, end);
+    walk_land(w, &s, s.before, s.after);
+    return s.stop == STOP_MOUNT ? walk_enter(w, s.top, end) : walk_up(w, end);
+}
+
+/* ---- crawling ---- */
+
+/* NEXT_CRAWL if the place is a directory.  That is asked where no readlink of what comes next will tell. */
+static enum next crawl_directory(struct walk *w, enum walk_end *end) {
+    char text[PATH_MAX];
+    struct stat status;
+    if (w->directory)
+        return NEXT_CRAWL;
+    if (walk_text(w, text) || lstat(text, &status))
+        return end_with(end, WALK_ASK);
+    if (!S_ISDIR(status.st_mode))
+        return fail_with(w, end, ENOTDIR);
+    w->directory = 1;
+    return NEXT_CRAWL;
+}
+
+/* Puts the target of a link before what is still to be walked.  `before`: the length of its directory. */
+static enum next crawl_follow(struct walk *w, size_t before, const char *target, size_t length, enum walk_end *end) {
+    size_t rest = strlen(w->todo + w->at) + 1;
+    if (++w->links > MAX_LINKS)
+        return fail_with(w, end, ELOOP);
+    if (!length)
+        return fail_with(w, end, ENOENT);
+    if (length + rest > TODO_ROOM)
+        return end_with(end, WALK_ASK);
+    memmove(w->todo + length, w->todo + w->at, rest);
+    memcpy(w->todo, target, length);
+    w->at = 0;
+    w->directory = 1;
+    w->length = before;
+    if (*target == '/') {
+        w->mount = 0;
+        w->length = 0;
+    }
+    w->path[w->length] = 0;
+    return NEXT_LEAP;
+}
+
+/* What is at the place that a name has just led to.  NEXT_CRAWL: no link, or one that is not followed. */
+static enum next crawl_look(struct walk *w, size_t before, enum walk_end *end) {
+    char text[PATH_MAX], target[PATH_MAX];
+    if (walk_text(w, text))
+        return end_with(end, WALK_ASK);
+    ssize_t n = readlink(text, target, sizeof target);
+    if (n < 0 && errno != EINVAL)
+        return errno == ELOOP ? end_with(end, WALK_ASK) : walk_refused(w, errno, end);
+    w->directory = 0;
+    /* With a slash behind it, a last link is followed too. */
+    if (n < 0 || (!w->todo[w->at] && !w->follow))
+        return NEXT_CRAWL;
+    if ((size_t)n == sizeof target)
+        return end_with(end, WALK_ASK);
+    return crawl_follow(w, before, target, (size_t)n, end);
+}
+
+static enum next crawl_name(struct walk *w, const char *name, size_t length, enum walk_end *end) {
+    size_t before = w->length;
+    if (before + length + 2 > PLACE_ROOM)
+        return end_with(end, WALK_ASK);
+    w->path[before] = '/';
+    memcpy(w->path + before + 1, name, length);
+    w->length += length + 1;
+    w->path[w->length] = 0;
+    int32_t top = table_cover(w->table, w->mount, w->path, w->length, hash_add(HASH_START, w->path, w->length));
+    if (top == COVER_PRIVATE)
+        return end_with(end, WALK_ASK);
+    if (top >= 0) {
+        w->length = before;
+        w->path[before] = 0;
+        enum next next = crawl_directory(w, end);
+        return next == NEXT_CRAWL ? walk_enter(w, top, end) : next;
+    }
+    if (is_process(walk_mount(w), w->path))
+        return walk_process(w, w->path, w->todo + w->at, end);
+    return crawl_look(w, before, end);
+}
+
+static enum next walk_crawl(struct walk *w, enum walk_end *end) {
+    enum next next = NEXT_CRAWL;
+    while (next == NEXT_CRAWL) {
+        const char *name, *after = w->todo + w->at;
+        size_t length = name_next(&after, &name);
+        if (!length)
+            return end_with(end, WALK_FOUND);
+        w->at = (size_t)(after - w->todo);
+        if (!name_is(name, length, ".") && !name_is(name, length, "..")) {
+            next = crawl_name(w, name, length, end);
+            continue;
+        }
+        next = crawl_directory(w, end);
+        if (next == NEXT_CRAWL && length == 2 && (w->length || w->mount))
+            next = walk_up(w, end);
+    }
+    return next;
+}
+
+/* ---- the whole way ---- */
+
+enum walk_end walk_run(struct walk *w) {
+    enum walk_end end = WALK_ASK;
+    enum next next = NEXT_LEAP;
+    w->fd = -1;
+    w->error = 0;
+    w->links = 0;
+    while (next != NEXT_END) {
+        if (is_process(walk_mount(w), w->path))
+            next = walk_process(w, w->path, w->todo + w->at, &end);
+        else
+            next = next == NEXT_LEAP ? walk_leap(w, &end) : walk_crawl(w, &end);
+    }
+    return end;
+}
+
+int walk_open(struct walk *w) {
+    char text[PATH_MAX];
+    size_t length = strlen(w->todo), used;
+    if (w->fd >= 0)
+        return 0;
+    if (walk_text(w, text))
+        return -ENAMETOOLONG;
+    used = strlen(text);
+    if (length && w->todo[length - 1] == '/' && used > 1 && text_add(text, &used, "/", 1))
+        return -ENAMETOOLONG;
+    w->fd = open(text, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    return w->fd < 0 ? -errno : 0;
+}

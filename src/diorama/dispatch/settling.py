@@ -1,0 +1,233 @@
+"""Settling: what the native library needs to know to decide about calls by itself.
+
+From the catalogue: for each spelling, where its paths and descriptors stand and how they are resolved.  A
+request has a line here only if it is not simply one that names files.  What has no rule is asked: a request
+that means more than its paths (a mount, a change of namespace), a spelling whose arguments stand in memory.
+
+The answers in `diorama.dispatch.files` are the other side of this table: what runs here is what they let run.
+"""
+
+from __future__ import annotations
+
+import stat
+from typing import TYPE_CHECKING, Final
+
+from diorama.abi.arch import Abi
+from diorama.abi.fcntl import AT_FDCWD
+from diorama.catalogue import dirs, files, index, mounts, paths, processes, sockets, xattr
+from diorama.catalogue.files import OpenFollows
+from diorama.catalogue.kinds import FlagTest, always, never
+from diorama.engine.decider import NO_ARG, Decision, Do, Follow, Mounted, Needs, PathUse, Settle
+
+if TYPE_CHECKING:
+    from diorama.catalogue.kinds import Test
+    from diorama.catalogue.model import PathRule, Request, Spelling
+    from diorama.view.mounts import MountTree
+
+__all__ = ["decision_of", "settle_calls", "settle_mounts"]
+
+_ASKED: Final = frozenset[type["Request"]]({
+    files.OpenAt2,
+    mounts.FsMount,
+    mounts.FsPick,
+    mounts.Mount,
+    mounts.MountSetAttr,
+    mounts.MoveMount,
+    mounts.OpenTree,
+    mounts.OpenTreeAttr,
+    mounts.PivotRoot,
+    mounts.Umount2,
+    paths.ChRoot,
+})
+"""Requests with paths that Python must answer wherever they lead."""
+
+_BY_DESCRIPTOR: Final[dict[type[Request], Needs]] = {
+    dirs.GetDents: Needs.NOTHING,
+    dirs.GetDents64: Needs.NOTHING,
+    dirs.ReadDir: Needs.NOTHING,
+    files.FChMod: Needs.NOT_OPENED,
+    files.FChOwn: Needs.NOT_OPENED,
+    files.FStat: Needs.NOTHING,
+    mounts.FStatfs: Needs.NOTHING,
+    mounts.FStatfs64: Needs.NOTHING,
+    paths.FChDir: Needs.PLAIN_CWD | Needs.NOT_OPENED,
+    xattr.FGetXattr: Needs.NOTHING,
+    xattr.FListXattr: Needs.NOTHING,
+    xattr.FRemoveXattr: Needs.NOT_OPENED,
+    xattr.FSetXattr: Needs.NOT_OPENED,
+}
+"""Requests that concern the view only if their descriptor does."""
+
+_BY_PATH: Final[dict[type[Request], Needs]] = {
+    files.UTimeNsAt: Needs.NOT_OPENED,
+    paths.ChDir: Needs.PLAIN_CWD,
+}
+"""What requests that name files need besides."""
+
+_DONE: Final[dict[type[Request], Do]] = {
+    files.FAccessAt2: Do.ACCESS,
+    files.FStatAt: Do.STAT,
+    files.OpenAt: Do.OPEN,
+    files.Statx: Do.STATX,
+    paths.ReadLinkAt: Do.READLINK,
+}
+"""What can be done in the place of the program."""
+
+_BY_ADDRESS: Final[dict[type[Request], Follow]] = {
+    sockets.Bind: Follow.NEVER,
+    sockets.Connect: Follow.ALWAYS,
+    sockets.SendTo: Follow.ALWAYS,
+}
+
+
+_WORD: Final = 8
+
+
+class _Unknown(Exception):
+    """There is no rule for a spelling."""
+
+
+def settle_calls() -> list[Decision]:
+    """A decision for every system call number of every ABI of this machine that has a spelling."""
+    return [decision_of(one) for abi in Abi.native() for one in index.spellings(abi).values()]
+
+
+def settle_mounts(tree: MountTree) -> list[Mounted]:
+    """The mounts of a tree; the index of each is that in `tree.mounts`."""
+    known = {mount: number for number, mount in enumerate(tree.mounts)}
+    return [
+        Mounted(
+            parent=-1 if mount.point is None else known[mount.point.mount],
+            point=b"" if mount.point is None else mount.point.path,
+            host=mount.host,
+            read_only=mount.read_only,
+            directory=stat.S_ISDIR(mount.kind),
+        )
+        for mount in tree.mounts
+    ]
+
+
+def decision_of(spelling: Spelling) -> Decision:
+    """How a call of this number is settled."""
+    abi, nr = spelling.abi.audit, spelling.number
+    if spelling.is_multiplexed or not spelling.is_direct:
+        return Decision(abi, nr)
+    try:
+        return _by_rule(spelling)
+    except _Unknown:
+        return Decision(abi, nr)
+
+
+def _by_rule(spelling: Spelling) -> Decision:
+    request, abi, nr = spelling.request, spelling.abi.audit, spelling.number
+    if request in _BY_DESCRIPTOR:
+        return Decision(abi, nr, Settle.FD, arg=_position(spelling, "fd"), needs=_BY_DESCRIPTOR[request])
+    if request in _BY_ADDRESS:
+        at, size = _position(spelling, "address"), _position(spelling, "address_size")
+        path = PathUse(at, follow=_BY_ADDRESS[request])
+        return Decision(abi, nr, Settle.ADDRESS, arg=at, arg2=size, paths=(path,))
+    if request is sockets.SendMsg:
+        at = _position(spelling, "message")
+        return Decision(abi, nr, Settle.MESSAGE, arg=at, paths=(PathUse(at),))
+    if request is paths.GetCwd:
+        return Decision(abi, nr, Settle.CWD)
+    if not request.PATHS or request in _ASKED:
+        return Decision(abi, nr)
+    return _by_paths(spelling)
+
+
+def _by_paths(spelling: Spelling) -> Decision:
+    request, abi, nr = spelling.request, spelling.abi.audit, spelling.number
+    used = tuple([_path_use(spelling, rule) for rule in request.PATHS])
+    if request is processes.ExecveAt:
+        return Decision(abi, nr, Settle.EXEC, paths=used)
+    needs = _BY_PATH.get(request, Needs.NOTHING)
+    # A 32-bit `struct stat` is not the one that this library is compiled with.
+    if request not in _DONE or spelling.abi is not Abi.native()[0] or spelling.abi.word < _WORD:
+        return Decision(abi, nr, Settle.PATHS, paths=used, needs=needs)
+    return Decision(
+        abi,
+        nr,
+        Settle.PATHS,
+        _DONE[request],
+        used,
+        needs=needs,
+        flags_arg=_optional(spelling, "flags"),
+        buffer_arg=_optional(spelling, "buffer" if request is paths.ReadLinkAt else "status"),
+        size_arg=_optional(spelling, "size"),
+        mode_arg=_optional(spelling, "mode"),
+        mask_arg=_optional(spelling, "mask"),
+        fixed_flags=spelling.fixed.get("flags", 0),
+    )
+
+
+def _path_use(spelling: Spelling, rule: PathRule) -> PathUse:
+    kind = rule.kind
+    if kind.applies is not always:
+        raise _Unknown
+    follow, flags_arg, flag = _follow(spelling, kind.follow)
+    empty_arg, empty_flag = _empty(spelling, kind.empty)
+    if NO_ARG not in (flags_arg, empty_arg) and flags_arg != empty_arg:
+        raise _Unknown
+    return PathUse(
+        _position(spelling, rule.field),
+        _directory(spelling, rule),
+        follow,
+        empty_arg if flags_arg == NO_ARG else flags_arg,
+        flag,
+        empty_flag,
+    )
+
+
+def _directory(spelling: Spelling, rule: PathRule) -> int:
+    """The argument with the descriptor at which a path begins."""
+    if rule.anchor is None:
+        return NO_ARG
+    if rule.anchor not in spelling.fixed:
+        return _position(spelling, rule.anchor)
+    if spelling.fixed[rule.anchor] != AT_FDCWD:
+        raise _Unknown
+    return NO_ARG
+
+
+def _follow(spelling: Spelling, test: Test) -> tuple[Follow, int, int]:
+    """When a link at the end is followed: the rule, the argument with flags, and the flag."""
+    if test is always or test is never:
+        return (Follow.ALWAYS if test is always else Follow.NEVER), NO_ARG, 0
+    if isinstance(test, OpenFollows):
+        if test.field in spelling.fixed:
+            return Follow.OPEN, NO_ARG, spelling.fixed[test.field]
+        return Follow.OPEN, _position(spelling, test.field), 0
+    if not isinstance(test, FlagTest):
+        raise _Unknown
+    if test.field in spelling.fixed:
+        return (Follow.ALWAYS if _holds(spelling, test) else Follow.NEVER), NO_ARG, 0
+    rule = Follow.IF_FLAG if test.expected else Follow.UNLESS_FLAG
+    return rule, _position(spelling, test.field), test.flag
+
+
+def _empty(spelling: Spelling, test: Test) -> tuple[int, int]:
+    """When an empty path means the descriptor: the argument with flags, and the flag."""
+    if test is always or test is never:
+        return NO_ARG, PathUse.ALWAYS_EMPTY if test is always else 0
+    if not isinstance(test, FlagTest) or not test.expected:
+        raise _Unknown
+    if test.field in spelling.fixed:
+        return NO_ARG, PathUse.ALWAYS_EMPTY if _holds(spelling, test) else 0
+    return _position(spelling, test.field), test.flag
+
+
+def _holds(spelling: Spelling, test: FlagTest) -> bool:
+    return bool(spelling.fixed[test.field] & test.flag) is test.expected
+
+
+def _position(spelling: Spelling, field: str) -> int:
+    found = spelling.position(field)
+    if found is None:
+        raise _Unknown
+    return found
+
+
+def _optional(spelling: Spelling, field: str) -> int:
+    found = spelling.position(field)
+    return NO_ARG if found is None else found

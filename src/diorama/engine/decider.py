@@ -1,0 +1,224 @@
+"""Decider: calls settled without Python, by `native/decide.c`.
+
+It is told what is mounted, and what about each call can concern a mount; engines ask it before they ask
+Python.  What changes while programs run (a current directory in a mount, a directory opened through one, the
+real objects that stand for virtual ones) must be told *before* the program can make its next call.
+
+Any thread may use it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+from typing import TYPE_CHECKING, Final
+
+from diorama.engine import _native
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "NO_ARG",
+    "Decider",
+    "Decision",
+    "Do",
+    "Follow",
+    "Mounted",
+    "Needs",
+    "PathUse",
+    "Settle",
+    "Verdict",
+    "VerdictKind",
+]
+
+NO_ARG: Final = _native.NO_ARG
+"""In the place of the index of an argument: there is none."""
+
+
+class Settle(IntEnum):
+    """How the verdict on a call is found, see `enum dio_settle`."""
+
+    ASK, RUN, PATHS, FD, CWD, ADDRESS, EXEC, MESSAGE = range(8)
+
+
+class Do(IntEnum):
+    """What is done for the program where its path leads to a host file through a mount."""
+
+    NOTHING, OPEN, STAT, STATX, ACCESS, READLINK = range(6)
+
+
+class Follow(IntEnum):
+    """When a symbolic link in the last component is followed."""
+
+    NEVER, ALWAYS, UNLESS_FLAG, IF_FLAG, OPEN = range(5)
+
+
+class Needs(IntFlag):
+    """What must also hold for a call to run: see `enum dio_needs`."""
+
+    NOTHING = 0
+    PLAIN_CWD = 1
+    NOT_OPENED = 2
+
+
+class VerdictKind(IntEnum):
+    """What is to become of a call: ask Python, let it run, give it a result or a descriptor."""
+
+    ASK = _native.VERDICT_ASK
+    RUN = _native.VERDICT_RUN
+    VALUE = _native.VERDICT_VALUE
+    GIVE = _native.VERDICT_GIVE
+
+
+@dataclass(frozen=True, slots=True)
+class PathUse:
+    """One path of a call: the arguments that have it, and the rules for its last component.
+
+    `flag` and `empty_flag` are bits in the argument `flags_arg`; `ALWAYS_EMPTY` as `empty_flag` needs none.
+    """
+
+    path_arg: int
+    dirfd_arg: int = NO_ARG
+    follow: Follow = Follow.ALWAYS
+    flags_arg: int = NO_ARG
+    flag: int = 0
+    empty_flag: int = 0
+
+    ALWAYS_EMPTY = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What there is to know of one system call number; arguments by their index."""
+
+    abi: int
+    nr: int
+    settle: Settle = Settle.ASK
+    op: Do = Do.NOTHING
+    paths: tuple[PathUse, ...] = ()
+    arg: int = NO_ARG
+    arg2: int = NO_ARG
+    needs: Needs = Needs.NOTHING
+    flags_arg: int = NO_ARG
+    buffer_arg: int = NO_ARG
+    size_arg: int = NO_ARG
+    mode_arg: int = NO_ARG
+    mask_arg: int = NO_ARG
+    fixed_flags: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """A mount: the index of its parent, its place in that, and its root on the host (None if not there)."""
+
+    parent: int
+    point: bytes
+    host: bytes | None
+    read_only: bool = False
+    directory: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is to become of a call; `fd`, a descriptor of ours, is the receiver's to close."""
+
+    kind: VerdictKind
+    value: int = 0
+    fd: int = -1
+    close_on_exec: bool = False
+
+
+class Decider:
+    """The decisions of one view."""
+
+    __slots__ = ("_handle",)
+
+    def __init__(self) -> None:
+        self._handle = ctypes.c_void_p()
+        _native.check(_native.lib.dio_decider_new(ctypes.byref(self._handle)))
+
+    def __del__(self) -> None:
+        if self._handle:
+            _native.lib.dio_decider_free(self._handle)
+
+    @property
+    def handle(self) -> ctypes.c_void_p:
+        """The native object; keep the decider while engines use it."""
+        return self._handle
+
+    def load(
+        self,
+        decisions: Sequence[Decision],
+        mounts: Sequence[Mounted],
+        private_prefix: bytes | None = None,
+        *,
+        on_behalf: bool = False,
+        give_read_only: bool = False,
+        crawl: bool = False,
+    ) -> None:
+        """Replace decisions, mounts, and the directory of stand-ins, at a stroke.
+
+        The first mount is the host's root, and parents stand before their children (else EINVAL).
+        `on_behalf`: do what leads to the host through a mount.  `give_read_only`: open files of read-only
+        mounts too, of which Python will not know that they were opened through one.  `crawl`: do without
+        openat2(2), as on a kernel that lacks it.
+        """
+        array = (_native.Decision * max(1, len(decisions)))()
+        for native, decision in zip(array, decisions, strict=False):
+            _fill(native, decision)
+        places = (_native.Mounted * max(1, len(mounts)))()
+        for place, mount in zip(places, mounts, strict=False):
+            place.parent, place.point, place.host = mount.parent, mount.point, mount.host
+            place.read_only, place.directory = mount.read_only, mount.directory
+        flags = on_behalf * _native.DECIDE_ON_BEHALF
+        flags |= give_read_only * _native.DECIDE_GIVE_READ_ONLY | crawl * _native.DECIDE_CRAWL
+        _native.check(
+            _native.lib.dio_decider_load(
+                self._handle, array, len(decisions), places, len(mounts), private_prefix, flags
+            )
+        )
+
+    def process(
+        self, pid: int, *, cwd_mount: int = -1, ask_all: bool = False, ask_exec: bool = False
+    ) -> None:
+        """What is special about a process; by default nothing.
+
+        `cwd_mount` is the index of the mount that its current directory was entered by.
+        """
+        process = _native.Process(cwd_mount, ask_all, ask_exec)
+        _native.check(_native.lib.dio_decider_process(self._handle, pid, ctypes.byref(process)))
+
+    def opened(self, pid: int, dev: int, ino: int, mount: int) -> None:
+        """A process has opened this through a mount (by its index); -1 when it has done so plainly since."""
+        _native.check(_native.lib.dio_decider_opened(self._handle, pid, dev, ino, mount))
+
+    def forget(self, pid: int) -> None:
+        """A process has ended: nothing is known of it any more."""
+        _native.lib.dio_decider_forget(self._handle, pid)
+
+    def identity(self, dev: int, ino: int = 0) -> None:
+        """A real object stands for a virtual one; without `ino`, all of the device do."""
+        _native.check(_native.lib.dio_decider_identity(self._handle, dev, ino))
+
+    def decide(self, tid: int, abi: int, nr: int, args: Sequence[int], *, may_give: bool = False) -> Verdict:
+        """The verdict on a call that thread `tid` waits in."""
+        asked = _native.Asked(tid, abi, nr, _native.Six(*args), may_give)
+        found = _native.Verdict()
+        _native.check(_native.lib.dio_decide(self._handle, ctypes.byref(asked), ctypes.byref(found)))
+        return Verdict(VerdictKind(found.kind), found.value, found.fd, bool(found.fd_flags))
+
+
+def _fill(native: _native.Decision, decision: Decision) -> None:
+    native.abi, native.nr, native.settle, native.op = decision.abi, decision.nr, decision.settle, decision.op
+    native.arg, native.arg2, native.needs = decision.arg, decision.arg2, decision.needs
+    native.flags_arg, native.fixed_flags = decision.flags_arg, decision.fixed_flags
+    native.buffer_arg, native.size_arg = decision.buffer_arg, decision.size_arg
+    native.mode_arg, native.mask_arg = decision.mode_arg, decision.mask_arg
+    native.path_count = len(decision.paths)
+    for index in range(2):
+        used = decision.paths[index] if index < len(decision.paths) else PathUse(NO_ARG)
+        native.paths[index] = _native.PathUse(
+            used.path_arg, used.dirfd_arg, used.follow, used.flags_arg, used.flag, used.empty_flag
+        )
