@@ -214,6 +214,19 @@ static void call_fixed(struct dio_guardian *g, struct tracee *t, const struct di
         guardian_resume(g, t, 0);
 }
 
+/* What is settled by path, directory or descriptor: FIXED, NONE (let it run) or ASK. */
+static int call_decide(const struct dio_guardian *g, pid_t tid, const struct dio_info *info, int64_t *value) {
+    struct dio_asked asked = {.tid = tid, .abi = info->abi, .nr = info->nr};
+    struct dio_verdict verdict;
+    if (!g->options.decider)
+        return DIO_MATCH_ASK;
+    memcpy(asked.args, info->args, sizeof asked.args);
+    if (dio_decide(g->options.decider, &asked, &verdict) || verdict.kind == DIO_VERDICT_ASK)
+        return DIO_MATCH_ASK;
+    *value = verdict.value;
+    return verdict.kind == DIO_VERDICT_RUN ? DIO_MATCH_NONE : DIO_MATCH_FIXED;
+}
+
 static void call_begins(struct dio_guardian *g, struct tracee *t, const struct dio_info *info) {
     uint64_t matched = 0;
     int64_t value = 0;
@@ -222,6 +235,8 @@ static void call_begins(struct dio_guardian *g, struct tracee *t, const struct d
     int match = t->starting && !is_exec ? DIO_MATCH_NONE
                                         : dio_rules_match(g->rules, t->tid, info->abi, info->nr, info->args,
                                                           &matched, &value);
+    if (match == DIO_MATCH_DECIDE)
+        match = call_decide(g, t->tid, info, &value);
     t->tail_valid = 0;
     if (match == DIO_MATCH_FIXED) {
         call_fixed(g, t, info, value);

@@ -45,20 +45,35 @@ static enum part descriptor_decide(const struct deciding *d, int32_t fd) {
     return PART_RUN;
 }
 
+static int is_private(const struct table *t, const char *path) {
+    size_t length = t->private_prefix ? strlen(t->private_prefix) : 0;
+    return length && !strncmp(path, t->private_prefix, length) && (!path[length] || path[length] == '/');
+}
+
+/* The current directory itself: in a mount, or one of the directories that stand for virtual ones. */
+static enum part current_decide(const struct deciding *d) {
+    char name[48], text[PLACE_ROOM];
+    if (is_in_mount(d))
+        return PART_ASK;
+    if (!d->decider->identities.count)
+        return PART_RUN;
+    snprintf(name, sizeof name, "/proc/%d/cwd", d->asked->tid);
+    ssize_t n = readlink(name, text, sizeof text - 1);
+    if (n < 0)
+        return PART_ASK;
+    text[n] = 0;
+    return is_private(d->table, text) ? PART_ASK : PART_RUN;
+}
+
 /* What a call without a path works on. */
 static enum part directory_decide(const struct deciding *d, const struct dio_path_use *use) {
     int32_t fd = use->dirfd_arg == DIO_NO_ARG ? AT_FDCWD : (int32_t)arg_of(d->asked, use->dirfd_arg);
     if (fd != AT_FDCWD)
         return descriptor_decide(d, fd);
-    return is_in_mount(d) ? PART_ASK : PART_RUN;
+    return current_decide(d);
 }
 
 /* ---- where a relative path begins ---- */
-
-static int is_private(const struct table *t, const char *path) {
-    size_t length = t->private_prefix ? strlen(t->private_prefix) : 0;
-    return length && !strncmp(path, t->private_prefix, length) && (!path[length] || path[length] == '/');
-}
 
 /* Puts the walk at the directory that /proc calls `text`, which was entered through `mount` (-1: plainly). */
 static enum part start_place(const struct deciding *d, struct walk *w, const char *text, int32_t mount) {
@@ -287,7 +302,8 @@ static enum part call_decide(const struct deciding *d, struct dio_verdict *out) 
     const struct dio_asked *asked = d->asked;
     switch (decision->settle) {
     case DIO_SETTLE_RUN: return PART_RUN;
-    case DIO_SETTLE_CWD: return is_in_mount(d) ? PART_ASK : PART_RUN;
+    case DIO_SETTLE_CWD: return current_decide(d);
+    case DIO_SETTLE_CLONE: return d->process.ask_clone ? PART_ASK : PART_RUN;
     case DIO_SETTLE_PATHS: return paths_decide(d, out);
     case DIO_SETTLE_EXEC: return d->process.ask_exec ? PART_ASK : paths_decide(d, out);
     case DIO_SETTLE_MESSAGE: return message_decide(d);

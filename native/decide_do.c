@@ -34,6 +34,8 @@ static void answer_value(struct dio_verdict *out, int64_t value) {
 /* Gives the program data, then the result. */
 static void answer_data(const struct doing *d, uint64_t address, const void *data, size_t size, int64_t result,
                         struct dio_verdict *out) {
+    if (d->asked->listener && dio_listener_valid(d->asked->listener, d->asked->cookie))
+        return; /* gone: whoever has this thread id now is somebody else */
     ssize_t n = dio_memory_write(d->asked->tid, address, data, size);
     if (n == -ESRCH)
         return;

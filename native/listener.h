@@ -25,6 +25,7 @@ struct dio_listener {
     int fd;
     int cpus;
     const struct dio_rules *rules;
+    struct dio_decider *decider;
     uint8_t has_sync;
     pthread_mutex_t lock; /* guards all that follows, but for the atomics */
     pthread_cond_t changed;

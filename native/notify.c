@@ -230,6 +230,38 @@ static int receive(struct dio_listener *l, struct seccomp_notif *notice) {
     return poll(&ready, 1, 0) >= 0 && ready.revents & POLLHUP ? -ENOENT : -EAGAIN;
 }
 
+/* What is settled by path, directory or descriptor: 1 and the reply, or 0 for Python. */
+static int decided(struct dio_listener *l, const struct dio_event *call, struct dio_reply *reply) {
+    struct dio_asked asked = {.tid = call->tid, .abi = call->info.abi, .nr = call->info.nr, .may_give = 1,
+                              .listener = l, .cookie = call->cookie};
+    struct dio_verdict verdict;
+    if (!l->decider)
+        return 0;
+    memcpy(asked.args, call->info.args, sizeof asked.args);
+    if (dio_decide(l->decider, &asked, &verdict) || verdict.kind == DIO_VERDICT_ASK)
+        return 0;
+    reply->kind = verdict.kind == DIO_VERDICT_VALUE  ? DIO_REPLY_VALUE
+                  : verdict.kind == DIO_VERDICT_GIVE ? DIO_REPLY_GIVE
+                                                     : DIO_REPLY_RUN;
+    reply->value = verdict.value;
+    reply->fd = verdict.fd;
+    reply->fd_flags = verdict.fd_flags;
+    return 1;
+}
+
+/* Sends a reply that C has made; a descriptor that cannot be given is that error for the program. */
+static void reply_settled(struct dio_listener *l, struct dio_reply *reply) {
+    int error = dio_listener_reply(l, reply);
+    if (reply->kind != DIO_REPLY_GIVE)
+        return;
+    close(reply->fd);
+    if (!error || error == -ESRCH)
+        return;
+    reply->kind = DIO_REPLY_VALUE;
+    reply->value = error;
+    dio_listener_reply(l, reply);
+}
+
 /* 1 when the call is settled and answered. */
 static int settled(struct dio_listener *l, const struct seccomp_notif *notice, struct dio_event *out) {
     struct dio_reply reply = {.kind = DIO_REPLY_RUN, .cookie = notice->id};
@@ -246,11 +278,11 @@ static int settled(struct dio_listener *l, const struct seccomp_notif *notice, s
     int match = is_promoted(l, tid) ? DIO_MATCH_NONE
                                     : dio_rules_match(l->rules, tid, out->info.abi, out->info.nr, out->info.args,
                                                       &out->matched, &reply.value);
-    if (match == DIO_MATCH_ASK)
+    if (match == DIO_MATCH_ASK || (match == DIO_MATCH_DECIDE && !decided(l, out, &reply)))
         return 0;
     if (match == DIO_MATCH_FIXED)
         reply.kind = DIO_REPLY_VALUE;
-    dio_listener_reply(l, &reply);
+    reply_settled(l, &reply);
     return 1;
 }
 
@@ -286,7 +318,7 @@ int dio_listener_next(struct dio_listener *l, const struct dio_reply *reply, str
 /* ---- the handle ------------------------------------------------------------------------------ */
 
 int dio_listener_open(int fd, const struct dio_features *features, const struct dio_rules *rules,
-                      struct dio_listener **out) {
+                      struct dio_decider *decider, struct dio_listener **out) {
     struct dio_listener *l = calloc(1, sizeof *l);
     pthread_condattr_t monotonic;
     cpu_set_t cpus;
@@ -294,6 +326,7 @@ int dio_listener_open(int fd, const struct dio_features *features, const struct 
         return -ENOMEM;
     l->fd = fd;
     l->rules = rules;
+    l->decider = decider;
     l->wanted = 1;
     if (getrandom(&l->secret, sizeof l->secret, 0) != sizeof l->secret) {
         free(l);

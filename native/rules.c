@@ -94,6 +94,7 @@ int dio_rules_match(const struct dio_rules *rules, pid_t tid, uint32_t abi, int6
                     uint64_t *matched, int64_t *value) {
     const struct dio_rule *end = rules->rules + rules->count;
     unsigned bit = 0;
+    int asks = 0;
     *matched = 0;
     for (const struct dio_rule *r = rules_first(rules, abi, nr); r < end && r->abi == abi && r->nr == nr; r++, bit++) {
         if (bit >= 64 || !rule_holds(r, tid, args))
@@ -102,7 +103,8 @@ int dio_rules_match(const struct dio_rules *rules, pid_t tid, uint32_t abi, int6
             *value = r->value;
             return DIO_MATCH_FIXED;
         }
+        asks |= !r->decides;
         *matched |= (uint64_t)1 << bit;
     }
-    return *matched ? DIO_MATCH_ASK : DIO_MATCH_NONE;
+    return asks ? DIO_MATCH_ASK : *matched ? DIO_MATCH_DECIDE : DIO_MATCH_NONE;
 }

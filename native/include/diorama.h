@@ -25,6 +25,9 @@
 /* First argument of the ppoll that parks a thread during a hand-over; the filter lets it through. */
 #define DIO_PARK_TAG 0x64696f72u
 
+struct dio_decider;  /* calls settled without Python */
+struct dio_listener; /* one program's notifications */
+
 /* ---- how: the paths of the portable layer ------------------------------------------------- */
 
 enum dio_info_path { DIO_INFO_AUTO, DIO_INFO_KERNEL, DIO_INFO_REGISTERS };
@@ -148,7 +151,9 @@ struct dio_rule {
     int32_t nr;
     uint16_t id;
     uint8_t path_arg, test_count;
-    uint8_t fixed, pad[3]; /* fixed: `value` is the answer (-errno for an error), without Python */
+    uint8_t fixed;   /* `value` is the answer (-errno for an error), without Python */
+    uint8_t decides; /* dio_decide may settle it, when no other rule matches */
+    uint8_t pad[2];
     struct dio_test tests[6];
     const char *glob;
     int64_t value;
@@ -158,7 +163,12 @@ struct dio_rules; /* immutable once made; shared by guardians; freed by the last
 DIO_API int dio_rules_new(const struct dio_rule *rules, size_t count, struct dio_rules **out);
 DIO_API void dio_rules_free(struct dio_rules *rules);
 /* Bit i of `*matched` is set for the i-th rule of this (abi, nr) that matches.  The first of them decides. */
-enum dio_match { DIO_MATCH_NONE, DIO_MATCH_ASK, DIO_MATCH_FIXED /* the answer is `*value` */ };
+enum dio_match {
+    DIO_MATCH_NONE,
+    DIO_MATCH_ASK,
+    DIO_MATCH_FIXED, /* the answer is `*value` */
+    DIO_MATCH_DECIDE /* only rules match that let dio_decide settle it */
+};
 DIO_API int dio_rules_match(const struct dio_rules *rules, pid_t tid, uint32_t abi, int64_t nr,
                             const uint64_t args[6], uint64_t *matched, int64_t *value);
 
@@ -177,7 +187,8 @@ enum dio_settle {
     DIO_SETTLE_CWD,     /* run if the current directory is not in a mount */
     DIO_SETTLE_ADDRESS, /* run unless the address `arg`, of size `arg2`, is a path (paths[0]) that meets a mount */
     DIO_SETTLE_EXEC,    /* as PATHS, and the file must not begin with "#!" */
-    DIO_SETTLE_MESSAGE  /* as ADDRESS, for the name in the struct msghdr at `arg` */
+    DIO_SETTLE_MESSAGE, /* as ADDRESS, for the name in the struct msghdr at `arg` */
+    DIO_SETTLE_CLONE    /* run if the process has nothing that a child inherits */
 };
 /* What is done for the program where a path leads to a host file through a mount. */
 enum dio_do { DIO_DO_NOTHING, DIO_DO_OPEN, DIO_DO_STAT, DIO_DO_STATX, DIO_DO_ACCESS, DIO_DO_READLINK };
@@ -223,7 +234,9 @@ struct dio_mounted {
 /* What is special about a process. */
 struct dio_process {
     int32_t cwd_mount; /* its current directory was entered by; 0 and below: the root mount */
-    uint8_t ask_all, ask_exec, pad[2];
+    uint8_t ask_all, ask_exec;
+    uint8_t ask_clone; /* DIO_SETTLE_CLONE: there is something that a child inherits */
+    uint8_t pad;
 };
 
 enum dio_decide_flags {
@@ -259,6 +272,9 @@ struct dio_asked {
     int64_t nr;
     uint64_t args[6];
     uint8_t may_give, pad[7]; /* whether the caller can put a descriptor into the tracee */
+    /* of a notified call, which is valid as long as its memory is written to; NULL: the tracee is stopped */
+    const struct dio_listener *listener;
+    uint64_t cookie;
 };
 
 struct dio_verdict {
@@ -328,6 +344,7 @@ struct dio_options {
      * and of the other ABI, 1 when a call cannot carry it, because it has six arguments or makes a child */
     uint64_t tag;
     const uint8_t *untaggable[2];
+    struct dio_decider *decider; /* NULL: there is nothing to decide in C */
 };
 
 struct dio_guardian;
@@ -351,8 +368,7 @@ DIO_API void dio_guardian_close(struct dio_guardian *g);
 
 /* ---- listener: calls by seccomp user notification (seccomp_unotify(2)) ----------------------- */
 
-/* One program's listener.  Many workers call dio_listener_next; everything else is any thread's. */
-struct dio_listener;
+/* Many workers of one listener call dio_listener_next; everything else is any thread's. */
 
 enum dio_reply_kind {
     DIO_REPLY_RUN,   /* as it is */
@@ -371,7 +387,7 @@ struct dio_reply {
 
 /* Takes `fd` over. */
 DIO_API int dio_listener_open(int fd, const struct dio_features *features, const struct dio_rules *rules,
-                              struct dio_listener **out);
+                              struct dio_decider *decider, struct dio_listener **out);
 /* Answers a call (NULL: nothing to answer), waits, and fills in the next one that Python must decide: CALL, or
  * IDLE (this worker may end), or DONE (no program is left).  Settles in C what no rule wants. */
 DIO_API int dio_listener_next(struct dio_listener *l, const struct dio_reply *reply, struct dio_event *out);

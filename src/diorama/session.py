@@ -288,6 +288,8 @@ class View:
         options.no_filter = not self._seccomp
         options.our_filters = _own_filters() + (1 if self._seccomp else 0)
         rules = self.router.compile(tells_clones=self.choice.engine != NOTIFY)
+        if self._mediator is not None:
+            options.decider = self._mediator.decider().handle
         return Staff(self.router, rules, options, self._guardian_started, self._guardian_done)
 
     def _needs(self) -> Iterator[str]:

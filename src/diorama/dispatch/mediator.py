@@ -21,6 +21,8 @@ from diorama.view.task import Context, Task
 
 if TYPE_CHECKING:
     from diorama.catalogue.model import Request, Tracee
+    from diorama.dispatch.files.deciding import Deciding
+    from diorama.engine.decider import Decider
     from diorama.view.mounts import Mount, Place
 
 __all__ = ["Mediator"]
@@ -49,6 +51,7 @@ class Mediator:
         for subject in _SUBJECTS:
             import_module(f"diorama.dispatch.files.{subject}")
         self.files = Files(host)
+        self._deciding: Deciding | None = None
 
     def requests(self, *, tells_clones: bool) -> frozenset[type[Request]]:
         """What must be asked here: nothing without mounts, else what names files, and what the mounts ask for.
@@ -83,6 +86,8 @@ class Mediator:
             what, on = ("directory", "file") if stat.S_ISDIR(mount.kind) else ("file", "directory")
             raise UsageError(f"cannot mount {mount.source} on {name}: a {what} needs a {what}, not a {on}")
         self.files.tree.attach(mount, place)
+        if self._deciding is not None:
+            self._deciding.mounted()
 
     def _target(self, path: bytes) -> Place:
         files = self.files
@@ -98,6 +103,14 @@ class Mediator:
             return place.filesystem.attributes(place.inode).kind
         return stat.S_IFMT(self.files.host.stat(place.host_path).st_mode)
 
+    def decider(self) -> Decider:
+        """What settles calls without Python, kept up to date from now on."""
+        if self._deciding is None:
+            from diorama.dispatch.files.deciding import Deciding
+
+            self._deciding = Deciding(self.files)
+        return self._deciding.decider
+
     def close(self) -> None:
         """The view has ended."""
         self.files.close()
@@ -112,11 +125,14 @@ class Mediator:
         """The first task of a program."""
         task = self.files.enter(tracee, self.files.tasks.first(tracee.tid))
         task.is_starting = True
+        self.files.changed(task)
 
     def cloned(self, parent: Tracee, child: Tracee, flags: int) -> None:
         """A task inherits, by these clone flags."""
         inherited = self.files.task(parent).child(child.tid, child.pid, flags)
         self.files.enter(child, inherited)
+        if not inherited.is_plain(self.files.tree.root):
+            self.files.changed(inherited)
 
     def executed(self, tracee: Tracee) -> None:
         """A task runs another program."""
@@ -124,7 +140,10 @@ class Mediator:
         task = files.task(tracee)
         files.tasks.rename(task, tracee.tid)
         task.executed()
+        files.changed(task)
 
     def exited(self, tracee: Tracee) -> None:
         """A task ended."""
         self.files.leave(tracee)
+        if self._deciding is not None and tracee.tid == tracee.pid:
+            self._deciding.forget(tracee.pid)

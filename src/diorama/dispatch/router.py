@@ -227,7 +227,7 @@ class Router:
             from diorama.dispatch.subscription import Subscription
 
             requests = self._base.requests(tells_clones=tells_clones)
-            chain.append(Subscription(self._base.answer, requests, None, {}))
+            chain.append(Subscription(self._base.answer, requests, None, {}, decides=True))
         return chain
 
     # -- hooks of the engine ------------------------------------------------------------------

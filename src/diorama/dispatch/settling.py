@@ -80,6 +80,11 @@ _BY_ADDRESS: Final[dict[type[Request], Follow]] = {
 }
 
 
+_MAKING: Final = frozenset[type["Request"]](
+    {processes.Clone, processes.Clone3, processes.Fork, processes.VFork}
+)
+"""Requests that make a child, which inherits what is remembered of its parent."""
+
 _WORD: Final = 8
 
 
@@ -131,6 +136,8 @@ def _by_rule(spelling: Spelling) -> Decision:
         return Decision(abi, nr, Settle.MESSAGE, arg=at, paths=(PathUse(at),))
     if request is paths.GetCwd:
         return Decision(abi, nr, Settle.CWD)
+    if request in _MAKING:
+        return Decision(abi, nr, Settle.CLONE)
     if not request.PATHS or request in _ASKED:
         return Decision(abi, nr)
     return _by_paths(spelling)

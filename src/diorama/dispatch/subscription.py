@@ -23,7 +23,7 @@ class Subscription:
     """One handler and the requests that it is asked about.
 
     `path` is a glob over the first path of a request, `arguments` exact values of its fields.  `fixed` is the
-    answer if it is always the same, -errno for an error.
+    answer if it is always the same, -errno for an error; `decides` as in `Rule`.
     """
 
     handler: Handler
@@ -31,6 +31,7 @@ class Subscription:
     path: bytes | None
     arguments: Mapping[str, int]
     fixed: int | None = None
+    decides: bool = False
 
     def rules(self, number: int) -> Iterator[Rule]:
         """The rules for every spelling on every ABI of this machine."""
@@ -60,7 +61,7 @@ class Subscription:
 
     def _rule(self, number: int, abi: Abi, nr: int, spelling: Spelling) -> Rule | None:
         if spelling.is_multiplexed:
-            return Rule(abi.audit, nr, number)
+            return Rule(abi.audit, nr, number, decides=self.decides)
         request = spelling.request
         tests: list[Test] = []
         for name, value in self.arguments.items():
@@ -72,7 +73,7 @@ class Subscription:
         path = None if self.path is None else spelling.position(request.PATHS[0].field)
         fixed = self.fixed if self.is_settled_by(spelling) else None
         glob = None if path is None else self.path
-        return Rule(abi.audit, nr, number, tuple(tests), path or 0, glob, fixed)
+        return Rule(abi.audit, nr, number, tuple(tests), path or 0, glob, fixed, self.decides)
 
 
 def _width(kind: Kind, abi: Abi) -> int:

@@ -110,7 +110,8 @@ class Rule(c.Structure):
         ("path_arg", c.c_uint8),
         ("test_count", c.c_uint8),
         ("fixed", c.c_uint8),
-        ("pad", c.c_uint8 * 3),
+        ("decides", c.c_uint8),
+        ("pad", c.c_uint8 * 2),
         ("tests", Test * 6),
         ("glob", c.c_char_p),
         ("value", c.c_int64),
@@ -152,6 +153,7 @@ class Options(c.Structure):
         ("our_filters", c.c_uint32),
         ("tag", c.c_uint64),
         ("untaggable", c.c_char_p * 2),
+        ("decider", c.c_void_p),
     ]
 
 
@@ -253,7 +255,8 @@ class Process(c.Structure):
         ("cwd_mount", c.c_int32),
         ("ask_all", c.c_uint8),
         ("ask_exec", c.c_uint8),
-        ("pad", c.c_uint8 * 2),
+        ("ask_clone", c.c_uint8),
+        ("pad", c.c_uint8),
     ]
 
 
@@ -265,6 +268,8 @@ class Asked(c.Structure):
         ("args", Six),
         ("may_give", c.c_uint8),
         ("pad", c.c_uint8 * 7),
+        ("listener", c.c_void_p),
+        ("cookie", c.c_uint64),
     ]
 
 
@@ -302,7 +307,7 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "dio_guardian_place": (c.c_int, [c.c_void_p, c.c_int, c.c_char_p, c.c_size_t, _P(c.c_uint64)]),
     "dio_guardian_close": (None, [c.c_void_p]),
     "dio_guardian_promote": (c.c_int, [c.c_void_p, c.c_void_p, _P(Event)]),
-    "dio_listener_open": (c.c_int, [c.c_int, _P(Features), c.c_void_p, _P(c.c_void_p)]),
+    "dio_listener_open": (c.c_int, [c.c_int, _P(Features), c.c_void_p, c.c_void_p, _P(c.c_void_p)]),
     "dio_listener_next": (c.c_int, [c.c_void_p, _P(Reply), _P(Event)]),
     "dio_listener_reply": (c.c_int, [c.c_void_p, _P(Reply)]),
     "dio_listener_give": (c.c_int, [c.c_void_p, c.c_uint64, c.c_int, c.c_uint32]),

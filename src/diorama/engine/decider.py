@@ -40,7 +40,7 @@ NO_ARG: Final = _native.NO_ARG
 class Settle(IntEnum):
     """How the verdict on a call is found, see `enum dio_settle`."""
 
-    ASK, RUN, PATHS, FD, CWD, ADDRESS, EXEC, MESSAGE = range(8)
+    ASK, RUN, PATHS, FD, CWD, ADDRESS, EXEC, MESSAGE, CLONE = range(9)
 
 
 class Do(IntEnum):
@@ -181,13 +181,19 @@ class Decider:
         )
 
     def process(
-        self, pid: int, *, cwd_mount: int = -1, ask_all: bool = False, ask_exec: bool = False
+        self,
+        pid: int,
+        *,
+        cwd_mount: int = -1,
+        ask_all: bool = False,
+        ask_exec: bool = False,
+        ask_clone: bool = False,
     ) -> None:
         """What is special about a process; by default nothing.
 
         `cwd_mount` is the index of the mount that its current directory was entered by.
         """
-        process = _native.Process(cwd_mount, ask_all, ask_exec)
+        process = _native.Process(cwd_mount, ask_all, ask_exec, ask_clone)
         _native.check(_native.lib.dio_decider_process(self._handle, pid, ctypes.byref(process)))
 
     def opened(self, pid: int, dev: int, ino: int, mount: int) -> None:

@@ -169,7 +169,11 @@ class Pool:
         self._features = features_to_native(features)
         _native.check(
             _native.lib.dio_listener_open(
-                fd, ctypes.byref(self._features), staff.rules.handle, ctypes.byref(self.handle)
+                fd,
+                ctypes.byref(self._features),
+                staff.rules.handle,
+                staff.options.decider,
+                ctypes.byref(self.handle),
             )
         )
 

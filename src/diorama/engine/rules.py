@@ -26,7 +26,8 @@ class Test:
 class Rule:
     """A call wanted: by audit architecture and number, argument tests, and a glob over one string.
 
-    `fixed` is the answer, -errno for an error, that the native library gives without entering Python.
+    `fixed` is the answer, -errno for an error, that the native library gives without entering Python; with
+    `decides` it asks its decider first (`diorama.engine.decider`).
     """
 
     abi: int
@@ -36,6 +37,7 @@ class Rule:
     path_arg: int = 0
     glob: bytes | None = None
     fixed: int | None = None
+    decides: bool = False
 
 
 class Rules:
@@ -64,6 +66,7 @@ def _fill(native: _native.Rule, rule: Rule) -> None:
     native.abi, native.nr, native.id = rule.abi, rule.nr, rule.id
     native.path_arg, native.glob = rule.path_arg, rule.glob
     native.fixed, native.value = rule.fixed is not None, rule.fixed or 0
+    native.decides = rule.decides
     native.test_count = len(rule.tests)
     for index, test in enumerate(rule.tests):
         native.tests[index] = _native.Test(test.arg, test.op, test.width, 0, 0, test.value & (1 << 64) - 1)

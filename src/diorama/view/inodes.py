@@ -11,6 +11,7 @@ kernels; mm/shmem.c, shmem_reserve_inode()), and our directories exist as long a
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Final
 
 from diorama.view.host import Status
@@ -20,11 +21,12 @@ __all__ = ["Inodes"]
 
 
 class Inodes:
-    """The table.  Any thread."""
+    """The table.  Any thread.  `on_add` is told of each object before any program can have it."""
 
-    __slots__ = ("_lock", "_places")
+    __slots__ = ("_lock", "_places", "on_add")
 
     def __init__(self) -> None:
+        self.on_add: Callable[[Status], None] | None = None
         self._places: Final[dict[tuple[int, int], Place]] = {}
         self._lock = threading.Lock()
 
@@ -33,8 +35,12 @@ class Inodes:
 
     def add(self, status: Status, place: Place) -> None:
         """Let the real object with this status stand for a place, named as it was opened last."""
+        key = (status.st_dev, status.st_ino)
         with self._lock:
-            self._places[status.st_dev, status.st_ino] = place
+            is_new = key not in self._places
+            self._places[key] = place
+        if is_new and self.on_add is not None:
+            self.on_add(status)
 
     def find(self, status: Status) -> Place | None:
         """What an object stands for; None if it is the host's own."""

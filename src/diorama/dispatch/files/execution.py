@@ -38,9 +38,10 @@ class _Program:
 def execute(files: Files, call: ExecveAt) -> Outcome:
     """Run a program of the view."""
     task = files.task(call.tracee)
-    task.pending = None
+    _await(files, task, None)
     if task.is_starting:
         task.is_starting = False
+        files.changed(task)
         enter_view(files, call, task)
     place = files.find(call, call.PATHS[0]) if call.path else None
     if place is None:
@@ -49,7 +50,7 @@ def execute(files: Files, call: ExecveAt) -> Outcome:
     program = _program(files, task, place, named)
     if program is None:
         return _unchanged(files, call, task)
-    task.pending = _remembered(files, program.place)
+    _await(files, task, _remembered(files, program.place))
     changes: dict[str, object] = {"dirfd": AT_FDCWD, "path": program.path}
     if program.before:
         changes["argv"] = _arguments(call, program.before)
@@ -59,6 +60,13 @@ def execute(files: Files, call: ExecveAt) -> Outcome:
 def _unchanged(files: Files, call: ExecveAt, task: Task) -> Outcome:
     """The kernel's own way, seen to its end if there is something to forget then."""
     return None if task.executable is None or files.tells_execs else call.run()
+
+
+def _await(files: Files, task: Task, place: Place | None) -> None:
+    """What the task will be remembered to run, if this succeeds."""
+    if task.pending is not place:
+        task.pending = place
+        files.changed(task)
 
 
 def _remembered(files: Files, place: Place | None) -> Place | None:

@@ -35,5 +35,5 @@ def _flags(call: Request) -> int:
 @answers(LandlockRestrictSelf)
 def restrict(files: Files, call: LandlockRestrictSelf) -> Outcome:
     """From now on there may be programs that may do less than we: nothing is done in a program's stead."""
-    files.acts = False
+    files.act_no_more()
     return None

@@ -169,6 +169,11 @@ class StandIns:
         self._inodes.add(os.lstat(path), place)
         return path
 
+    def home(self) -> bytes:
+        """The directory of all of them, made if need be."""
+        with self._lock:
+            return self._home()
+
     def _home(self) -> bytes:
         if self._top is None:
             parent = os.environ.get("XDG_RUNTIME_DIR")

@@ -32,6 +32,10 @@ def _nobody(_task: Task) -> None:
     return
 
 
+def _nothing() -> None:
+    return
+
+
 _RIGHTS: Final = (b"Uid:", b"Gid:", b"Groups:", b"CapEff:")
 
 
@@ -59,6 +63,7 @@ class Files:
         self.tells_execs = True
         self.acts = True
         self.on_change: Callable[[Task], None] = _nobody
+        self.on_restriction: Callable[[], None] = _nothing
         self._of_tracee: dict[Any, Task] = {}
         self._leases: dict[Task, Content] = {}
 
@@ -96,6 +101,11 @@ class Files:
         task = self.task(tracee)
         task.opened[status.st_dev, status.st_ino] = mount
         self.changed(task)
+
+    def act_no_more(self) -> None:
+        """From now on somebody in the view may do less than we, and nothing is done in a program's stead."""
+        self.acts = False
+        self.on_restriction()
 
     def has_our_rights(self, tracee: Tracee) -> bool:
         """Whether what we may do to files is what the tracee may do: then we may do it in its stead."""
