@@ -153,6 +153,12 @@ DIO_API void dio_rules_free(struct dio_rules *rules);
 DIO_API int dio_rules_match(const struct dio_rules *rules, pid_t tid, uint32_t abi, int64_t nr,
                             const uint64_t args[6], uint64_t *matched);
 
+/* ---- placement: guardians beside their tracees ------------------------------------------------ */
+
+struct dio_placement; /* what the guardians of one view share; outlives them */
+DIO_API int dio_placement_new(struct dio_placement **out);
+DIO_API void dio_placement_free(struct dio_placement *placement);
+
 /* ---- guardian ------------------------------------------------------------------------------ */
 
 enum dio_event_kind {
@@ -203,6 +209,7 @@ struct dio_options {
     uint8_t no_filter; /* stop at every call without seccomp */
     uint8_t pad;
     uint32_t our_filters; /* seccomp filters that a tracee has because of us */
+    struct dio_placement *placement; /* NULL: the scheduler's; else the filter stops sched_[gs]etaffinity */
 };
 
 struct dio_guardian;

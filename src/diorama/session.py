@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from diorama.dispatch.router import Router
     from diorama.engine.guardian import Staff
     from diorama.engine.launch import Command, Launched
+    from diorama.engine.placement import Placement
     from diorama.engine.tracee import Tracee
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -40,6 +41,7 @@ class View:
     """The world that programs started here see.
 
     guardians: "each" (a tracer thread for every traced thread) or "shared" (one for all).
+    placement: "auto" (a tracee that stops often shares a CPU with its guardian) or "none".
     paths: forces paths of the portable layer, for tests and comparison (`diorama.Paths`).
     strict: an error in a module ends the programs instead of costing one EIO.
     seccomp: False stops at every call instead of those that a filter selects.
@@ -51,16 +53,21 @@ class View:
         self,
         *,
         guardians: str = "each",
+        placement: str = "auto",
         paths: Paths | None = None,
         strict: bool = False,
         seccomp: bool = True,
     ) -> None:
         if guardians not in ("each", "shared"):
             raise UsageError(f"guardians must be 'each' or 'shared', not {guardians!r}")
+        if placement not in ("auto", "none"):
+            raise UsageError(f"placement must be 'auto' or 'none', not {placement!r}")
         from diorama.dispatch.router import Router
 
         self.router: Router = Router(strict=strict, on_failure=self._failed)
         self._shared = guardians == "shared"
+        self._placed = placement == "auto" and not self._shared
+        self._placement: Placement | None = None
         self._paths = paths or Paths()
         self._seccomp = seccomp
         self._mediator: Mediator | None = None
@@ -198,6 +205,9 @@ class View:
             self.forget(launched)
         with self._lock:
             self._lock.wait_for(lambda: self._guardians == 0)
+        placement, self._placement, self._staff = self._placement, None, None
+        if placement is not None:
+            placement.close()
         if self._mediator is not None:
             self._mediator.close()
 
@@ -223,7 +233,12 @@ class View:
         from diorama.engine._native import PARK_TAG
         from diorama.engine.filter import compile_filter
 
-        return compile_filter(self.router.wanted(), tag=PARK_TAG)
+        wanted = self.router.wanted()
+        if self._placement is not None:
+            from diorama.engine.placement import with_masks
+
+            wanted = dict(with_masks(wanted))
+        return compile_filter(wanted, tag=PARK_TAG)
 
     def _sweep(self) -> None:
         """Release programs that have ended since, with all that descends from them."""
@@ -253,7 +268,17 @@ class View:
         options.signals = any(observer.wants_signals for observer in self.router.observers)
         options.no_filter = not self._seccomp
         options.our_filters = _own_filters() + (1 if self._seccomp else 0)
-        return Staff(self.router, self.router.compile(), options, self._guardian_started, self._guardian_done)
+        rules = self.router.compile()
+        self._place(bool(options.shared))
+        return Staff(
+            self.router, rules, options, self._guardian_started, self._guardian_done, self._placement
+        )
+
+    def _place(self, shared: bool) -> None:
+        from diorama.engine.placement import Placement, has_choice
+
+        if self._placement is None and self._placed and not shared and has_choice():
+            self._placement = Placement()
 
     def _trace(self, launched: Launched, staff: Staff) -> None:
         from diorama.engine.guardian import Guardian

@@ -43,6 +43,7 @@ class ViewOptions:
     mount: tuple[str, ...] = ()
     module: tuple[str, ...] = ()
     guardians: str = "each"
+    placement: str = "auto"
     force: tuple[str, ...] = ()
     strict: bool = False
     kill_on_exit: bool = False
@@ -57,7 +58,13 @@ class ViewOptions:
         from diorama import Paths, View
 
         paths = Paths.parse(self.force) if self.force else None
-        view = View(guardians=self.guardians, paths=paths, strict=self.strict, seccomp=self.seccomp)
+        view = View(
+            guardians=self.guardians,
+            placement=self.placement,
+            paths=paths,
+            strict=self.strict,
+            seccomp=self.seccomp,
+        )
         try:
             self._furnish(view)
         except BaseException:
@@ -86,6 +93,12 @@ _DECORATORS = (
         type=click.Choice(["each", "shared"]),
         default="each",
         help="A tracer thread for each traced thread, or one for all.",
+    ),
+    click.option(
+        "--placement",
+        type=click.Choice(["auto", "none"]),
+        default="auto",
+        help="Let a guardian and a tracee that stops often share a CPU, or leave it to the scheduler.",
     ),
     click.option(
         "--force",

@@ -27,6 +27,7 @@ from diorama.engine.held import Held
 from diorama.errors import TraceeDied
 
 if TYPE_CHECKING:
+    from diorama.engine.placement import Placement
     from diorama.engine.rules import Rules
     from diorama.engine.tracee import Tracee
 
@@ -62,7 +63,7 @@ class Hooks(Protocol):
 class Staff:
     """What the guardians of one view have in common."""
 
-    __slots__ = ("hooks", "options", "rules", "when_done", "when_started")
+    __slots__ = ("hooks", "options", "placement", "rules", "when_done", "when_started")
 
     def __init__(
         self,
@@ -71,12 +72,15 @@ class Staff:
         options: _native.Options,
         when_started: Callable[[], None],
         when_done: Callable[[], None],
+        placement: Placement | None = None,
     ) -> None:
         self.hooks = hooks
         self.rules = rules
         self.options = options
         self.when_started = when_started
         self.when_done = when_done
+        self.placement = placement
+        options.placement = placement.handle if placement else None
 
 
 Beginning = Callable[["Guardian"], None]
