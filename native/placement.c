@@ -119,17 +119,28 @@ static void seat_account(struct seat *s, int cpu) {
     s->pinned_since_clone = 1;
 }
 
-/* Puts the guardian's mask back, and the program's unless somebody outside has changed it meanwhile. */
+/* Puts the program's mask back in place of our pin; -EBUSY if somebody outside has changed it meanwhile. */
+static int own_restore(const struct seat *s, int cpu) {
+    struct cpus now, one;
+    int error = cpus_get(s->tid, &now);
+    if (error)
+        return error;
+    cpus_only(&one, s->own.bytes, cpu);
+    return cpus_equal(&now, &one) ? cpus_set(s->tid, &s->own) : -EBUSY;
+}
+
+static void guardian_restore(const struct seat *s) {
+    struct cpus home;
+    if (!cpus_home(&home))
+        cpus_set(s->guardian, &home);
+}
+
 static void seat_release(struct seat *s) {
     int cpu = atomic_load(&s->cpu);
-    struct cpus now, one;
     if (cpu < 0)
         return;
-    cpus_only(&one, s->own.bytes, cpu);
-    if (!cpus_get(s->tid, &now) && cpus_equal(&now, &one))
-        cpus_set(s->tid, &s->own);
-    if (!cpus_home(&now))
-        cpus_set(s->guardian, &now);
+    s->astray = own_restore(s, cpu) ? cpu : -1;
+    guardian_restore(s);
     seat_account(s, -1);
 }
 
@@ -142,6 +153,7 @@ static void seat_pin(struct seat *s) {
     if (cpu < 0)
         return;
     seat_account(s, cpu);
+    s->astray = -1;
     s->idle = 0;
     s->delay = 0;
     atomic_store(&s->looked, 1);
@@ -287,6 +299,7 @@ static struct seat *seat_new(struct dio_guardian *g, struct tracee *t) {
     s->tid = t->tid;
     s->guardian = g->owner;
     atomic_store(&s->cpu, -1);
+    s->astray = -1;
     s->next = p->seats;
     if (s->next)
         s->next->previous = s;
@@ -385,12 +398,16 @@ void placement_renamed(struct dio_guardian *g, struct tracee *t) {
     pthread_mutex_lock(&p->lock);
     for (struct seat *s = p->seats; s; s = s->next)
         if (s != t->seat && s->tid == t->tid) {
-            s->tid = -1; /* the leader before, which went without a word; its mask is not ours to set */
+            s->tid = -1; /* the leader before, which went without a word */
             seat_release(s);
         }
     if (t->seat) {
         t->seat->tid = t->tid;
         seat_release(t->seat);
+        /* The balancer may have come between the exec and its event. */
+        if (t->seat->astray >= 0)
+            own_restore(t->seat, t->seat->astray);
+        t->seat->astray = -1;
     }
     pthread_mutex_unlock(&p->lock);
 }
@@ -414,7 +431,11 @@ void placement_leave(struct tracee *t) {
         return;
     t->seat = NULL;
     pthread_mutex_lock(&s->placement->lock);
-    seat_release(s);
+    /* Its mask is left alone: after an exec by another thread its tid is that thread's. */
+    if (atomic_load(&s->cpu) >= 0) {
+        guardian_restore(s);
+        seat_account(s, -1);
+    }
     if (s->next)
         s->next->previous = s->previous;
     if (s->previous)

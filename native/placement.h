@@ -21,6 +21,7 @@ struct seat {
     pid_t tid, guardian;
     _Atomic int cpu;    /* -1: not pinned.  Read by its guardian without the lock */
     _Atomic int looked; /* its guardian counted stops since the balancer came by */
+    int astray;         /* the CPU of a pin that could not be undone under this tid; -1 */
     int idle;           /* rounds of the balancer without */
     int pinned_since_clone;
     uint64_t delay; /* nanoseconds that the two had waited for their CPU when the balancer last looked */
