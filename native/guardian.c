@@ -273,6 +273,7 @@ int dio_guardian_open(const struct dio_options *options, const struct dio_rules 
     if (!g)
         return -ENOMEM;
     g->owner = (pid_t)syscall(SYS_gettid);
+    g->thread = pthread_self();
     g->options = *options;
     g->rules = rules;
     placement_guardian(options->placement);
@@ -281,7 +282,7 @@ int dio_guardian_open(const struct dio_options *options, const struct dio_rules 
 }
 
 int dio_guardian_next(struct dio_guardian *g, const struct dio_answer *answer, struct dio_event *out) {
-    if (g->owner != (pid_t)syscall(SYS_gettid))
+    if (!pthread_equal(g->thread, pthread_self()))
         return -EPERM;
     if (answer) {
         int error = call_answer(g, answer);

@@ -18,6 +18,7 @@ from __future__ import annotations
 import _thread
 import ctypes
 import signal
+import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -84,7 +85,7 @@ class Staff:
         options.placement = placement.handle if placement else None
 
 
-def _blocked_signals() -> set[signal.Signals | int]:
+def _blocked_signals() -> set[signal.Signals]:
     """Signals that guardians block: all, but for SIGCHLD if nobody in this process wants it.
 
     Each stop sends the tracer SIGCHLD. Where that is blocked the kernel may not drop it, even if it is ignored,
@@ -96,6 +97,10 @@ def _blocked_signals() -> set[signal.Signals | int]:
         return signals - {signal.SIGCHLD}
     return signals
 
+
+# What a decision needs of an event: tid, depth, matched, abi, nr, arguments.  Read in one go: each access to a
+# field of a ctypes structure costs as much as ten local variables.
+_CALL = struct.Struct("=4xi8xI4xQ4xI16xq6Q")
 
 Beginning = Callable[["Guardian"], None]
 Handler = Callable[["Guardian", _native.Event], "_native.Answer | None"]
@@ -109,6 +114,8 @@ class Guardian:
         self._handle = ctypes.c_void_p()
         self._event = _native.Event()
         self._event_ref = ctypes.byref(self._event)
+        self._event_bytes = memoryview(self._event).cast("B")
+        self.answer = _native.Answer()
         self._tracees: dict[int, Tracee] = {}
         self._last_dead: Tracee | None = None
         self._waiting: dict[tuple[Tracee, int], Any] = {}
@@ -184,7 +191,8 @@ class Guardian:
         result = _native.lib.dio_guardian_next(self._handle, answer, self._event_ref)
         if result < 0:
             _native.check(result)
-        return int(self._event.kind)
+        kind: int = self._event.kind
+        return kind
 
     def _pump(self, tracee: Tracee, depth: int, answer: _native.Answer | None) -> tuple[int, int]:
         # The tid is looked up anew each time: execve by a thread that is not the leader changes it.
@@ -212,16 +220,16 @@ class Guardian:
 
     def _call(self, event: _native.Event) -> _native.Answer | None:
         if self._pumping and self._pumping[-1].tid != event.tid:
-            return _greenlet_call(self, event)
-        return self.decide(event)
+            return _greenlet_call(self)
+        return self.decide()
 
-    def decide(self, event: _native.Event) -> _native.Answer | None:
-        """Ask the hooks about the call in `event`."""
-        tracee = self._tracees[event.tid]
-        info = event.info
-        if tracee.abi.audit != info.abi:
-            tracee.abi = Abi.of_audit(info.abi)
-        held = Held(tracee, info.nr, tuple(info.args), event.matched, event.depth)
+    def decide(self) -> _native.Answer | None:
+        """Ask the hooks about the call in the event at hand."""
+        tid, depth, matched, abi, nr, *args = _CALL.unpack_from(self._event_bytes)
+        tracee = self._tracees[tid]
+        if tracee.abi.audit != abi:
+            tracee.abi = Abi.of_audit(abi)
+        held = Held(tracee, nr, tuple(args), matched, depth)
         tracee.hold(held)
         try:
             self.staff.hooks.called(held)
@@ -315,12 +323,12 @@ _HANDLERS: dict[int, Handler] = {
 # -- several tracees on one thread ------------------------------------------------------------
 
 
-def _greenlet_call(guardian: Guardian, event: _native.Event) -> _native.Answer | None:
+def _greenlet_call(guardian: Guardian) -> _native.Answer | None:
     """Decide a call while a handler of another tracee waits on this thread's stack."""
     from greenlet import getcurrent, greenlet
 
     task = greenlet(guardian.decide, parent=getcurrent())
-    return _greenlet_step(task, event)
+    return _greenlet_step(task)
 
 
 def _greenlet_step(task: Any, *values: Any) -> _native.Answer | None:

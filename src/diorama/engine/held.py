@@ -15,12 +15,25 @@ if TYPE_CHECKING:
 
 Args = tuple[int, ...]
 _WORD = (1 << 64) - 1
+_CHANGES = (_native.ACTION_CHANGE, _native.ACTION_CHANGE_SEE)
 
 
 class Held:
     """One call: its number and six arguments as the program made them, and what becomes of it."""
 
-    __slots__ = ("_answer", "args", "depth", "execed", "left_entry", "matched", "nr", "original", "tracee")
+    __slots__ = (
+        "_action",
+        "_asked",
+        "_rval",
+        "args",
+        "depth",
+        "execed",
+        "left_entry",
+        "matched",
+        "nr",
+        "original",
+        "tracee",
+    )
 
     def __init__(self, tracee: Tracee, nr: int, args: Args, matched: int, depth: int) -> None:
         self.tracee = tracee
@@ -31,7 +44,9 @@ class Held:
         self.left_entry = False
         self.execed = False
         self.original: int | None = None
-        self._answer = _native.Answer(_native.ACTION_RUN, tracee.tid)
+        self._action = _native.ACTION_RUN
+        self._asked: tuple[int, Args] = nr, args
+        self._rval = 0
 
     def run(self, nr: int | None = None, args: Args | None = None) -> int:
         """Make a call in the program's place, the call itself by default; its result or `OSError`."""
@@ -63,7 +78,7 @@ class Held:
         elif self.left_entry:
             self._set(_native.ACTION_CHANGE, self.nr, self.args)
         else:
-            self._answer.action = _native.ACTION_RUN
+            self._action = _native.ACTION_RUN
 
     def answer_change(self, nr: int, args: Args) -> None:
         """Let another call run in its place; its result is the program's."""
@@ -74,18 +89,24 @@ class Held:
 
     def answer_result(self, value: int) -> None:
         """Give the program this value, -errno for an error."""
-        self._answer.action = _native.ACTION_RESULT
-        self._answer.rval = value if value < 1 << 63 else value - (1 << 64)
+        self._action = _native.ACTION_RESULT
+        self._rval = value if value < 1 << 63 else value - (1 << 64)
 
     @property
     def answer(self) -> _native.Answer:
-        """What the native library is told."""
-        self._answer.tid = self.tracee.tid
-        return self._answer
+        """What the native library is told: the guardian's one answer, to be given at once."""
+        guardian = self.tracee.guardian
+        assert guardian is not None
+        answer = guardian.answer
+        answer.tid = self.tracee.tid
+        answer.action = action = self._action
+        if action == _native.ACTION_RESULT:
+            answer.rval = self._rval
+        elif action in _CHANGES:
+            answer.nr, args = self._asked
+            answer.args[:] = [arg & _WORD for arg in args]
+        return answer
 
     def _set(self, action: int, nr: int, args: Args) -> None:
-        answer = self._answer
-        answer.action = action
-        answer.nr = nr
-        for index in range(6):
-            answer.args[index] = args[index] & _WORD
+        self._action = action
+        self._asked = nr, args
