@@ -196,7 +196,7 @@ Written by `make bench`; do not edit. Each row is the time that one call takes i
 loop, the median of {repetitions} runs made in turns; beside it the fastest and the slowest run. A C tracer
 written for the purpose (`benchmarks/baseline.c`) does the least that each action needs: no strings read, no
 second thread, no signals, no restarts. It is measured together with the program on one CPU, the best case,
-and where the scheduler puts the two, as it does with diorama's guardians.
+and where the scheduler puts the two. Diorama puts a program that stops often beside its guardian by itself.
 
 Machine: {machine}.
 {missing}"""
