@@ -98,6 +98,8 @@ def _blocked_signals() -> set[signal.Signals]:
     return signals
 
 
+_next_event = _native.lib.dio_guardian_next
+
 # What a decision needs of an event: tid, depth, matched, abi, nr, arguments.  Read in one go: each access to a
 # field of a ctypes structure costs as much as ten local variables.
 _CALL = struct.Struct("=4xi8xI4xQ4xI16xq6Q")
@@ -116,6 +118,7 @@ class Guardian:
         self._event_ref = ctypes.byref(self._event)
         self._event_bytes = memoryview(self._event).cast("B")
         self.answer = _native.Answer()
+        self._answer_ref = ctypes.byref(self.answer)
         self._tracees: dict[int, Tracee] = {}
         self._last_dead: Tracee | None = None
         self._waiting: dict[tuple[Tracee, int], Any] = {}
@@ -188,7 +191,7 @@ class Guardian:
             answer = self._deliver()
 
     def _next(self, answer: _native.Answer | None) -> int:
-        result = _native.lib.dio_guardian_next(self._handle, answer, self._event_ref)
+        result = _next_event(self._handle, answer and self._answer_ref, self._event_ref)
         if result < 0:
             _native.check(result)
         kind: int = self._event.kind
