@@ -88,8 +88,8 @@ class Staff:
 def _blocked_signals() -> set[signal.Signals]:
     """Signals that guardians block: all, but for SIGCHLD if nobody in this process wants it.
 
-    Each stop sends the tracer SIGCHLD. Where that is blocked the kernel may not drop it, even if it is ignored,
-    and wakes the main thread instead, which costs more than the stop.
+    Each stop sends the tracer SIGCHLD. Where that is blocked the kernel may not drop it, even if it is
+    ignored, and wakes the main thread instead, which costs more than the stop.
     """
     signals = signal.valid_signals()
     mine = signal.pthread_sigmask(signal.SIG_BLOCK, ())
@@ -100,8 +100,8 @@ def _blocked_signals() -> set[signal.Signals]:
 
 _next_event = _native.lib.dio_guardian_next
 
-# What a decision needs of an event: tid, depth, matched, abi, nr, arguments.  Read in one go: each access to a
-# field of a ctypes structure costs as much as ten local variables.
+# What a decision needs of an event: tid, depth, matched, abi, nr, arguments.  Read in one go: each access to
+# a field of a ctypes structure costs as much as ten local variables.
 _CALL = struct.Struct("=4xi8xI4xQ4xI16xq6Q")
 
 Beginning = Callable[["Guardian"], None]
