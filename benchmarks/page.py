@@ -53,7 +53,7 @@ STOPS = """\
 The time that one call takes in a program that makes it in a loop. A C tracer written for the purpose
 (`benchmarks/baseline.c`) does the least that each action needs: no strings read, no second thread, no
 signals, no restarts. It is measured together with the program on one CPU, the best case, and where the
-scheduler puts the two, as it does with diorama's guardians."""
+scheduler puts the two. Diorama puts a program that stops often beside its guardian by itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@
  * Signals stay blocked from an exit stop to the entry stop that follows, so a sequence is not cut in the
  * middle; a signal that arrived meanwhile acts on the next call as it would on the first.
  */
-#include "guardian.h"
+#include "placement.h"
 
 #include <string.h>
 
@@ -56,6 +56,11 @@ static int is_untraced_clone(struct tracee *t, uint32_t abi, int64_t nr, const u
     return (flags & CLONE_UNTRACED_FLAG) != 0;
 }
 
+/* Calls that must not run without a look at them, wanted or not. */
+static int is_special(struct dio_guardian *g, struct tracee *t, uint32_t abi, int64_t nr, const uint64_t args[6]) {
+    return is_untraced_clone(t, abi, nr, args) || placement_concerns(g, abi, nr);
+}
+
 static int frame_differs(const struct frame *f) {
     return f->nr != f->call.nr || memcmp(f->args, f->call.args, sizeof f->args) != 0;
 }
@@ -68,6 +73,8 @@ static int frame_run(struct dio_guardian *g, struct tracee *t, struct frame *f) 
             return error;
     }
     promoted_tag(g, f);
+    if (placement_concerns(g, f->call.abi, f->nr) && placement_expose(g, t, (pid_t)f->args[0]))
+        f->exposed = g->options.placement;
     if (frame_differs(f) || f->at.op == DIO_OP_ENTRY) {
         int error = frame_save(t, f);
         if (!error)
@@ -161,7 +168,7 @@ static int answer_run(struct dio_guardian *g, struct tracee *t, struct frame *f)
     if (f->at.op == DIO_OP_EXIT)
         return frame_finish(g, t, f, f->at.rval);
     if (f->changed || (f->at.op == DIO_OP_ENTRY && (!g->options.no_filter || g->options.promoted)) ||
-        is_untraced_clone(t, f->call.abi, f->call.nr, f->call.args))
+        is_special(g, t, f->call.abi, f->call.nr, f->call.args))
         return frame_run(g, t, f);
     t->tail = f->call;
     t->tail_valid = 1;
@@ -242,7 +249,7 @@ static void call_begins(struct dio_guardian *g, struct tracee *t, const struct d
         call_fixed(g, t, info, value);
         return;
     }
-    if (!match && !is_untraced_clone(t, info->abi, info->nr, info->args)) {
+    if (!match && !is_special(g, t, info->abi, info->nr, info->args)) {
         guardian_resume(g, t, 0);
         return;
     }
@@ -292,6 +299,7 @@ static void frame_returned(struct dio_guardian *g, struct tracee *t, struct fram
         return;
     }
     f->at = *info;
+    frame_conceal(f);
     if (f->set_result) {
         frame_finish(g, t, f, f->rval);
     } else if (!f->see) {

@@ -7,8 +7,8 @@
  * Every ptrace request can fail with ESRCH because the tracee was killed meanwhile.  That is never handled
  * where it happens: the death itself comes out of wait4, once, and is told then.
  */
-#include "guardian.h"
 #include "listener.h"
+#include "placement.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -101,31 +101,31 @@ static pid_t parent_of(pid_t tid) {
 }
 
 /* Newborns whose parent died between the clone and its event would wait for ever. */
-static void orphans_settle(struct dio_guardian *g, pid_t dead) {
+static void orphans_settle(struct dio_guardian *g, struct tracee *dead) {
     for (size_t i = 0; i < BUCKETS; i++)
         for (struct tracee *t = g->buckets[i], *next; t; t = next) {
             next = t->next;
             if (!t->stopped_newborn || t->parent_known)
                 continue;
             pid_t parent = parent_of(t->tid);
-            if (parent != dead && guardian_find(g, parent))
+            if (parent != dead->tid && guardian_find(g, parent))
                 continue;
-            t->parent = dead;
+            t->parent = dead->tid;
+            placement_cloned(dead, t);
             t->parent_known = 1;
             newborn_ready(g, t);
         }
 }
 
 void guardian_gone(struct dio_guardian *g, struct tracee *t, int status) {
-    pid_t tid = t->tid;
-    struct dio_event *e = guardian_emit(g, DIO_EVENT_EXITED, tid);
+    struct dio_event *e = guardian_emit(g, DIO_EVENT_EXITED, t->tid);
     if (e)
         e->status = status;
     if (g->listener)
-        listener_promoted_remove(g->listener, tid);
+        listener_promoted_remove(g->listener, t->tid);
     guardian_unlink(g, t);
+    orphans_settle(g, t);
     tracee_free(t);
-    orphans_settle(g, tid);
 }
 
 /* wait4 has nothing more for us: what is left in the table went without a word, as the old leader does
@@ -152,6 +152,7 @@ static struct tracee *exec_rename(struct dio_guardian *g, struct tracee *t, pid_
     guardian_unlink(g, caller);
     caller->tid = tid;
     guardian_link(g, caller);
+    placement_renamed(g, caller);
     return caller;
 }
 
@@ -201,6 +202,7 @@ static void signal_stop(struct dio_guardian *g, struct tracee *t, int sig) {
 
 static void stopped(struct dio_guardian *g, struct tracee *t, int status) {
     int sig = WSTOPSIG(status);
+    placement_count(g, t);
     switch (status >> 16) {
     case 0:
         if (sig == (SIGTRAP | 0x80))
@@ -283,14 +285,16 @@ int dio_guardian_open(const struct dio_options *options, const struct dio_rules 
     if (!g)
         return -ENOMEM;
     g->owner = (pid_t)syscall(SYS_gettid);
+    g->thread = pthread_self();
     g->options = *options;
     g->rules = rules;
+    placement_guardian(options->placement);
     *out = g;
     return 0;
 }
 
 int dio_guardian_next(struct dio_guardian *g, const struct dio_answer *answer, struct dio_event *out) {
-    if (g->owner != (pid_t)syscall(SYS_gettid))
+    if (!pthread_equal(g->thread, pthread_self()))
         return -EPERM;
     if (answer) {
         int error = call_answer(g, answer);

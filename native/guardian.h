@@ -8,6 +8,7 @@ enum { BUCKETS = 64 };
 
 struct dio_guardian {
     pid_t owner; /* ptrace belongs to this thread */
+    pthread_t thread; /* the same, known without a system call */
     struct dio_options options;
     const struct dio_rules *rules;
     struct dio_listener *listener; /* of a promoted thread */

@@ -18,7 +18,7 @@
  * A newborn stays with A ("adopted") when B could not attach or ppoll might not run: it has seccomp filters
  * besides ours, its memory is closed to us (PR_SET_DUMPABLE, set-user-ID), or Yama forbids.
  */
-#include "guardian.h"
+#include "placement.h"
 
 #include <fcntl.h>
 #include <linux/sched.h>
@@ -128,6 +128,7 @@ void newborn_ready(struct dio_guardian *g, struct tracee *child) {
     struct dio_transit *transit = NULL;
     pid_t tid = child->tid, other = child->parent;
     newborn_clean(child);
+    placement_born(child);
     child->stopped_newborn = 0;
     if (!g->options.promoted && can_hand_over(g, tid))
         transit = newborn_park(child);
@@ -142,6 +143,7 @@ void newborn_ready(struct dio_guardian *g, struct tracee *child) {
     } else if (g->options.promoted) {
         child->told = 1; /* it goes on when Python has heard of it */
     } else {
+        placement_adopted(g);
         guardian_resume(g, child, 0);
     }
 }
@@ -189,6 +191,7 @@ void clone_event(struct dio_guardian *g, struct tracee *t) {
         child->parent_known = 1;
         clone_note_registers(t, child);
         clone_note_memory(t, child);
+        placement_cloned(t, child);
         e->other = tid;
         e->info.args[0] = child->clone_flags;
         if (child->stopped_newborn)

@@ -125,7 +125,7 @@ int place_copy(struct dio_guardian *g, struct tracee *t, const void *data, size_
 }
 
 int dio_guardian_place(struct dio_guardian *g, pid_t tid, const void *data, size_t size, uint64_t *address) {
-    if (g->owner != (pid_t)syscall(SYS_gettid))
+    if (!pthread_equal(g->thread, pthread_self()))
         return -EPERM;
     struct tracee *t = guardian_find(g, tid);
     if (!t || !t->top || t->top->phase != HELD)

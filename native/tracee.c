@@ -1,5 +1,5 @@
 /* tracee.c - records of traced threads, their frames and arena slots. */
-#include "tracee.h"
+#include "placement.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +22,7 @@ void tracee_free(struct tracee *t) {
     while (t->top)
         frame_pop(t);
     tracee_leave_space(t);
+    placement_leave(t);
     free(t->transit);
     free(t->unclean);
     free(t);
@@ -41,11 +42,18 @@ struct frame *frame_push(struct tracee *t, const struct dio_info *call) {
     return f;
 }
 
+void frame_conceal(struct frame *f) {
+    if (f->exposed)
+        placement_conceal(f->exposed);
+    f->exposed = NULL;
+}
+
 void frame_pop(struct tracee *t) {
     struct frame *f = t->top;
     t->top = f->below;
     t->depth--;
     t->arena_used = f->arena_mark;
+    frame_conceal(f);
     free(f);
 }
 

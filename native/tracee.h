@@ -31,6 +31,7 @@ struct frame {
     uint64_t args[6];
     int64_t rval;
     size_t arena_mark;
+    struct dio_placement *exposed; /* to be told when the call is over */
     uint8_t see, changed, saved_regs, masked, set_result, execed;
     uint8_t arriving; /* promoted: on the way from the notification to the entry stop */
 };
@@ -59,6 +60,10 @@ struct tracee {
     uint8_t borrowed; /* a vforked child's arena is its parent's */
     struct dio_transit *transit; /* taken over, registers not yet restored */
     struct dio_info tail;        /* the last call that was let run without its exit stop */
+    struct seat *seat; /* placement.c: NULL unless it was pinned once */
+    struct cpus *own;  /* a newborn's mask of CPUs, to be set */
+    uint64_t looked_at;
+    uint32_t stops, hot;
     uint8_t tail_valid;
     uint8_t starting; /* between the filter and the first exec: our own calls */
     uint8_t awaited; /* its parent's event came before its first stop */
@@ -78,6 +83,7 @@ struct dio_transit {
 struct tracee *tracee_new(pid_t tid);
 void tracee_free(struct tracee *t);
 struct frame *frame_push(struct tracee *t, const struct dio_info *call);
+void frame_conceal(struct frame *f);
 void frame_pop(struct tracee *t);
 void tracee_leave_space(struct tracee *t);
 

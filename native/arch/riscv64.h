@@ -96,10 +96,10 @@ static inline int arch_forget_call(pid_t tid, struct arch_regs *regs) {
 }
 
 enum arch_call { ARCH_GETPID, ARCH_PPOLL, ARCH_MMAP, ARCH_CLONE, ARCH_CLONE3, ARCH_FORK, ARCH_VFORK, ARCH_RESTART,
-                 ARCH_EXECVE, ARCH_EXECVEAT };
+                 ARCH_EXECVE, ARCH_EXECVEAT, ARCH_SCHED_SETAFFINITY, ARCH_SCHED_GETAFFINITY };
 
 static inline int64_t arch_number_of(uint32_t abi, enum arch_call call) {
-    static const int16_t generic[] = {172, 73, 222, 220, 435, -2, -2, 128, 221, 281};
+    static const int16_t generic[] = {172, 73, 222, 220, 435, -2, -2, 128, 221, 281, 122, 123};
     (void)abi;
     return generic[call];
 }

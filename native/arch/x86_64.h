@@ -117,11 +117,11 @@ static inline int arch_forget_call(pid_t tid, struct arch_regs *regs) {
 }
 
 enum arch_call { ARCH_GETPID, ARCH_PPOLL, ARCH_MMAP, ARCH_CLONE, ARCH_CLONE3, ARCH_FORK, ARCH_VFORK, ARCH_RESTART,
-                 ARCH_EXECVE, ARCH_EXECVEAT };
+                 ARCH_EXECVE, ARCH_EXECVEAT, ARCH_SCHED_SETAFFINITY, ARCH_SCHED_GETAFFINITY };
 
 static inline int64_t arch_number_of(uint32_t abi, enum arch_call call) {
-    static const int16_t amd64[] = {39, 271, 9, 56, 435, 57, 58, 219, 59, 322};
-    static const int16_t i386[] = {20, 309, 192, 120, 435, 2, 190, 0, 11, 358};
+    static const int16_t amd64[] = {39, 271, 9, 56, 435, 57, 58, 219, 59, 322, 203, 204};
+    static const int16_t i386[] = {20, 309, 192, 120, 435, 2, 190, 0, 11, 358, 241, 242};
     return abi == AUDIT_ARCH_I386 ? i386[call] : amd64[call];
 }
 

@@ -288,6 +288,12 @@ struct dio_verdict {
 /* Always fills `out`; 0. */
 DIO_API int dio_decide(struct dio_decider *decider, const struct dio_asked *asked, struct dio_verdict *out);
 
+/* ---- placement: guardians beside their tracees ------------------------------------------------ */
+
+struct dio_placement; /* what the guardians of one view share; outlives them */
+DIO_API int dio_placement_new(struct dio_placement **out);
+DIO_API void dio_placement_free(struct dio_placement *placement);
+
 /* ---- guardian ------------------------------------------------------------------------------ */
 
 enum dio_event_kind {
@@ -345,6 +351,7 @@ struct dio_options {
     uint64_t tag;
     const uint8_t *untaggable[2];
     struct dio_decider *decider; /* NULL: there is nothing to decide in C */
+    struct dio_placement *placement; /* NULL: the scheduler's; else the filter stops sched_[gs]etaffinity */
 };
 
 struct dio_guardian;

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from diorama.dispatch.router import Router
     from diorama.engine.guardian import Staff
     from diorama.engine.launch import Command, Launched
+    from diorama.engine.placement import Placement
     from diorama.engine.tracee import Tracee
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -43,6 +44,7 @@ class View:
     engine: "guardians" (ptrace), "notify" (seccomp user notification), or "auto", which takes notifications
     unless something needs guardians or is better served by them (`diorama.engine.choice`).
     guardians: "each" (a tracer thread for every traced thread) or "shared" (one for all).
+    placement: "auto" (a tracee that stops often shares a CPU with its guardian) or "none".
     paths: forces paths of the portable layer, for tests and comparison (`diorama.Paths`).
     strict: an error in a module ends the programs instead of costing one EIO.
     seccomp: False stops at every call instead of those that a filter selects.
@@ -55,6 +57,7 @@ class View:
         *,
         engine: str = "auto",
         guardians: str = "each",
+        placement: str = "auto",
         paths: Paths | None = None,
         strict: bool = False,
         seccomp: bool = True,
@@ -63,11 +66,15 @@ class View:
             raise UsageError(f"guardians must be 'each' or 'shared', not {guardians!r}")
         if engine not in ENGINES:
             raise UsageError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
+        if placement not in ("auto", "none"):
+            raise UsageError(f"placement must be 'auto' or 'none', not {placement!r}")
         from diorama.dispatch.router import Router
 
         self.router: Router = Router(strict=strict, on_failure=self._failed)
         self._engine = engine
         self._shared = guardians == "shared"
+        self._placed = placement == "auto" and not self._shared
+        self._placement: Placement | None = None
         self._paths = paths or Paths()
         self._seccomp = seccomp
         self._mediator: Mediator | None = None
@@ -229,6 +236,9 @@ class View:
             self.forget(launched)
         with self._lock:
             self._lock.wait_for(lambda: self._guardians == 0)
+        placement, self._placement, self._staff = self._placement, None, None
+        if placement is not None:
+            placement.close()
         if self._mediator is not None:
             self._mediator.close()
 
@@ -254,9 +264,14 @@ class View:
         from diorama.engine._native import PARK_TAG
         from diorama.engine.filter import compile_filter
 
-        if tag is None:
-            return compile_filter(self.router.wanted(), tag=PARK_TAG)
-        return compile_filter(self.router.wanted(), tag=tag, notify=True)
+        if tag is not None:
+            return compile_filter(self.router.wanted(), tag=tag, notify=True)
+        wanted = self.router.wanted()
+        if self._placement is not None:
+            from diorama.engine.placement import with_masks
+
+            wanted = dict(with_masks(wanted))
+        return compile_filter(wanted, tag=PARK_TAG)
 
     def _sweep(self) -> None:
         """Release programs that have ended since, with all that descends from them."""
@@ -287,10 +302,20 @@ class View:
         options.signals = any(observer.wants_signals for observer in self.router.observers)
         options.no_filter = not self._seccomp
         options.our_filters = _own_filters() + (1 if self._seccomp else 0)
-        rules = self.router.compile(tells_clones=self.choice.engine != NOTIFY)
+        notifies = self.choice.engine == NOTIFY
+        rules = self.router.compile(tells_clones=not notifies)
         if self._mediator is not None:
             options.decider = self._mediator.decider().handle
-        return Staff(self.router, rules, options, self._guardian_started, self._guardian_done)
+        self._place(shared=bool(options.shared) or notifies)
+        return Staff(
+            self.router, rules, options, self._guardian_started, self._guardian_done, self._placement
+        )
+
+    def _place(self, *, shared: bool) -> None:
+        from diorama.engine.placement import Placement, has_choice
+
+        if self._placement is None and self._placed and not shared and has_choice():
+            self._placement = Placement()
 
     def _needs(self) -> Iterator[str]:
         """What only guardians can do."""

@@ -183,6 +183,15 @@ class Request(Frozen):
         """Whether it would change the file system that it names, so that a read-only one answers EROFS."""
         return type(self).WRITES(self)
 
+    @property
+    def is_bound(self) -> bool:
+        """Whether an execution runs it."""
+        return self._execution is not None
+
+    def bind(self, execution: Execution) -> None:
+        """Have this very request, which nobody else holds, run by that execution."""
+        _set_execution(self, execution)
+
     def bound(self, execution: Execution) -> Self:
         """The same request, run by that execution."""
         copy = self._copy()

@@ -44,6 +44,7 @@ class ViewOptions:
     module: tuple[str, ...] = ()
     engine: str = "auto"
     guardians: str = "each"
+    placement: str = "auto"
     force: tuple[str, ...] = ()
     strict: bool = False
     kill_on_exit: bool = False
@@ -61,6 +62,7 @@ class ViewOptions:
         view = View(
             engine=self.engine,
             guardians=self.guardians,
+            placement=self.placement,
             paths=paths,
             strict=self.strict,
             seccomp=self.seccomp,
@@ -99,6 +101,12 @@ _DECORATORS = (
         type=click.Choice(["each", "shared"]),
         default="each",
         help="A tracer thread for each traced thread, or one for all.",
+    ),
+    click.option(
+        "--placement",
+        type=click.Choice(["auto", "none"]),
+        default="auto",
+        help="Let a guardian and a tracee that stops often share a CPU, or leave it to the scheduler.",
     ),
     click.option(
         "--force",

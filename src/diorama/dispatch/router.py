@@ -23,6 +23,7 @@ from diorama.errors import TraceeDied, Unsupported, errno_of, warn_once
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from diorama.catalogue.forms import Spelling
     from diorama.catalogue.model import Request
     from diorama.dispatch.subscription import Handler, Subscription
     from diorama.engine.held import Held
@@ -110,7 +111,12 @@ def settle(
         if not settled and not subscription.admits(request):
             continue
         execution = Execution(held, chain[index + 1 :], original)
-        outcome = subscription.handler(request.bound(execution))
+        call = request
+        if request is original and not request.is_bound:
+            request.bind(execution)  # spares a copy of what has just been decoded
+        else:
+            call = request.bound(execution)
+        outcome = subscription.handler(call)
         if outcome is None and execution.result is not None:
             return execution.result
         if isinstance(outcome, int):
@@ -150,6 +156,7 @@ class Router:
         self._base: Base | None = None
         self._chains: dict[tuple[int, int], list[Subscription]] = {}
         self._unsettled: set[tuple[int, int]] = set()
+        self._chosen: dict[tuple[int, int, int], tuple[list[Subscription], Spelling, bool]] = {}
         self._innermost: Subscription | None = None
 
     # -- what is wanted -----------------------------------------------------------------------
@@ -206,6 +213,7 @@ class Router:
         rules = [rule for number, one in enumerate(chain) for rule in one.rules(number)]
         self._innermost = chain[-1] if self._base is not None else None
         self._chains = {}
+        self._chosen = {}
         for rule in sorted(rules, key=lambda rule: rule.id):
             self._chains.setdefault((rule.abi, rule.nr), []).append(chain[rule.id])
             spelling = index.spelling(Abi.of_audit(rule.abi), rule.nr)
@@ -257,22 +265,16 @@ class Router:
                 self._on_failure()
 
     def _decide(self, held: Held) -> None:
-        from diorama.catalogue import index
-
         tracee = held.tracee
-        registered = self._chains[tracee.abi.audit, held.nr]
-        chain = [one for bit, one in enumerate(registered) if held.matched >> bit & 1]
-        if self._innermost is not None and (not chain or chain[-1] is not self._innermost):
-            chain.append(self._innermost)  # a handler may put a call here that concerns the view
-        spelling = index.spelling(tracee.abi, held.nr)
-        assert spelling is not None
+        key = tracee.abi.audit, held.nr, held.matched
+        chain, spelling, settled = self._chosen.get(key) or self._choose(*key)
         try:
             request = spelling.decode(held.args, tracee)
         except OSError:
             # A bad pointer: the kernel cannot read it either and says so itself.
             held.answer_run()
             return
-        if (tracee.abi.audit, held.nr) in self._unsettled:
+        if not settled:
             chain = [one for one in chain if one.admits(request)]
         outcome = settle(held, chain, request, request)
         if isinstance(outcome, int):
@@ -283,6 +285,19 @@ class Router:
             held.answer_run()
         else:
             held.answer_change(*outcome.encode(tracee.abi, tracee.memory))
+
+    def _choose(self, audit: int, nr: int, matched: int) -> tuple[list[Subscription], Spelling, bool]:
+        """Who is asked about a call for which these rules hold; remembered."""
+        from diorama.catalogue import index
+
+        registered = self._chains[audit, nr]
+        chain = [one for bit, one in enumerate(registered) if matched >> bit & 1]
+        if self._innermost is not None and (not chain or chain[-1] is not self._innermost):
+            chain.append(self._innermost)  # a handler may put a call here that concerns the view
+        spelling = index.spelling(Abi.of_audit(audit), nr)
+        assert spelling is not None
+        chosen = self._chosen[audit, nr, matched] = (chain, spelling, (audit, nr) not in self._unsettled)
+        return chosen
 
     def cloned(self, parent: Tracee, child: Tracee, flags: int) -> None:
         """Let the child inherit, and tell observers."""

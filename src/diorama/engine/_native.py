@@ -154,6 +154,7 @@ class Options(c.Structure):
         ("tag", c.c_uint64),
         ("untaggable", c.c_char_p * 2),
         ("decider", c.c_void_p),
+        ("placement", c.c_void_p),
     ]
 
 
@@ -300,6 +301,8 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "dio_launch": (c.c_int, [_P(Launch), _P(Started)]),
     "dio_rules_new": (c.c_int, [_P(Rule), c.c_size_t, _P(c.c_void_p)]),
     "dio_rules_free": (None, [c.c_void_p]),
+    "dio_placement_new": (c.c_int, [_P(c.c_void_p)]),
+    "dio_placement_free": (None, [c.c_void_p]),
     "dio_guardian_open": (c.c_int, [_P(Options), c.c_void_p, _P(c.c_void_p)]),
     "dio_guardian_seize": (c.c_int, [c.c_void_p, c.c_int]),
     "dio_guardian_take": (c.c_int, [c.c_void_p, c.c_void_p]),

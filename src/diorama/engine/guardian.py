@@ -18,6 +18,7 @@ from __future__ import annotations
 import _thread
 import ctypes
 import signal
+import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,6 +28,7 @@ from diorama.engine.held import Held
 from diorama.errors import TraceeDied
 
 if TYPE_CHECKING:
+    from diorama.engine.placement import Placement
     from diorama.engine.rules import Rules
     from diorama.engine.tracee import Tracee
 
@@ -65,7 +67,7 @@ class Hooks(Protocol):
 class Staff:
     """What the guardians and workers of one view have in common."""
 
-    __slots__ = ("hooks", "options", "rules", "when_done", "when_started")
+    __slots__ = ("blocked", "hooks", "options", "placement", "rules", "when_done", "when_started")
 
     def __init__(
         self,
@@ -74,13 +76,37 @@ class Staff:
         options: _native.Options,
         when_started: Callable[[], None],
         when_done: Callable[[], None],
+        placement: Placement | None = None,
     ) -> None:
         self.hooks = hooks
         self.rules = rules
         self.options = options
         self.when_started = when_started
         self.when_done = when_done
+        self.blocked = _blocked_signals()
+        self.placement = placement
+        options.placement = placement.handle if placement else None
 
+
+def _blocked_signals() -> set[signal.Signals]:
+    """Signals that guardians block: all, but for SIGCHLD if nobody in this process wants it.
+
+    Each stop sends the tracer SIGCHLD. Where that is blocked the kernel may not drop it, even if it is
+    ignored, and wakes the main thread instead, which costs more than the stop.
+    """
+    signals = signal.valid_signals()
+    mine = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL and signal.SIGCHLD not in mine:
+        return signals - {signal.SIGCHLD}
+    return signals
+
+
+_next_event = _native.lib.dio_guardian_next
+
+# What a decision needs of an event: tid, depth, matched, abi, nr, arguments.  Read in one go: each access to
+# a field of a ctypes structure costs as much as ten local variables.
+CALL = struct.Struct("=4xi8xI4xQ8x4xI16xq6Q")
+"""Of an event: thread, depth, what matched, ABI, number and arguments."""
 
 Beginning = Callable[["Guardian"], None]
 Handler = Callable[["Guardian", _native.Event], "_native.Answer | None"]
@@ -96,6 +122,9 @@ class Guardian:
         self._handle = ctypes.c_void_p()
         self._event = _native.Event()
         self._event_ref = ctypes.byref(self._event)
+        self._event_bytes = memoryview(self._event).cast("B")
+        self.answer = _native.Answer()
+        self._answer_ref = ctypes.byref(self.answer)
         self._tracees: dict[int, Tracee] = {}
         self._last_dead: Tracee | None = None
         self._waiting: dict[tuple[Tracee, int], Any] = {}
@@ -130,8 +159,9 @@ class Guardian:
         place = _native.lib.dio_guardian_place
         return int(place(self._handle, tracee.tid, data, len(data), ctypes.byref(address)))
 
-    def wait_return(self, held: Held, answer: _native.Answer) -> int:
+    def wait_return(self, held: Held) -> int:
         """Answer a stop and wait for the exit stop that the answer asks for; the raw result."""
+        answer = held.write_answer(self.answer)
         tracee = held.tracee
         if tracee.dead:
             raise TraceeDied
@@ -155,7 +185,7 @@ class Guardian:
     # -- the loop -----------------------------------------------------------------------------
 
     def _main(self, begin: Beginning) -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+        signal.pthread_sigmask(signal.SIG_SETMASK, self.staff.blocked)
         try:
             self._open(self.staff.options)
             begin(self)
@@ -180,10 +210,11 @@ class Guardian:
             answer = self._deliver()
 
     def _next(self, answer: _native.Answer | None) -> int:
-        result = _native.lib.dio_guardian_next(self._handle, answer, self._event_ref)
+        result = _next_event(self._handle, answer and self._answer_ref, self._event_ref)
         if result < 0:
             _native.check(result)
-        return int(self._event.kind)
+        kind: int = self._event.kind
+        return kind
 
     def _pump(self, tracee: Tracee, depth: int, answer: _native.Answer | None) -> tuple[int, int]:
         # The tid is looked up anew each time: execve by a thread that is not the leader changes it.
@@ -211,16 +242,16 @@ class Guardian:
 
     def _call(self, event: _native.Event) -> _native.Answer | None:
         if self._pumping and self._pumping[-1].tid != event.tid:
-            return _greenlet_call(self, event)
-        return self.decide(event)
+            return _greenlet_call(self)
+        return self.decide()
 
-    def decide(self, event: _native.Event) -> _native.Answer | None:
-        """Ask the hooks about the call in `event`."""
-        tracee = self._tracees[event.tid]
-        info = event.info
-        if tracee.abi.audit != info.abi:
-            tracee.abi = Abi.of_audit(info.abi)
-        held = Held(tracee, info.nr, tuple(info.args), event.matched, event.depth)
+    def decide(self) -> _native.Answer | None:
+        """Ask the hooks about the call in the event at hand."""
+        tid, depth, matched, abi, nr, *args = CALL.unpack_from(self._event_bytes)
+        tracee = self._tracees[tid]
+        if tracee.abi.audit != abi:
+            tracee.abi = Abi.of_audit(abi)
+        held = Held(tracee, nr, tuple(args), matched, depth)
         tracee.guardian = self
         tracee.hold(held)
         try:
@@ -229,7 +260,7 @@ class Guardian:
             return None
         finally:
             tracee.release()
-        return None if tracee.dead else held.answer
+        return None if tracee.dead else held.write_answer(self.answer)
 
     def _returned(self, event: _native.Event) -> _native.Answer | None:
         waiting = self._waiting.pop((self._tracees[event.tid], event.depth), None)
@@ -318,12 +349,12 @@ _HANDLERS: dict[int, Handler] = {
 # -- several tracees on one thread ------------------------------------------------------------
 
 
-def _greenlet_call(guardian: Guardian, event: _native.Event) -> _native.Answer | None:
+def _greenlet_call(guardian: Guardian) -> _native.Answer | None:
     """Decide a call while a handler of another tracee waits on this thread's stack."""
     from greenlet import getcurrent, greenlet
 
     task = greenlet(guardian.decide, parent=getcurrent())
-    return _greenlet_step(task, event)
+    return _greenlet_step(task)
 
 
 def _greenlet_step(task: Any, *values: Any) -> _native.Answer | None:

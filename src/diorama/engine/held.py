@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Args = tuple[int, ...]
 _WORD = (1 << 64) - 1
+_CHANGES = (_native.ACTION_CHANGE, _native.ACTION_CHANGE_SEE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,8 @@ class Keeper(Protocol):
 
     gives_at_once: bool
 
-    def wait_return(self, held: Held, answer: _native.Answer) -> int:
-        """Let the tracee do what the answer says and wait for its result, which is raw."""
+    def wait_return(self, held: Held) -> int:
+        """Let the tracee do what the answer in `held` says and wait for its result, which is raw."""
         ...
 
     def place(self, tracee: Tracee, data: bytes, address: ctypes.c_uint64) -> int:
@@ -66,8 +67,19 @@ class Held:
     """One call: its number and six arguments as the program made them, and what becomes of it."""
 
     __slots__ = (
-        "_answer", "args", "depth", "execed", "given", "left_entry", "matched", "nr", "original", "tracee"
-    )  # fmt: skip
+        "_action",
+        "_asked",
+        "_rval",
+        "args",
+        "depth",
+        "execed",
+        "given",
+        "left_entry",
+        "matched",
+        "nr",
+        "original",
+        "tracee",
+    )
 
     def __init__(self, tracee: Tracee, nr: int, args: Args, matched: int, depth: int) -> None:
         self.tracee = tracee
@@ -79,7 +91,9 @@ class Held:
         self.execed = False
         self.original: int | None = None
         self.given: Descriptor | None = None
-        self._answer = _native.Answer(_native.ACTION_RUN, tracee.tid)
+        self._action = _native.ACTION_RUN
+        self._asked: tuple[int, Args] = nr, args
+        self._rval = 0
 
     def run(self, nr: int | None = None, args: Args | None = None) -> int:
         """Make a call in the program's place, the call itself by default; its result or `OSError`."""
@@ -96,7 +110,7 @@ class Held:
         args = self.args if args is None else args
         same = nr == self.nr and args == self.args
         self._set(_native.ACTION_RUN_SEE if same else _native.ACTION_CHANGE_SEE, nr, args)
-        value = self.tracee.keeper.wait_return(self, self.answer)
+        value = self.tracee.keeper.wait_return(self)
         self.left_entry = True
         if same:
             self.original = value
@@ -109,7 +123,7 @@ class Held:
         elif self.left_entry:
             self._set(_native.ACTION_CHANGE, self.nr, self.args)
         else:
-            self._answer.action = _native.ACTION_RUN
+            self._action = _native.ACTION_RUN
 
     def answer_change(self, nr: int, args: Args) -> None:
         """Let another call run in its place; its result is the program's."""
@@ -120,8 +134,8 @@ class Held:
 
     def answer_result(self, value: int) -> None:
         """Give the program this value, -errno for an error."""
-        self._answer.action = _native.ACTION_RESULT
-        self._answer.rval = value if value < 1 << 63 else value - (1 << 64)
+        self._action = _native.ACTION_RESULT
+        self._rval = value if value < 1 << 63 else value - (1 << 64)
 
     def answer_give(self, descriptor: Descriptor) -> None:
         """Give the program a descriptor; its number there is the result.  `OSError` if it cannot be given."""
@@ -131,14 +145,33 @@ class Held:
             self.answer_result(descriptor.give_now(self.tracee))
 
     @property
-    def answer(self) -> _native.Answer:
-        """What the native library is told."""
-        self._answer.tid = self.tracee.tid
-        return self._answer
+    def answered(self) -> int | None:
+        """The result that the program is to get, if that is the answer."""
+        return self._rval if self._action == _native.ACTION_RESULT else None
+
+    @property
+    def number(self) -> int | None:
+        """The call that is to run, if that is the answer."""
+        if self._action == _native.ACTION_RESULT:
+            return None
+        return self._asked[0] if self._action in _CHANGES else self.nr
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether what is to run is not, or not only, what the program asked for."""
+        return self._action not in (_native.ACTION_RUN, _native.ACTION_RESULT)
+
+    def write_answer(self, answer: _native.Answer) -> _native.Answer:
+        """Fill in what the native library is told."""
+        answer.tid = self.tracee.tid
+        answer.action = action = self._action
+        if action == _native.ACTION_RESULT:
+            answer.rval = self._rval
+        elif action in _CHANGES:
+            answer.nr, args = self._asked
+            answer.args[:] = [arg & _WORD for arg in args]
+        return answer
 
     def _set(self, action: int, nr: int, args: Args) -> None:
-        answer = self._answer
-        answer.action = action
-        answer.nr = nr
-        for index in range(6):
-            answer.args[index] = args[index] & _WORD
+        self._action = action
+        self._asked = nr, args

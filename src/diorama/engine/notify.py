@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 
 from diorama.abi.arch import Abi
 from diorama.engine import _native
-from diorama.engine.guardian import Guardian
+from diorama.engine.guardian import CALL, Guardian
 from diorama.engine.held import Descriptor, Held
 from diorama.engine.tracee import CLONE_THREAD, Tracee
 from diorama.errors import TraceeDied, Unsupported
@@ -193,7 +193,7 @@ class Pool:
             raise
 
     def _main(self) -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+        signal.pthread_sigmask(signal.SIG_SETMASK, self.staff.blocked)
         try:
             Worker(self).serve()
         except BaseException:
@@ -221,12 +221,15 @@ def _promoted(options: _native.Options, tables: tuple[bytes, bytes], tag: int) -
 class Worker:
     """One thread that takes calls from the listener; what keeps a tracee in its call while that is decided."""
 
-    __slots__ = ("_event", "_event_ref", "_pool", "_promotion", "_reply", "_reply_ref", "gives_at_once")
+    __slots__ = (
+        "_event", "_event_bytes", "_event_ref", "_pool", "_promotion", "_reply", "_reply_ref", "gives_at_once"
+    )  # fmt: skip
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._event = _native.Event()
         self._event_ref = ctypes.byref(self._event)
+        self._event_bytes = memoryview(self._event).cast("B")
         self._reply = _native.Reply()
         self._reply_ref = ctypes.byref(self._reply)
         self._promotion: Promotion | None = None
@@ -256,10 +259,10 @@ class Worker:
             tracee = self._pool.registry.find(event.tid)
         except TraceeDied:
             return False
-        info = event.info
-        if tracee.abi.audit != info.abi:
-            tracee.abi = Abi.of_audit(info.abi)
-        held = Held(tracee, info.nr, tuple(info.args), event.matched, event.depth)
+        _, depth, matched, abi, nr, *args = CALL.unpack_from(self._event_bytes)
+        if tracee.abi.audit != abi:
+            tracee.abi = Abi.of_audit(abi)
+        held = Held(tracee, nr, tuple(args), matched, depth)
         try:
             self._ask(tracee, held)
             return self._conclude(held)
@@ -281,18 +284,18 @@ class Worker:
             tracee.guardian = None
 
     def _conclude(self, held: Held) -> bool:
-        reply, answer = self._reply, held.answer
-        to_be_changed = answer.action not in (_native.ACTION_RUN, _native.ACTION_RESULT)
-        if to_be_changed and held.given is None and self._promotion is None:
+        if held.is_changed and held.given is None and self._promotion is None:
             self._promote_or_refuse(held)
         if self._promotion is not None:
             self._promotion.finish(held)
             return False
+        reply = self._reply
         reply.cookie = self._event.cookie
         if held.given is not None:
             return self._send_descriptor(held.given)
-        reply.kind = _native.REPLY_RUN if answer.action == _native.ACTION_RUN else _native.REPLY_VALUE
-        reply.value = answer.rval
+        value = held.answered
+        reply.kind = _native.REPLY_RUN if value is None else _native.REPLY_VALUE
+        reply.value = value or 0
         return True
 
     def _promote_or_refuse(self, held: Held) -> None:
@@ -319,9 +322,9 @@ class Worker:
 
     # -- keeping a tracee in its call ---------------------------------------------------------
 
-    def wait_return(self, held: Held, answer: _native.Answer) -> int:
+    def wait_return(self, held: Held) -> int:
         """Promote the tracee and go on there."""
-        return self._promote(held).wait_return(held, answer)
+        return self._promote(held).wait_return(held)
 
     def place(self, tracee: Tracee, data: bytes, address: ctypes.c_uint64) -> int:
         """Promote the tracee and go on there: only a call that is changed points at what is placed."""
@@ -376,20 +379,17 @@ class Promotion(Guardian):
             raise OSError(error, os.strerror(error))
         raise TraceeDied
 
-    def wait_return(self, held: Held, answer: _native.Answer) -> int:
+    def wait_return(self, held: Held) -> int:
         """As `Guardian.wait_return`."""
-        if self._untaggable(held, answer):
-            # The call comes by the listener, where somebody must let it through.
-            _native.lib.dio_listener_step_in(self._pool.handle)
-        return super().wait_return(held, answer)
+        self._make_way(held)
+        return super().wait_return(held)
 
     def finish(self, held: Held) -> None:
         """Give the answer that the handlers have left, and go on until the tracee is let go."""
         if held.tracee.dead:
             return
-        if self._untaggable(held, held.answer):
-            _native.lib.dio_listener_step_in(self._pool.handle)
-        self._serve(held.answer)
+        self._make_way(held)
+        self._serve(held.write_answer(self.answer))
         self.end()
 
     def end(self) -> None:
@@ -400,12 +400,12 @@ class Promotion(Guardian):
         self._serve(None)
         self._close()
 
-    def _untaggable(self, held: Held, answer: _native.Answer) -> bool:
-        if answer.action == _native.ACTION_RESULT:
-            return False
-        number = held.nr if answer.action in (_native.ACTION_RUN, _native.ACTION_RUN_SEE) else answer.nr
+    def _make_way(self, held: Held) -> None:
+        """A call that cannot carry the tag comes by the listener, where somebody must let it through."""
+        number = held.number
         table = self._pool.untaggable[held.tracee.abi is not Abi.native()[0]]
-        return 0 <= number < _NUMBERS and bool(table[number])
+        if number is not None and 0 <= number < _NUMBERS and table[number]:
+            _native.lib.dio_listener_step_in(self._pool.handle)
 
     # -- events -------------------------------------------------------------------------------
 
