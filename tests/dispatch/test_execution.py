@@ -119,7 +119,7 @@ def test_a_program_starts_in_what_is_mounted_on_its_directory(inside: Inside, tm
     os.close(cwd)
 
 
-def test_nothing_is_remembered_of_a_program_whose_file_tells_what_it_is(inside: Inside, tmp_path: Path) -> None:
+def test_nothing_is_remembered_of_a_program_known_by_its_file(inside: Inside, tmp_path: Path) -> None:
     ask(inside, tmp_path / "mnt/own")
     task = inside.mediator.files.task(inside.tracee)
     inside.mediator.executed(inside.tracee)

@@ -127,8 +127,8 @@ def scratch() -> Iterator[Path]:
 
 
 def open_through(world: World, fd: int, mount: Mount) -> None:
-    world.tasks.note_opened(world.task, fd, mount)
     status = os.fstat(fd)
+    world.task.opened[status.st_dev, status.st_ino] = mount
     number = world.tree.mounts.index(mount)
     world.decider.opened(os.getpid(), status.st_dev, status.st_ino, number)
 

@@ -54,7 +54,7 @@ class Mediator:
         self._deciding: Deciding | None = None
 
     def requests(self, *, tells_clones: bool) -> frozenset[type[Request]]:
-        """What must be asked here: nothing without mounts, else what names files, and what the mounts ask for.
+        """What must be asked here: nothing without mounts, else what names files, and more by what they are.
 
         `tells_clones`: the engine tells of clones and execs without being asked.
         """

@@ -1,9 +1,9 @@
 """Router: request, who answers, outcome.  The one loop to read is `settle`.
 
-Handlers form a chain, the one registered last outermost, the file tree (`add_base`) innermost, the kernel at
-the end.  A handler's outcome is None (go on inwards), a request (go on inwards with that), a descriptor to give to
-the program, or a result.
-`call.run()` inside a handler walks the rest of the chain there and then.
+Handlers form a chain, the one registered last outermost, the file tree (`add_base`) innermost, the kernel
+at the end.  A handler's outcome is None (go on inwards), a request (go on inwards with that), a descriptor
+to give to the program, or a result. `call.run()` inside a handler walks the rest of the chain there and
+then.
 
 Everything here runs on guardians, several at once.  The chain is immutable while programs run; what a handler
 shares between tracees is its own to lock.

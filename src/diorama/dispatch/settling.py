@@ -137,7 +137,8 @@ def _by_rule(spelling: Spelling) -> Decision:
     if request is paths.GetCwd:
         return Decision(abi, nr, Settle.CWD)
     if request in _MAKING:
-        return Decision(abi, nr, Settle.CLONE)
+        flags, arguments = _optional(spelling, "flags"), _optional(spelling, "arguments")
+        return Decision(abi, nr, Settle.CLONE, flags_arg=flags, buffer_arg=arguments)
     if not request.PATHS or request in _ASKED:
         return Decision(abi, nr)
     return _by_paths(spelling)

@@ -11,10 +11,11 @@ from diorama.abi.arch import Abi
 from diorama.catalogue import index
 from diorama.catalogue.kinds import Kind, LongKind, ULongKind
 from diorama.catalogue.model import Request, Spelling
+from diorama.engine.held import Descriptor
 from diorama.engine.rules import Rule, Test
 from diorama.errors import UsageError
 
-Outcome = int | Request | None
+Outcome = int | Request | Descriptor | None
 Handler = Callable[[Any], Outcome]
 
 

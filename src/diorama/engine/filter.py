@@ -12,10 +12,10 @@ the range of call numbers by binary search, then the answer of that range. Its i
   task that has this filter but no tracer. Its first wanted call would fail with ENOSYS.
 * What has no entry in a table here does not run: foreign architectures and the x32 ABI answer ENOSYS.
 
-With `notify` a wanted call notifies instead of stopping. No child can get away from a listener, so `clone` needs
-no care, and nobody is parked; but a call whose sixth argument is the tag passes: it is the supervisor's own, made
-by a program that is being started, or by a promoted thread (`native/promote.c`). The tag is random, and different
-for each program, so a program cannot guess it.
+With `notify` a wanted call notifies instead of stopping. No child can get away from a listener, so `clone`
+needs no care, and nobody is parked; but a call whose sixth argument is the tag passes: it is the
+supervisor's own, made by a program that is being started, or by a promoted thread (`native/promote.c`). The
+tag is random, and different for each program, so a program cannot guess it.
 
 A conditional jump reaches 255 instructions; beyond that it jumps over an unconditional one.
 """
@@ -84,8 +84,8 @@ def compile_filter(
 ) -> bytes:
     """The program, as an array of `struct sock_filter`, that stops (or notifies) at the wanted numbers.
 
-    `tag` is the first argument of a `ppoll` that does not stop, or with `notify` the sixth argument of any call
-    that does not; `abis` are those that the kernel may present, by default this machine's.
+    `tag` is the first argument of a `ppoll` that does not stop, or with `notify` the sixth argument of any
+    call that does not; `abis` are those that the kernel may present, by default this machine's.
     """
     program = _ENOSYS
     for abi in reversed(abis or Abi.native()):

@@ -1,8 +1,8 @@
 """Giving: a descriptor of ours put into a tracee's table by calls that the tracee makes itself.
 
-`pidfd_getfd` takes it from this process, where the tracee may (ptrace(2) access to its supervisor, which Yama
-refuses); else it comes as SCM_RIGHTS over a socket that the tracee makes for the purpose. Either way it ends at the
-lowest free number, as open(2) has it: the helper's number is taken over at the end.
+`pidfd_getfd` takes it from this process, where the tracee may (ptrace(2) access to its supervisor, which
+Yama refuses); else it comes as SCM_RIGHTS over a socket that the tracee makes for the purpose. Either way
+it ends at the lowest free number, as open(2) has it: the helper's number is taken over at the end.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _receive(tracee: Tracee, fd: int) -> tuple[int, int]:
 
 
 def _message(tracee: Tracee) -> tuple[int, int]:
-    """A `struct msghdr` in the tracee with room for one byte and one descriptor; where its control data goes."""
+    """A `struct msghdr` in the tracee with room for a byte and a descriptor; where its control data goes."""
     word, place = tracee.abi.word, tracee.memory.place
     control = place(bytes(64))
     vector = place(place(bytes(8)).to_bytes(word, "little") + (1).to_bytes(word, "little"))

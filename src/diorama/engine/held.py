@@ -1,8 +1,8 @@
 """Held: a call of the program while a handler decides about it.
 
-The engine hands a `Held` to the hooks; they may run calls in its place and then leave an answer. `Keeper` is all
-that a `Held` needs of the engine: a guardian is one, and what stands for a guardian while a notified call is
-decided.
+The engine hands a `Held` to the hooks; they may run calls in its place and then leave an answer. `Keeper`
+is all that a `Held` needs of the engine: a guardian is one, and what stands for a guardian while a notified
+call is decided.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _CHANGES = (_native.ACTION_CHANGE, _native.ACTION_CHANGE_SEE)
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """A descriptor of this process as an outcome: the program gets a copy and its number, `fd` is closed here.
+    """A descriptor of this process as an outcome: the program gets a copy, `fd` is closed here.
 
         return Descriptor(os.open("/etc/hostname", os.O_RDONLY))
     """

@@ -1,15 +1,15 @@
 """Notify: calls that come by seccomp user notification, decided by a pool of workers.
 
-The programs are not traced. A worker takes a call from the listener (`native/notify.c` says how workers take
-turns), asks the hooks, and answers. What an answer cannot express, a call that is to be changed or others in its
-place, takes a guardian for that one call: the worker's thread becomes the tracer of the tracee until nothing of it
-is held any more (`Promotion`, `native/promote.c`).
+The programs are not traced. A worker takes a call from the listener (`native/notify.c` says how workers
+take turns), asks the hooks, and answers. What an answer cannot express, a call that is to be changed or
+others in its place, takes a guardian for that one call: the worker's thread becomes the tracer of the
+tracee until nothing of it is held any more (`Promotion`, `native/promote.c`).
 
-Nobody tells of clones, execs and ends here. So a tracee is made known at its first call (`Registry`), and what its
-task inherits is found out then, or told by the promotion in which it was made.
+Nobody tells of clones, execs and ends here. So a tracee is made known at its first call (`Registry`), and
+what its task inherits is found out then, or told by the promotion in which it was made.
 
-Threads: one call of a tracee is decided at a time, by one worker. The pool's counts and the registry have a lock
-each, never held while something is waited for.
+Threads: one call of a tracee is decided at a time, by one worker. The pool's counts and the registry have a
+lock each, never held while something is waited for.
 """
 
 from __future__ import annotations
@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Pool", "untaggable"]
 
-# A thread id that was seen so short ago cannot have been given to another thread: the kernel hands out all others
-# before.
+# A thread id that was seen so short ago cannot be another thread's: the kernel hands out all others before.
 _FRESH: Final = 0.02
 _SWEEP_AT: Final = 256
 _THREAD_FLAGS: Final = CLONE_THREAD | 0x100 | 0x200 | 0x400 | 0x800  # VM, FS, FILES, SIGHAND
@@ -219,7 +218,7 @@ def _promoted(options: _native.Options, tables: tuple[bytes, bytes], tag: int) -
 
 
 class Worker:
-    """One thread that takes calls from the listener; what keeps a tracee in its call while that is decided."""
+    """One thread that takes calls from the listener; what keeps a tracee in its call meanwhile."""
 
     __slots__ = (
         "_event", "_event_bytes", "_event_ref", "_pool", "_promotion", "_reply", "_reply_ref", "gives_at_once"
@@ -274,7 +273,7 @@ class Worker:
             self._promotion = None
 
     def _ask(self, tracee: Tracee, held: Held) -> None:
-        """Nothing of the tracee is touched once it may go on: its next call may be another worker's by then."""
+        """Nothing of the tracee is touched once it may go on: its next call may be another worker's."""
         tracee.guardian = self
         tracee.hold(held)
         try:
@@ -299,7 +298,7 @@ class Worker:
         return True
 
     def _promote_or_refuse(self, held: Held) -> None:
-        """For a call that the handlers have left to be changed: what cannot be is an errno and one warning."""
+        """For a call that is to be changed: if it cannot be, that is an errno and one warning."""
         from diorama.errors import warn_once
 
         try:

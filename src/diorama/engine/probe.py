@@ -19,8 +19,8 @@ _CHOICES = {"info": _native.INFO_PATHS, "skip": _native.SKIP_PATHS, "rewind": _n
 class Features:
     """What a throw-away child showed about this kernel and this process's rights.
 
-    `yama` is the value of /proc/sys/kernel/yama/ptrace_scope, 0 without Yama (Yama.rst). `user_notif` is 1 when
-    a seccomp listener can be had, 2 when somebody above this process has one, which excludes another.
+    `yama` is the value of /proc/sys/kernel/yama/ptrace_scope, 0 without Yama (Yama.rst). `user_notif` is 1
+    when a seccomp listener can be had, 2 when somebody above this process has one, which excludes another.
     """
 
     get_syscall_info: bool

@@ -3,11 +3,12 @@
 As in the kernel, root and current directory belong to a context that CLONE_FS shares, and what is known of
 descriptors to a table that CLONE_FILES shares; a clone without the flag gets a copy of that moment.
 
-The kernel keeps the current directory and the descriptors themselves, so they are read from /proc each time.
-What it cannot know is through which bind mount a host directory was reached, and that is all that is
-remembered here: `cwd_mount` for the current directory, `opened` for descriptors, `executable` for programs.  A
-virtual object is known by its identity.  So most tasks have nothing to remember; they are *plain*, and a task that
-nobody has told of is one: with notifications, children of the others are announced when they are made.
+The kernel keeps the current directory and the descriptors themselves, so they are read from /proc each
+time. What it cannot know is through which bind mount a host directory was reached, and that is all that is
+remembered here: `cwd_mount` for the current directory, `opened` for descriptors, `executable` for programs.
+A virtual object is known by its identity.  So most tasks have nothing to remember; they are *plain*, and a
+task that nobody has told of is one: with notifications, children of the others are announced when they are
+made.
 
 Threads: a task is used by its own guardian, but contexts and tables are shared between tasks.  Their
 accesses are single dictionary or attribute operations, which need no lock.

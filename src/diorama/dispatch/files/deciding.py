@@ -1,7 +1,7 @@
 """Deciding: keeps the native library's decider told of what the file tree knows.
 
-What it must know before a program can make its next call: the mounts, what is remembered of each process that is
-not plain, and the real objects that stand for virtual ones.
+What it must know before a program can make its next call: the mounts, what is remembered of each process
+that is not plain, and the real objects that stand for virtual ones.
 """
 
 from __future__ import annotations

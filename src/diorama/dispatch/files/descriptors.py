@@ -29,9 +29,8 @@ from diorama.dispatch.files.translation import at_host, translate
 from diorama.view.mounts import Mount, Place
 from diorama.view.task import Task
 
-
 LOOKING: Final = frozenset({FStat, FStatfs, FStatfs64, FGetXattr, FListXattr, GetDents, GetDents64, ReadDir})
-"""What concerns only descriptors of virtual objects, which there are none of without a file system of ours."""
+"""What concerns only descriptors of virtual objects, of which there are none without such a file system."""
 
 CHANGING: Final = frozenset({FChMod, FChOwn, FSetXattr, FRemoveXattr})
 """What concerns only descriptors on read-only mounts."""

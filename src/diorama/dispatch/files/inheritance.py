@@ -1,8 +1,8 @@
 """Inheritance: calls that make a child, where the engine does not tell of them.
 
-A child whose making nobody has seen is taken for plain (`diorama.view.task`).  So a parent that is not has its
-call seen, which announces the child before its first instruction.  A thread needs no announcement: it has the
-state of its process.
+A child whose making nobody has seen is taken for plain (`diorama.view.task`).  So a parent that is not has
+its call seen, which announces the child before its first instruction.  A thread needs no announcement: it
+has the state of its process.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def _open_host(files: Files, call: OpenAt | OpenAt2, place: Place, how: OpenHow)
 
 
 def _can_act(files: Files, call: OpenAt | OpenAt2, place: Place, flags: int, mode: int) -> bool:
-    """Whether we may open in the program's stead: what is there already, cannot block, and is the same to us."""
+    """Whether we may open in the program's stead: what is there, cannot block, and is the same to us."""
     if not call.tracee.gives_at_once or place.missing or flags & (_TMPFILE | fcntl.O_CREAT | fcntl.O_PATH):
         return False
     return (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) and files.has_our_rights(call.tracee)
