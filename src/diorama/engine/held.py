@@ -28,6 +28,8 @@ class Descriptor:
     """A descriptor of this process as an outcome: the program gets a copy, `fd` is closed here.
 
         return Descriptor(os.open("/etc/hostname", os.O_RDONLY))
+
+    A handler returns it, or gives it at once and goes on.
     """
 
     fd: int
