@@ -299,13 +299,17 @@ static enum part message_decide(const struct deciding *d) {
 /* ---- children ---- */
 
 /* A thread has what its process has; the flags are an argument, or the first word of clone3's structure. */
-static int makes_thread(const struct deciding *d) {
+static enum part clone_decide(const struct deciding *d) {
     uint64_t flags = arg_of(d->asked, d->decision->flags_arg);
     uint64_t address = arg_of(d->asked, d->decision->buffer_arg);
     if (d->decision->buffer_arg != DIO_NO_ARG &&
         dio_memory_read(d->asked->tid, address, &flags, sizeof flags) != sizeof flags)
-        return 0;
-    return (flags & CLONE_THREAD) != 0;
+        return PART_RUN; /* the kernel cannot read it either */
+    if (flags & (CLONE_NEWUSER | CLONE_NEWNS))
+        dio_decider_strangers(d->decider);
+    if (flags & CLONE_THREAD)
+        return PART_RUN;
+    return d->process.ask_clone || decider_has_opened(d->decider, d->asked->tid) ? PART_ASK : PART_RUN;
 }
 
 /* ---- the verdict ---- */
@@ -316,7 +320,7 @@ static enum part call_decide(const struct deciding *d, struct dio_verdict *out) 
     switch (decision->settle) {
     case DIO_SETTLE_RUN: return PART_RUN;
     case DIO_SETTLE_CWD: return current_decide(d);
-    case DIO_SETTLE_CLONE: return d->process.ask_clone && !makes_thread(d) ? PART_ASK : PART_RUN;
+    case DIO_SETTLE_CLONE: return clone_decide(d);
     case DIO_SETTLE_PATHS: return paths_decide(d, out);
     case DIO_SETTLE_EXEC: return d->process.ask_exec ? PART_ASK : paths_decide(d, out);
     case DIO_SETTLE_MESSAGE: return message_decide(d);

@@ -86,15 +86,31 @@ struct dio_decider {
     struct table *table;
     struct sorted processes, opened, identities;
     struct rights rights;
+    atomic_int strangers; /* somebody may have namespaces of its own */
+    size_t sweep_at;      /* entries of `opened` at which what is closed is forgotten */
     uint8_t no_openat2;
 };
+
+void sorted_init(struct sorted *s, size_t size, int (*order)(const void *, const void *));
+size_t sorted_place(const struct sorted *s, const void *key);
+void *sorted_find(const struct sorted *s, const void *key);
+int sorted_put(struct sorted *s, const void *item);
+void sorted_drop(struct sorted *s, const void *key);
+
+/* Whether a thread belongs to a process, and to which; -1 if that cannot be told. */
+int thread_belongs(pid_t tgid, pid_t tid);
+pid_t thread_process(pid_t tid);
+
+void opened_init(struct dio_decider *decider);
+void opened_drop(struct dio_decider *decider, pid_t tgid); /* with the lock held */
+int decider_has_opened(struct dio_decider *decider, pid_t tid);
 
 struct table *decider_table(struct dio_decider *decider);
 /* What is known of the process of a thread; 0, or -EAGAIN if that cannot be told. */
 int decider_find(struct dio_decider *decider, pid_t tid, struct dio_process *out);
 int decider_is_virtual(struct dio_decider *decider, const struct stat *status);
-/* The mount that the process of `tid` opened this through: OPENED_PLAINLY, or OPENED_UNSURE when only others
- * did, from which it may have inherited it. */
+/* The mount that the process of `tid` opened this through: OPENED_PLAINLY, or OPENED_UNSURE when the thread
+ * cannot be looked at. */
 enum { OPENED_PLAINLY = -1, OPENED_UNSURE = -2 };
 int32_t decider_opened_through(struct dio_decider *decider, pid_t tid, const struct stat *status);
 
@@ -102,7 +118,7 @@ int32_t decider_opened_through(struct dio_decider *decider, pid_t tid, const str
 
 void rights_learn(struct rights *rights);
 /* Whether what we do for a thread is what it may do itself. */
-int rights_equal(const struct rights *ours, pid_t tid);
+int rights_equal(struct dio_decider *decider, pid_t tid);
 
 /* ---- walk ---- */
 

@@ -96,16 +96,28 @@ static int may_create_there(const struct walk *w) {
 }
 
 static int may_open(const struct doing *d) {
-    const struct table *t = d->w->table;
     uint32_t flags = d->flags;
     int changes = (flags & O_ACCMODE) != O_RDONLY || flags & O_TRUNC;
-    if (!d->asked->may_give || !S_ISREG(d->status.st_mode) || (flags & O_ACCMODE) == O_ACCMODE)
+    if (!d->asked->may_give || (flags & O_ACCMODE) == O_ACCMODE || flags & (O_PATH | TMPFILE | O_EXCL))
         return 0;
-    if (flags & (O_PATH | TMPFILE | O_DIRECTORY | O_EXCL))
+    if (S_ISDIR(d->status.st_mode)) /* what is wrong with it is for the kernel to say */
+        return !changes && !(flags & O_CREAT);
+    if (!S_ISREG(d->status.st_mode) || flags & O_DIRECTORY)
         return 0;
-    if (t->mounts[d->w->mount].read_only && (changes || !(t->flags & DIO_DECIDE_GIVE_READ_ONLY)))
+    if (d->w->table->mounts[d->w->mount].read_only && changes)
         return 0;
     return !(flags & O_CREAT) || may_create_there(d->w);
+}
+
+/* How a directory was reached, or a file that nobody may change by its descriptor, is known here only, and must be
+ * before the program has it. */
+static int note_opened(const struct doing *d) {
+    const struct mounted *m = &d->w->table->mounts[d->w->mount];
+    if (d->w->mount <= 0 || !(m->read_only || S_ISDIR(d->status.st_mode)))
+        return 0;
+    pid_t tgid = thread_process(d->asked->tid);
+    return tgid < 0 ? -ESRCH
+                    : dio_decider_opened(d->decider, tgid, d->status.st_dev, d->status.st_ino, d->w->mount);
 }
 
 /* O_NONBLOCK: neither a FIFO in its place nor somebody's lease shall hold us up. */
@@ -123,7 +135,7 @@ static int open_exactly(const struct doing *d) {
         int flags = fcntl(fd, F_GETFL);
         is_same = flags >= 0 && !fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
     }
-    if (is_same)
+    if (is_same && !note_opened(d))
         return fd;
     close(fd);
     return -1;
@@ -165,7 +177,7 @@ static int doing_begin(struct doing *d) {
     if (d->decision->op == DIO_DO_NOTHING || !(w->table->flags & DIO_DECIDE_ON_BEHALF) ||
         d->asked->abi != ARCH_NATIVE || walk_in_proc(w) || !arguments_are_known(d))
         return -1;
-    return rights_equal(&d->decider->rights, d->asked->tid) ? 0 : -1;
+    return rights_equal(d->decider, d->asked->tid) ? 0 : -1;
 }
 
 void decide_do(struct dio_decider *decider, const struct dio_decision *decision, const struct dio_asked *asked,

@@ -13,11 +13,6 @@ struct process_entry {
     pid_t tgid;
     struct dio_process is;
 };
-struct opened_entry {
-    uint64_t dev, ino;
-    pid_t tgid;
-    int32_t mount;
-};
 struct identity_entry {
     uint64_t dev, ino;
 };
@@ -36,15 +31,8 @@ static int identity_order(const void *left, const void *right) {
     return a->dev != b->dev ? ORDER(a->dev, b->dev) : ORDER(a->ino, b->ino);
 }
 
-static int opened_order(const void *left, const void *right) {
-    const struct opened_entry *a = left, *b = right;
-    if (a->dev != b->dev)
-        return ORDER(a->dev, b->dev);
-    return a->ino != b->ino ? ORDER(a->ino, b->ino) : ORDER(a->tgid, b->tgid);
-}
-
 /* The index of the first that is not less. */
-static size_t sorted_place(const struct sorted *s, const void *key) {
+size_t sorted_place(const struct sorted *s, const void *key) {
     size_t low = 0, high = s->count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
@@ -56,13 +44,13 @@ static size_t sorted_place(const struct sorted *s, const void *key) {
     return low;
 }
 
-static void *sorted_find(const struct sorted *s, const void *key) {
+void *sorted_find(const struct sorted *s, const void *key) {
     size_t at = sorted_place(s, key);
     char *item = s->items + at * s->size;
     return at < s->count && !s->order(item, key) ? item : NULL;
 }
 
-static int sorted_put(struct sorted *s, const void *item) {
+int sorted_put(struct sorted *s, const void *item) {
     void *known = sorted_find(s, item);
     if (known) {
         memcpy(known, item, s->size);
@@ -83,7 +71,7 @@ static int sorted_put(struct sorted *s, const void *item) {
     return 0;
 }
 
-static void sorted_drop(struct sorted *s, const void *key) {
+void sorted_drop(struct sorted *s, const void *key) {
     char *known = sorted_find(s, key);
     if (!known)
         return;
@@ -102,7 +90,7 @@ static int openat2_is_missing(void) {
     return 0;
 }
 
-static void sorted_init(struct sorted *s, size_t size, int (*order)(const void *, const void *)) {
+void sorted_init(struct sorted *s, size_t size, int (*order)(const void *, const void *)) {
     s->size = size;
     s->order = order;
     atomic_init(&s->count, 0);
@@ -122,7 +110,7 @@ int dio_decider_new(struct dio_decider **out) {
         return error;
     }
     sorted_init(&d->processes, sizeof(struct process_entry), process_order);
-    sorted_init(&d->opened, sizeof(struct opened_entry), opened_order);
+    opened_init(d);
     sorted_init(&d->identities, sizeof(struct identity_entry), identity_order);
     rights_learn(&d->rights);
     d->no_openat2 = (uint8_t)openat2_is_missing();
@@ -163,6 +151,8 @@ struct table *decider_table(struct dio_decider *d) {
     return table;
 }
 
+void dio_decider_strangers(struct dio_decider *d) { atomic_store(&d->strangers, 1); }
+
 int dio_decider_process(struct dio_decider *d, pid_t tgid, const struct dio_process *process) {
     struct process_entry entry = {.tgid = tgid};
     int error = 0;
@@ -177,28 +167,11 @@ int dio_decider_process(struct dio_decider *d, pid_t tgid, const struct dio_proc
     return error;
 }
 
-int dio_decider_opened(struct dio_decider *d, pid_t tgid, uint64_t dev, uint64_t ino, int32_t mount) {
-    struct opened_entry entry = {.dev = dev, .ino = ino, .tgid = tgid, .mount = mount};
-    int error = 0;
-    pthread_rwlock_wrlock(&d->lock);
-    if (mount > 0)
-        error = sorted_put(&d->opened, &entry);
-    else
-        sorted_drop(&d->opened, &entry);
-    pthread_rwlock_unlock(&d->lock);
-    return error;
-}
-
 void dio_decider_forget(struct dio_decider *d, pid_t tgid) {
     struct process_entry entry = {.tgid = tgid};
     pthread_rwlock_wrlock(&d->lock);
     sorted_drop(&d->processes, &entry);
-    struct opened_entry *opened = (struct opened_entry *)(void *)d->opened.items;
-    size_t kept = 0;
-    for (size_t i = 0; i < d->opened.count; i++)
-        if (opened[i].tgid != tgid)
-            opened[kept++] = opened[i];
-    d->opened.count = kept;
+    opened_drop(d, tgid);
     pthread_rwlock_unlock(&d->lock);
 }
 
@@ -213,9 +186,11 @@ int dio_decider_identity(struct dio_decider *d, uint64_t dev, uint64_t ino) {
 /* ---- look-ups ---- */
 
 /* Whether a thread belongs to a process.  Whatever the kernel says but "no such" means that it does. */
-static int thread_belongs(pid_t tgid, pid_t tid) { return !syscall(SYS_tgkill, tgid, tid, 0) || errno != ESRCH; }
+int thread_belongs(pid_t tgid, pid_t tid) { return !syscall(SYS_tgkill, tgid, tid, 0) || errno != ESRCH; }
 
-static pid_t thread_process(pid_t tid) {
+pid_t thread_process(pid_t tid) {
+    if (thread_belongs(tid, tid))
+        return tid;
     char name[40], line[128];
     int tgid = -1;
     snprintf(name, sizeof name, "/proc/%d/status", tid);
@@ -242,12 +217,13 @@ static int special_find(struct dio_decider *d, pid_t tgid, struct dio_process *o
 
 int decider_find(struct dio_decider *d, pid_t tid, struct dio_process *out) {
     *out = (struct dio_process){.cwd_mount = -1};
-    if (!d->processes.count || special_find(d, tid, out) || thread_belongs(tid, tid))
+    if (!d->processes.count || special_find(d, tid, out))
         return 0;
     pid_t tgid = thread_process(tid);
     if (tgid < 0)
         return -EAGAIN;
-    special_find(d, tgid, out);
+    if (tgid != tid)
+        special_find(d, tgid, out);
     return 0;
 }
 
@@ -259,24 +235,4 @@ int decider_is_virtual(struct dio_decider *d, const struct stat *status) {
     int found = sorted_find(&d->identities, &one) || sorted_find(&d->identities, &all);
     pthread_rwlock_unlock(&d->lock);
     return found;
-}
-
-int32_t decider_opened_through(struct dio_decider *d, pid_t tid, const struct stat *status) {
-    struct opened_entry key = {.dev = status->st_dev, .ino = status->st_ino, .tgid = INT_MIN};
-    int32_t mount = OPENED_PLAINLY;
-    if (!d->opened.count)
-        return mount;
-    pthread_rwlock_rdlock(&d->lock);
-    const struct opened_entry *opened = (const struct opened_entry *)(const void *)d->opened.items;
-    for (size_t i = sorted_place(&d->opened, &key); i < d->opened.count; i++) {
-        if (opened[i].dev != key.dev || opened[i].ino != key.ino)
-            break;
-        mount = OPENED_UNSURE;
-        if (opened[i].tgid == tid || thread_belongs(opened[i].tgid, tid)) {
-            mount = opened[i].mount;
-            break;
-        }
-    }
-    pthread_rwlock_unlock(&d->lock);
-    return mount;
 }

@@ -188,6 +188,8 @@ void clone_event(struct dio_guardian *g, struct tracee *t) {
     if (e) {
         child->parent = t->tid;
         child->clone_flags = clone_flags(t);
+        if (g->options.decider && child->clone_flags & (CLONE_NEWUSER | CLONE_NEWNS))
+            dio_decider_strangers(g->options.decider);
         child->parent_known = 1;
         clone_note_registers(t, child);
         clone_note_memory(t, child);

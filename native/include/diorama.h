@@ -240,9 +240,8 @@ struct dio_process {
 };
 
 enum dio_decide_flags {
-    DIO_DECIDE_ON_BEHALF = 1,     /* do what `op` says; else everything that meets a mount is asked */
-    DIO_DECIDE_GIVE_READ_ONLY = 2, /* also open files of read-only mounts, unnoted: fchmod will not know */
-    DIO_DECIDE_CRAWL = 4           /* without openat2(2), as where the kernel lacks it */
+    DIO_DECIDE_ON_BEHALF = 1, /* do what `op` says; else everything that meets a mount is asked */
+    DIO_DECIDE_CRAWL = 2      /* without openat2(2), as where the kernel lacks it */
 };
 
 struct dio_decider;
@@ -255,10 +254,17 @@ DIO_API int dio_decider_load(struct dio_decider *decider, const struct dio_decis
                              const struct dio_mounted *mounts, size_t mount_count, const char *private_prefix,
                              uint32_t flags);
 /* NULL: nothing is special about it any more.  What it inherits must be told for a child before that runs, and
- * again for processes that share a current directory.  Namespaces of its own need not be told. */
+ * again for processes that share a current directory. */
 DIO_API int dio_decider_process(struct dio_decider *decider, pid_t tgid, const struct dio_process *process);
-/* Which mount a process has opened something through; 0 and below forget it. */
+/* Which mount a process has opened something through; 0 and below forget it.  Directories, and
+ * files of read-only mounts, that are given to a program by a verdict are noted as well.  What is open no more is forgotten some time. */
 DIO_API int dio_decider_opened(struct dio_decider *decider, pid_t tgid, uint64_t dev, uint64_t ino, int32_t mount);
+/* The mount, or -1; with `dev` and `ino` 0: 0 if there is anything at all, else -1. */
+DIO_API int32_t dio_decider_opened_through(struct dio_decider *decider, pid_t tgid, uint64_t dev, uint64_t ino);
+/* A child inherits what its parent has opened. */
+DIO_API int dio_decider_inherit(struct dio_decider *decider, pid_t parent, pid_t child);
+/* From now on there may be processes with namespaces of their own, where ids and paths mean something else. */
+DIO_API void dio_decider_strangers(struct dio_decider *decider);
 /* A process has ended: forgets it and what it has opened. */
 DIO_API void dio_decider_forget(struct dio_decider *decider, pid_t tgid);
 /* A real object that stands for a virtual one; `ino` 0: all of that device. */

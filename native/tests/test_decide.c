@@ -166,6 +166,13 @@ static void check_done(void) {
     CHECK_EQ(ask(ACCESS, in("/ro/file"), 8, 0).kind, DIO_VERDICT_ASK);
 }
 
+/* The mount that this process is noted to have opened a descriptor through. */
+static int through(int fd) {
+    struct stat status;
+    CHECK_EQ(fstat(fd, &status), 0);
+    return dio_decider_opened_through(decider, getpid(), status.st_dev, status.st_ino);
+}
+
 static void check_open(void) {
     char text[16] = "";
     struct dio_verdict v = ask(OPEN, in("/bound/link"), O_RDONLY | O_CLOEXEC, 0);
@@ -179,11 +186,14 @@ static void check_open(void) {
     for (size_t i = 0; i < sizeof asked / sizeof *asked; i++)
         CHECK_EQ(ask(OPEN, in("/bound/link"), asked[i], 0).kind, DIO_VERDICT_ASK);
     CHECK_EQ(ask(OPEN, in("/bound/none"), O_CREAT | O_WRONLY, 0).kind, DIO_VERDICT_ASK);
-    CHECK_EQ(ask(OPEN, in("/bound/dir"), O_RDONLY, 0).kind, DIO_VERDICT_ASK);
-    CHECK_EQ(ask(OPEN, in("/ro/file"), O_RDONLY, 0).kind, DIO_VERDICT_ASK);
-    CHECK_EQ(load(DIO_DECIDE_ON_BEHALF | DIO_DECIDE_GIVE_READ_ONLY), 0);
+    CHECK_EQ(ask(OPEN, in("/bound/dir"), O_RDWR, 0).kind, DIO_VERDICT_ASK);
+    v = ask(OPEN, in("/bound/dir"), O_RDONLY | O_DIRECTORY, 0);
+    CHECK_EQ(v.kind, DIO_VERDICT_GIVE);
+    CHECK_EQ(through(v.fd), 1);
+    close(v.fd);
     v = ask(OPEN, in("/ro/file"), O_RDONLY | O_NONBLOCK, 0);
     CHECK_EQ(v.kind, DIO_VERDICT_GIVE);
+    CHECK_EQ(through(v.fd) > 1, 1);
     CHECK_EQ(fcntl(v.fd, F_GETFL) & O_NONBLOCK, O_NONBLOCK);
     close(v.fd);
     CHECK_EQ(ask(OPEN, in("/ro/file"), O_RDWR, 0).kind, DIO_VERDICT_ASK);

@@ -123,7 +123,7 @@ def test_nothing_is_remembered_of_a_program_known_by_its_file(inside: Inside, tm
     ask(inside, tmp_path / "mnt/own")
     task = inside.mediator.files.task(inside.tracee)
     inside.mediator.executed(inside.tracee)
-    assert task.is_plain(inside.mediator.files.tree.root)
+    assert inside.mediator.files.tasks.is_plain(task)
 
 
 def test_the_executable_is_known_once_it_runs(tmp_path: Path) -> None:

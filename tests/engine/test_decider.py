@@ -214,7 +214,7 @@ def test_what_is_opened_is_what_the_resolver_leads_to(
         build(Path(name) / "source", {**source, "file": "file", "a/link": ("link", "../file")})
         world = World()
         world.mount(Mount(host=os.fsencode(f"{name}/source"), read_only=read_only), f"{name}/bound")
-        world.load(give_read_only=True, crawl=crawl)
+        world.load(crawl=crawl)
         text = os.fsencode(f"{name}/bound/{path}")
         follow = not (flags & os.O_NOFOLLOW or flags & os.O_EXCL)
         found = world.resolve(world.task.root, text, follow=follow)
@@ -224,7 +224,10 @@ def test_what_is_opened_is_what_the_resolver_leads_to(
             assert isinstance(found, Place)
             try:
                 assert os.path.samestat(os.fstat(verdict.fd), os.lstat(found.host_path))
-                assert stat.S_ISREG(os.fstat(verdict.fd).st_mode)
+                status = os.fstat(verdict.fd)
+                noted = world.decider.opened_through(os.getpid(), status.st_dev, status.st_ino)
+                is_noted = found.mount.read_only or stat.S_ISDIR(status.st_mode)
+                assert noted == (world.tree.mounts.index(found.mount) or None if is_noted else None)
                 assert verdict.close_on_exec is bool(flags & os.O_CLOEXEC)
                 assert not read_only or not flags & (os.O_ACCMODE | os.O_TRUNC)
             finally:
@@ -272,10 +275,17 @@ def test_extended_status_is_the_host_s(bound: tuple[World, Path]) -> None:
     assert int.from_bytes(buffer.raw[32:40], "little") == (top / "source/file").stat().st_ino
 
 
-def test_a_directory_in_a_mount_is_opened_by_python(bound: tuple[World, Path]) -> None:
+def test_directories_that_are_closed_are_forgotten_some_time(bound: tuple[World, Path]) -> None:
     world, top = bound
-    path = os.fsencode(top / "bound/dir")
-    assert world.ask("openat", AT_FDCWD, path, os.O_RDONLY, may_give=True).kind == ASK
+    kept = os.open(top / "source", os.O_RDONLY)
+    status = os.fstat(kept)
+    world.decider.opened(os.getpid(), status.st_dev, status.st_ino, 1)
+    for number in range(5000):
+        world.decider.opened(os.getpid(), 1 << 40, number + 1, 1)
+    known = [world.decider.opened_through(os.getpid(), 1 << 40, number + 1) for number in range(5000)]
+    assert sum(one is not None for one in known) <= 1024
+    assert world.decider.opened_through(os.getpid(), status.st_dev, status.st_ino) == 1
+    os.close(kept)
 
 
 def test_nothing_is_opened_when_nothing_can_be_given(bound: tuple[World, Path]) -> None:
@@ -297,7 +307,11 @@ def test_a_relative_path_stays_in_the_mount_its_directory_was_opened_by(bound: t
         world.decider.opened(os.getpid(), status.st_dev, status.st_ino, -1)
         assert world.ask("fchdir", fd).kind == RUN
         world.decider.opened(1, status.st_dev, status.st_ino, 1)
-        assert world.ask("newfstatat", fd, b"../file", buffer, 0).kind == ASK  # inherited, perhaps
+        assert world.ask("newfstatat", fd, b"../file", buffer, 0).kind == RUN
+        world.decider.inherit(1, os.getpid())
+        assert world.ask("newfstatat", fd, b"../file", buffer, 0).kind == VALUE
+        world.decider.forget(os.getpid())
+        assert world.ask("newfstatat", fd, b"../file", buffer, 0).kind == RUN
     finally:
         os.close(fd)
 

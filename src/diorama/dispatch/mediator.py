@@ -131,8 +131,8 @@ class Mediator:
         """A task inherits, by these clone flags."""
         inherited = self.files.task(parent).child(child.tid, child.pid, flags)
         self.files.enter(child, inherited)
-        if not inherited.is_plain(self.files.tree.root):
-            self.files.changed(inherited)
+        if self._deciding is not None and parent.pid != child.pid:
+            self._deciding.inherit(parent.pid, inherited)
 
     def executed(self, tracee: Tracee) -> None:
         """A task runs another program."""

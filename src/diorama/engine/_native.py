@@ -46,7 +46,7 @@ TEST_EQ, TEST_NE, TEST_BITS, TEST_NO_BITS = range(4)
 
 VERDICT_ASK, VERDICT_RUN, VERDICT_VALUE, VERDICT_GIVE = range(4)
 
-DECIDE_ON_BEHALF, DECIDE_GIVE_READ_ONLY, DECIDE_CRAWL = 1, 2, 4
+DECIDE_ON_BEHALF, DECIDE_CRAWL = 1, 2
 
 NO_ARG: Final = 255
 
@@ -325,6 +325,9 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     ),
     "dio_decider_process": (c.c_int, [c.c_void_p, c.c_int, _P(Process)]),
     "dio_decider_opened": (c.c_int, [c.c_void_p, c.c_int, c.c_uint64, c.c_uint64, c.c_int32]),
+    "dio_decider_opened_through": (c.c_int32, [c.c_void_p, c.c_int, c.c_uint64, c.c_uint64]),
+    "dio_decider_inherit": (c.c_int, [c.c_void_p, c.c_int, c.c_int]),
+    "dio_decider_strangers": (None, [c.c_void_p]),
     "dio_decider_forget": (None, [c.c_void_p, c.c_int]),
     "dio_decider_identity": (c.c_int, [c.c_void_p, c.c_uint64, c.c_uint64]),
     "dio_decide": (c.c_int, [c.c_void_p, _P(Asked), _P(Verdict)]),

@@ -155,14 +155,12 @@ class Decider:
         private_prefix: bytes | None = None,
         *,
         on_behalf: bool = False,
-        give_read_only: bool = False,
         crawl: bool = False,
     ) -> None:
         """Replace decisions, mounts, and the directory of stand-ins, at a stroke.
 
         The first mount is the host's root, and parents stand before their children (else EINVAL).
-        `on_behalf`: do what leads to the host through a mount.  `give_read_only`: open files of read-only
-        mounts too, of which Python will not know that they were opened through one.  `crawl`: do without
+        `on_behalf`: do what leads to the host through a mount.  `crawl`: do without
         openat2(2), as on a kernel that lacks it.
         """
         array = (_native.Decision * max(1, len(decisions)))()
@@ -173,7 +171,7 @@ class Decider:
             place.parent, place.point, place.host = mount.parent, mount.point, mount.host
             place.read_only, place.directory = mount.read_only, mount.directory
         flags = on_behalf * _native.DECIDE_ON_BEHALF
-        flags |= give_read_only * _native.DECIDE_GIVE_READ_ONLY | crawl * _native.DECIDE_CRAWL
+        flags |= crawl * _native.DECIDE_CRAWL
         _native.check(
             _native.lib.dio_decider_load(
                 self._handle, array, len(decisions), places, len(mounts), private_prefix, flags
@@ -199,6 +197,23 @@ class Decider:
     def opened(self, pid: int, dev: int, ino: int, mount: int) -> None:
         """A process has opened this through a mount (by its index); -1 when it has done so plainly since."""
         _native.check(_native.lib.dio_decider_opened(self._handle, pid, dev, ino, mount))
+
+    def opened_through(self, pid: int, dev: int, ino: int) -> int | None:
+        """The index of the mount that a process has opened this through; None if plainly."""
+        number = int(_native.lib.dio_decider_opened_through(self._handle, pid, dev, ino))
+        return number if number > 0 else None
+
+    def has_opened(self, pid: int) -> bool:
+        """Whether a process has opened anything through a mount."""
+        return int(_native.lib.dio_decider_opened_through(self._handle, pid, 0, 0)) >= 0
+
+    def inherit(self, parent: int, child: int) -> None:
+        """A child has what its parent has opened."""
+        _native.check(_native.lib.dio_decider_inherit(self._handle, parent, child))
+
+    def strangers(self) -> None:
+        """There may be processes with namespaces of their own from now on."""
+        _native.lib.dio_decider_strangers(self._handle)
 
     def forget(self, pid: int) -> None:
         """A process has ended: nothing is known of it any more."""

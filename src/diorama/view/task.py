@@ -63,10 +63,6 @@ class Task:
         """Where its absolute paths begin."""
         return self.context.root
 
-    def is_plain(self, root: Mount) -> bool:
-        """Whether nothing is remembered of it."""
-        return self.context.cwd_mount is root and not self.opened and self.executable is None
-
     def unshare(self, flags: int) -> None:
         """Keep what these CLONE_* flags name to itself from now on."""
         if flags & CLONE_FS:
@@ -86,16 +82,37 @@ class Task:
         return child
 
 
+class Opened:
+    """Which real objects tasks have open that were opened through a mount: their own tables."""
+
+    def find(self, task: Task, identity: Identity) -> Mount | None:
+        """The mount; None for what was opened plainly."""
+        return task.opened.get(identity)
+
+    def add(self, task: Task, identity: Identity, mount: Mount) -> None:
+        """It was opened through a mount."""
+        task.opened[identity] = mount
+
+    def drop(self, task: Task, identity: Identity) -> None:
+        """It was opened plainly since."""
+        task.opened.pop(identity, None)
+
+    def any(self, task: Task) -> bool:
+        """Whether there is one."""
+        return bool(task.opened)
+
+
 class Tasks:
     """The tasks of a view by thread id, and what /proc tells about them."""
 
-    __slots__ = ("_by_tid", "_host", "_inodes", "_tree")
+    __slots__ = ("_by_tid", "_host", "_inodes", "_tree", "opened")
 
     def __init__(self, tree: MountTree, host: Host, inodes: Inodes) -> None:
         self._tree = tree
         self._host = host
         self._inodes = inodes
         self._by_tid: dict[int, Task] = {}
+        self.opened = Opened()
 
     def __len__(self) -> int:
         return len(self._by_tid)
@@ -125,6 +142,11 @@ class Tasks:
         if self._by_tid.get(task.tid) is task:
             del self._by_tid[task.tid]
 
+    def is_plain(self, task: Task) -> bool:
+        """Whether nothing is remembered of a task."""
+        here = task.context.cwd_mount is self._tree.root
+        return here and task.executable is None and not self.opened.any(task)
+
     def sharing(self, task: Task) -> list[Task]:
         """The tasks, itself among them, that share its context or its table of descriptors."""
         return [
@@ -152,12 +174,12 @@ class Tasks:
         try:
             text = self._host.readlink(link)
             mount: Mount | None = None
-            if len(self._inodes) or task.opened:
+            if len(self._inodes) or self.opened.any(task):
                 status = self._host.stat(link)
                 found = self._inodes.find(status)
                 if found is not None:
                     return found
-                mount = task.opened.get((status.st_dev, status.st_ino))
+                mount = self.opened.find(task, (status.st_dev, status.st_ino))
         except FileNotFoundError:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from None
         if not text.startswith(b"/"):

@@ -1,7 +1,8 @@
 """Deciding: keeps the native library's decider told of what the file tree knows.
 
-What it must know before a program can make its next call: the mounts, what is remembered of each process
-that is not plain, and the real objects that stand for virtual ones.
+What it must know before a program can make its next call: the mounts, what is remembered of each process that
+is not plain, and the real objects that stand for virtual ones.  What was opened through a mount is remembered
+there only, because the decider itself opens directories for programs.
 """
 
 from __future__ import annotations
@@ -11,14 +12,36 @@ from typing import TYPE_CHECKING
 
 from diorama.dispatch.settling import settle_calls, settle_mounts
 from diorama.engine.decider import Decider
+from diorama.view.task import Opened
 
 if TYPE_CHECKING:
     from diorama.dispatch.files.state import Files
     from diorama.view.host import Status
-    from diorama.view.mounts import Mount
+    from diorama.view.mounts import Mount, MountTree
     from diorama.view.task import Identity, Task
 
 __all__ = ["Deciding"]
+
+
+class _DecidersOpened(Opened):
+    """As `Opened`, by process, in the decider."""
+
+    def __init__(self, decider: Decider, tree: MountTree) -> None:
+        self._decider = decider
+        self._tree = tree
+
+    def find(self, task: Task, identity: Identity) -> Mount | None:
+        number = self._decider.opened_through(task.pid, *identity)
+        return None if number is None else self._tree.mounts[number]
+
+    def add(self, task: Task, identity: Identity, mount: Mount) -> None:
+        self._decider.opened(task.pid, *identity, self._tree.mounts.index(mount))
+
+    def drop(self, task: Task, identity: Identity) -> None:
+        self._decider.opened(task.pid, *identity, -1)
+
+    def any(self, task: Task) -> bool:
+        return self._decider.has_opened(task.pid)
 
 
 class Deciding:
@@ -28,11 +51,12 @@ class Deciding:
         self.decider = Decider()
         self._files = files
         self._calls = settle_calls()
-        self._opened: dict[int, frozenset[Identity]] = {}
         self.mounted()
+        files.tasks.opened = _DecidersOpened(self.decider, files.tree)
         files.inodes.on_add = self._identify
         files.on_change = self._remember
         files.on_restriction = self.mounted
+        files.on_strangers = self.decider.strangers
 
     def mounted(self) -> None:
         """Something was mounted, or may be done by us no longer."""
@@ -41,9 +65,13 @@ class Deciding:
         prefix = files.standins.home() if virtual else None
         self.decider.load(self._calls, settle_mounts(files.tree), prefix, on_behalf=files.acts)
 
+    def inherit(self, parent: int, child: Task) -> None:
+        """A process was made."""
+        self.decider.inherit(parent, child.pid)
+        self._remember(child)
+
     def forget(self, pid: int) -> None:
         """A process has ended."""
-        self._opened.pop(pid, None)
         self.decider.forget(pid)
 
     def _identify(self, status: Status) -> None:
@@ -52,28 +80,11 @@ class Deciding:
         self.decider.identity(status.st_dev, 0 if is_file else status.st_ino)
 
     def _remember(self, task: Task) -> None:
-        root = self._files.tree.root
-        mount = task.context.cwd_mount
+        tree, mount = self._files.tree, task.context.cwd_mount
+        in_mount = mount is not tree.root
         self.decider.process(
             task.pid,
-            cwd_mount=-1 if mount is root else self._number(mount),
+            cwd_mount=tree.mounts.index(mount) if in_mount else -1,
             ask_exec=task.is_starting or task.pending is not None or task.executable is not None,
-            ask_clone=not task.is_plain(root),
+            ask_clone=in_mount or task.executable is not None,
         )
-        self._remember_opened(task)
-
-    def _remember_opened(self, task: Task) -> None:
-        known, opened = self._opened.get(task.pid, frozenset()), dict(task.opened)
-        for dev, ino in known - opened.keys():
-            self.decider.opened(task.pid, dev, ino, -1)
-        for (dev, ino), mount in opened.items():
-            if mount is self._files.tree.root:
-                continue
-            self.decider.opened(task.pid, dev, ino, self._number(mount))
-        if opened:
-            self._opened[task.pid] = frozenset(opened)
-        else:
-            self._opened.pop(task.pid, None)
-
-    def _number(self, mount: Mount) -> int:
-        return self._files.tree.mounts.index(mount)

@@ -21,7 +21,7 @@ UNTOLD = frozenset({Clone, Clone3, Fork, VFork, LandlockRestrictSelf})
 @answers(Clone, Clone3, Fork, VFork)
 def make_child(files: Files, call: Request) -> Outcome:
     """See the call if there is something to inherit."""
-    if files.task(call.tracee).is_plain(files.tree.root) or _flags(call) & CLONE_THREAD:
+    if files.tasks.is_plain(files.task(call.tracee)) or _flags(call) & CLONE_THREAD:
         return None
     return call.run()
 

@@ -25,6 +25,7 @@ from diorama.errors import Unsupported
 from diorama.view.task import CLONE_FILES, CLONE_FS
 
 _CLONE_NEWNS = 0x20000
+_CLONE_NEWUSER = 0x10000000
 
 
 @answers(ChRoot, FsMount, FsPick, Mount, MountSetAttr, MoveMount, OpenTree, OpenTreeAttr, PivotRoot, Umount2)
@@ -42,6 +43,8 @@ def make_ring(files: Files, call: IoUringSetup) -> Outcome:
 @answers(Unshare)
 def unshare(files: Files, call: Unshare) -> Outcome:
     """What is kept here of a task follows what the kernel keeps."""
+    if call.flags & (_CLONE_NEWNS | _CLONE_NEWUSER):
+        files.on_strangers()
     if not call.flags & (CLONE_FS | CLONE_FILES | _CLONE_NEWNS):
         return None
     result = call.run()
@@ -55,4 +58,5 @@ def enter_namespace(files: Files, call: SetNs) -> Outcome:
     """Another mount namespace has other files at the same paths."""
     if not call.type or call.type & _CLONE_NEWNS:
         raise Unsupported(call.NAME, "of mounts is not supported in a view with mounts", errno.EPERM)
+    files.on_strangers()
     return None

@@ -42,7 +42,7 @@ def _open(files: Files, call: OpenAt | OpenAt2, how: OpenHow) -> Outcome:
     place = files.find(call, rule, parent=making, restrict=how.resolve)
     task = files.task(call.tracee)
     if place is None or not place.touched:
-        if place is not None and task.opened:
+        if place is not None and files.tasks.opened.any(task):
             _forget(files, task, place)
         return None
     if place.filesystem is not None:
@@ -116,8 +116,7 @@ def _forget(files: Files, task: Task, place: Place) -> None:
         status = files.host.stat(place.host_path)
     except OSError:
         return
-    if task.opened.pop((status.st_dev, status.st_ino), None) is not None:
-        files.changed(task)
+    files.tasks.opened.drop(task, (status.st_dev, status.st_ino))
 
 
 # -- in a file system of ours ---------------------------------------------------------------------

@@ -64,6 +64,7 @@ class Files:
         self.acts = True
         self.on_change: Callable[[Task], None] = _nobody
         self.on_restriction: Callable[[], None] = _nothing
+        self.on_strangers: Callable[[], None] = _nothing
         self._of_tracee: dict[Any, Task] = {}
         self._leases: dict[Task, Content] = {}
 
@@ -98,9 +99,7 @@ class Files:
 
     def note_opened(self, tracee: Tracee, status: Status, mount: Mount) -> None:
         """A real object was opened through `mount`: later look-ups from a directory stay in it."""
-        task = self.task(tracee)
-        task.opened[status.st_dev, status.st_ino] = mount
-        self.changed(task)
+        self.tasks.opened.add(self.task(tracee), (status.st_dev, status.st_ino), mount)
 
     def act_no_more(self) -> None:
         """From now on somebody in the view may do less than we, and nothing is done in a program's stead."""
