@@ -265,13 +265,14 @@ class View:
         from diorama.engine.filter import compile_filter
 
         if tag is not None:
-            return compile_filter(self.router.wanted(), tag=tag, notify=True)
+            tests = self.router.conditions()
+            return compile_filter(self.router.wanted(), tag=tag, notify=True, only_if=tests)
         wanted = self.router.wanted()
         if self._placement is not None:
             from diorama.engine.placement import with_masks
 
             wanted = dict(with_masks(wanted))
-        return compile_filter(wanted, tag=PARK_TAG)
+        return compile_filter(wanted, tag=PARK_TAG, only_if=self.router.conditions())
 
     def _sweep(self) -> None:
         """Release programs that have ended since, with all that descends from them."""

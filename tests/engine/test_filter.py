@@ -36,6 +36,8 @@ def run(program: bytes, arch: int, number: int, args: tuple[int, ...] = ()) -> t
             (accumulator,) = struct.unpack_from("<I", data, operand)
         elif operation == module.JUMP:
             at += operand
+        elif operation == module.AND:
+            accumulator &= operand
         elif operation == module.RETURN:
             return operand, steps
         else:

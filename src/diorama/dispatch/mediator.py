@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from diorama.dispatch.files.answers import ANSWERS, Outcome
 from diorama.dispatch.files.state import Files
 from diorama.dispatch.files.translation import translate
+from diorama.dispatch.subscription import ArgumentTest
 from diorama.errors import UsageError, warn_once
 from diorama.view.host import Host
 from diorama.view.resolve import ResolutionError
@@ -74,6 +75,19 @@ class Mediator:
         if not any(mount.read_only for mount in mounts):
             wanted -= CHANGING
         return wanted
+
+    @property
+    def tests(self) -> dict[type[Request], ArgumentTest]:
+        """A send without an address and the making of a thread never concern a mount."""
+        from diorama.abi.process import CLONE_THREAD
+        from diorama.catalogue.processes import Clone
+        from diorama.catalogue.sockets import SendTo
+        from diorama.engine._native import TEST_NE, TEST_NO_BITS
+
+        return {
+            SendTo: ArgumentTest("address", TEST_NE, 0),
+            Clone: ArgumentTest("flags", TEST_NO_BITS, CLONE_THREAD),
+        }
 
     def mount(self, mount: Mount, target: str | bytes | os.PathLike[str]) -> None:
         """Attach a mount to a path, relative ones to the caller's directory; `UsageError`."""

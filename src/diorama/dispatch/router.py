@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
     from diorama.catalogue.forms import Spelling
     from diorama.catalogue.model import Request
-    from diorama.dispatch.subscription import Handler, Subscription
+    from diorama.dispatch.subscription import ArgumentTest, Handler, Subscription
+    from diorama.engine.filter import Alternatives
     from diorama.engine.held import Held
-    from diorama.engine.rules import Rules
+    from diorama.engine.rules import Rules, Test
 
 
 class Observer(Protocol):
@@ -53,6 +54,11 @@ class Base(Protocol):
 
     def requests(self, *, tells_clones: bool) -> frozenset[type[Request]]:
         """What it must be asked about, by an engine that tells of clones and execs unasked, or does not."""
+        ...
+
+    @property
+    def tests(self) -> Mapping[type[Request], ArgumentTest]:
+        """What must hold of an argument for a request to concern it."""
         ...
 
     def rooted(self, tracee: Tracee) -> None:
@@ -155,6 +161,7 @@ class Router:
         self._subscriptions: list[Subscription] = []
         self._base: Base | None = None
         self._chains: dict[tuple[int, int], list[Subscription]] = {}
+        self._tests: dict[tuple[int, int], list[tuple[Test, ...]]] = {}
         self._unsettled: set[tuple[int, int]] = set()
         self._chosen: dict[tuple[int, int, int], tuple[list[Subscription], Spelling, bool]] = {}
         self._innermost: Subscription | None = None
@@ -213,9 +220,11 @@ class Router:
         rules = [rule for number, one in enumerate(chain) for rule in one.rules(number)]
         self._innermost = chain[-1] if self._base is not None else None
         self._chains = {}
+        self._tests = {}
         self._chosen = {}
         for rule in sorted(rules, key=lambda rule: rule.id):
             self._chains.setdefault((rule.abi, rule.nr), []).append(chain[rule.id])
+            self._tests.setdefault((rule.abi, rule.nr), []).append(rule.tests)
             spelling = index.spelling(Abi.of_audit(rule.abi), rule.nr)
             if spelling is not None and not chain[rule.id].is_settled_by(spelling):
                 self._unsettled.add((rule.abi, rule.nr))
@@ -229,13 +238,22 @@ class Router:
             wanted.setdefault(Abi.of_audit(audit), []).append(nr)
         return {abi: sorted(numbers) for abi, numbers in wanted.items()}
 
+    def conditions(self) -> dict[Abi, dict[int, Alternatives]]:
+        """The numbers of `wanted` that are wanted with certain arguments only, and with which."""
+        found: dict[Abi, dict[int, Alternatives]] = {}
+        for (audit, nr), alternatives in self._tests.items():
+            if all(alternatives):
+                found.setdefault(Abi.of_audit(audit), {})[nr] = tuple(alternatives)
+        return found
+
     def _chain(self, tells_clones: bool) -> list[Subscription]:
         chain = self._subscriptions[::-1]
         if self._base is not None:
             from diorama.dispatch.subscription import Subscription
 
             requests = self._base.requests(tells_clones=tells_clones)
-            chain.append(Subscription(self._base.answer, requests, None, {}, decides=True))
+            tests = self._base.tests
+            chain.append(Subscription(self._base.answer, requests, None, {}, decides=True, tests=tests))
         return chain
 
     # -- hooks of the engine ------------------------------------------------------------------

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, NamedTuple
 
 from diorama.abi.arch import Abi
 from diorama.catalogue import index
-from diorama.catalogue.kinds import Kind, LongKind, ULongKind
+from diorama.catalogue.kinds import Kind, LongKind, ULongKind, WideFlags
 from diorama.catalogue.model import Request, Spelling
+from diorama.catalogue.pointers import HandleKind
 from diorama.engine.held import Descriptor
 from diorama.engine.rules import Rule, Test
 from diorama.errors import UsageError
@@ -19,12 +20,20 @@ Outcome = int | Request | Descriptor | None
 Handler = Callable[[Any], Outcome]
 
 
+class ArgumentTest(NamedTuple):
+    """A comparison of an integer field with a value, `op` as in `diorama.engine.rules.Test`."""
+
+    field: str
+    op: int
+    value: int
+
+
 @dataclass(frozen=True, slots=True)
 class Subscription:
     """One handler and the requests that it is asked about.
 
     `path` is a glob over the first path of a request, `arguments` exact values of its fields.  `fixed` is the
-    answer if it is always the same, -errno for an error; `decides` as in `Rule`.
+    answer if it is always the same, -errno for an error; `decides` as in `Rule`; `tests` must hold besides.
     """
 
     handler: Handler
@@ -33,15 +42,14 @@ class Subscription:
     arguments: Mapping[str, int]
     fixed: int | None = None
     decides: bool = False
+    tests: Mapping[type[Request], ArgumentTest] = field(default_factory=dict[type[Request], ArgumentTest])
 
     def rules(self, number: int) -> Iterator[Rule]:
         """The rules for every spelling on every ABI of this machine."""
         for abi in Abi.native():
             for nr, spelling in index.spellings(abi).items():
                 if spelling.carries(self.requests):
-                    rule = self._rule(number, abi, nr, spelling)
-                    if rule is not None:
-                        yield rule
+                    yield from self._rules(number, abi, nr, spelling)
 
     def admits(self, request: Request) -> bool:
         """Whether a request made by a handler further out is one of ours too."""
@@ -60,9 +68,19 @@ class Subscription:
         names = list(self.arguments) + ([spelling.request.PATHS[0].field] if self.path is not None else [])
         return all(name in spelling.fixed or spelling.position(name) is not None for name in names)
 
+    def _rules(self, number: int, abi: Abi, nr: int, spelling: Spelling) -> Iterator[Rule]:
+        if spelling.name == _BY_FIRST_ARGUMENT:
+            for selector, choice in spelling.choices.items():
+                if choice.request in self.requests:
+                    yield Rule(abi.audit, nr, number, (Test(0, selector, 32),), decides=self.decides)
+        elif spelling.is_multiplexed:
+            yield Rule(abi.audit, nr, number, decides=self.decides)
+        else:
+            rule = self._rule(number, abi, nr, spelling)
+            if rule is not None:
+                yield rule
+
     def _rule(self, number: int, abi: Abi, nr: int, spelling: Spelling) -> Rule | None:
-        if spelling.is_multiplexed:
-            return Rule(abi.audit, nr, number, decides=self.decides)
         request = spelling.request
         tests: list[Test] = []
         for name, value in self.arguments.items():
@@ -71,15 +89,23 @@ class Subscription:
                 tests.append(Test(at, value, width=_width(request.FIELDS[name], abi)))
             elif spelling.fixed.get(name, value) != value:
                 return None
+        extra = self.tests.get(request)
+        at = None if extra is None else spelling.position(extra.field)
+        if extra is not None and at is not None:
+            tests.append(Test(at, extra.value, _width(request.FIELDS[extra.field], abi), extra.op))
         path = None if self.path is None else spelling.position(request.PATHS[0].field)
         fixed = self.fixed if self.is_settled_by(spelling) else None
         glob = None if path is None else self.path
         return Rule(abi.audit, nr, number, tuple(tests), path or 0, glob, fixed, self.decides)
 
 
+# The number of the call that is meant, alone in its argument; ipc(2) puts a version beside it.
+_BY_FIRST_ARGUMENT = "socketcall"
+
+
 def _width(kind: Kind, abi: Abi) -> int:
     """The bits of an argument that the kernel looks at: the rest may be anything."""
-    return 64 if abi.word == 8 and isinstance(kind, (LongKind, ULongKind)) else 32
+    return 64 if abi.word == 8 and isinstance(kind, (LongKind, ULongKind, WideFlags, HandleKind)) else 32
 
 
 def subscribe(

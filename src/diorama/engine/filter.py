@@ -5,6 +5,7 @@ the range of call numbers by binary search, then the answer of that range. Its i
 
 * A number that nobody wants is allowed without a look at an argument. Since Linux 5.11 the kernel runs a new
   filter once for each number and keeps those in a bitmap, so an allowed call does not run it at all.
+* A number may be wanted only with certain arguments (`only_if`); those in memory cannot be looked at.
 * Some calls never stop: `restart_syscall` and the returns from signal handlers, with which the kernel goes on
   with what was decided before; a `ppoll` on our tag, in which a new task waits for its guardian; and -1, to
   which a tracer sets the number of a call that is to be skipped.
@@ -25,11 +26,15 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from diorama.abi.arch import Abi
 from diorama.abi.numbers import NUMBERS
 from diorama.abi.process import CLONE_UNTRACED
+from diorama.engine._native import TEST_BITS, TEST_NE, TEST_NO_BITS
+
+if TYPE_CHECKING:
+    from diorama.engine.rules import Test
 
 __all__ = ["Everything", "compile_filter"]
 
@@ -44,6 +49,7 @@ JUMP_EQUAL = 0x15
 JUMP_GREATER_EQUAL = 0x35
 JUMP_SET = 0x45
 RETURN = 0x06
+AND = 0x54
 
 _NUMBER, _ARCH, _ARG0_LOW, _ARG0_HIGH = 0, 4, 16, 20
 _ARG5_LOW, _ARG5_HIGH = 56, 60
@@ -69,6 +75,8 @@ class Instruction(NamedTuple):
 
 
 Program: TypeAlias = list[Instruction]
+Alternatives: TypeAlias = "tuple[tuple[Test, ...], ...]"
+Tests: TypeAlias = Mapping[int, Alternatives]
 
 _ALLOW = [Instruction(RETURN, 0, 0, RET_ALLOW)]
 _TRACE = [Instruction(RETURN, 0, 0, RET_TRACE)]
@@ -81,16 +89,19 @@ def compile_filter(
     tag: int,
     abis: tuple[Abi, ...] | None = None,
     notify: bool = False,
+    only_if: Mapping[Abi, Mapping[int, Alternatives]] | None = None,
 ) -> bytes:
     """The program, as an array of `struct sock_filter`, that stops (or notifies) at the wanted numbers.
 
     `tag` is the first argument of a `ppoll` that does not stop, or with `notify` the sixth argument of any
-    call that does not; `abis` are those that the kernel may present, by default this machine's.
+    call that does not; `abis` are those that the kernel may present, by default this machine's. `only_if`
+    holds for some of the wanted numbers alternatives, each a tuple of tests of arguments that must all hold.
     """
     program = _ENOSYS
     for abi in reversed(abis or Abi.native()):
         numbers = None if isinstance(wanted, Everything) else frozenset(wanted.get(abi, ()))
-        body = _notifying_body(abi, numbers, tag) if notify else _body(abi, numbers, tag)
+        tests = (only_if or {}).get(abi, {})
+        body = _notifying_body(abi, numbers, tag, tests) if notify else _body(abi, numbers, tag, tests)
         program = _branch(JUMP_EQUAL, abi.audit, body, program)
     program = [Instruction(LOAD, 0, 0, _ARCH), *program]
     return b"".join([struct.pack("=HBBI", *instruction) for instruction in program])
@@ -104,16 +115,56 @@ def _branch(code: int, operand: int, taken: Program, otherwise: Program) -> Prog
     return [Instruction(code, 0, 1, operand), far, *otherwise, *taken]
 
 
-def _body(abi: Abi, wanted: frozenset[int] | None, tag: int) -> Program:
+def _body(abi: Abi, wanted: frozenset[int] | None, tag: int, tests: Tests) -> Program:
     """What decides for one ABI; all numbers are wanted if `wanted` is None."""
-    return _table(abi, wanted, _TRACE, _special(abi, wanted, tag))
+    return _table(abi, wanted, _TRACE, {**_tested(abi, tests, _TRACE), **_special(abi, wanted, tag)})
 
 
-def _notifying_body(abi: Abi, wanted: frozenset[int] | None, tag: int) -> Program:
+def _notifying_body(abi: Abi, wanted: frozenset[int] | None, tag: int, tests: Tests) -> Program:
     """As `_body`, for a filter that notifies."""
     numbers = NUMBERS[abi.title]
+    notify = _notify(tag if abi.word == 8 else tag & 0xFFFFFFFF)
     never = {numbers[name]: _ALLOW for name in _NEVER if name in numbers}
-    return _table(abi, wanted, _notify(tag if abi.word == 8 else tag & 0xFFFFFFFF), never)
+    return _table(abi, wanted, notify, {**_tested(abi, tests, notify), **never})
+
+
+def _tested(abi: Abi, tests: Tests, taken: Program) -> dict[int, Program]:
+    """Numbers that are wanted with certain arguments only."""
+    programs: dict[int, Program] = {}
+    for number, alternatives in tests.items():
+        program = _ALLOW
+        for alternative in reversed(alternatives):
+            program = _all_hold(abi, alternative, taken, program)
+        programs[number] = program
+    return programs
+
+
+def _all_hold(abi: Abi, tests: tuple[Test, ...], taken: Program, otherwise: Program) -> Program:
+    for test in reversed(tests):
+        taken = _holds(abi, test, taken, otherwise)
+    return taken
+
+
+def _holds(abi: Abi, test: Test, taken: Program, otherwise: Program) -> Program:
+    """Compare an argument, the low half first."""
+    low, high = test.value & 0xFFFFFFFF, test.value >> 32 & 0xFFFFFFFF
+    at = _ARG0_LOW + 8 * test.arg
+    if test.width == 32 or abi.word == 4:
+        return _half(at, test.op, low, taken, otherwise)
+    if test.op == TEST_NE:
+        return _half(at, test.op, low, taken, _half(at + 4, test.op, high, taken, otherwise))
+    return _half(at, test.op, low, _half(at + 4, test.op, high, taken, otherwise), otherwise)
+
+
+def _half(at: int, op: int, value: int, taken: Program, otherwise: Program) -> Program:
+    load = Instruction(LOAD, 0, 0, at)
+    if op == TEST_NO_BITS:
+        return [load, *_branch(JUMP_SET, value, otherwise, taken)]
+    if op == TEST_BITS:
+        return [load, Instruction(AND, 0, 0, value), *_branch(JUMP_EQUAL, value, taken, otherwise)]
+    if op == TEST_NE:
+        taken, otherwise = otherwise, taken
+    return [load, *_branch(JUMP_EQUAL, value, taken, otherwise)]
 
 
 def _table(abi: Abi, wanted: frozenset[int] | None, taken: Program, special: dict[int, Program]) -> Program:
