@@ -315,6 +315,8 @@ int dio_listener_next(struct dio_listener *l, const struct dio_reply *reply, str
     }
 }
 
+int dio_worker_begin(void) { return unshare(CLONE_FS) ? -errno : 0; }
+
 /* ---- the handle ------------------------------------------------------------------------------ */
 
 int dio_listener_open(int fd, const struct dio_features *features, const struct dio_rules *rules,

@@ -398,6 +398,8 @@ struct dio_reply {
     int64_t value;
 };
 
+/* What a worker begins with: a current directory and a umask of its own. */
+DIO_API int dio_worker_begin(void);
 /* Takes `fd` over. */
 DIO_API int dio_listener_open(int fd, const struct dio_features *features, const struct dio_rules *rules,
                               struct dio_decider *decider, struct dio_listener **out);

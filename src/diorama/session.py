@@ -46,6 +46,7 @@ class View:
     guardians: "each" (a tracer thread for every traced thread) or "shared" (one for all).
     placement: "auto" (a tracee that stops often shares a CPU with its guardian) or "none".
     paths: forces paths of the portable layer, for tests and comparison (`diorama.Paths`).
+    grows: mounts may be made while programs run.  Their filters are made for that from the start.
     strict: an error in a module ends the programs instead of costing one EIO.
     seccomp: False stops at every call instead of those that a filter selects.
 
@@ -58,6 +59,7 @@ class View:
         engine: str = "auto",
         guardians: str = "each",
         placement: str = "auto",
+        grows: bool = False,
         paths: Paths | None = None,
         strict: bool = False,
         seccomp: bool = True,
@@ -86,19 +88,25 @@ class View:
         self._features: Features | None = None
         self.choice: Choice | None = None
         self.failures: list[BaseException] = []
+        self._grows = grows
+        if grows:
+            self._files()
 
     # -- what programs see --------------------------------------------------------------------
 
     def mount(self, source: Any, target: str | bytes | os.PathLike[str], *options: str) -> None:
         """Mount a path (bind), `scheme:rest`, or a `FileSystem` object on `target`.
 
-        Relative paths are the caller's.  `UsageError` if the source cannot be mounted there.
+        Relative paths are the caller's.  `UsageError` if the source cannot be mounted there, or while
+        programs run, unless the view grows.
         """
         from diorama.modules.sources import make_mount
 
+        if not self._grows and self._is_running():
+            raise UsageError(f"cannot mount on {os.fsdecode(target)} while programs run: use grows=True")
         mount = make_mount(source, *options)
         self._files().mount(mount, target)
-        self.router.changed = True
+        self.router.changed = not self._grows
 
     def on(self, *names: str, path: str | bytes | None = None, **arguments: int) -> Callable[[_F], _F]:
         """Register a handler for calls by name, `%class` or `/regex`; a decorator.
@@ -256,7 +264,7 @@ class View:
         if self._mediator is None:
             from diorama.dispatch.mediator import Mediator
 
-            self._mediator = Mediator()
+            self._mediator = Mediator(grows=self._grows)
             self.router.add_base(self._mediator)
         return self._mediator
 
@@ -273,6 +281,11 @@ class View:
 
             wanted = dict(with_masks(wanted))
         return compile_filter(wanted, tag=PARK_TAG, only_if=self.router.conditions())
+
+    def _is_running(self) -> bool:
+        self._sweep()
+        with self._lock:
+            return bool(self._running)
 
     def _sweep(self) -> None:
         """Release programs that have ended since, with all that descends from them."""

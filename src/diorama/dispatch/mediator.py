@@ -48,11 +48,12 @@ class Mediator:
     `mount` before programs run; everything else is called on guardians, by several at once.
     """
 
-    def __init__(self, host: Host | None = None) -> None:
+    def __init__(self, host: Host | None = None, *, grows: bool = False) -> None:
         for subject in _SUBJECTS:
             import_module(f"diorama.dispatch.files.{subject}")
         self.files = Files(host)
         self._deciding: Deciding | None = None
+        self._grows = grows
 
     def requests(self, *, tells_clones: bool) -> frozenset[type[Request]]:
         """What must be asked here: nothing without mounts, else what names files, and more by what they are.
@@ -65,11 +66,13 @@ class Mediator:
 
         self.files.tells_execs = tells_clones
         mounts = self.files.tree.mounts[1:]
-        if not mounts:
+        if not (mounts or self._grows):
             return frozenset()
         wanted = frozenset(ANSWERS) | {request for request in requests() if request.PATHS}
         if tells_clones:
             wanted -= UNTOLD
+        if self._grows:
+            return wanted
         if all(mount.filesystem is None for mount in mounts):
             wanted -= LOOKING
         if not any(mount.read_only for mount in mounts):

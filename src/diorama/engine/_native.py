@@ -310,6 +310,7 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "dio_guardian_place": (c.c_int, [c.c_void_p, c.c_int, c.c_char_p, c.c_size_t, _P(c.c_uint64)]),
     "dio_guardian_close": (None, [c.c_void_p]),
     "dio_guardian_promote": (c.c_int, [c.c_void_p, c.c_void_p, _P(Event)]),
+    "dio_worker_begin": (c.c_int, []),
     "dio_listener_open": (c.c_int, [c.c_int, _P(Features), c.c_void_p, c.c_void_p, _P(c.c_void_p)]),
     "dio_listener_next": (c.c_int, [c.c_void_p, _P(Reply), _P(Event)]),
     "dio_listener_reply": (c.c_int, [c.c_void_p, _P(Reply)]),

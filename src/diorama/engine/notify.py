@@ -194,6 +194,7 @@ class Pool:
     def _main(self) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, self.staff.blocked)
         try:
+            _native.check(_native.lib.dio_worker_begin())
             Worker(self).serve()
         except BaseException:
             self.staff.hooks.failed()

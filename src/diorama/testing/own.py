@@ -16,6 +16,7 @@ from diorama.abi.numbers import NUMBERS
 from diorama.abi.record import Record
 from diorama.catalogue.handles import Buffer, Out
 from diorama.engine.held import Descriptor
+from diorama.engine.ourcall import make_call
 
 if TYPE_CHECKING:
     from diorama.catalogue.model import Request
@@ -23,19 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["OwnExecution", "OwnMemory", "OwnTracee"]
 
 T = TypeVar("T", bound=Record)
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.syscall.restype = ctypes.c_long
-
-
-def make_call(number: int, *args: int) -> int:
-    """A system call; `OSError` if it fails."""
-    result: int = _libc.syscall(number, *[ctypes.c_ulong(arg) for arg in args])
-    if result == -1:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    return result
-
 
 class OwnMemory:
     """The memory of this process; bad addresses are EFAULT here too."""

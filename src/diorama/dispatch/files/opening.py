@@ -10,6 +10,7 @@ from typing import Final
 from diorama.abi import fcntl
 from diorama.abi.fcntl import AT_FDCWD, OpenHow
 from diorama.catalogue.files import OpenAt, OpenAt2
+from diorama.dispatch.files.acting import assume_umask
 from diorama.dispatch.files.answers import Outcome, answers
 from diorama.dispatch.files.state import Files, fail
 from diorama.engine.held import Descriptor
@@ -75,11 +76,28 @@ def _open_host(files: Files, call: OpenAt | OpenAt2, place: Place, how: OpenHow)
             files.note_opened(call.tracee, os.fstat(fd), place.mount)
         return Descriptor(fd, cloexec=bool(flags & os.O_CLOEXEC))
     if not noted:
-        return changed
+        made = _make(files, call, place, how, flags)
+        return changed if made is None else made
     fd = changed.run()
     task = files.task(call.tracee)
     files.note_opened(call.tracee, files.tasks.status(task, fd), place.mount)
     return fd
+
+
+def _make(files: Files, call: OpenAt | OpenAt2, place: Place, how: OpenHow, flags: int) -> Descriptor | None:
+    """Make a file in the program's stead, if there is none by that name and we may."""
+    if not (call.tracee.gives_at_once and place.missing and flags & fcntl.O_CREAT) or flags & fcntl.O_PATH:
+        return None
+    if not files.has_our_rights(call.tracee) or place.slash:
+        return None
+    assume_umask(call.tracee)
+    try:
+        fd = os.open(place.host_path, flags | os.O_EXCL | os.O_CLOEXEC | os.O_NOCTTY, how.mode & 0o7777)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EEXIST):
+            return None  # the program itself may, or somebody else has made it meanwhile
+        raise
+    return Descriptor(fd, cloexec=bool(flags & os.O_CLOEXEC))
 
 
 def _can_act(files: Files, call: OpenAt | OpenAt2, place: Place, flags: int, mode: int) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 from diorama.abi.fcntl import AT_FDCWD
 from diorama.catalogue.model import PathRule, Request
 from diorama.catalogue.paths import LinkAt, RenameAt2, UnlinkAt
+from diorama.dispatch.files.acting import act
 from diorama.dispatch.files.answers import Outcome, answers
 from diorama.dispatch.files.state import Files, fail
 from diorama.errors import Unsupported
@@ -36,7 +37,7 @@ def translate(files: Files, call: Request) -> Outcome:
         if place.filesystem is not None:
             raise _refusal(call, place)
         changed = at_host(changed, rule, place)
-    return None if changed is call else changed
+    return None if changed is call else act(files, call, changed)
 
 
 @answers(RenameAt2, LinkAt)
@@ -53,7 +54,7 @@ def translate_pair(files: Files, call: RenameAt2 | LinkAt) -> Outcome:
         if place is not None:
             refuse_writing(call, rule, place)
             changed = at_host(changed, rule, place)
-    return changed
+    return act(files, call, changed)
 
 
 def at_host(call: R, rule: PathRule, place: Place) -> R:
