@@ -30,7 +30,7 @@ struct dio_listener {
     pthread_mutex_t lock; /* guards all that follows, but for the atomics */
     pthread_cond_t changed;
     int receivers; /* workers that wait in the kernel */
-    int wanted;    /* how many should */
+    atomic_int wanted; /* how many should */
     int idle;      /* workers that wait for their turn */
     int watchers;  /* those of them that look every tick */
     uint8_t urgent, ended;
@@ -43,6 +43,8 @@ struct dio_listener {
     /* how parallel the program is, over a window of notifications */
     atomic_uint seen, switches;
     atomic_int last_tid;
+    atomic_int giving_ns; /* what the kernel's way of giving a descriptor takes */
+    atomic_uint gifts;
     unsigned parallel_windows;
 };
 

@@ -393,7 +393,7 @@ struct dio_reply {
     uint32_t kind;
     int32_t fd;
     uint32_t fd_flags; /* 0 or O_CLOEXEC */
-    uint32_t pad;
+    int32_t tid;       /* GIVE: whose call it is */
     uint64_t cookie;
     int64_t value;
 };

@@ -163,7 +163,7 @@ class Reply(c.Structure):
         ("kind", c.c_uint32),
         ("fd", c.c_int32),
         ("fd_flags", c.c_uint32),
-        ("pad", c.c_uint32),
+        ("tid", c.c_int32),
         ("cookie", c.c_uint64),
         ("value", c.c_int64),
     ]
