@@ -123,13 +123,14 @@ def settle(
         else:
             call = request.bound(execution)
         outcome = subscription.handler(call)
-        if outcome is None and execution.result is not None:
-            return execution.result
-        if isinstance(outcome, int):
+        if outcome is None:
+            if execution.result is not None:
+                return execution.result
+        elif isinstance(outcome, int):
             return int(outcome)
-        if isinstance(outcome, Descriptor):
+        elif isinstance(outcome, Descriptor):
             return outcome
-        if outcome is not None:
+        else:
             request = outcome
     return request
 
@@ -295,12 +296,12 @@ class Router:
         if not settled:
             chain = [one for one in chain if one.admits(request)]
         outcome = settle(held, chain, request, request)
-        if isinstance(outcome, int):
+        if outcome is request:
+            held.answer_run()
+        elif isinstance(outcome, int):
             held.answer_result(outcome)
         elif isinstance(outcome, Descriptor):
             held.answer_give(outcome)
-        elif outcome is request:
-            held.answer_run()
         else:
             held.answer_change(*outcome.encode(tracee.abi, tracee.memory))
 

@@ -64,7 +64,9 @@ class Launched:
         os.write(self.go_fd, b"g")
         os.close(self.go_fd)
         with socket.socket(fileno=self.error_fd) as channel:
-            data, fds, _, _ = socket.recv_fds(channel, ctypes.sizeof(_native.Failure), 1)
+            # A listener in the hands of another program would be its way out of the view.
+            size, cloexec = ctypes.sizeof(_native.Failure), socket.MSG_CMSG_CLOEXEC
+            data, fds, _, _ = socket.recv_fds(channel, size, 1, cloexec)
             if fds and listen is not None:
                 listen(fds[0])
                 data = channel.recv(ctypes.sizeof(_native.Failure))
