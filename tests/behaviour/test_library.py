@@ -112,3 +112,15 @@ def test_a_program_is_ended_with_its_view_and_says_so() -> None:
     view.close()
     assert process.wait(timeout=10) == -signal.SIGKILL
     assert process.poll() == -signal.SIGKILL
+
+
+def test_a_listener_is_not_inherited_by_the_next_program() -> None:
+    with diorama.View(engine="notify") as view:
+        view.answer("getppid", result=7)
+        with view.Popen(["sleep", "30"], close_fds=False) as first:
+            second = view.run(
+                ["ls", "-l", "/proc/self/fd"], close_fds=False, capture_output=True, text=True, timeout=30
+            )
+            first.kill()
+    assert "seccomp" not in second.stdout
+    assert second.returncode == 0

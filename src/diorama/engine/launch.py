@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,9 @@ from diorama.engine import _native
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+
+_FD_SIZE = ctypes.sizeof(ctypes.c_int)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +68,14 @@ class Launched:
         os.write(self.go_fd, b"g")
         os.close(self.go_fd)
         with socket.socket(fileno=self.error_fd) as channel:
-            # A listener in the hands of another program would be its way out of the view.
-            size, cloexec = ctypes.sizeof(_native.Failure), socket.MSG_CMSG_CLOEXEC
-            data, fds, _, _ = socket.recv_fds(channel, size, 1, cloexec)
-            if fds and listen is not None:
-                listen(fds[0])
-                data = channel.recv(ctypes.sizeof(_native.Failure))
+            size = ctypes.sizeof(_native.Failure)
+            # Not socket.recv_fds, which ignores flags in Python 3.11: a listener in the hands of another program
+            # would be its way out of the view.
+            room = socket.CMSG_LEN(_FD_SIZE)
+            data, control, _, _ = channel.recvmsg(size, room, socket.MSG_CMSG_CLOEXEC)
+            if control and listen is not None:
+                listen(int.from_bytes(control[0][2], sys.byteorder))
+                data = channel.recv(size)
         if not data:
             return None
         failure = _native.Failure.from_buffer_copy(data)
