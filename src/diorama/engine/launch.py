@@ -69,8 +69,8 @@ class Launched:
         os.close(self.go_fd)
         with socket.socket(fileno=self.error_fd) as channel:
             size = ctypes.sizeof(_native.Failure)
-            # Not socket.recv_fds, which ignores flags in Python 3.11: a listener in the hands of another program
-            # would be its way out of the view.
+            # Not socket.recv_fds, which ignores flags in Python 3.11: with a listener in its hands another
+            # program could let calls of the view pass.
             room = socket.CMSG_LEN(_FD_SIZE)
             data, control, _, _ = channel.recvmsg(size, room, socket.MSG_CMSG_CLOEXEC)
             if control and listen is not None:
