@@ -28,7 +28,7 @@ from diorama.engine import _native
 from diorama.engine.guardian import CALL, Guardian
 from diorama.engine.held import Descriptor, Held
 from diorama.engine.tracee import CLONE_THREAD, Tracee
-from diorama.errors import TraceeDied, Unsupported
+from diorama.errors import TraceeDied, Unsupported, errno_of
 
 if TYPE_CHECKING:
     from diorama.engine.guardian import Staff
@@ -137,19 +137,23 @@ def _process_of(tid: int) -> int:
     try:
         with open(f"/proc/{tid}/status", "rb") as status:
             text = status.read()
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         raise TraceeDied from None
     return int(text[text.index(b"\nTgid:") + 6 :].split(None, 1)[0])
 
 
 def _start_of(tid: int) -> int:
-    """When a thread was made (proc(5), starttime); 0 if it is gone or has ended."""
+    """When a thread was made (proc(5), starttime); 0 if it is gone or has ended.
+
+    The first thread of a process may end before the others, and still stands for the process.
+    """
     try:
         with open(f"/proc/{tid}/stat", "rb") as stat:
             fields = stat.read().rpartition(b")")[2].split()
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return 0
-    return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
+    has_ended = fields[0] in (b"Z", b"X") and int(fields[17]) < 2
+    return 0 if has_ended else int(fields[19])
 
 
 class Pool:
@@ -257,7 +261,9 @@ class Worker:
         try:
             tracee = self._pool.registry.find(event.tid)
         except TraceeDied:
-            return False
+            return self._fail(errno.EIO)
+        except OSError as error:  # our own want: of descriptors, for one
+            return self._fail(errno_of(error))
         _, depth, matched, abi, nr, *args = CALL.unpack_from(self._event_bytes)
         if tracee.abi.audit != abi:
             tracee.abi = Abi.of_audit(abi)
@@ -266,11 +272,18 @@ class Worker:
             self._ask(tracee, held)
             return self._conclude(held)
         except TraceeDied:
-            if self._promotion is not None:
-                self._promotion.end()
+            if self._promotion is None:
+                return self._fail(errno.EIO)
+            self._promotion.end()
             return False
         finally:
             self._promotion = None
+
+    def _fail(self, error: int) -> bool:
+        """Answer with an error: if the tracee is gone nobody gets it, and if not it must not wait for ever."""
+        reply = self._reply
+        reply.cookie, reply.kind, reply.value = self._event.cookie, _native.REPLY_VALUE, -error
+        return True
 
     def _ask(self, tracee: Tracee, held: Held) -> None:
         """Nothing of the tracee is touched once it may go on: its next call may be another worker's."""
@@ -343,7 +356,11 @@ class Worker:
     def _promote(self, held: Held) -> Promotion:
         assert self._promotion is None
         promotion = Promotion(self._pool, self._event)
-        promotion.begin(held)
+        try:
+            promotion.begin(held)
+        except OSError:
+            held.tracee.guardian = self  # it still waits for its answer, and the handler may go on
+            raise
         self._promotion = promotion
         return promotion
 
@@ -385,10 +402,9 @@ class Promotion(Guardian):
 
     def finish(self, held: Held) -> None:
         """Give the answer that the handlers have left, and go on until the tracee is let go."""
-        if held.tracee.dead:
-            return
-        self._make_way(held)
-        self._serve(held.write_answer(self.answer))
+        if not held.tracee.dead:
+            self._make_way(held)
+            self._serve(held.write_answer(self.answer))
         self.end()
 
     def end(self) -> None:
