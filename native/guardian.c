@@ -122,7 +122,7 @@ void guardian_gone(struct dio_guardian *g, struct tracee *t, int status) {
     if (e)
         e->status = status;
     if (g->listener)
-        listener_promoted_remove(g->listener, t->tid);
+        listener_promoted_remove(g->listener, t->tid, g);
     guardian_unlink(g, t);
     orphans_settle(g, t);
     tracee_free(t);
@@ -146,8 +146,8 @@ static struct tracee *exec_rename(struct dio_guardian *g, struct tracee *t, pid_
     if (t && t != caller)
         guardian_gone(g, t, -1);
     if (g->listener) {
-        listener_promoted_remove(g->listener, before);
-        listener_promoted_add(g->listener, tid);
+        listener_promoted_remove(g->listener, before, g);
+        listener_promoted_add(g->listener, tid, g);
     }
     guardian_unlink(g, caller);
     caller->tid = tid;

@@ -8,10 +8,12 @@
 
 enum { PROMOTED_BUCKETS = 256, SPACES = 64 };
 
-/* A thread that has a guardian for one call. */
+/* A thread that has a guardian for one call.  Who has it is noted, because an exec gives a thread the id of
+ * another, whose guardian may not yet have heard of its end. */
 struct promoted {
     struct promoted *next;
     pid_t tid;
+    const void *by;
 };
 
 /* The arena of a process whose calls were promoted, kept from one promotion to the next. */
@@ -46,8 +48,8 @@ struct dio_listener {
     unsigned parallel_windows;
 };
 
-int listener_promoted_add(struct dio_listener *l, pid_t tid);
-void listener_promoted_remove(struct dio_listener *l, pid_t tid);
+int listener_promoted_add(struct dio_listener *l, pid_t tid, const void *by);
+void listener_promoted_remove(struct dio_listener *l, pid_t tid, const void *by);
 struct space *listener_space(struct dio_listener *l, pid_t tid);
 uint64_t listener_slot(struct dio_listener *l, struct tracee *t);
 int listener_seal(struct dio_listener *l, struct tracee *t);

@@ -79,16 +79,17 @@ static struct promoted **promoted_find(struct dio_listener *l, pid_t tid) {
     return at;
 }
 
-int listener_promoted_add(struct dio_listener *l, pid_t tid) {
+int listener_promoted_add(struct dio_listener *l, pid_t tid, const void *by) {
     struct promoted *one = malloc(sizeof *one);
     if (!one)
         return -ENOMEM;
     pthread_mutex_lock(&l->lock);
     struct promoted **at = promoted_find(l, tid);
     if (*at) {
+        (*at)->by = by;
         free(one);
     } else {
-        *one = (struct promoted){.tid = tid};
+        *one = (struct promoted){.tid = tid, .by = by};
         *at = one;
         atomic_fetch_add(&l->promoted_count, 1);
     }
@@ -96,10 +97,10 @@ int listener_promoted_add(struct dio_listener *l, pid_t tid) {
     return 0;
 }
 
-void listener_promoted_remove(struct dio_listener *l, pid_t tid) {
+void listener_promoted_remove(struct dio_listener *l, pid_t tid, const void *by) {
     pthread_mutex_lock(&l->lock);
     struct promoted **at = promoted_find(l, tid), *one = *at;
-    if (one) {
+    if (one && one->by == by) {
         *at = one->next;
         atomic_fetch_sub(&l->promoted_count, 1);
         free(one);
@@ -348,7 +349,7 @@ void dio_listener_close(struct dio_listener *l) {
     listener_spaces_drop(l);
     for (int i = 0; i < PROMOTED_BUCKETS; i++)
         while (l->promoted[i])
-            listener_promoted_remove(l, l->promoted[i]->tid);
+            listener_promoted_remove(l, l->promoted[i]->tid, l->promoted[i]->by);
     close(l->fd);
     pthread_cond_destroy(&l->changed);
     pthread_mutex_destroy(&l->lock);

@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static const unsigned long OPTIONS = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
@@ -125,7 +126,7 @@ void promoted_tag(const struct dio_guardian *g, struct frame *f) {
 }
 
 void promoted_release(struct dio_guardian *g, struct tracee *t, int sig) {
-    listener_promoted_remove(g->listener, t->tid);
+    listener_promoted_remove(g->listener, t->tid, g);
     ptrace(PTRACE_DETACH, t->tid, NULL, sig);
     guardian_unlink(g, t);
     tracee_free(t);
@@ -141,22 +142,43 @@ void promoted_children_release(struct dio_guardian *g) {
         }
 }
 
+/* A thread that has another tracer, or whose memory is closed; or one that has ended: -EPERM or -ESRCH. */
+static int seize(struct dio_listener *l, pid_t tid, uint64_t cookie) {
+    if (!ptrace(PTRACE_SEIZE, tid, NULL, OPTIONS))
+        return 0;
+    return errno == ESRCH ? -ESRCH : dio_listener_valid(l, cookie) ? -ESRCH : -EPERM;
+}
+
+/* What was seized is another thread, which was given the id of ours: only a stopped one can be let go. */
+static void unseize(pid_t tid) {
+    int status = 0;
+    ptrace(PTRACE_INTERRUPT, tid, NULL, NULL);
+    while (wait4(tid, &status, __WALL | __WNOTHREAD, NULL) < 0 && errno == EINTR)
+        continue;
+    int is_signal = WIFSTOPPED(status) && !(status >> 16) && WSTOPSIG(status) != (SIGTRAP | 0x80);
+    ptrace(PTRACE_DETACH, tid, NULL, is_signal ? WSTOPSIG(status) : 0);
+}
+
 int dio_guardian_promote(struct dio_guardian *g, struct dio_listener *l, const struct dio_event *notice) {
     const struct dio_reply again = {.kind = DIO_REPLY_VALUE, .cookie = notice->cookie, .value = -513};
     pid_t tid = notice->tid;
-    int error = listener_promoted_add(l, tid);
+    int error = listener_promoted_add(l, tid, g);
     if (error)
         return error;
     g->listener = l;
-    if (ptrace(PTRACE_SEIZE, tid, NULL, OPTIONS)) {
-        error = errno == ESRCH ? -ESRCH : -EPERM;
-        listener_promoted_remove(l, tid);
+    error = seize(l, tid, notice->cookie);
+    if (!error && dio_listener_valid(l, notice->cookie)) {
+        unseize(tid); /* ours would stay a zombie from here on, and keep its id */
+        error = -ESRCH;
+    }
+    if (error) {
+        listener_promoted_remove(l, tid, g);
         return error;
     }
     struct tracee *t = guardian_add(g, tid);
     struct frame *f = t ? frame_push(t, &notice->info) : NULL;
     if (!f) {
-        listener_promoted_remove(l, tid);
+        listener_promoted_remove(l, tid, g);
         ptrace(PTRACE_INTERRUPT, tid, NULL, NULL);
         kill(tid, SIGKILL); /* no memory left: it must not go on unwatched */
         return -ENOMEM;
