@@ -69,6 +69,7 @@ class Registry:
     def __init__(self, staff: Staff) -> None:
         self._staff = staff
         self._lock = threading.Lock()
+        self._finding = threading.RLock()
         self._known: dict[int, tuple[Tracee, int]] = {}
         self._seen: dict[int, float] = {}
         self._sweep_at = _SWEEP_AT
@@ -86,9 +87,8 @@ class Registry:
         if known is not None and (now - self._seen.get(tid, 0.0) < _FRESH or known[1] == _start_of(tid)):
             self._seen[tid] = now
             return known[0]
-        if known is not None:
-            self.leave(known[0])
-        return self._find_out(tid)
+        with self._finding:
+            return self._find_out(tid, known[0] if known is not None else None)
 
     def leave(self, tracee: Tracee, status: int = -1) -> None:
         """Forget a tracee that has ended."""
@@ -99,6 +99,12 @@ class Registry:
             self._seen.pop(tracee.tid, None)
         tracee.dead = True
         self._staff.hooks.exited(tracee, status)
+
+    def replace(self, tracee: Tracee, tid: int) -> None:
+        """A tracee is about to take over this thread id: who has it has ended."""
+        known, _ = self._known.get(tid, (None, 0))
+        if known is not None and known is not tracee:
+            self.leave(known)
 
     def close(self) -> None:
         """The program has ended."""
@@ -112,7 +118,13 @@ class Registry:
                 del self._known[tid]
                 self._seen.pop(tid, None)
 
-    def _find_out(self, tid: int) -> Tracee:
+    def _find_out(self, tid: int, before: Tracee | None) -> Tracee:
+        """One at a time: threads of a process that come at once must find one leader."""
+        known, _ = self._known.get(tid, (None, 0))
+        if known is not None and known is not before:
+            return known  # by another worker, meanwhile
+        if known is not None:
+            self.leave(known)
         pid = _process_of(tid)
         if pid != tid:
             leader = self.find(pid)
@@ -435,10 +447,12 @@ class Promotion(Guardian):
         child.guardian = None
 
     def _exec(self, event: _native.Event) -> None:
+        registry = self._pool.registry
+        tracee = self._tracees.get(event.other) or self._tracees[event.tid]
+        registry.replace(tracee, event.tid)
         super()._exec(event)
-        tracee = self._tracees[event.tid]
-        self._pool.registry.forget(tracee, event.other)
-        self._pool.registry.enter(tracee)
+        registry.forget(tracee, event.other)
+        registry.enter(tracee)
 
     def _exited(self, tid: int, status: int) -> None:
         tracee = self._tracees.get(tid)
