@@ -329,6 +329,7 @@ int dio_listener_open(int fd, const struct dio_features *features, const struct 
     l->rules = rules;
     l->decider = decider;
     l->wanted = 1;
+    l->spaces_swept_at = SPACES_SWEPT;
     if (getrandom(&l->secret, sizeof l->secret, 0) != sizeof l->secret) {
         free(l);
         return -EIO;

@@ -18,6 +18,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -32,19 +33,39 @@ static const unsigned long OPTIONS = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK 
 #define KCMP_VM 1
 #endif
 
-static struct kept_space *space_find(struct dio_listener *l, pid_t tgid) {
-    for (int i = 0; i < SPACES; i++)
-        if (l->spaces[i].tgid == tgid)
-            return &l->spaces[i];
-    return NULL;
+static void spaces_sweep(struct dio_listener *l) {
+    for (size_t i = 0; i < SPACE_BUCKETS; i++)
+        for (struct kept_space **at = &l->spaces[i], *one; (one = *at) != NULL;) {
+            if (!kill(one->tgid, 0) || errno != ESRCH) {
+                at = &one->next;
+                continue;
+            }
+            *at = one->next;
+            space_drop(one->space, 0);
+            free(one);
+            l->space_count--;
+        }
+    l->spaces_swept_at = l->space_count + SPACES_SWEPT;
 }
 
-static struct kept_space *space_oldest(struct dio_listener *l) {
-    struct kept_space *oldest = &l->spaces[0];
-    for (int i = 1; i < SPACES; i++)
-        if (l->spaces[i].used < oldest->used)
-            oldest = &l->spaces[i];
-    return oldest;
+/* With the lock held. */
+static struct space *space_kept(struct dio_listener *l, pid_t tgid) {
+    struct kept_space **bucket = &l->spaces[(unsigned)tgid % SPACE_BUCKETS], *one;
+    for (one = *bucket; one; one = one->next)
+        if (one->tgid == tgid)
+            return one->space;
+    if (l->space_count >= l->spaces_swept_at)
+        spaces_sweep(l);
+    struct space *space = space_new();
+    one = space ? malloc(sizeof *one) : NULL;
+    if (!one) {
+        space_drop(space, 0);
+        return NULL;
+    }
+    *one = (struct kept_space){*bucket, tgid, space};
+    *bucket = one;
+    l->space_count++;
+    return space;
 }
 
 static pid_t status_number(pid_t tid, const char *name) {
@@ -67,14 +88,7 @@ struct space *listener_space(struct dio_listener *l, pid_t tid) {
     int shares = parent > 0 && syscall(SYS_kcmp, tid, parent, KCMP_VM, 0, 0) == 0;
     pid_t key = shares ? parent : tgid;
     pthread_mutex_lock(&l->lock);
-    struct kept_space *kept = space_find(l, key);
-    if (!kept) {
-        kept = space_oldest(l);
-        space_drop(kept->space, 0);
-        *kept = (struct kept_space){.tgid = key, .space = space_new()};
-    }
-    kept->used = ++l->space_clock;
-    struct space *space = space_share(kept->space);
+    struct space *space = space_share(space_kept(l, key));
     pthread_mutex_unlock(&l->lock);
     return space;
 }
@@ -97,8 +111,12 @@ int listener_seal(struct dio_listener *l, struct tracee *t) {
 }
 
 void listener_spaces_drop(struct dio_listener *l) {
-    for (int i = 0; i < SPACES; i++)
-        space_drop(l->spaces[i].space, 0);
+    for (size_t i = 0; i < SPACE_BUCKETS; i++)
+        for (struct kept_space *one = l->spaces[i], *next; one; one = next) {
+            next = one->next;
+            space_drop(one->space, 0);
+            free(one);
+        }
 }
 
 /* ---- promotion ------------------------------------------------------------------------------- */
