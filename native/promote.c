@@ -143,9 +143,11 @@ void promoted_tag(const struct dio_guardian *g, struct frame *f) {
         f->args[5] = native ? g->options.tag : (uint32_t)g->options.tag;
 }
 
+/* One that was killed meanwhile cannot be let go: as its tracer we must hear of its end, else it stays a zombie. */
 void promoted_release(struct dio_guardian *g, struct tracee *t, int sig) {
     listener_promoted_remove(g->listener, t->tid, g);
-    ptrace(PTRACE_DETACH, t->tid, NULL, sig);
+    if (ptrace(PTRACE_DETACH, t->tid, NULL, sig))
+        return;
     guardian_unlink(g, t);
     tracee_free(t);
 }
@@ -169,12 +171,14 @@ static int seize(struct dio_listener *l, pid_t tid, uint64_t cookie) {
 
 /* What was seized is another thread, which was given the id of ours: only a stopped one can be let go. */
 static void unseize(pid_t tid) {
-    int status = 0;
+    int status, sig;
     ptrace(PTRACE_INTERRUPT, tid, NULL, NULL);
-    while (wait4(tid, &status, __WALL | __WNOTHREAD, NULL) < 0 && errno == EINTR)
-        continue;
-    int is_signal = WIFSTOPPED(status) && !(status >> 16) && WSTOPSIG(status) != (SIGTRAP | 0x80);
-    ptrace(PTRACE_DETACH, tid, NULL, is_signal ? WSTOPSIG(status) : 0);
+    do {
+        while (wait4(tid, &status, __WALL | __WNOTHREAD, NULL) < 0)
+            if (errno != EINTR)
+                return;
+        sig = status >> 16 || WSTOPSIG(status) == (SIGTRAP | 0x80) ? 0 : WSTOPSIG(status);
+    } while (WIFSTOPPED(status) && ptrace(PTRACE_DETACH, tid, NULL, sig));
 }
 
 int dio_guardian_promote(struct dio_guardian *g, struct dio_listener *l, const struct dio_event *notice) {
