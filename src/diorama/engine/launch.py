@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from diorama.engine import _native
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Sequence
 
 
@@ -66,12 +68,20 @@ class Launched:
         with socket.socket(fileno=self.error_fd) as channel:
             data, fds, _, _ = socket.recv_fds(channel, ctypes.sizeof(_native.Failure), 1)
             if fds and listen is not None:
+                self._leave_copy(socket.socket(fileno=os.dup(self.life_fd)), fds[0])
                 listen(fds[0])
                 data = channel.recv(ctypes.sizeof(_native.Failure))
         if not data:
             return None
         failure = _native.Failure.from_buffer_copy(data)
         return failure.error, failure.step
+
+    def _leave_copy(self, life: socket.socket, listener: int) -> None:
+        """Give init the listener to hold: calls that wait when we are killed must not go on without us."""
+        import socket
+
+        with life, contextlib.suppress(OSError):
+            socket.send_fds(life, [b"l"], [listener], socket.MSG_NOSIGNAL)
 
     def cancel(self) -> None:
         """End the program before it has started."""
