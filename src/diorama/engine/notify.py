@@ -79,6 +79,11 @@ class Registry:
         with self._lock:
             self._known[tracee.tid] = tracee, _start_of(tracee.tid)
             self._seen[tracee.tid] = time.monotonic()
+            has_grown = len(self._known) > self._sweep_at
+            if has_grown:
+                self._sweep_at = 2 * len(self._known)
+        if has_grown:
+            self._sweep()
 
     def find(self, tid: int) -> Tracee:
         """The tracee that makes a call; made known if it is new. `TraceeDied` if it is gone meanwhile."""
@@ -134,8 +139,6 @@ class Registry:
             tracee = Tracee(tid, tid, Abi.native()[0])
             self._staff.hooks.found(tracee)
         self.enter(tracee)
-        if len(self._known) > self._sweep_at:
-            self._sweep()
         return tracee
 
     def _sweep(self) -> None:
@@ -292,7 +295,7 @@ class Worker:
             self._promotion = None
 
     def _fail(self, error: int) -> bool:
-        """Answer with an error: if the tracee is gone nobody gets it, and if not it must not wait for ever."""
+        """Answer with an error. A tracee that is gone does not get it, and one that is not must not wait."""
         reply = self._reply
         reply.cookie, reply.kind, reply.value = self._event.cookie, _native.REPLY_VALUE, -error
         return True
