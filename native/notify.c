@@ -158,7 +158,9 @@ static int turn_wait(struct dio_listener *l) {
         return 0;
     for (;;) {
         unsigned long departures = l->departures;
-        int vacant = l->receivers < l->wanted, watching = quiet < WATCH_TICKS || vacant;
+        int vacant = l->receivers < l->wanted;
+        /* No more of them than can step in: a thousand that come back from promotions would do nothing else. */
+        int watching = (quiet < WATCH_TICKS || vacant) && l->watchers < l->wanted;
         struct timespec deadline;
         until(&deadline, watching ? TICK_US : SLEEP_S * 1000000L);
         l->idle++;
