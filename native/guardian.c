@@ -122,9 +122,11 @@ void guardian_gone(struct dio_guardian *g, struct tracee *t, int status) {
     if (e)
         e->status = status;
     if (g->listener)
-        listener_promoted_remove(g->listener, t->tid);
+        listener_promoted_remove(g->listener, t->tid, g);
     guardian_unlink(g, t);
     orphans_settle(g, t);
+    g->last_dead = t->tid;
+    g->bereaved = g->options.promoted;
     tracee_free(t);
 }
 
@@ -146,8 +148,8 @@ static struct tracee *exec_rename(struct dio_guardian *g, struct tracee *t, pid_
     if (t && t != caller)
         guardian_gone(g, t, -1);
     if (g->listener) {
-        listener_promoted_remove(g->listener, before);
-        listener_promoted_add(g->listener, tid);
+        listener_promoted_remove(g->listener, before, g);
+        listener_promoted_add(g->listener, tid, g);
     }
     guardian_unlink(g, caller);
     caller->tid = tid;
@@ -219,6 +221,17 @@ static void stopped(struct dio_guardian *g, struct tracee *t, int status) {
     }
 }
 
+/* Whether the parent of an unknown newborn has died without a word of the clone: nobody is left who could tell. */
+static int is_orphan(const struct dio_guardian *g) {
+    if (!g->bereaved)
+        return 0;
+    for (size_t i = 0; i < BUCKETS; i++)
+        for (const struct tracee *t = g->buckets[i]; t; t = t->next)
+            if (!t->stopped_newborn)
+                return 0;
+    return 1;
+}
+
 /* A tid that we do not know: a newborn, before or after its parent's event. */
 static void newborn_stop(struct dio_guardian *g, struct tracee *t, pid_t tid) {
     if (!t)
@@ -227,6 +240,10 @@ static void newborn_stop(struct dio_guardian *g, struct tracee *t, pid_t tid) {
         return;
     t->awaited = 0;
     t->stopped_newborn = 1;
+    if (!t->parent_known && is_orphan(g)) {
+        t->parent = g->last_dead;
+        t->parent_known = 1;
+    }
     if (t->parent_known)
         newborn_ready(g, t);
 }
@@ -269,6 +286,7 @@ int guardian_wait(struct dio_guardian *g) {
             return 0;
         if (tid < 0 && errno == ECHILD) {
             all_gone(g);
+            g->bereaved = 0;
             return 0;
         }
         if (tid < 0)
@@ -304,7 +322,9 @@ int dio_guardian_next(struct dio_guardian *g, const struct dio_answer *answer, s
     if (g->options.promoted && g->queue_head == g->queue_count)
         promoted_children_release(g);
     while (g->queue_head == g->queue_count) {
-        if (!g->tracees) {
+        /* A promoted thread that was killed in a clone may have left us a child of which nobody has told.  This
+         * thread does not end with the guardian, so the child would stay stopped for ever. */
+        if (!g->tracees && !g->bereaved) {
             memset(out, 0, sizeof *out);
             return 0; /* DIO_EVENT_DONE */
         }

@@ -18,6 +18,8 @@ struct dio_guardian {
     size_t queue_head, queue_count, queue_room;
     pid_t stash_tid; /* a death met while waiting for something else */
     int stash_status, stashed;
+    pid_t last_dead;
+    uint8_t bereaved; /* promoted: a tracee has died, and children of it may have yet to show up */
 };
 
 /* tracees.  find and add are by tid; drop frees. */

@@ -167,11 +167,26 @@ static void init_kill_children(void) {
     list[n > 0 ? n : 0] = 0;
     for (char *at = list, *end; *at; at = end) {
         long pid = strtol(at, &end, 10);
-        if (end == at)
+        if (end == at || *end != ' ') /* what was cut off at the end is the number of somebody else */
             break;
         if (pid > 0)
             kill((pid_t)pid, SIGKILL);
     }
+}
+
+/* Whether the supervisor is gone.  The one thing that it says before is the listener: while a copy of it is open
+ * here, what waits for an answer at that moment waits until it is killed, instead of going on with ENOSYS. */
+static int init_listen(int life) {
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control;
+    char byte;
+    struct iovec data = {&byte, 1};
+    struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = &control,
+                             .msg_controllen = sizeof control};
+    ssize_t n = recvmsg(life, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
 }
 
 /* Reaps; 0 when no child is left. */
@@ -203,10 +218,13 @@ static _Noreturn void init_run(pid_t program, int life) {
         if (ending)
             init_kill_children();
         poll(watch + ending, (nfds_t)(2 - ending), ending ? 20 : -1);
-        ending |= (watch[0].revents & (POLLIN | POLLHUP | POLLERR)) != 0;
+        ending |= (watch[0].revents & (POLLIN | POLLHUP | POLLERR)) != 0 && init_listen(life);
         while (read(signals, &drained, sizeof drained) > 0)
             continue;
     }
+    /* What is left unread would turn the program's status into ECONNRESET. */
+    shutdown(life, SHUT_RD);
+    init_listen(life);
     _exit(0);
 }
 

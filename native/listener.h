@@ -6,19 +6,22 @@
 
 #include <stdatomic.h>
 
-enum { PROMOTED_BUCKETS = 256, SPACES = 64 };
+enum { PROMOTED_BUCKETS = 256, SPACE_BUCKETS = 256, SPACES_SWEPT = 64 };
 
-/* A thread that has a guardian for one call. */
+/* A thread that has a guardian for one call.  Who has it is noted, because an exec gives a thread the id of
+ * another, whose guardian may not yet have heard of its end. */
 struct promoted {
     struct promoted *next;
     pid_t tid;
+    const void *by;
 };
 
-/* The arena of a process whose calls were promoted, kept from one promotion to the next. */
+/* The arena of a process whose calls were promoted, kept from one promotion to the next until it has ended: what
+ * is forgotten would be mapped anew, again and again. */
 struct kept_space {
+    struct kept_space *next;
     pid_t tgid;
     struct space *space;
-    unsigned long used; /* for eviction */
 };
 
 struct dio_listener {
@@ -37,8 +40,8 @@ struct dio_listener {
     unsigned long departures; /* how often the last receiver went to Python */
     struct promoted *promoted[PROMOTED_BUCKETS];
     atomic_int promoted_count;
-    struct kept_space spaces[SPACES];
-    unsigned long space_clock;
+    struct kept_space *spaces[SPACE_BUCKETS];
+    size_t space_count, spaces_swept_at;
     uint64_t secret; /* at the start of each slot */
     /* how parallel the program is, over a window of notifications */
     atomic_uint seen, switches;
@@ -48,8 +51,8 @@ struct dio_listener {
     unsigned parallel_windows;
 };
 
-int listener_promoted_add(struct dio_listener *l, pid_t tid);
-void listener_promoted_remove(struct dio_listener *l, pid_t tid);
+int listener_promoted_add(struct dio_listener *l, pid_t tid, const void *by);
+void listener_promoted_remove(struct dio_listener *l, pid_t tid, const void *by);
 struct space *listener_space(struct dio_listener *l, pid_t tid);
 uint64_t listener_slot(struct dio_listener *l, struct tracee *t);
 int listener_seal(struct dio_listener *l, struct tracee *t);

@@ -126,16 +126,17 @@ static struct promoted **promoted_find(struct dio_listener *l, pid_t tid) {
     return at;
 }
 
-int listener_promoted_add(struct dio_listener *l, pid_t tid) {
+int listener_promoted_add(struct dio_listener *l, pid_t tid, const void *by) {
     struct promoted *one = malloc(sizeof *one);
     if (!one)
         return -ENOMEM;
     pthread_mutex_lock(&l->lock);
     struct promoted **at = promoted_find(l, tid);
     if (*at) {
+        (*at)->by = by;
         free(one);
     } else {
-        *one = (struct promoted){.tid = tid};
+        *one = (struct promoted){.tid = tid, .by = by};
         *at = one;
         atomic_fetch_add(&l->promoted_count, 1);
     }
@@ -143,10 +144,10 @@ int listener_promoted_add(struct dio_listener *l, pid_t tid) {
     return 0;
 }
 
-void listener_promoted_remove(struct dio_listener *l, pid_t tid) {
+void listener_promoted_remove(struct dio_listener *l, pid_t tid, const void *by) {
     pthread_mutex_lock(&l->lock);
     struct promoted **at = promoted_find(l, tid), *one = *at;
-    if (one) {
+    if (one && one->by == by) {
         *at = one->next;
         atomic_fetch_sub(&l->promoted_count, 1);
         free(one);
@@ -204,7 +205,9 @@ static int turn_wait(struct dio_listener *l) {
         return 0;
     for (;;) {
         unsigned long departures = l->departures;
-        int vacant = l->receivers < l->wanted, watching = quiet < WATCH_TICKS || vacant;
+        int vacant = l->receivers < l->wanted;
+        /* No more of them than can step in: a thousand that come back from promotions would do nothing else. */
+        int watching = (quiet < WATCH_TICKS || vacant) && l->watchers < l->wanted;
         struct timespec deadline;
         until(&deadline, watching ? TICK_US : SLEEP_S * 1000000L);
         l->idle++;
@@ -378,6 +381,7 @@ int dio_listener_open(int fd, const struct dio_features *features, const struct 
     l->rules = rules;
     l->decider = decider;
     l->wanted = 1;
+    l->spaces_swept_at = SPACES_SWEPT;
     if (getrandom(&l->secret, sizeof l->secret, 0) != sizeof l->secret) {
         free(l);
         return -EIO;
@@ -398,7 +402,7 @@ void dio_listener_close(struct dio_listener *l) {
     listener_spaces_drop(l);
     for (int i = 0; i < PROMOTED_BUCKETS; i++)
         while (l->promoted[i])
-            listener_promoted_remove(l, l->promoted[i]->tid);
+            listener_promoted_remove(l, l->promoted[i]->tid, l->promoted[i]->by);
     close(l->fd);
     pthread_cond_destroy(&l->changed);
     pthread_mutex_destroy(&l->lock);

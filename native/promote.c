@@ -18,8 +18,10 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static const unsigned long OPTIONS = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
@@ -31,19 +33,39 @@ static const unsigned long OPTIONS = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK 
 #define KCMP_VM 1
 #endif
 
-static struct kept_space *space_find(struct dio_listener *l, pid_t tgid) {
-    for (int i = 0; i < SPACES; i++)
-        if (l->spaces[i].tgid == tgid)
-            return &l->spaces[i];
-    return NULL;
+static void spaces_sweep(struct dio_listener *l) {
+    for (size_t i = 0; i < SPACE_BUCKETS; i++)
+        for (struct kept_space **at = &l->spaces[i], *one; (one = *at) != NULL;) {
+            if (!kill(one->tgid, 0) || errno != ESRCH) {
+                at = &one->next;
+                continue;
+            }
+            *at = one->next;
+            space_drop(one->space, 0);
+            free(one);
+            l->space_count--;
+        }
+    l->spaces_swept_at = l->space_count + SPACES_SWEPT;
 }
 
-static struct kept_space *space_oldest(struct dio_listener *l) {
-    struct kept_space *oldest = &l->spaces[0];
-    for (int i = 1; i < SPACES; i++)
-        if (l->spaces[i].used < oldest->used)
-            oldest = &l->spaces[i];
-    return oldest;
+/* With the lock held. */
+static struct space *space_kept(struct dio_listener *l, pid_t tgid) {
+    struct kept_space **bucket = &l->spaces[(unsigned)tgid % SPACE_BUCKETS], *one;
+    for (one = *bucket; one; one = one->next)
+        if (one->tgid == tgid)
+            return one->space;
+    if (l->space_count >= l->spaces_swept_at)
+        spaces_sweep(l);
+    struct space *space = space_new();
+    one = space ? malloc(sizeof *one) : NULL;
+    if (!one) {
+        space_drop(space, 0);
+        return NULL;
+    }
+    *one = (struct kept_space){*bucket, tgid, space};
+    *bucket = one;
+    l->space_count++;
+    return space;
 }
 
 static pid_t status_number(pid_t tid, const char *name) {
@@ -66,14 +88,7 @@ struct space *listener_space(struct dio_listener *l, pid_t tid) {
     int shares = parent > 0 && syscall(SYS_kcmp, tid, parent, KCMP_VM, 0, 0) == 0;
     pid_t key = shares ? parent : tgid;
     pthread_mutex_lock(&l->lock);
-    struct kept_space *kept = space_find(l, key);
-    if (!kept) {
-        kept = space_oldest(l);
-        space_drop(kept->space, 0);
-        *kept = (struct kept_space){.tgid = key, .space = space_new()};
-    }
-    kept->used = ++l->space_clock;
-    struct space *space = space_share(kept->space);
+    struct space *space = space_share(space_kept(l, key));
     pthread_mutex_unlock(&l->lock);
     return space;
 }
@@ -96,8 +111,12 @@ int listener_seal(struct dio_listener *l, struct tracee *t) {
 }
 
 void listener_spaces_drop(struct dio_listener *l) {
-    for (int i = 0; i < SPACES; i++)
-        space_drop(l->spaces[i].space, 0);
+    for (size_t i = 0; i < SPACE_BUCKETS; i++)
+        for (struct kept_space *one = l->spaces[i], *next; one; one = next) {
+            next = one->next;
+            space_drop(one->space, 0);
+            free(one);
+        }
 }
 
 /* ---- promotion ------------------------------------------------------------------------------- */
@@ -124,9 +143,11 @@ void promoted_tag(const struct dio_guardian *g, struct frame *f) {
         f->args[5] = native ? g->options.tag : (uint32_t)g->options.tag;
 }
 
+/* One that was killed meanwhile cannot be let go: as its tracer we must hear of its end, else it stays a zombie. */
 void promoted_release(struct dio_guardian *g, struct tracee *t, int sig) {
-    listener_promoted_remove(g->listener, t->tid);
-    ptrace(PTRACE_DETACH, t->tid, NULL, sig);
+    listener_promoted_remove(g->listener, t->tid, g);
+    if (ptrace(PTRACE_DETACH, t->tid, NULL, sig))
+        return;
     guardian_unlink(g, t);
     tracee_free(t);
 }
@@ -141,22 +162,45 @@ void promoted_children_release(struct dio_guardian *g) {
         }
 }
 
+/* A thread that has another tracer, or whose memory is closed; or one that has ended: -EPERM or -ESRCH. */
+static int seize(struct dio_listener *l, pid_t tid, uint64_t cookie) {
+    if (!ptrace(PTRACE_SEIZE, tid, NULL, OPTIONS))
+        return 0;
+    return errno == ESRCH ? -ESRCH : dio_listener_valid(l, cookie) ? -ESRCH : -EPERM;
+}
+
+/* What was seized is another thread, which was given the id of ours: only a stopped one can be let go. */
+static void unseize(pid_t tid) {
+    int status, sig;
+    ptrace(PTRACE_INTERRUPT, tid, NULL, NULL);
+    do {
+        while (wait4(tid, &status, __WALL | __WNOTHREAD, NULL) < 0)
+            if (errno != EINTR)
+                return;
+        sig = status >> 16 || WSTOPSIG(status) == (SIGTRAP | 0x80) ? 0 : WSTOPSIG(status);
+    } while (WIFSTOPPED(status) && ptrace(PTRACE_DETACH, tid, NULL, sig));
+}
+
 int dio_guardian_promote(struct dio_guardian *g, struct dio_listener *l, const struct dio_event *notice) {
     const struct dio_reply again = {.kind = DIO_REPLY_VALUE, .cookie = notice->cookie, .value = -513};
     pid_t tid = notice->tid;
-    int error = listener_promoted_add(l, tid);
+    int error = listener_promoted_add(l, tid, g);
     if (error)
         return error;
     g->listener = l;
-    if (ptrace(PTRACE_SEIZE, tid, NULL, OPTIONS)) {
-        error = errno == ESRCH ? -ESRCH : -EPERM;
-        listener_promoted_remove(l, tid);
+    error = seize(l, tid, notice->cookie);
+    if (!error && dio_listener_valid(l, notice->cookie)) {
+        unseize(tid); /* ours would stay a zombie from here on, and keep its id */
+        error = -ESRCH;
+    }
+    if (error) {
+        listener_promoted_remove(l, tid, g);
         return error;
     }
     struct tracee *t = guardian_add(g, tid);
     struct frame *f = t ? frame_push(t, &notice->info) : NULL;
     if (!f) {
-        listener_promoted_remove(l, tid);
+        listener_promoted_remove(l, tid, g);
         ptrace(PTRACE_INTERRUPT, tid, NULL, NULL);
         kill(tid, SIGKILL); /* no memory left: it must not go on unwatched */
         return -ENOMEM;

@@ -75,13 +75,26 @@ struct space *space_share(struct space *space) {
     return space;
 }
 
+/* Without memory for it a slot is forgotten. */
+static void space_put(struct space *space, uint64_t slot) {
+    if (space->free_count == space->free_room) {
+        size_t room = space->free_room ? 2 * space->free_room : 8;
+        uint64_t *grown = realloc(space->free_slots, room * sizeof *grown);
+        if (!grown)
+            return;
+        space->free_slots = grown;
+        space->free_room = room;
+    }
+    space->free_slots[space->free_count++] = slot;
+}
+
 struct space *space_copy(struct space *space) {
     struct space *copy = space_new();
     if (!copy || !space)
         return copy;
     pthread_mutex_lock(&space->lock);
-    copy->free_count = space->free_count;
-    memcpy(copy->free_slots, space->free_slots, sizeof copy->free_slots);
+    for (size_t i = 0; i < space->free_count; i++)
+        space_put(copy, space->free_slots[i]);
     pthread_mutex_unlock(&space->lock);
     return copy;
 }
@@ -90,13 +103,14 @@ void space_drop(struct space *space, uint64_t slot) {
     if (!space)
         return;
     pthread_mutex_lock(&space->lock);
-    if (slot && space->free_count < ARENA_FREE)
-        space->free_slots[space->free_count++] = slot;
+    if (slot)
+        space_put(space, slot);
     int left = --space->users;
     pthread_mutex_unlock(&space->lock);
     if (left)
         return;
     pthread_mutex_destroy(&space->lock);
+    free(space->free_slots);
     free(space);
 }
 

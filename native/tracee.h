@@ -36,13 +36,14 @@ struct frame {
     uint8_t arriving; /* promoted: on the way from the notification to the entry stop */
 };
 
-/* Arena slots of one address space: regions mapped by its threads, free for reuse once a thread ends. */
-enum { ARENA_SLOT = 64 * 1024, ARENA_FREE = 32 };
+/* Arena slots of one address space: regions mapped by its threads, free for reuse once a thread ends.  All are
+ * remembered: what is forgotten stays mapped for as long as the program runs. */
+enum { ARENA_SLOT = 64 * 1024 };
 struct space {
     pthread_mutex_t lock;
     int users;
-    unsigned free_count;
-    uint64_t free_slots[ARENA_FREE];
+    size_t free_count, free_room;
+    uint64_t *free_slots;
 };
 
 struct tracee {

@@ -221,9 +221,9 @@ class View:
         """End a program whose first process was killed, and all that is traced in this view."""
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(launched.pidfd, signal.SIGKILL)
-        for tracee in list(self.router.tracees):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(tracee.pid, signal.SIGKILL)
+        from diorama.engine.descent import end_all
+
+        end_all({launched.pid, *[tracee.pid for tracee in list(self.router.tracees)]})
 
     def outlive(self, launched: Launched) -> None:
         """Wait until the last process that descends from an ended program has ended."""
@@ -305,6 +305,7 @@ class View:
 
     def _make_staff(self) -> Staff:
         from diorama.engine import _native
+        from diorama.engine.descent import filters_of
         from diorama.engine.guardian import Staff
 
         features = self._features = probe()
@@ -315,7 +316,7 @@ class View:
         options.shared = self._shared or features.yama >= 2
         options.signals = any(observer.wants_signals for observer in self.router.observers)
         options.no_filter = not self._seccomp
-        options.our_filters = _own_filters() + (1 if self._seccomp else 0)
+        options.our_filters = (filters_of(os.getpid()) or 0) + (1 if self._seccomp else 0)
         notifies = self.choice.engine == NOTIFY
         rules = self.router.compile(tells_clones=not notifies)
         if self._mediator is not None:
@@ -419,14 +420,3 @@ def _require(features: Features) -> None:
 def _make_tag() -> int:
     """A sixth argument that passes a filter: random, and a multiple of the page size, as mmap(2) wants it."""
     return int.from_bytes(os.urandom(8), "little") >> 2 & ~0xFFF | 1 << 12
-
-
-def _own_filters() -> int:
-    """Seccomp filters that this process has, and so its children."""
-    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
-        for line in status:
-            if line.startswith("Seccomp_filters:"):
-                return int(line.split()[1])
-    return 0
-
-

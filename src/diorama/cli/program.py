@@ -23,6 +23,9 @@ def run_program(view: View, options: ViewOptions) -> int:
 
     `--kill-on-exit`, or a signal after the program's own end, ends the rest instead.
     """
+    from diorama.engine.descent import adopt_orphans
+
+    adopt_orphans()
     with view, Terminal() as terminal:
         try:
             # Descriptors that the caller's shell opened for the program are the program's.

@@ -160,7 +160,15 @@ class Mediator:
         files.changed(task)
 
     def exited(self, tracee: Tracee) -> None:
-        """A task ended."""
+        """A task ended; its process goes on if an exec gave its thread id to another."""
         self.files.leave(tracee)
-        if self._deciding is not None and tracee.tid == tracee.pid:
-            self._deciding.forget(tracee.pid)
+        if self._deciding is None or tracee.tid != tracee.pid or self._tell_of_heir(tracee.pid):
+            return
+        self._deciding.forget(tracee.pid)
+        self._tell_of_heir(tracee.pid)  # it may have come just now
+
+    def _tell_of_heir(self, pid: int) -> bool:
+        heir = self.files.tasks.find(pid)
+        if heir is not None:
+            self.files.changed(heir)
+        return heir is not None

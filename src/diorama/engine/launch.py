@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from diorama.engine import _native
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Sequence
 
 
@@ -74,12 +76,21 @@ class Launched:
             room = socket.CMSG_LEN(_FD_SIZE)
             data, control, _, _ = channel.recvmsg(size, room, socket.MSG_CMSG_CLOEXEC)
             if control and listen is not None:
-                listen(int.from_bytes(control[0][2], sys.byteorder))
+                listener = int.from_bytes(control[0][2], sys.byteorder)
+                self._leave_copy(socket.socket(fileno=os.dup(self.life_fd)), listener)
+                listen(listener)
                 data = channel.recv(size)
         if not data:
             return None
         failure = _native.Failure.from_buffer_copy(data)
         return failure.error, failure.step
+
+    def _leave_copy(self, life: socket.socket, listener: int) -> None:
+        """Give init the listener to hold: calls that wait when we are killed must not go on without us."""
+        import socket
+
+        with life, contextlib.suppress(OSError):
+            socket.send_fds(life, [b"l"], [listener], socket.MSG_NOSIGNAL)
 
     def cancel(self) -> None:
         """End the program before it has started."""

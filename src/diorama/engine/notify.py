@@ -28,7 +28,7 @@ from diorama.engine import _native
 from diorama.engine.guardian import CALL, Guardian
 from diorama.engine.held import Descriptor, Held
 from diorama.engine.tracee import CLONE_THREAD, Tracee
-from diorama.errors import TraceeDied, Unsupported
+from diorama.errors import TraceeDied, Unsupported, errno_of
 
 if TYPE_CHECKING:
     from diorama.engine.guardian import Staff
@@ -69,6 +69,7 @@ class Registry:
     def __init__(self, staff: Staff) -> None:
         self._staff = staff
         self._lock = threading.Lock()
+        self._finding = threading.RLock()
         self._known: dict[int, tuple[Tracee, int]] = {}
         self._seen: dict[int, float] = {}
         self._sweep_at = _SWEEP_AT
@@ -78,6 +79,11 @@ class Registry:
         with self._lock:
             self._known[tracee.tid] = tracee, _start_of(tracee.tid)
             self._seen[tracee.tid] = time.monotonic()
+            has_grown = len(self._known) > self._sweep_at
+            if has_grown:
+                self._sweep_at = 2 * len(self._known)
+        if has_grown:
+            self._sweep()
 
     def find(self, tid: int) -> Tracee:
         """The tracee that makes a call; made known if it is new. `TraceeDied` if it is gone meanwhile."""
@@ -86,9 +92,8 @@ class Registry:
         if known is not None and (now - self._seen.get(tid, 0.0) < _FRESH or known[1] == _start_of(tid)):
             self._seen[tid] = now
             return known[0]
-        if known is not None:
-            self.leave(known[0])
-        return self._find_out(tid)
+        with self._finding:
+            return self._find_out(tid, known[0] if known is not None else None)
 
     def leave(self, tracee: Tracee, status: int = -1) -> None:
         """Forget a tracee that has ended."""
@@ -99,6 +104,12 @@ class Registry:
             self._seen.pop(tracee.tid, None)
         tracee.dead = True
         self._staff.hooks.exited(tracee, status)
+
+    def replace(self, tracee: Tracee, tid: int) -> None:
+        """A tracee is about to take over this thread id: who has it has ended."""
+        known, _ = self._known.get(tid, (None, 0))
+        if known is not None and known is not tracee:
+            self.leave(known)
 
     def close(self) -> None:
         """The program has ended."""
@@ -112,7 +123,13 @@ class Registry:
                 del self._known[tid]
                 self._seen.pop(tid, None)
 
-    def _find_out(self, tid: int) -> Tracee:
+    def _find_out(self, tid: int, before: Tracee | None) -> Tracee:
+        """One at a time: threads of a process that come at once must find one leader."""
+        known, _ = self._known.get(tid, (None, 0))
+        if known is not None and known is not before:
+            return known  # by another worker, meanwhile
+        if known is not None:
+            self.leave(known)
         pid = _process_of(tid)
         if pid != tid:
             leader = self.find(pid)
@@ -122,8 +139,6 @@ class Registry:
             tracee = Tracee(tid, tid, Abi.native()[0])
             self._staff.hooks.found(tracee)
         self.enter(tracee)
-        if len(self._known) > self._sweep_at:
-            self._sweep()
         return tracee
 
     def _sweep(self) -> None:
@@ -137,19 +152,23 @@ def _process_of(tid: int) -> int:
     try:
         with open(f"/proc/{tid}/status", "rb") as status:
             text = status.read()
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         raise TraceeDied from None
     return int(text[text.index(b"\nTgid:") + 6 :].split(None, 1)[0])
 
 
 def _start_of(tid: int) -> int:
-    """When a thread was made (proc(5), starttime); 0 if it is gone or has ended."""
+    """When a thread was made (proc(5), starttime); 0 if it is gone or has ended.
+
+    The first thread of a process may end before the others, and still stands for the process.
+    """
     try:
         with open(f"/proc/{tid}/stat", "rb") as stat:
             fields = stat.read().rpartition(b")")[2].split()
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return 0
-    return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
+    has_ended = fields[0] in (b"Z", b"X") and int(fields[17]) < 2
+    return 0 if has_ended else int(fields[19])
 
 
 class Pool:
@@ -258,7 +277,9 @@ class Worker:
         try:
             tracee = self._pool.registry.find(event.tid)
         except TraceeDied:
-            return False
+            return self._fail(errno.EIO)
+        except OSError as error:  # our own want: of descriptors, for one
+            return self._fail(errno_of(error))
         _, depth, matched, abi, nr, *args = CALL.unpack_from(self._event_bytes)
         if tracee.abi.audit != abi:
             tracee.abi = Abi.of_audit(abi)
@@ -267,11 +288,18 @@ class Worker:
             self._ask(tracee, held)
             return self._conclude(held)
         except TraceeDied:
-            if self._promotion is not None:
-                self._promotion.end()
+            if self._promotion is None:
+                return self._fail(errno.EIO)
+            self._promotion.end()
             return False
         finally:
             self._promotion = None
+
+    def _fail(self, error: int) -> bool:
+        """Answer with an error. A tracee that is gone does not get it, and one that is not must not wait."""
+        reply = self._reply
+        reply.cookie, reply.kind, reply.value = self._event.cookie, _native.REPLY_VALUE, -error
+        return True
 
     def _ask(self, tracee: Tracee, held: Held) -> None:
         """Nothing of the tracee is touched once it may go on: its next call may be another worker's."""
@@ -344,7 +372,11 @@ class Worker:
     def _promote(self, held: Held) -> Promotion:
         assert self._promotion is None
         promotion = Promotion(self._pool, self._event)
-        promotion.begin(held)
+        try:
+            promotion.begin(held)
+        except OSError:
+            held.tracee.guardian = self  # it still waits for its answer, and the handler may go on
+            raise
         self._promotion = promotion
         return promotion
 
@@ -386,10 +418,9 @@ class Promotion(Guardian):
 
     def finish(self, held: Held) -> None:
         """Give the answer that the handlers have left, and go on until the tracee is let go."""
-        if held.tracee.dead:
-            return
-        self._make_way(held)
-        self._serve(held.write_answer(self.answer))
+        if not held.tracee.dead:
+            self._make_way(held)
+            self._serve(held.write_answer(self.answer))
         self.end()
 
     def end(self) -> None:
@@ -420,10 +451,12 @@ class Promotion(Guardian):
         child.guardian = None
 
     def _exec(self, event: _native.Event) -> None:
+        registry = self._pool.registry
+        tracee = self._tracees.get(event.other) or self._tracees[event.tid]
+        registry.replace(tracee, event.tid)
         super()._exec(event)
-        tracee = self._tracees[event.tid]
-        self._pool.registry.forget(tracee, event.other)
-        self._pool.registry.enter(tracee)
+        registry.forget(tracee, event.other)
+        registry.enter(tracee)
 
     def _exited(self, tid: int, status: int) -> None:
         tracee = self._tracees.get(tid)
