@@ -149,7 +149,8 @@ int dio_guardian_promote(struct dio_guardian *g, struct dio_listener *l, const s
         return error;
     g->listener = l;
     if (ptrace(PTRACE_SEIZE, tid, NULL, OPTIONS)) {
-        error = errno == ESRCH ? -ESRCH : -EPERM;
+        /* EPERM is also what a thread gives that is on its way out; then its call is gone too. */
+        error = errno == ESRCH || dio_listener_valid(l, notice->cookie) ? -ESRCH : -EPERM;
         listener_promoted_remove(l, tid);
         return error;
     }
