@@ -73,7 +73,8 @@ def _engines(features: Features) -> dict[str, Choice]:
     """What `auto` takes for a view with these in it."""
     from diorama.engine.choice import HANDLERS_RUN, choose
 
-    return {"mounts": choose("auto", features, (), ()), "handlers": choose("auto", features, (), (HANDLERS_RUN,))}
+    leanings = {"mounts": (), "handlers": (HANDLERS_RUN,)}
+    return {name: choose("auto", features, (), leaning) for name, leaning in leanings.items()}
 
 
 def _notes(features: Features) -> list[str]:
@@ -106,12 +107,11 @@ def _forbidden(yama: int) -> str:
 
 def show(report: Report) -> str:
     """The report for people."""
-    features = asdict(report.features)
+    features: dict[str, bool | int | str] = asdict(report.features)
+    features["user_notif"] = _LISTENER[report.features.user_notif]
     lines = [report.system, ""]
     for name, title in _FEATURES.items():
-        value = features[name]
-        shown = _LISTENER[value] if name == "user_notif" else value
-        lines.append(f"{title:<50}{_shown(shown)}")
+        lines.append(f"{title:<50}{_shown(features[name])}")
     lines.append("")
     for name, path in asdict(report.paths).items():
         lines.append(f"{name:<8}{path:<11}{_USES[name][path]}")

@@ -125,7 +125,7 @@ _DECORATORS = (
         default=True,
         help="Stop at every call, without a filter.",
     ),
-    click.option("-v", "--verbose", is_flag=True, help="Tell on standard error which engine is used, and why."),
+    click.option("-v", "--verbose", is_flag=True, help="Tell which engine is used, and why."),
     click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND [ARG]..."),
 )
 
