@@ -82,9 +82,7 @@ def test_python_threads_have_masks_of_their_own(bench: Bench) -> None:
     assert bench.same(PLACED, [sys.executable, "-c", PYTHON]).status == 0
 
 
-def test_a_handler_of_the_call_sees_the_program_s_mask(
-    bench: Bench, programs: Programs, engine: str
-) -> None:
+def test_a_handler_of_the_call_sees_the_program_s_mask(bench: Bench, programs: Programs, engine: str) -> None:
     module = bench.directory / "module.py"
     module.write_text(
         "def load(view):\n"
