@@ -124,9 +124,13 @@ void promoted_tag(const struct dio_guardian *g, struct frame *f) {
         f->args[5] = native ? g->options.tag : (uint32_t)g->options.tag;
 }
 
+/* One that was killed meanwhile stays ours, and its death comes out of wait4: an execve in its process waits
+ * until it is reaped, and this thread's next PTRACE_SEIZE there would wait for that execve. */
 void promoted_release(struct dio_guardian *g, struct tracee *t, int sig) {
-    listener_promoted_remove(g->listener, t->tid);
-    ptrace(PTRACE_DETACH, t->tid, NULL, sig);
+    pid_t tid = t->tid;
+    listener_promoted_remove(g->listener, tid);
+    if (ptrace(PTRACE_DETACH, tid, NULL, sig) && errno == ESRCH)
+        return;
     guardian_unlink(g, t);
     tracee_free(t);
 }
