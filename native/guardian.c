@@ -301,9 +301,9 @@ int dio_guardian_next(struct dio_guardian *g, const struct dio_answer *answer, s
         if (error && error != -ESRCH)
             return error;
     }
-    if (g->options.promoted && g->queue_head == g->queue_count)
-        promoted_children_release(g);
     while (g->queue_head == g->queue_count) {
+        if (g->options.promoted)
+            promoted_told_release(g);
         if (!g->tracees) {
             memset(out, 0, sizeof *out);
             return 0; /* DIO_EVENT_DONE */

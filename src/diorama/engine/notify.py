@@ -273,7 +273,10 @@ class Worker:
             self._promotion = None
 
     def _ask(self, tracee: Tracee, held: Held) -> None:
-        """Nothing of the tracee is touched once it may go on: its next call may be another worker's."""
+        """Nothing of the tracee is touched once it may go on: its next call may be another worker's.
+
+        A call that is abandoned (siglongjmp) keeps it until the promotion ends.
+        """
         tracee.guardian = self
         tracee.hold(held)
         try:
@@ -342,9 +345,12 @@ class Worker:
 
     def _promote(self, held: Held) -> Promotion:
         assert self._promotion is None
-        promotion = Promotion(self._pool, self._event)
-        promotion.begin(held)
-        self._promotion = promotion
+        promotion = self._promotion = Promotion(self._pool, self._event)
+        try:
+            promotion.begin(held)
+        except OSError:
+            self._promotion = None
+            raise
         return promotion
 
 
@@ -373,10 +379,10 @@ class Promotion(Guardian):
         if error == errno.EPERM:
             self._close()
             raise Unsupported(_name_of(held), _REFUSED, errno.EPERM)
+        if error == errno.ESRCH:
+            raise TraceeDied  # the worker ends this when the handlers have left
         self.end()
-        if error != errno.ESRCH:
-            raise OSError(error, os.strerror(error))
-        raise TraceeDied
+        raise OSError(error, os.strerror(error))
 
     def wait_return(self, held: Held) -> int:
         """As `Guardian.wait_return`."""
