@@ -47,7 +47,8 @@ def test_10_000_children_leave_nothing_behind(bench: Bench, programs: Programs, 
     first, last = measured[0], measured[-1]
     assert last["threads"] <= first["threads"] + 1
     assert last["descriptors"] <= first["descriptors"] + 1
-    assert last["mappings"] <= first["mappings"] + 8
+    # malloc makes arenas when threads contend, up to eight a CPU, each of two mappings.
+    assert last["mappings"] <= first["mappings"] + 16 * (os.cpu_count() or 1)
     assert last["kilobytes"] <= first["kilobytes"] + 1500
 
 
