@@ -337,7 +337,7 @@ static void entry_stop(struct dio_guardian *g, struct tracee *t, const struct di
     }
     frames_abandon(g, t, info);
     if (g->options.promoted && !t->top)
-        guardian_resume(g, t, 0); /* let go; its notification is on the way */
+        t->told = 1; /* to be let go, when the abandoned handler has left; its notification is on the way */
     else if (g->options.no_filter && !(t->top && t->top->phase == IN_CALL))
         call_begins(g, t, info);
     else

@@ -319,9 +319,9 @@ int dio_guardian_next(struct dio_guardian *g, const struct dio_answer *answer, s
         if (error && error != -ESRCH)
             return error;
     }
-    if (g->options.promoted && g->queue_head == g->queue_count)
-        promoted_children_release(g);
     while (g->queue_head == g->queue_count) {
+        if (g->options.promoted)
+            promoted_told_release(g);
         /* A promoted thread that was killed in a clone may have left us a child of which nobody has told.  This
          * thread does not end with the guardian, so the child would stay stopped for ever. */
         if (!g->tracees && !g->bereaved) {

@@ -46,7 +46,7 @@ void clone_event(struct dio_guardian *g, struct tracee *t);
 void promoted_stopped(struct tracee *t);
 void promoted_tag(const struct dio_guardian *g, struct frame *f);
 void promoted_release(struct dio_guardian *g, struct tracee *t, int sig);
-void promoted_children_release(struct dio_guardian *g);
+void promoted_told_release(struct dio_guardian *g);
 
 /* place.c */
 int place_copy(struct dio_guardian *g, struct tracee *t, const void *data, size_t size, uint64_t *address);

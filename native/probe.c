@@ -111,7 +111,8 @@ static void probe_listener(struct dio_features *out) {
     out->notif_killable = (uint8_t)filter_flags_known(NOTIFY_FILTER_FLAGS);
     if (!out->notif_killable)
         return;
-    pid_t pid = fork();
+    /* Not fork: where SIGCHLD is ignored nobody can wait for a child whose end is told by it. */
+    pid_t pid = (pid_t)syscall(SYS_clone, 0, NULL, NULL, NULL, NULL);
     if (pid == 0)
         child_probe_listener();
     if (pid < 0 || waitpid(pid, &status, __WALL) != pid || !WIFEXITED(status))

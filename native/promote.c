@@ -152,8 +152,8 @@ void promoted_release(struct dio_guardian *g, struct tracee *t, int sig) {
     tracee_free(t);
 }
 
-/* Children whose birth Python has been told of. */
-void promoted_children_release(struct dio_guardian *g) {
+/* Children whose birth Python has been told of, and threads that left a call for good. */
+void promoted_told_release(struct dio_guardian *g) {
     for (size_t i = 0; i < BUCKETS; i++)
         for (struct tracee *t = g->buckets[i], *next; t; t = next) {
             next = t->next;
@@ -209,10 +209,10 @@ int dio_guardian_promote(struct dio_guardian *g, struct dio_listener *l, const s
     f->arriving = 1;
     ptrace(PTRACE_INTERRUPT, tid, NULL, NULL);
     dio_listener_reply(l, &again);
-    while (guardian_find(g, tid) == t && (t->top != f || f->phase != HELD)) {
+    while (guardian_find(g, tid) == t && !t->told && (t->top != f || f->phase != HELD)) {
         error = guardian_wait(g);
         if (error)
             return error;
     }
-    return guardian_find(g, tid) == t ? 0 : -ESRCH;
+    return guardian_find(g, tid) == t && !t->told ? 0 : -ESRCH;
 }

@@ -1,10 +1,12 @@
-"""Settings shared by all tests: which of them this user can run."""
+"""Settings shared by all tests: which of them this user can run, and the engines they run with."""
 
 from __future__ import annotations
 
 import os
 
 import pytest
+
+from engines import ENGINES
 
 pytest.register_assert_rewrite("behaviour.harness")
 
@@ -15,3 +17,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("root"):
             item.add_marker(pytest.mark.skip(reason="needs root"))
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    """Each engine in turn, for what handles calls in views of its own."""
+    return str(request.param)

@@ -20,7 +20,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from diorama.engine.choice import ENGINES, NOTIFY, Choice, choose
+from diorama.engine.choice import ENGINES, HANDLERS_RUN, NOTIFY, Choice, choose
 from diorama.engine.probe import Features, Paths, probe, resolve, to_native
 from diorama.errors import UsageError
 from diorama.popen import Popen
@@ -180,6 +180,13 @@ class View:
         if check and status:
             raise subprocess.CalledProcessError(status, args, output=out, stderr=err)
         return subprocess.CompletedProcess(args, status, out, err)
+
+    def prepare(self) -> Choice | None:
+        """Settle what the next program needs: its engine and why; None if nothing is handled or observed.
+
+        The first launch does it otherwise. `UsageError` if the engine that was asked for cannot be had.
+        """
+        return None if self._prepare() is None else self.choice
 
     def launch(self, command: Command) -> tuple[Launched, tuple[int, int] | None]:
         """Start a command: its record, and (errno, step) if the exec failed."""
@@ -346,7 +353,7 @@ class View:
     def _leanings(self) -> Iterator[str]:
         """What guardians do better."""
         if self.router.has_handlers:
-            yield "handlers may run calls, which costs a promotion each with notifications"
+            yield HANDLERS_RUN
 
     def _listen(self, launched: Launched, staff: Staff, fd: int, tag: int) -> None:
         from diorama.engine.notify import Pool

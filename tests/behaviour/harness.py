@@ -18,9 +18,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
+from diorama.engine.choice import GUARDIANS, NOTIFY
+from engines import needs_notify
+
 PR_SET_CHILD_SUBREAPER = 36
 DIORAMA = (sys.executable, "-P", "-m", "diorama")
 MODULES = Path(__file__).parent / "modules"
+
+# `trace` observes, which takes guardians; so do these options, and who names an engine wants that one.
+ONE_ENGINE = {"trace", "--engine", "--guardians", "--force", "--no-seccomp"}
 
 Argv = Sequence[str | Path]
 
@@ -47,19 +55,38 @@ class Way:
     words: tuple[str, ...]
 
     def __call__(self, argv: Argv) -> list[str]:
-        words = list(self.words)
-        engine = os.environ.get("BEHAVIOUR_ENGINE")
-        if engine and words[0] == "run" and not {"--guardians", "--force", "--no-seccomp"} & set(words):
-            words[1:1] = ["--engine", engine]
-        return [*DIORAMA, *words, "--", *map(str, argv)]
+        return [*DIORAMA, *self.words, "--", *map(str, argv)]
+
+    def on(self, engine: str) -> Way:
+        """The same with one engine, whatever the view would take by itself."""
+        return Way(f"{self.name}-{engine}", (self.words[0], "--engine", engine, *self.words[1:]))
+
+    @property
+    def has_both_engines(self) -> bool:
+        """Whether something is handled, and nothing is asked for that one engine only can do."""
+        words = set(self.words)
+        return bool(words & {"--module", "--mount"}) and not words & ONE_ENGINE
+
+    def variants(self) -> list[Way]:
+        """This way once, or with each engine."""
+        return [self.on(GUARDIANS), self.on(NOTIFY)] if self.has_both_engines else [self]
 
 
 def run_with(*options: str, module: str | Path | None = None) -> Way:
     """`diorama run` with these options, and a module by its path or its name among the tests' own."""
     if module is None:
-        return Way(" ".join(options), ("run", *options))
+        return Way(" ".join(options) or "empty", ("run", *options))
     path = module if isinstance(module, Path) else MODULES / f"{module}.py"
     return Way(" ".join((path.stem, *options)), ("run", *options, "--module", str(path)))
+
+
+def each_way(*ways: Way) -> pytest.MarkDecorator:
+    """A decorator: run a test with each `way`, and those that can with each engine."""
+    found = [variant for way in ways for variant in way.variants()]
+    marks = [needs_notify if NOTIFY in way.words else () for way in found]
+    return pytest.mark.parametrize(
+        "way", [pytest.param(way, id=way.name, marks=mark) for way, mark in zip(found, marks, strict=True)]
+    )
 
 
 TRACE = Way("trace", ("trace", "-o", "/dev/null"))

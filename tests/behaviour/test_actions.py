@@ -1,4 +1,7 @@
-"""Actions: the four things that can happen to a call, on real programs, by every path, in both forms."""
+"""Actions: the four things that can happen to a call, on real programs, by every path, in both forms.
+
+The paths are those of the guardians' portable layer; being notified is one more way beside them.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,9 @@ import pytest
 
 from behaviour.harness import Bench, Outcome, Way, run_with
 from behaviour.programs import Programs
+from engines import needs_notify
 
 PATHS = {
-    "best": (),
     "info=kernel": ("info=kernel",),
     "info=registers": ("info=registers",),
     "skip=registers": ("skip=registers",),
@@ -26,6 +29,15 @@ PATHS = {
     "portable": ("info=kernel", "skip=exit", "rewind=restart"),
 }
 
+WAYS = [
+    pytest.param(("--engine", "guardians"), id="guardians"),
+    *(
+        pytest.param(tuple(word for path in paths for word in ("--force", path)), id=name)
+        for name, paths in PATHS.items()
+    ),
+    pytest.param(("--engine", "notify"), id="notify", marks=needs_notify),
+]
+
 Inside = Callable[..., Outcome]
 
 
@@ -34,17 +46,18 @@ def bits(request: pytest.FixtureRequest) -> int:
     return int(request.param)
 
 
-@pytest.fixture(params=PATHS.values(), ids=list(PATHS))
-def forced(request: pytest.FixtureRequest) -> tuple[str, ...]:
-    return tuple(word for path in request.param for word in ("--force", path))
+@pytest.fixture(params=WAYS)
+def options(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    found: tuple[str, ...] = request.param
+    return found
 
 
 @pytest.fixture
-def inside(bench: Bench, forced: tuple[str, ...]) -> Inside:
-    """Run a command with handlers, given as the text of a module, by the forced path."""
+def inside(bench: Bench, options: tuple[str, ...]) -> Inside:
+    """Run a command with handlers, given as the text of a module, in one of the ways."""
 
     def run(handlers: str, *argv: str | Path | int, **more: object) -> Outcome:
-        return bench.inside(way(bench, handlers, forced), argv, **more)  # type: ignore[arg-type]
+        return bench.inside(way(bench, handlers, options), argv, **more)  # type: ignore[arg-type]
 
     return run
 
@@ -160,9 +173,9 @@ def test_a_write_is_doubled(programs: Programs, inside: Inside, bits: int) -> No
 
 
 def test_getpid_is_answered_many_times(
-    programs: Programs, inside: Inside, forced: tuple[str, ...], bits: int
+    programs: Programs, inside: Inside, options: tuple[str, ...], bits: int
 ) -> None:
-    times = 10_000 if forced else 100_000
+    times = 10_000 if "--force" in options else 100_000
     found = inside('view.on("getpid")(lambda call: 4242)', programs("getpid_loop", bits), times)
     assert found == Outcome("1 different, last 4242\n", "", 0)
 
@@ -320,21 +333,25 @@ def test_handlers_run_newest_first_and_predicates_choose(
     assert inside(handlers, programs("cat", bits), "./first").stdout == "the second file\n"
 
 
-def test_a_handler_that_raises_costs_eio_and_a_traceback(bench: Bench, programs: Programs) -> None:
+def test_a_handler_that_raises_costs_eio_and_a_traceback(
+    bench: Bench, programs: Programs, engine: str
+) -> None:
     bench.prepare = two_files
     handlers = """
         @view.on("openat", path="*/first")
         def broken(call):
             return {}["no such key"]
     """
-    found = bench.inside(way(bench, handlers), [programs("cat"), "./first", "second"])
+    found = bench.inside(way(bench, handlers).on(engine), [programs("cat"), "./first", "second"])
     assert (found.stdout, found.status) == ("the second file\n", 1)
     assert "Input/output error" in found.stderr
     assert "KeyError: 'no such key'" in found.stderr
     assert "module.py" in found.stderr
 
 
-def test_a_handler_s_warning_of_something_unsupported_appears_once(bench: Bench, programs: Programs) -> None:
+def test_a_handler_s_warning_of_something_unsupported_appears_once(
+    bench: Bench, programs: Programs, engine: str
+) -> None:
     bench.prepare = two_files
     handlers = """
         from diorama import Unsupported
@@ -342,13 +359,13 @@ def test_a_handler_s_warning_of_something_unsupported_appears_once(bench: Bench,
         def unsupported(call):
             raise Unsupported("openat", "files called first")
     """
-    found = bench.inside(way(bench, handlers), [programs("cat"), *["./first"] * 3])
+    found = bench.inside(way(bench, handlers).on(engine), [programs("cat"), *["./first"] * 3])
     assert found.status == 1
     assert found.stderr.count("diorama: ") == 1
     assert found.stderr.count(os.strerror(95)) == 3
 
 
-def test_a_call_put_in_place_of_another_does_not_pass_the_mounts_by(bench: Bench) -> None:
+def test_a_call_put_in_place_of_another_does_not_pass_the_mounts_by(bench: Bench, engine: str) -> None:
     (bench.directory / "real").mkdir()
     (bench.directory / "real" / "f").write_text("the host's\n")
     module = bench.directory / "module.py"
@@ -362,5 +379,5 @@ def test_a_call_put_in_place_of_another_does_not_pass_the_mounts_by(bench: Bench
         "    view.on('getppid')(lambda call: made)\n"
     )
     script = "import os; print(os.read(os.getppid(), 99).decode(), end='')"
-    found = bench.inside(run_with(module=module), [sys.executable, "-c", script])
+    found = bench.inside(run_with(module=module).on(engine), [sys.executable, "-c", script])
     assert (found.stdout, found.stderr) == ("the view's\n", "")

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from behaviour import harness
 from behaviour.harness import TRACE, Bench, Way, run_with
 
-WAYS = [TRACE, run_with(module="every_result")]
-each_way = pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+each_way = harness.each_way(TRACE, run_with(module="every_result"))
 
 
 def needs(program: str) -> None:

@@ -10,19 +10,22 @@ import pytest
 
 import diorama
 from behaviour.harness import Bench, Outcome, finish
+from diorama.engine.choice import GUARDIANS, NOTIFY
+from engines import ENGINES
 
 OPENERS = {
     "native": "from subprocess import Popen, run",
     "empty view": "import diorama; view = diorama.View(); Popen, run = view.Popen, view.run",
-    "view with handlers": """
+}
+HANDLING = """
 import diorama
-view = diorama.View(strict=True)
+view = diorama.View(engine={engine!r}, strict=True)
 Popen, run = view.Popen, view.run
 @view.on("openat", "write", "getppid", "clone", "execve")
 def through(call):
     return call.run()
-""",
-}
+"""
+OPENERS |= {engine: HANDLING.format(engine=engine) for engine in (GUARDIANS, NOTIFY)}
 
 SCRIPTS = {
     "output": """
@@ -98,7 +101,7 @@ def outcome(bench: Bench, name: str, opener: str) -> Outcome:
     return finish(bench.start([sys.executable, "-P", "-c", script(name, opener)]))
 
 
-@pytest.mark.parametrize("opener", list(OPENERS)[1:])
+@pytest.mark.parametrize("opener", ["empty view", *ENGINES])
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_popen_does_as_subprocess_does(bench: Bench, name: str, opener: str) -> None:
     expected = outcome(bench, name, "native")

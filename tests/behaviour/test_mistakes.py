@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from behaviour.harness import DIORAMA, Bench, Outcome, Way, finish, run_with
+from behaviour.harness import DIORAMA, Bench, Outcome, Way, each_way, finish, run_with
 from behaviour.programs import Programs
 
 
@@ -45,7 +45,7 @@ def prepared(bench: Bench) -> None:
     ("program", "status"),
     [("no-such-program", 127), ("/no/such/program", 127), ("./plain", 126), ("./folder", 126), ("", 127)],
 )
-@pytest.mark.parametrize("way", [run_with(), run_with(module="every_pass")], ids=lambda way: way.name)
+@each_way(run_with(), run_with(module="every_pass"))
 def test_a_program_that_can_t_be_executed(bench: Bench, way: Way, program: str, status: int) -> None:
     one_line(bench.inside(way, [program]), status, program)
 

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from behaviour.harness import Bench, Way, run_with
+from behaviour.harness import Bench, Way, each_way, run_with
 from behaviour.programs import Programs
 
 pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs to choose from")
 
-PLACED = run_with("--strict", module="often_stopped")
+OFTEN = run_with("--strict", module="often_stopped")
+PLACED = OFTEN.on("guardians")
 WAYS = [
-    PLACED,
-    run_with("--strict", "--placement", "none", module="often_stopped"),
+    OFTEN,
+    run_with("--strict", "--placement", "none", module="often_stopped").on("guardians"),
     run_with("--strict", "--guardians", "shared", module="often_stopped"),
     run_with("--strict", "--no-seccomp", module="often_stopped"),
 ]
@@ -25,7 +26,7 @@ CHECKS = ["mask", "self", "inheritance", "exec", "other", "exec-from-thread", "a
 
 
 @pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+@each_way(*WAYS)
 def test_masks_are_the_program_s(bench: Bench, programs: Programs, way: Way, check: str) -> None:
     found = bench.same(way, [programs("affinity"), check])
     assert found.lines[-1].startswith(f"{check}: as it should be"), found.stdout
@@ -81,14 +82,14 @@ def test_python_threads_have_masks_of_their_own(bench: Bench) -> None:
     assert bench.same(PLACED, [sys.executable, "-c", PYTHON]).status == 0
 
 
-def test_a_handler_of_the_call_sees_the_program_s_mask(bench: Bench, programs: Programs) -> None:
+def test_a_handler_of_the_call_sees_the_program_s_mask(bench: Bench, programs: Programs, engine: str) -> None:
     module = bench.directory / "module.py"
     module.write_text(
         "def load(view):\n"
         "    view.on('getppid')(lambda call: None)\n"
         "    view.on('sched_getaffinity', 'sched_setaffinity')(lambda call: call.run())\n"
     )
-    way = run_with("--strict", module=module)
+    way = run_with("--strict", module=module).on(engine)
     for check in ("self", "inheritance", "other", "arguments"):
         assert bench.same(way, [programs("affinity"), check]).status == 0
 
@@ -97,7 +98,7 @@ TWO_VIEWS = """
 import os, sys, diorama
 whole = os.sched_getaffinity(0)
 for _ in range(3):
-    with diorama.View(strict=True) as view:
+    with diorama.View(engine="guardians", strict=True) as view:
         view.on("getppid")(lambda call: None)
         assert view.run([sys.argv[1], "self"], stdout=-3).returncode == 0
     assert os.sched_getaffinity(0) == whole

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from behaviour.harness import EMPTY, TRACE, Bench, Way, run_with
+from behaviour.harness import EMPTY, TRACE, Bench, Way, each_way, run_with
 from behaviour.programs import Programs
 
 PROGRAMS = {
@@ -45,11 +45,12 @@ WAYS = [
     run_with("--force", "info=registers", "--force", "skip=exit", module="every_result"),
     run_with("--force", "rewind=restart", module="every_sequence"),
     run_with("--force", "rewind=registers", module="every_sequence"),
+    run_with(module="every_sequence").on("notify"),
 ]
 WAYS_32 = [WAYS[0], WAYS[3], *WAYS[6:]]
 
 
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+@each_way(*WAYS)
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_program_behaves_as_outside(bench: Bench, programs: Programs, name: str, way: Way) -> None:
     found = bench.same(way, [programs(name), *PROGRAMS[name]])
@@ -57,14 +58,14 @@ def test_a_program_behaves_as_outside(bench: Bench, programs: Programs, name: st
     assert found.stdout
 
 
-@pytest.mark.parametrize("way", WAYS_32, ids=lambda way: way.name)
+@each_way(*WAYS_32)
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_32_bit_program_behaves_as_outside(bench: Bench, programs: Programs, name: str, way: Way) -> None:
     found = bench.same(way, [programs(name, 32), *PROGRAMS[name]])
     assert "WRONG" not in found.stdout
 
 
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+@each_way(*WAYS)
 @pytest.mark.parametrize("bits", [64, 32])
 def test_a_static_program_behaves_as_outside(bench: Bench, programs: Programs, bits: int, way: Way) -> None:
     found = bench.same(way, [programs("hello", bits, static=True)])

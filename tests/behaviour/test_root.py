@@ -8,17 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from behaviour import harness
 from behaviour.harness import EMPTY, TRACE, Bench, Way, run_with
 
 pytestmark = pytest.mark.root
 
-WAYS = [
+each_way = harness.each_way(
     EMPTY,
     TRACE,
     run_with(module="every_result"),
     run_with("--force", "rewind=restart", module="every_sequence"),
-]
-each_way = pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+    run_with(module="every_sequence").on("notify"),
+)
 
 
 @each_way

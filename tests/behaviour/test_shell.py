@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from behaviour.harness import TRACE, Bench, Way, run_with
+from behaviour.harness import TRACE, Bench, Way, each_way, run_with
 
 WAYS = [TRACE, run_with(module="every_result"), run_with("--guardians", "shared", module="every_result")]
 
@@ -60,7 +60,7 @@ SCRIPTS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+@each_way(*WAYS)
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_a_bash_script_behaves_as_outside(bench: Bench, name: str, way: Way) -> None:
     found = bench.same(way, ["bash", "-c", SCRIPTS[name]])

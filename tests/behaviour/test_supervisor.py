@@ -9,17 +9,18 @@ import time
 
 import pytest
 
+from behaviour import harness
 from behaviour.harness import EMPTY, TRACE, Bench, Way, children_of, left_alive, run_with
 from behaviour.programs import Programs
 
-WAYS = [
+each_way = harness.each_way(
     EMPTY,
     TRACE,
     run_with(module="every_result"),
     run_with("--guardians", "shared", module="every_result"),
     run_with("--force", "rewind=restart", module="every_sequence"),
-]
-each_way = pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+    run_with(module="every_sequence").on("notify"),
+)
 
 BUSY = "while :; do (: & /bin/true; wait) ; setsid sleep 100 & done"
 
@@ -69,9 +70,9 @@ def test_when_its_first_process_is_killed_everything_ends(bench: Bench, way: Way
     assert left_alive() == []
 
 
-def test_a_program_that_outlives_the_command_keeps_its_view(bench: Bench) -> None:
+def test_a_program_that_outlives_the_command_keeps_its_view(bench: Bench, engine: str) -> None:
     module = bench.directory / "module.py"
     module.write_text("def load(view):\n    view.on('getppid')(lambda call: 99)\n")
     script = "(sleep 0.4; exec python3 -c 'import os; print(os.getppid(), flush=True)') & exit 6"
-    found = bench.inside(run_with(module=module), ["bash", "-c", script])
+    found = bench.inside(run_with(module=module).on(engine), ["bash", "-c", script])
     assert (found.stdout, found.status) == ("99\n", 6)

@@ -9,10 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from behaviour import harness
 from behaviour.harness import DIORAMA, EMPTY, TRACE, Bench, Outcome, Way, finish, run_with
 
-WAYS = [EMPTY, TRACE, run_with("--guardians", "shared", module="every_result")]
-each_way = pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+each_way = harness.each_way(
+    EMPTY,
+    TRACE,
+    run_with("--guardians", "shared", module="every_result"),
+    run_with(module="every_result").on("notify"),
+)
 
 STATUS = "grep -E '^(Umask|Uid|Gid|Groups|SigPnd|ShdPnd|SigBlk|SigIgn|SigCgt|Cap...)' /proc/self/status"
 

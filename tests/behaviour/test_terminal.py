@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from behaviour import harness
 from behaviour.harness import DIORAMA, EMPTY, TRACE, Bench, Way, run_with
 from behaviour.terminal import Terminal
 
 BASH = ["bash", "--norc", "--noprofile", "-i"]
-WAYS = [EMPTY, TRACE, run_with(module="every_result")]
-each_way = pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+each_way = harness.each_way(EMPTY, TRACE, run_with(module="every_result"))
 
 Open = Callable[[list[str]], Terminal]
 

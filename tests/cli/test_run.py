@@ -11,18 +11,19 @@ from pathlib import Path
 import pytest
 
 from cli.runs import LIMIT, diorama
+from engines import ENGINES, needs_notify
 
 PASSES_EVERYTHING = "def load(view):\n    view.on('/.')(lambda call: None)\n"
 
 
-@pytest.fixture(params=["empty", "traced"])
+@pytest.fixture(params=["empty", *ENGINES])
 def options(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
-    """The options of a view that traces nothing, and of one that stops every call."""
+    """The options of a view that handles nothing, and of one that handles every call, by each engine."""
     if request.param == "empty":
         return []
     module = tmp_path / "module.py"
     module.write_text(PASSES_EVERYTHING)
-    return ["--strict", "--module", str(module)]
+    return ["--strict", "--engine", request.param, "--module", str(module)]
 
 
 @pytest.mark.parametrize("status", [0, 1, 42, 255])
@@ -120,3 +121,37 @@ def test_with_strict_it_costs_the_program_its_life(tmp_path: Path) -> None:
     assert found.returncode == 125
     assert "KeyError: 'mine'" in found.stderr
     assert found.stdout == ""
+
+
+ANSWERS = "def load(view):\n    view.answer('getpriority', result=3)\n"
+
+
+@pytest.mark.parametrize("word", ["-v", "--verbose"])
+@pytest.mark.parametrize(
+    ("words", "text", "told"),
+    [
+        ([], None, "no engine: nothing is handled"),
+        ([], PASSES_EVERYTHING, "engine guardians: handlers may run calls, which"),
+        (["--engine", "guardians"], ANSWERS, "engine guardians: asked for"),
+        (["--guardians", "shared"], ANSWERS, "engine guardians: one guardian for all is asked for"),
+        (["--force", "skip=exit"], ANSWERS, "engine guardians: a path of the portable layer is forced"),
+        (["--no-seccomp"], ANSWERS, "engine guardians: seccomp is not to be used"),
+        pytest.param(["--engine", "notify"], ANSWERS, "engine notify: asked for", marks=needs_notify),
+        pytest.param([], ANSWERS, "engine notify: calls are only answered or", marks=needs_notify),
+    ],
+)
+def test_verbose_tells_the_engine_and_why_before_the_program_starts(
+    tmp_path: Path, word: str, words: list[str], text: str | None, told: str
+) -> None:
+    if text is not None:
+        module = tmp_path / "module.py"
+        module.write_text(text)
+        words = [*words, "--module", str(module)]
+    found = diorama("run", word, *words, "--", "sh", "-c", "echo started >&2; exit 4")
+    first, second = found.stderr.splitlines()
+    assert first.startswith(f"diorama: {told}")
+    assert (second, found.returncode) == ("started", 4)
+
+
+def test_without_it_nothing_is_told(options: list[str]) -> None:
+    assert diorama("run", *options, "--", "true").stderr == ""

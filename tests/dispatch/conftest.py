@@ -34,8 +34,14 @@ def unpacked(tmp_path: Path) -> Path:
     return top
 
 
+@pytest.fixture(params=[False, True], ids=["opened by the program", "given"])
+def gives(request: pytest.FixtureRequest) -> bool:
+    """Whether the engine gives descriptors, or a program must open what stands for a file itself."""
+    return bool(request.param)
+
+
 @pytest.fixture
-def inside(unpacked: Path, tmp_path: Path) -> Iterator[Inside]:
+def inside(unpacked: Path, tmp_path: Path, *, gives: bool) -> Iterator[Inside]:
     archive = tmp_path / "archive.tar"
     with tarfile.open(archive, "w") as tar:
         tar.add(unpacked, ".")
@@ -43,7 +49,7 @@ def inside(unpacked: Path, tmp_path: Path) -> Iterator[Inside]:
     mediator = Mediator()
     mediator.mount(make_mount(f"tar:{archive}"), tmp_path / "mnt")
     cwd = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
-    yield Inside(mediator)
+    yield Inside(mediator, gives=gives)
     os.fchdir(cwd)
     os.close(cwd)
     mediator.close()

@@ -15,7 +15,7 @@ from diorama.catalogue.model import Request
 from diorama.catalogue.mounts import Statfs
 from diorama.catalogue.paths import ChDir, FChDir, GetCwd, ReadLinkAt
 from diorama.dispatch.mediator import Mediator
-from diorama.testing.own import OwnExecution
+from diorama.testing.own import OwnExecution, OwnTracee
 
 
 def errno_of(function: Callable[..., object], *args: object) -> int | None:
@@ -30,9 +30,9 @@ def errno_of(function: Callable[..., object], *args: object) -> int | None:
 class Inside:
     """The calls of a process in the view, by name."""
 
-    def __init__(self, mediator: Mediator) -> None:
+    def __init__(self, mediator: Mediator, *, gives: bool = False) -> None:
         self.mediator = mediator
-        self.execution = OwnExecution(mediator)
+        self.execution = OwnExecution(mediator, OwnTracee(gives_at_once=gives))
         self.tracee = self.execution.tracee
         mediator.rooted(self.tracee)
 

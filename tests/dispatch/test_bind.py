@@ -37,24 +37,24 @@ def paths(tmp_path: Path) -> SimpleNamespace:
     return SimpleNamespace(top=tmp_path, src=src, at=at)
 
 
-def enter(paths: SimpleNamespace, *options: str) -> Iterator[Inside]:
+def enter(paths: SimpleNamespace, *options: str, gives: bool) -> Iterator[Inside]:
     mediator = Mediator()
     mediator.mount(make_mount(str(paths.src), *options), paths.at)
     cwd = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
-    yield Inside(mediator)
+    yield Inside(mediator, gives=gives)
     os.fchdir(cwd)
     os.close(cwd)
     mediator.close()
 
 
 @pytest.fixture
-def inside(paths: SimpleNamespace) -> Iterator[Inside]:
-    yield from enter(paths)
+def inside(paths: SimpleNamespace, *, gives: bool) -> Iterator[Inside]:
+    yield from enter(paths, gives=gives)
 
 
 @pytest.fixture
-def read_only(paths: SimpleNamespace) -> Iterator[Inside]:
-    yield from enter(paths, "ro")
+def read_only(paths: SimpleNamespace, *, gives: bool) -> Iterator[Inside]:
+    yield from enter(paths, "ro", gives=gives)
 
 
 def test_what_meets_no_mount_is_left_to_the_kernel(inside: Inside, paths: SimpleNamespace) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from diorama import View
+from engines import needs_notify
 
 COMMANDS = {
     "ls": "ls -lR --time-style=+%s | grep -v ^total",
@@ -73,10 +74,18 @@ def pack(top: Path) -> None:
                 archive.writestr(info, path.read_bytes())
 
 
-@pytest.fixture(scope="module", params=["tar.gz", "zip", "bind"])
+VIEWS = [
+    pytest.param((engine, source), id=f"{source}-{engine}", marks=needs_notify if engine == "notify" else ())
+    for source in ("tar.gz", "zip", "bind")
+    for engine in ("guardians", "notify")
+]
+
+
+@pytest.fixture(scope="module", params=VIEWS)
 def view(request: pytest.FixtureRequest, home: Path) -> Iterator[View]:
-    source = home / "tree" if request.param == "bind" else f"{request.param[:3]}:{home}/tree.{request.param}"
-    with View(strict=True) as one:
+    engine, kind = request.param
+    source = home / "tree" if kind == "bind" else f"{kind[:3]}:{home}/tree.{kind}"
+    with View(engine=engine, strict=True) as one:
         (home / "mnt").mkdir(exist_ok=True)
         one.mount(str(source), home / "mnt")
         yield one
@@ -100,7 +109,7 @@ def test_programs_see_the_unpacked_files(view: View, home: Path, command: str) -
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
-def test_a_repository_can_be_read_from_an_archive(tmp_path: Path) -> None:
+def test_a_repository_can_be_read_from_an_archive(tmp_path: Path, engine: str) -> None:
     setting = ["-c", "user.name=me", "-c", "user.email=me@here", "-c", "safe.directory=*"]
     git = ["git", *setting]
     (tmp_path / "repository").mkdir()
@@ -110,7 +119,7 @@ def test_a_repository_can_be_read_from_an_archive(tmp_path: Path) -> None:
         subprocess.run([*git, "-C", tmp_path / "repository", *words], check=True)
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         tar.add(tmp_path / "repository", ".")
-    with View(strict=True) as view:
+    with View(engine=engine, strict=True) as view:
         view.mount(f"tar:{tmp_path}/a.tar", tmp_path / "mnt")
         for words in (["log"], ["show", "HEAD:file"], ["status", "--short"]):
             native = subprocess.run(
@@ -120,12 +129,12 @@ def test_a_repository_can_be_read_from_an_archive(tmp_path: Path) -> None:
             assert outcome(inside) == outcome(native)
 
 
-def test_a_binary_runs_from_an_archive_under_its_own_name(tmp_path: Path) -> None:
+def test_a_binary_runs_from_an_archive_under_its_own_name(tmp_path: Path, engine: str) -> None:
     (tmp_path / "mnt").mkdir()
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         for name in ("cat", "readlink"):
             tar.add(os.path.realpath(f"/bin/{name}"), f"own-{name}")
-    with View(strict=True) as view:
+    with View(engine=engine, strict=True) as view:
         view.mount(f"tar:{tmp_path}/a.tar", tmp_path / "mnt")
         named = view.run([str(tmp_path / "mnt/own-cat"), "/proc/self/comm"], capture_output=True)
         assert named.stdout == b"own-cat\n"

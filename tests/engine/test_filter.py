@@ -15,38 +15,10 @@ from diorama.abi.numbers import NUMBERS
 from diorama.abi.process import CLONE_UNTRACED
 from diorama.engine import filter as module
 from diorama.engine.filter import RET_ALLOW, RET_ENOSYS, RET_TRACE, Everything, compile_filter
+from engine.simulation import BPF_MAXINSNS, X86, interesting, run
 
 TAG = 0x5EED_0000_1234_5678
-X86 = (Abi.X86_64, Abi.I386)
 UNTRACED = (CLONE_UNTRACED | 17,)
-BPF_MAXINSNS = 4096
-
-
-def run(program: bytes, arch: int, number: int, args: tuple[int, ...] = ()) -> tuple[int, int]:
-    """The program's answer, and how many instructions it took."""
-    code = list(struct.iter_unpack("=HBBI", program))
-    words = list(args) + [0] * (6 - len(args))
-    data = struct.pack("<IIQ6Q", number & 0xFFFFFFFF, arch, 0, *[word % 2**64 for word in words])
-    at = accumulator = steps = 0
-    while True:
-        steps += 1
-        operation, if_true, if_false, operand = code[at]
-        at += 1
-        if operation == module.LOAD:
-            (accumulator,) = struct.unpack_from("<I", data, operand)
-        elif operation == module.JUMP:
-            at += operand
-        elif operation == module.AND:
-            accumulator &= operand
-        elif operation == module.RETURN:
-            return operand, steps
-        else:
-            holds = {
-                module.JUMP_EQUAL: accumulator == operand,
-                module.JUMP_GREATER_EQUAL: accumulator >= operand,
-                module.JUMP_SET: bool(accumulator & operand),
-            }[operation]
-            at += if_true if holds else if_false
 
 
 def expected(abi: Abi, wanted: set[int] | None, number: int, args: tuple[int, ...], tag: int = TAG) -> int:
@@ -65,11 +37,6 @@ def expected(abi: Abi, wanted: set[int] | None, number: int, args: tuple[int, ..
     if number == numbers["clone"] and args and args[0] & CLONE_UNTRACED:
         return RET_TRACE
     return RET_ALLOW
-
-
-def interesting(abi: Abi) -> list[int]:
-    edges = [0x3FFFFFFF, 0x40000000, 0x40000001, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF]
-    return [*range(1024), *edges, *(0x40000000 | number for number in range(0, 600, 7))]
 
 
 def check(program: bytes, abi: Abi, wanted: set[int] | None) -> None:

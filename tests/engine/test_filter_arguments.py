@@ -11,7 +11,9 @@ from diorama.abi.numbers import NUMBERS
 from diorama.engine import _native
 from diorama.engine.filter import RET_ALLOW, RET_TRACE, compile_filter
 from diorama.engine.rules import Test as ArgumentTest
-from engine.test_filter import TAG, X86, run
+from engine.simulation import X86, run
+
+TAG = 0x5EED_0000_1234_5678
 
 WORDS = st.one_of(st.integers(0, 2**64 - 1), st.sampled_from([0, 1, 2**32 - 1, 2**32, 2**63, 5, 4]))
 TESTS = st.builds(

@@ -12,6 +12,7 @@ import click
 from diorama.errors import UsageError
 
 if TYPE_CHECKING:
+    from diorama.engine.choice import Choice
     from diorama.engine.probe import Features, Paths
 
 CANNOT_RUN = 1
@@ -25,7 +26,12 @@ _FEATURES = {
     "set_ip": "  PTRACE_SYSCALL_INFO_FLAG_SET_IP (proposed)",
     "pidfd": "pidfd (Linux 5.3)",
     "yama": "Yama ptrace_scope",
+    "user_notif": "seccomp user notification",
+    "notif_killable": "  WAIT_KILLABLE_RECV (Linux 5.19)",
+    "notif_addfd": "  ADDFD SEND (Linux 5.14)",
+    "notif_sync": "  SYNC_WAKE_UP (Linux 6.6)",
 }
+_LISTENER = ("no", "yes", "in use above this process")
 _USES = {
     "info": {
         "kernel": "read and change calls by PTRACE_GET_SYSCALL_INFO and PTRACE_SET_SYSCALL_INFO",
@@ -53,12 +59,22 @@ class Report:
     paths: Paths
     notes: tuple[str, ...]
     can_run: bool
+    engines: dict[str, Choice]
 
 
 def examine(features: Features, paths: Paths, system: str) -> Report:
     """Judge what the probe found."""
     can_run = features.ptrace_allowed and features.get_syscall_info and features.seccomp_filter
-    return Report(system, features, paths, tuple(_notes(features)), can_run)
+    engines = _engines(features) if can_run else {}
+    return Report(system, features, paths, tuple(_notes(features)), can_run, engines)
+
+
+def _engines(features: Features) -> dict[str, Choice]:
+    """What `auto` takes for a view with these in it."""
+    from diorama.engine.choice import HANDLERS_RUN, choose
+
+    leanings = {"mounts": (), "handlers": (HANDLERS_RUN,)}
+    return {name: choose("auto", features, (), leaning) for name, leaning in leanings.items()}
 
 
 def _notes(features: Features) -> list[str]:
@@ -89,8 +105,10 @@ def _forbidden(yama: int) -> str:
     )
 
 
-def _text(report: Report) -> str:
-    features = asdict(report.features)
+def show(report: Report) -> str:
+    """The report for people."""
+    features: dict[str, bool | int | str] = asdict(report.features)
+    features["user_notif"] = _LISTENER[report.features.user_notif]
     lines = [report.system, ""]
     for name, title in _FEATURES.items():
         lines.append(f"{title:<50}{_shown(features[name])}")
@@ -98,16 +116,20 @@ def _text(report: Report) -> str:
     for name, path in asdict(report.paths).items():
         lines.append(f"{name:<8}{path:<11}{_USES[name][path]}")
     lines.append("")
+    for name, choice in report.engines.items():
+        lines.append(f"engine for {name:<10}{choice.engine:<11}{choice.reason}")
+    lines.append("")
     lines.extend(f"note: {note}" for note in report.notes)
     verdict = ("Views can run.", "green") if report.can_run else ("Views cannot run.", "red")
     lines.append(click.style(verdict[0], fg=verdict[1]))
     return "\n".join(lines)
 
 
-def _shown(value: bool | int) -> str:
-    if not isinstance(value, bool):
-        return str(value)
-    return click.style("yes", fg="green") if value else click.style("no", fg="yellow")
+def _shown(value: bool | int | str) -> str:
+    if isinstance(value, bool):
+        value = "yes" if value else "no"
+    colour = {"yes": "green", "no": "yellow"}.get(str(value))
+    return click.style(str(value), fg=colour)
 
 
 def _json(report: Report) -> str:
@@ -116,6 +138,7 @@ def _json(report: Report) -> str:
             "system": report.system,
             "features": asdict(report.features),
             "paths": asdict(report.paths),
+            "engines": {name: asdict(choice) for name, choice in report.engines.items()},
             "notes": report.notes,
             "can_run": report.can_run,
         },
@@ -141,5 +164,5 @@ def command(*, as_json: bool) -> int:
     The exit status is 1 when they cannot.
     """
     report = _examine_this()
-    click.echo(_json(report) if as_json else _text(report))
+    click.echo(_json(report) if as_json else show(report))
     return 0 if report.can_run else CANNOT_RUN

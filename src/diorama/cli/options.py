@@ -49,6 +49,7 @@ class ViewOptions:
     strict: bool = False
     kill_on_exit: bool = False
     seccomp: bool = True
+    verbose: bool = False
     command: tuple[str, ...] = ()
 
     def make_view(self) -> View:
@@ -124,6 +125,7 @@ _DECORATORS = (
         default=True,
         help="Stop at every call, without a filter.",
     ),
+    click.option("-v", "--verbose", is_flag=True, help="Tell which engine is used, and why."),
     click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND [ARG]..."),
 )
 

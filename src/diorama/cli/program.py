@@ -27,6 +27,8 @@ def run_program(view: View, options: ViewOptions) -> int:
 
     adopt_orphans()
     with view, Terminal() as terminal:
+        if options.verbose:
+            _tell_engine(view)
         try:
             # Descriptors that the caller's shell opened for the program are the program's.
             process = view.Popen(list(options.command), close_fds=False, on_stop=terminal.stopped)
@@ -34,6 +36,12 @@ def run_program(view: View, options: ViewOptions) -> int:
             return _cannot_start(options.command[0], error)
         status = _wait(process, terminal, kill_on_exit=options.kill_on_exit)
     return OWN_FAILURE if view.failures else status
+
+
+def _tell_engine(view: View) -> None:
+    choice = view.prepare()
+    told = "no engine: nothing is handled" if choice is None else f"engine {choice.engine}: {choice.reason}"
+    print(f"diorama: {told}", file=sys.stderr)
 
 
 def _wait(process: Popen, terminal: Terminal, *, kill_on_exit: bool) -> int:

@@ -12,11 +12,13 @@ if TYPE_CHECKING:
 
     from diorama.engine.probe import Features
 
-__all__ = ["ENGINES", "GUARDIANS", "NOTIFY", "Choice", "choose", "missing_for_notify"]
+__all__ = ["ENGINES", "GUARDIANS", "HANDLERS_RUN", "NOTIFY", "Choice", "choose", "missing_for_notify"]
 
 GUARDIANS: Final = "guardians"
 NOTIFY: Final = "notify"
 ENGINES: Final = ("auto", GUARDIANS, NOTIFY)
+# Why a view with handlers leans to guardians.
+HANDLERS_RUN: Final = "handlers may run calls, which costs a promotion each with notifications"
 
 
 @dataclass(frozen=True, slots=True)

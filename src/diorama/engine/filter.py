@@ -81,6 +81,8 @@ Tests: TypeAlias = Mapping[int, Alternatives]
 _ALLOW = [Instruction(RETURN, 0, 0, RET_ALLOW)]
 _TRACE = [Instruction(RETURN, 0, 0, RET_TRACE)]
 _ENOSYS = [Instruction(RETURN, 0, 0, RET_ENOSYS)]
+# Replaced by a jump to what stands once at the end: for each range of wanted numbers it would be too long.
+_TO_THE_END = [Instruction(JUMP, 0, 0, 0)]
 
 
 def compile_filter(
@@ -123,9 +125,16 @@ def _body(abi: Abi, wanted: frozenset[int] | None, tag: int, tests: Tests) -> Pr
 def _notifying_body(abi: Abi, wanted: frozenset[int] | None, tag: int, tests: Tests) -> Program:
     """As `_body`, for a filter that notifies."""
     numbers = NUMBERS[abi.title]
-    notify = _notify(tag if abi.word == 8 else tag & 0xFFFFFFFF)
     never = {numbers[name]: _ALLOW for name in _NEVER if name in numbers}
-    return _table(abi, wanted, notify, {**_tested(abi, tests, notify), **never})
+    table = _table(abi, wanted, _TO_THE_END, {**_tested(abi, tests, _TO_THE_END), **never})
+    far = _TO_THE_END[0]
+    if not any(instruction is far for instruction in table):
+        return table
+    jumps = [
+        instruction._replace(operand=len(table) - at - 1) if instruction is far else instruction
+        for at, instruction in enumerate(table)
+    ]
+    return [*jumps, *_notify(tag if abi.word == 8 else tag & 0xFFFFFFFF)]
 
 
 def _tested(abi: Abi, tests: Tests, taken: Program) -> dict[int, Program]:

@@ -27,9 +27,7 @@ _CHANGES = (_native.ACTION_CHANGE, _native.ACTION_CHANGE_SEE)
 class Descriptor:
     """A descriptor of this process as an outcome: the program gets a copy, `fd` is closed here.
 
-        return Descriptor(os.open("/etc/hostname", os.O_RDONLY))
-
-    A handler returns it, or gives it at once and goes on.
+    Example: `return Descriptor(os.open("/etc/hostname", os.O_RDONLY))`.
     """
 
     fd: int

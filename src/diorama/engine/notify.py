@@ -302,7 +302,10 @@ class Worker:
         return True
 
     def _ask(self, tracee: Tracee, held: Held) -> None:
-        """Nothing of the tracee is touched once it may go on: its next call may be another worker's."""
+        """Nothing of the tracee is touched once it may go on: its next call may be another worker's.
+
+        A call that is abandoned (siglongjmp) keeps it until the promotion ends.
+        """
         tracee.guardian = self
         tracee.hold(held)
         try:
@@ -371,13 +374,13 @@ class Worker:
 
     def _promote(self, held: Held) -> Promotion:
         assert self._promotion is None
-        promotion = Promotion(self._pool, self._event)
+        promotion = self._promotion = Promotion(self._pool, self._event)
         try:
             promotion.begin(held)
         except OSError:
+            self._promotion = None
             held.tracee.guardian = self  # it still waits for its answer, and the handler may go on
             raise
-        self._promotion = promotion
         return promotion
 
 
@@ -406,10 +409,10 @@ class Promotion(Guardian):
         if error == errno.EPERM:
             self._close()
             raise Unsupported(_name_of(held), _REFUSED, errno.EPERM)
+        if error == errno.ESRCH:
+            raise TraceeDied  # the worker ends this when the handlers have left
         self.end()
-        if error != errno.ESRCH:
-            raise OSError(error, os.strerror(error))
-        raise TraceeDied
+        raise OSError(error, os.strerror(error))
 
     def wait_return(self, held: Held) -> int:
         """As `Guardian.wait_return`."""
