@@ -333,6 +333,21 @@ def test_handlers_run_newest_first_and_predicates_choose(
     assert inside(handlers, programs("cat", bits), "./first").stdout == "the second file\n"
 
 
+def test_what_a_handler_changes_is_shown_to_those_whose_predicates_it_fits_now(
+    bench: Bench, inside: Inside, programs: Programs, bits: int
+) -> None:
+    bench.prepare = two_files
+    handlers = """
+        view.on("openat", path="*/unseen")(lambda call: call.replace(path=b"second"))
+        view.answer("openat", error=errno.EACCES, path="*/closed")
+        view.on("openat", path="*/first")(lambda call: call.replace(path=b"./unseen"))
+        view.on("openat", path="*/other")(lambda call: call.run(path=b"./closed"))
+    """
+    cat = programs("cat", bits)
+    assert inside(handlers, cat, "./first").stdout == "the second file\n"
+    assert os.strerror(13) in inside(handlers, cat, "./other").stderr
+
+
 def test_a_handler_that_raises_costs_eio_and_a_traceback(
     bench: Bench, programs: Programs, engine: str
 ) -> None:

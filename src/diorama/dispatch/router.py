@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from diorama.abi.arch import Abi
 from diorama.engine.held import Descriptor
@@ -77,12 +77,19 @@ class Base(Protocol):
         """As a handler."""
 
 
+class Link(NamedTuple):
+    """A place in the chain of a call: who may be asked, and whether the call as it was made concerns him."""
+
+    subscription: Subscription
+    matches: bool
+
+
 class Execution:
     """A request being decided: what lies further in, and the call that is held for it."""
 
     __slots__ = ("_chain", "_held", "_original", "result", "tracee")
 
-    def __init__(self, held: Held, chain: Sequence[Subscription], original: Request) -> None:
+    def __init__(self, held: Held, chain: Sequence[Link], original: Request) -> None:
         self.tracee = held.tracee
         self.result: int | None = None
         self._held = held
@@ -105,16 +112,15 @@ class Execution:
 
 
 def settle(
-    held: Held, chain: Sequence[Subscription], request: Request, original: Request
+    held: Held, chain: Sequence[Link], request: Request, original: Request
 ) -> int | Descriptor | Request:
     """Ask handlers from the outside in: a result, or what the kernel is to run.
 
     For the `original` request the native library has settled the predicates; one that a handler made
     instead must not slip past the handlers further in, nor reach those that did not ask for it.
     """
-    for index, subscription in enumerate(chain):
-        settled = request is original and type(request) in subscription.requests
-        if not settled and not subscription.admits(request):
+    for index, (subscription, matches) in enumerate(chain):
+        if not (matches if request is original else subscription.admits(request)):
             continue
         execution = Execution(held, chain[index + 1 :], original)
         call = request
@@ -164,8 +170,8 @@ class Router:
         self._chains: dict[tuple[int, int], list[Subscription]] = {}
         self._tests: dict[tuple[int, int], list[tuple[Test, ...]]] = {}
         self._unsettled: set[tuple[int, int]] = set()
-        self._chosen: dict[tuple[int, int, int], tuple[list[Subscription], Spelling, bool]] = {}
-        self._innermost: Subscription | None = None
+        self._chosen: dict[tuple[int, int, int], tuple[list[Link], Spelling, bool]] = {}
+        self._all: list[Subscription] = []
 
     # -- what is wanted -----------------------------------------------------------------------
 
@@ -219,7 +225,7 @@ class Router:
 
         chain = self._chain(tells_clones)
         rules = [rule for number, one in enumerate(chain) for rule in one.rules(number)]
-        self._innermost = chain[-1] if self._base is not None else None
+        self._all = chain
         self._chains = {}
         self._tests = {}
         self._chosen = {}
@@ -294,7 +300,7 @@ class Router:
             held.answer_run()
             return
         if not settled:
-            chain = [one for one in chain if one.admits(request)]
+            chain = [Link(one, one.admits(request)) for one, _ in chain]
         outcome = settle(held, chain, request, request)
         if outcome is request:
             held.answer_run()
@@ -305,14 +311,15 @@ class Router:
         else:
             held.answer_change(*outcome.encode(tracee.abi, tracee.memory))
 
-    def _choose(self, audit: int, nr: int, matched: int) -> tuple[list[Subscription], Spelling, bool]:
-        """Who is asked about a call for which these rules hold; remembered."""
+    def _choose(self, audit: int, nr: int, matched: int) -> tuple[list[Link], Spelling, bool]:
+        """Who is asked about a call for which these rules hold, and about what he makes of it; remembered."""
         from diorama.catalogue import index
 
-        registered = self._chains[audit, nr]
-        chain = [one for bit, one in enumerate(registered) if matched >> bit & 1]
-        if self._innermost is not None and (not chain or chain[-1] is not self._innermost):
-            chain.append(self._innermost)  # a handler may put a call here that concerns the view
+        rules = enumerate(self._chains[audit, nr])
+        concerned = {id(one) for bit, one in rules if matched >> bit & 1}
+        links = [Link(one, id(one) in concerned) for one in self._all]
+        # Nobody further out than the first can be asked: what he makes of the call goes on inwards.
+        chain = links[next(at for at, link in enumerate(links) if link.matches) :]
         spelling = index.spelling(Abi.of_audit(audit), nr)
         assert spelling is not None
         chosen = self._chosen[audit, nr, matched] = (chain, spelling, (audit, nr) not in self._unsettled)
