@@ -48,15 +48,23 @@ static void spaces_sweep(struct dio_listener *l) {
     l->spaces_swept_at = l->space_count + SPACES_SWEPT;
 }
 
-/* With the lock held. */
-static struct space *space_kept(struct dio_listener *l, pid_t tgid) {
+static struct space *space_find(const struct dio_listener *l, pid_t tgid) {
+    const struct kept_space *one = l->spaces[(unsigned)tgid % SPACE_BUCKETS];
+    while (one && one->tgid != tgid)
+        one = one->next;
+    return one ? one->space : NULL;
+}
+
+/* With the lock held.  A new list begins with that of the process, if any, whose memory was copied: mapping in each
+ * child anew would fail where the program's own filters no longer let it. */
+static struct space *space_kept(struct dio_listener *l, pid_t tgid, pid_t copied_from) {
     struct kept_space **bucket = &l->spaces[(unsigned)tgid % SPACE_BUCKETS], *one;
-    for (one = *bucket; one; one = one->next)
-        if (one->tgid == tgid)
-            return one->space;
+    struct space *space = space_find(l, tgid);
+    if (space)
+        return space;
     if (l->space_count >= l->spaces_swept_at)
         spaces_sweep(l);
-    struct space *space = space_new();
+    space = space_copy(copied_from ? space_find(l, copied_from) : NULL);
     one = space ? malloc(sizeof *one) : NULL;
     if (!one) {
         space_drop(space, 0);
@@ -85,10 +93,10 @@ static pid_t status_number(pid_t tid, const char *name) {
 /* The list of slots of the thread's memory, which vfork(2) makes that of the parent. */
 struct space *listener_space(struct dio_listener *l, pid_t tid) {
     pid_t parent = status_number(tid, "PPid"), tgid = status_number(tid, "Tgid");
-    int shares = parent > 0 && syscall(SYS_kcmp, tid, parent, KCMP_VM, 0, 0) == 0;
-    pid_t key = shares ? parent : tgid;
+    long order = parent > 0 ? syscall(SYS_kcmp, tid, parent, KCMP_VM, 0, 0) : -1;
     pthread_mutex_lock(&l->lock);
-    struct space *space = space_share(space_kept(l, key));
+    struct space *kept = order ? space_kept(l, tgid, order > 0 ? parent : 0) : space_kept(l, parent, 0);
+    struct space *space = space_share(kept);
     pthread_mutex_unlock(&l->lock);
     return space;
 }
@@ -146,6 +154,7 @@ void promoted_tag(const struct dio_guardian *g, struct frame *f) {
 /* One that was killed meanwhile cannot be let go: as its tracer we must hear of its end, else it stays a zombie. */
 void promoted_release(struct dio_guardian *g, struct tracee *t, int sig) {
     listener_promoted_remove(g->listener, t->tid, g);
+    tracee_leave_space(t); /* before its next call, which may be promoted at once and would map another slot */
     if (ptrace(PTRACE_DETACH, t->tid, NULL, sig))
         return;
     guardian_unlink(g, t);
