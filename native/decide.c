@@ -298,14 +298,19 @@ static enum part message_decide(const struct deciding *d) {
 
 /* ---- children ---- */
 
-/* A thread has what its process has; the flags are an argument, or the first word of clone3's structure. */
-static int makes_thread(const struct deciding *d) {
+/* Whether somebody must see how the child is made.  A thread has what its process has, and a process begins with a
+ * copy, if there is anything to copy; what shares a directory or descriptors in another way must be known to share
+ * whatever comes.  The flags are an argument, or the first word of clone3's structure. */
+static int is_remarkable_clone(const struct deciding *d) {
+    const uint64_t ordinary = CLONE_FS | CLONE_FILES;
     uint64_t flags = arg_of(d->asked, d->decision->flags_arg);
     uint64_t address = arg_of(d->asked, d->decision->buffer_arg);
     if (d->decision->buffer_arg != DIO_NO_ARG &&
         dio_memory_read(d->asked->tid, address, &flags, sizeof flags) != sizeof flags)
-        return 0;
-    return (flags & CLONE_THREAD) != 0;
+        return 1;
+    if (flags & CLONE_THREAD)
+        return (flags & ordinary) != ordinary;
+    return d->process.ask_clone || (flags & ordinary);
 }
 
 /* ---- the verdict ---- */
@@ -316,7 +321,7 @@ static enum part call_decide(const struct deciding *d, struct dio_verdict *out) 
     switch (decision->settle) {
     case DIO_SETTLE_RUN: return PART_RUN;
     case DIO_SETTLE_CWD: return current_decide(d);
-    case DIO_SETTLE_CLONE: return d->process.ask_clone && !makes_thread(d) ? PART_ASK : PART_RUN;
+    case DIO_SETTLE_CLONE: return is_remarkable_clone(d) ? PART_ASK : PART_RUN;
     case DIO_SETTLE_PATHS: return paths_decide(d, out);
     case DIO_SETTLE_EXEC: return d->process.ask_exec ? PART_ASK : paths_decide(d, out);
     case DIO_SETTLE_MESSAGE: return message_decide(d);
