@@ -46,7 +46,7 @@ struct dio_listener {
     /* how parallel the program is, over a window of notifications */
     atomic_uint seen, switches;
     atomic_int last_tid;
-    unsigned parallel_windows;
+    atomic_uint parallel_windows;
 };
 
 int listener_promoted_add(struct dio_listener *l, pid_t tid, const void *by);
