@@ -298,8 +298,11 @@ static enum part message_decide(const struct deciding *d) {
 
 /* ---- children ---- */
 
-/* A thread has what its process has; the flags are an argument, or the first word of clone3's structure. */
+/* Whether somebody must see how the child is made.  A thread has what its process has, and a process begins with a
+ * copy, if there is anything to copy; what shares a directory or descriptors in another way must be known to share
+ * whatever comes.  The flags are an argument, or the first word of clone3's structure. */
 static enum part clone_decide(const struct deciding *d) {
+    const uint64_t ordinary = CLONE_FS | CLONE_FILES;
     uint64_t flags = arg_of(d->asked, d->decision->flags_arg);
     uint64_t address = arg_of(d->asked, d->decision->buffer_arg);
     if (d->decision->buffer_arg != DIO_NO_ARG &&
@@ -308,8 +311,10 @@ static enum part clone_decide(const struct deciding *d) {
     if (flags & (CLONE_NEWUSER | CLONE_NEWNS))
         dio_decider_strangers(d->decider);
     if (flags & CLONE_THREAD)
-        return PART_RUN;
-    return d->process.ask_clone || decider_has_opened(d->decider, d->asked->tid) ? PART_ASK : PART_RUN;
+        return (flags & ordinary) == ordinary ? PART_RUN : PART_ASK;
+    if (flags & ordinary || d->process.ask_clone)
+        return PART_ASK;
+    return decider_has_opened(d->decider, d->asked->tid) ? PART_ASK : PART_RUN;
 }
 
 /* ---- the verdict ---- */

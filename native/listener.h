@@ -48,7 +48,7 @@ struct dio_listener {
     atomic_int last_tid;
     atomic_int giving_ns; /* what the kernel's way of giving a descriptor takes */
     atomic_uint gifts;
-    unsigned parallel_windows;
+    atomic_uint parallel_windows;
 };
 
 int listener_promoted_add(struct dio_listener *l, pid_t tid, const void *by);

@@ -184,9 +184,10 @@ static void parallelism_note(struct dio_listener *l, pid_t tid) {
     if ((atomic_fetch_add_explicit(&l->seen, 1, memory_order_relaxed) + 1) % WINDOW)
         return;
     unsigned switches = atomic_exchange(&l->switches, 0);
-    l->parallel_windows = switches >= PARALLEL_AT ? l->parallel_windows + 1 : 0;
+    unsigned windows = switches >= PARALLEL_AT ? atomic_load(&l->parallel_windows) + 1 : 0;
+    atomic_store(&l->parallel_windows, windows);
     if (l->cpus > 1)
-        wanted_set(l, l->parallel_windows >= PARALLEL_FOR ? 2 : 1);
+        wanted_set(l, windows >= PARALLEL_FOR ? 2 : 1);
 }
 
 static void until(struct timespec *deadline, long microseconds) {

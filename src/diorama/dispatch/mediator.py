@@ -81,16 +81,11 @@ class Mediator:
 
     @property
     def tests(self) -> dict[type[Request], ArgumentTest]:
-        """A send without an address and the making of a thread never concern a mount."""
-        from diorama.abi.process import CLONE_THREAD
-        from diorama.catalogue.processes import Clone
+        """A send without an address never concerns a mount."""
         from diorama.catalogue.sockets import SendTo
-        from diorama.engine._native import TEST_NE, TEST_NO_BITS
+        from diorama.engine._native import TEST_NE
 
-        return {
-            SendTo: ArgumentTest("address", TEST_NE, 0),
-            Clone: ArgumentTest("flags", TEST_NO_BITS, CLONE_THREAD),
-        }
+        return {SendTo: ArgumentTest("address", TEST_NE, 0)}
 
     def mount(self, mount: Mount, target: str | bytes | os.PathLike[str]) -> None:
         """Attach a mount to a path, relative ones to the caller's directory; `UsageError`."""
