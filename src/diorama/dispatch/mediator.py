@@ -18,7 +18,7 @@ from diorama.dispatch.subscription import ArgumentTest
 from diorama.errors import UsageError, warn_once
 from diorama.view.host import Host
 from diorama.view.resolve import ResolutionError
-from diorama.view.task import Context, Task
+from diorama.view.task import CLONE_FILES, CLONE_FS, Context, Task
 
 if TYPE_CHECKING:
     from diorama.catalogue.model import Request, Tracee
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Mediator"]
 
+_SHARED: Final = CLONE_FS | CLONE_FILES
 _SUBJECTS: Final = (
     "descriptors",
     "directories",
@@ -143,8 +144,12 @@ class Mediator:
         """A task inherits, by these clone flags."""
         inherited = self.files.task(parent).child(child.tid, child.pid, flags)
         self.files.enter(child, inherited)
-        if self._deciding is not None and parent.pid != child.pid:
+        if self._deciding is None:
+            return
+        if parent.pid != child.pid:
             self._deciding.inherit(parent.pid, inherited)
+        elif flags & _SHARED != _SHARED:
+            self._deciding.divide(inherited)
 
     def executed(self, tracee: Tracee) -> None:
         """A task runs another program."""

@@ -6,8 +6,8 @@ others in its place, takes a guardian for that one call: the worker's thread bec
 tracee until nothing of it is held any more (`diorama.engine.promotion`).
 
 Nobody tells of clones, execs and ends here. So a tracee is made known at its first call
-(`diorama.engine.registry`), and what its task inherits is found out then, or told by the promotion in which it
-was made.
+(`diorama.engine.registry`), and what its task inherits is found out then, or told by the promotion in which
+it was made.
 
 Threads: one call of a tracee is decided at a time, by one worker. The pool's counts and the registry have a
 lock each, never held while something is waited for.

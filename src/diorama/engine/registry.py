@@ -1,8 +1,8 @@
 """Registry: the tracees of a program that are not traced, made known at their first call.
 
 Nobody tells of their ends either, and the kernel gives a dead thread's id to another one in the end.  So a
-tracee is told from a later one of the same id by the time it was made, which is looked at unless it was seen a
-moment ago; and when the registry has grown, those that are gone are swept out.
+tracee is told from a later one of the same id by the time it was made, which is looked at unless it was seen
+a moment ago; and when the registry has grown, those that are gone are swept out.
 """
 
 from __future__ import annotations

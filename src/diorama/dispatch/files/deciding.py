@@ -51,12 +51,14 @@ class Deciding:
         self.decider = Decider()
         self._files = files
         self._calls = settle_calls()
+        self._divided: set[int] = set()
         self.mounted()
         files.tasks.opened = _DecidersOpened(self.decider, files.tree)
         files.inodes.on_add = self._identify
         files.on_change = self._remember
         files.on_restriction = self.mounted
         files.on_strangers = self.decider.strangers
+        files.on_division = self.divide
 
     def mounted(self) -> None:
         """Something was mounted, or may be done by us no longer."""
@@ -72,7 +74,13 @@ class Deciding:
 
     def forget(self, pid: int) -> None:
         """A process has ended."""
+        self._divided.discard(pid)
         self.decider.forget(pid)
+
+    def divide(self, task: Task) -> None:
+        """The threads of its process do not share all from now on: only here is known who has what."""
+        self._divided.add(task.pid)
+        self._remember(task)
 
     def _identify(self, status: Status) -> None:
         # All memfds are on one device, and nothing that has a path is.
@@ -85,6 +93,7 @@ class Deciding:
         self.decider.process(
             task.pid,
             cwd_mount=tree.mounts.index(mount) if in_mount else -1,
+            ask_all=task.pid in self._divided,
             ask_exec=task.is_starting or task.pending is not None or task.executable is not None,
             ask_clone=in_mount or task.executable is not None,
         )

@@ -49,7 +49,9 @@ def unshare(files: Files, call: Unshare) -> Outcome:
         return None
     result = call.run()
     implied = CLONE_FS if call.flags & _CLONE_NEWNS else 0
-    files.task(call.tracee).unshare(call.flags | implied)
+    task = files.task(call.tracee)
+    task.unshare(call.flags | implied)
+    files.on_division(task)
     return result
 
 

@@ -65,6 +65,7 @@ class Files:
         self.on_change: Callable[[Task], None] = _nobody
         self.on_restriction: Callable[[], None] = _nothing
         self.on_strangers: Callable[[], None] = _nothing
+        self.on_division: Callable[[Task], None] = _nobody
         self._of_tracee: dict[Any, Task] = {}
         self._leases: dict[Task, Content] = {}
 
