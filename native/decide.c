@@ -305,9 +305,13 @@ static enum part clone_decide(const struct deciding *d) {
     const uint64_t ordinary = CLONE_FS | CLONE_FILES;
     uint64_t flags = arg_of(d->asked, d->decision->flags_arg);
     uint64_t address = arg_of(d->asked, d->decision->buffer_arg);
-    if (d->decision->buffer_arg != DIO_NO_ARG &&
-        dio_memory_read(d->asked->tid, address, &flags, sizeof flags) != sizeof flags)
-        return PART_RUN; /* the kernel cannot read it either */
+    if (d->decision->buffer_arg != DIO_NO_ARG) {
+        ssize_t n = dio_memory_read(d->asked->tid, address, &flags, sizeof flags);
+        if (n == -EFAULT)
+            return PART_RUN; /* the kernel cannot read it either */
+        if (n != sizeof flags)
+            return PART_ASK;
+    }
     if (flags & (CLONE_NEWUSER | CLONE_NEWNS))
         dio_decider_strangers(d->decider);
     if (flags & CLONE_THREAD)

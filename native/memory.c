@@ -14,7 +14,7 @@ static ssize_t memory_file(pid_t tid, uint64_t address, void *buffer, size_t siz
     snprintf(name, sizeof name, "/proc/%d/mem", tid);
     int fd = open(name, (writing ? O_RDWR : O_RDONLY) | O_CLOEXEC);
     if (fd < 0)
-        return errno == ENOENT ? -ESRCH : -EFAULT;
+        return errno == ENOENT ? -ESRCH : errno == EACCES || errno == EPERM ? -EPERM : -EFAULT;
     ssize_t n = writing ? pwrite(fd, buffer, size, (off_t)address) : pread(fd, buffer, size, (off_t)address);
     close(fd);
     return n > 0 ? n : -EFAULT;

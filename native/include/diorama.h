@@ -91,7 +91,8 @@ DIO_API int dio_stop_rewind(pid_t tid, const struct dio_paths *paths, const stru
 /* ---- memory -------------------------------------------------------------------------------- */
 
 /* All three return the bytes moved, which may be fewer than asked at the end of a mapping; -EFAULT if
- * there are none, -ESRCH if there is no such thread.  Any thread may call them. */
+ * there are none, -ESRCH if there is no such thread, -EPERM if its memory is closed to us (not dumpable).
+ * Any thread may call them. */
 DIO_API ssize_t dio_memory_read(pid_t tid, uint64_t address, void *buffer, size_t size);
 DIO_API ssize_t dio_memory_write(pid_t tid, uint64_t address, const void *buffer, size_t size);
 /* Length without the NUL; -ENAMETOOLONG if there is no NUL in the first `size` bytes. */

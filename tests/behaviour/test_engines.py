@@ -156,3 +156,36 @@ def test_a_listener_of_the_program_s_own_is_ebusy_when_it_is_notified_itself(
         assert (found.stdout, found.status) == ("no listener: Device or resource busy\n", 1)
     else:
         assert found == expected
+
+
+CLOSE_AND_OPEN = """
+import ctypes, errno
+assert ctypes.CDLL(None).prctl(4, 0, 0, 0, 0) == 0  # PR_SET_DUMPABLE
+for name in ("mnt/f", "mnt/f", "/etc/hostname"):
+    try: print(open(name).read())
+    except OSError as error: print(errno.errorcode[error.errno])
+"""
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read any memory")
+def test_a_program_that_closes_its_memory_is_not_led_to_the_host_behind_a_mount(
+    bench: Bench, engine: str
+) -> None:
+    (bench.work / "mnt").mkdir()
+    (bench.work / "mnt" / "f").write_text("of the host")
+    bench.prepare = lambda place: (place / "mnt").mkdir()
+    way = run_with("--mount", "memory:=mnt").on(engine)
+    found = bench.inside(way, [sys.executable, "-c", CLOSE_AND_OPEN])
+    assert found.lines == ["EPERM"] * 3
+    assert found.stderr.count("closed its memory") == 1
+
+
+@needs_notify
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read any memory")
+def test_calls_of_a_program_that_closed_its_memory_cannot_be_changed_when_notified(
+    bench: Bench, programs: Programs
+) -> None:
+    way = run_with(module="every_result")
+    expected = bench.native([programs("undumpable")])
+    assert bench.inside(way.on(GUARDIANS), [programs("undumpable")]) == expected
+    assert "closed its memory" in bench.inside(way.on(NOTIFY), [programs("undumpable")]).stderr

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from diorama.engine.rules import Rules, Test
 
 
+_CLOSED = "the program has closed its memory (PR_SET_DUMPABLE), so its paths cannot be read"
+
+
 class Observer(Protocol):
     """Told of what happens to tasks, on their guardians; `wants_signals` asks for `signalled`."""
 
@@ -295,7 +298,10 @@ class Router:
         chain, spelling, settled = self._chosen.get(key) or self._choose(*key)
         try:
             request = spelling.decode(held.args, tracee)
-        except OSError:
+        except OSError as error:
+            if error.errno == errno.EPERM and self._base is not None:
+                # What it names may be in a mount, and the kernel can read it.
+                raise Unsupported(spelling.name, _CLOSED, errno.EPERM) from None
             # A bad pointer: the kernel cannot read it either and says so itself.
             held.answer_run()
             return

@@ -3,8 +3,8 @@
 A thread id may be given to another thread once the tracee is dead, so whoever keeps the tracee in its call
 is asked after each read, before what was read is believed, and before each write.
 
-Short reads are normal at the end of a mapping; EFAULT means that not one byte was there, and a tracee
-that is gone is not a fault (`TraceeDied`).
+Short reads are normal at the end of a mapping; EFAULT means that not one byte was there, EPERM that the
+program has closed its memory to us (PR_SET_DUMPABLE). A tracee that is gone is not a fault (`TraceeDied`).
 """
 
 from __future__ import annotations
