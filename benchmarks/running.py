@@ -38,11 +38,17 @@ def children() -> list[int]:
 
 
 def end_leftovers() -> None:
-    """Kill what is left below us, generation by generation, and collect it."""
-    while left := children():
+    """Kill what is left below us, generation by generation, and collect it; not what is another user's."""
+    others: set[int] = set()
+    while left := [pid for pid in children() if pid not in others]:
         for pid in left:
-            with contextlib.suppress(ProcessLookupError):
+            try:
                 os.kill(pid, signal.SIGKILL)
+            except PermissionError:
+                others.add(pid)  # a wrapper that has become somebody else, and ends by itself
+                continue
+            except ProcessLookupError:
+                pass
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
 
