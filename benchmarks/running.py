@@ -91,7 +91,8 @@ def run(
 def stop(process: subprocess.Popen[bytes]) -> None:
     """End a command that still runs, and whatever it has left."""
     if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     end_leftovers()
     for stream in (process.stdin, process.stdout, process.stderr):
