@@ -45,7 +45,7 @@ struct dio_listener {
     uint64_t secret; /* at the start of each slot */
     /* how parallel the program is, over a window of notifications */
     atomic_uint seen, switches;
-    atomic_int last_tid;
+    atomic_int last_tid, other_tid;
     atomic_int giving_ns; /* what the kernel's way of giving a descriptor takes */
     atomic_uint gifts;
     atomic_uint parallel_windows;

@@ -23,6 +23,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -37,7 +38,8 @@ enum {
     SLEEP_S = 5,       /* after which a follower that is one too many ends */
     WINDOW = 64,       /* notifications over which parallelism is judged */
     PARALLEL_AT = 16,  /* changes of thread in a window that tell of more than one busy tracee */
-    PARALLEL_FOR = 4,  /* windows in a row before it is believed */
+    PARALLEL_FOR = 2,  /* windows with such a sign, less those without, before it is believed */
+    PARALLEL_MOST = 6,
     GIVING_SLOW_NS = 20000,
     GIVING_TRY = 64
 };
@@ -177,14 +179,35 @@ static void wanted_set(struct dio_listener *l, int wanted) {
     pthread_mutex_unlock(&l->lock);
 }
 
-/* Threads that take turns without waiting for each other show as changes of thread from call to call. */
+/* Whether a thread can run or runs: not one that waits, for us or for another. */
+static int is_runnable(pid_t tid) {
+    char name[40], text[512];
+    snprintf(name, sizeof name, "/proc/%d/stat", tid);
+    int fd = open(name, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    text[n > 0 ? n : 0] = 0;
+    const char *state = strrchr(text, ')');
+    return state && state[1] == ' ' && state[2] == 'R';
+}
+
+/* Two busy threads show as changes of thread from call to call while they have a CPU each.  While they share one
+ * (SYNC_WAKE_UP gathers them), each makes all the calls of its time slice, and the other can run and does not.
+ * A shell that waits for its child shows neither. */
 static void parallelism_note(struct dio_listener *l, pid_t tid) {
-    if (atomic_exchange_explicit(&l->last_tid, tid, memory_order_relaxed) != tid)
+    int last = atomic_exchange_explicit(&l->last_tid, tid, memory_order_relaxed);
+    if (last != tid) {
         atomic_fetch_add_explicit(&l->switches, 1, memory_order_relaxed);
+        atomic_store_explicit(&l->other_tid, last, memory_order_relaxed);
+    }
     if ((atomic_fetch_add_explicit(&l->seen, 1, memory_order_relaxed) + 1) % WINDOW)
         return;
-    unsigned switches = atomic_exchange(&l->switches, 0);
-    unsigned windows = switches >= PARALLEL_AT ? atomic_load(&l->parallel_windows) + 1 : 0;
+    unsigned windows = atomic_load(&l->parallel_windows);
+    pid_t other = atomic_load_explicit(&l->other_tid, memory_order_relaxed);
+    int parallel = atomic_exchange(&l->switches, 0) >= PARALLEL_AT || (other && is_runnable(other));
+    windows = parallel ? windows + (windows < PARALLEL_MOST) : windows - (windows > 0);
     atomic_store(&l->parallel_windows, windows);
     if (l->cpus > 1)
         wanted_set(l, windows >= PARALLEL_FOR ? 2 : 1);
