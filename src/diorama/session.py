@@ -106,7 +106,8 @@ class View:
             raise UsageError(f"cannot mount on {os.fsdecode(target)} while programs run: use grows=True")
         mount = make_mount(source, *options)
         self._files().mount(mount, target)
-        self.router.changed = not self._grows
+        if not self._grows:
+            self.router.changed = True
 
     def on(self, *names: str, path: str | bytes | None = None, **arguments: int) -> Callable[[_F], _F]:
         """Register a handler for calls by name, `%class` or `/regex`; a decorator.

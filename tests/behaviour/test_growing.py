@@ -29,7 +29,6 @@ def heard(process: subprocess.Popen[str]) -> list[str]:
     return list(iter(lambda: process.stdout.readline().rstrip("\n"), "asked"))  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("engine", ["guardians", "notify"])
 def test_a_running_program_sees_what_is_mounted_meanwhile(engine: str, tmp_path: Path) -> None:
     (tmp_path / "mnt").mkdir()
     (tmp_path / "bound").mkdir()
@@ -49,6 +48,16 @@ def test_a_running_program_sees_what_is_mounted_meanwhile(engine: str, tmp_path:
             assert out == "first\n/proc/self/cwd/f\n"
         assert view.run(["cat", tmp_path / "mnt/f"], capture_output=True, text=True).stdout == "second\n"
         assert not view.failures
+
+
+def test_a_mount_does_not_hide_what_was_registered_before_it(engine: str, tmp_path: Path) -> None:
+    with diorama.View(engine=engine, grows=True) as view:
+        assert view.run(["true"]).returncode == 0
+        view.answer("getppid", result=4242)
+        view.mount(tree(b"text\n"), tmp_path)
+        script = "import os, sys; print(os.getppid(), open(sys.argv[1]).read())"
+        done = view.run(["python3", "-c", script, tmp_path / "f"], capture_output=True, text=True)
+    assert done.stdout == "4242 text\n\n"
 
 
 def test_mounting_while_a_program_runs_must_have_been_asked_for(tmp_path: Path) -> None:
