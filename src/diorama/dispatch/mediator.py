@@ -104,7 +104,7 @@ class Mediator:
 
     def _target(self, path: bytes) -> Place:
         files = self.files
-        us = Task(os.getpid(), os.getpid(), Context(files.tree.root.root, files.tree.root))
+        us = Task(os.getpid(), os.getpid(), Context(files.tree.base.root, files.tree.base))
         try:
             return files.resolver.resolve(us, us.root, path)
         except ResolutionError as error:

@@ -19,7 +19,12 @@ Derive from `FileSystem`, or fill a `Tree` (`diorama.interfaces.tree`) if everyt
         def copy_content(self, inode, fd):
             os.write(fd, b"%19d\n" % time.time_ns())
 
-File systems are read-only so far: the view answers EROFS to what would change one, and never asks.
+That is a read-only one.  A writable one sets `writable = True` and has `make`, `remove`, `rename`,
+`set_attributes` and `save_content` besides; `link`, extended attributes and the rest as far as it can.
+
+The view does what is alike for all file systems, in the order in which Linux does it: it resolves paths,
+checks names, types, permissions and sticky bits with the identity of the program, and keeps open files.
+What a file system is asked has passed these checks.
 """
 
 from __future__ import annotations
@@ -29,9 +34,13 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from diorama.view.filesystem import Attributes, Entry, Statistics
+from diorama.view.filesystem import Attributes, Changes, Entry, Statistics
 
-__all__ = ["Attributes", "Entry", "FileSystem", "Statistics"]
+__all__ = ["Attributes", "Changes", "Entry", "FileSystem", "Statistics"]
+
+
+def _error(code: int) -> OSError:
+    return OSError(code, os.strerror(code))
 
 
 class FileSystem(ABC):
@@ -43,6 +52,12 @@ class FileSystem(ABC):
 
     title = "synthetic"
     root = 1
+    writable = False
+    """Whether the methods under "changing it" are there."""
+    lazy_above: int | None = None
+    """Of regular files with more bytes than this, pieces are asked by `read`: they are not copied as a whole."""
+
+    # -- looking at it ------------------------------------------------------------------------
 
     @abstractmethod
     def lookup(self, directory: int, name: bytes) -> int:
@@ -50,7 +65,10 @@ class FileSystem(ABC):
 
     @abstractmethod
     def attributes(self, inode: int) -> Attributes:
-        """Its status.  The size of a regular file must be that of its content."""
+        """Its status.  The size of a regular file must be that of its content.
+
+        While programs have a regular file open, its size and times are those of what they hold.
+        """
 
     @abstractmethod
     def entries(self, directory: int) -> Sequence[Entry]:
@@ -58,18 +76,89 @@ class FileSystem(ABC):
 
     @abstractmethod
     def copy_content(self, inode: int, fd: int) -> None:
-        """Write the content of a regular file to the open file `fd`.
+        """Write the content of a regular file to the empty open file `fd`; holes may be left out.
 
         Asked when a program opens it, and again only if size or time of modification changed.
         """
 
+    def read(self, inode: int, offset: int, size: int) -> bytes:
+        """A piece of a regular file; shorter only at its end.  Needed with `lazy_above`."""
+        raise _error(errno.EOPNOTSUPP)
+
     def readlink(self, inode: int) -> bytes:
         """The target of a symbolic link; EINVAL for what is none."""
-        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        raise _error(errno.EINVAL)
+
+    def get_xattr(self, inode: int, name: bytes) -> bytes:
+        """The value of an extended attribute, by its full name (`user.mime_type`); ENODATA, EOPNOTSUPP."""
+        raise _error(errno.EOPNOTSUPP)
+
+    def list_xattrs(self, inode: int) -> Sequence[bytes]:
+        """The names of the extended attributes."""
+        return ()
 
     def statistics(self) -> Statistics:
         """Its size, for statfs(2)."""
         return Statistics()
+
+    # -- changing it --------------------------------------------------------------------------
+
+    def make(self, directory: int, name: bytes, attributes: Attributes, target: bytes = b"") -> int:
+        """Make a file of any type, with this status, under a name that is free; its inode.
+
+        `attributes.kind` tells the type; a regular file is empty, a directory too; `target` is that of a
+        symbolic link.  Attributes that it can't keep are not an error.
+        """
+        raise _error(errno.EROFS)
+
+    def link(self, inode: int, directory: int, name: bytes) -> None:
+        """Give what is no directory another name, which is free; EPERM if the file system has no links."""
+        raise _error(errno.EPERM)
+
+    def remove(self, directory: int, name: bytes) -> None:
+        """Remove a name.  ENOTEMPTY for a directory with names in it.
+
+        An inode without names stays what it is until `forget`: programs may have it open.
+        """
+        raise _error(errno.EROFS)
+
+    def rename(self, directory: int, name: bytes, to_directory: int, to_name: bytes) -> None:
+        """Give a name to another place; what has that name there is removed, at a stroke.  ENOTEMPTY."""
+        raise _error(errno.EROFS)
+
+    def exchange(self, directory: int, name: bytes, other_directory: int, other_name: bytes) -> None:
+        """Exchange two names, at a stroke; EINVAL if that can't be done."""
+        raise _error(errno.EINVAL)
+
+    def set_attributes(self, inode: int, changes: Changes) -> None:
+        """Change its status.  EPERM for what it can't keep.  A size is set for what nobody has open."""
+        raise _error(errno.EROFS)
+
+    def save_content(self, inode: int, fd: int) -> None:
+        """Keep what programs have written: the content of a regular file is that of the open file `fd` now.
+
+        Asked when the last program that could write has closed it, at fsync(2) and at the end of the view.
+        An error is told to the program that asked, or by the view.
+        """
+        raise _error(errno.EROFS)
+
+    def set_xattr(self, inode: int, name: bytes, value: bytes) -> None:
+        """Set an extended attribute."""
+        raise _error(errno.EOPNOTSUPP)
+
+    def remove_xattr(self, inode: int, name: bytes) -> None:
+        """Remove an extended attribute that is there."""
+        raise _error(errno.EOPNOTSUPP)
+
+    # -- its life -----------------------------------------------------------------------------
+
+    def forget(self, inode: int) -> None:
+        """An inode without a name is no longer open anywhere: nobody will ask for it again."""
+        return
+
+    def sync(self) -> None:
+        """Make lasting what has been saved, for syncfs(2) and fsync(2)."""
+        return
 
     def close(self) -> None:
         """Release what it holds.  Nothing is asked afterwards."""

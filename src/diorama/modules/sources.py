@@ -16,6 +16,7 @@ from typing import Final
 
 from diorama.errors import UsageError
 from diorama.interfaces.filesystem import FileSystem
+from diorama.modules.options import Options
 from diorama.view.mounts import Mount
 
 __all__ = ["make_mount"]
@@ -25,34 +26,47 @@ _BUILT_IN: Final = {
     "tar": ("diorama.modules.filesystems.tar", "open_tar"),
     "zip": ("diorama.modules.filesystems.zip", "open_zip"),
 }
+_MAKING: Final[dict[str, tuple[str, str]]] = {}
+"""Schemes of host-backed mounts: functions of the rest and the options that make a `Mount`."""
 _GROUP: Final = "diorama.filesystems"
-_OPTIONS: Final = ("ro", "rw")
 
 
 def make_mount(source: str | os.PathLike[str] | FileSystem, *options: str) -> Mount:
     """A mount, not yet attached, of a path, a `scheme:rest`, or a file system object."""
-    for option in options:
-        if option not in _OPTIONS:
-            raise UsageError(f"unknown mount option {option!r}; known are {', '.join(_OPTIONS)}")
-    if "ro" in options and "rw" in options:
-        raise UsageError("a mount is ro or rw, not both")
+    chosen = Options.parse(options)
     if isinstance(source, FileSystem):
-        return _synthetic(source, source.title, options)
+        return _synthetic(source, source.title, chosen)
     text = os.fspath(source)
     match = _SCHEME.fullmatch(text) if isinstance(source, str) else None
-    if match is not None:
-        return _synthetic(_opener(*match.groups())(match[2]), text, options)
-    from diorama.modules.filesystems.bind import open_bind
+    if match is None:
+        from diorama.modules.filesystems.bind import open_bind
 
-    return open_bind(text, read_only="ro" in options)
+        return open_bind(text, chosen)
+    scheme, rest = match.groups()
+    if scheme in _MAKING:
+        module, name = _MAKING[scheme]
+        make: Callable[[str, Options], Mount] = getattr(import_module(module), name)
+        return make(rest, chosen)
+    return _synthetic(_opener(scheme, rest)(rest), text, chosen)
 
 
-def _synthetic(filesystem: FileSystem, title: str, options: tuple[str, ...]) -> Mount:
-    if "rw" in options:
+def _synthetic(filesystem: FileSystem, title: str, options: Options) -> Mount:
+    try:
+        options.finish(title)
+        if options.is_set("rw") and not filesystem.writable:
+            raise UsageError(f"cannot mount {title} read-write: this file system is read-only")
+    except UsageError:
         filesystem.close()
-        raise UsageError(f"cannot mount {title} read-write: this file system is read-only")
+        raise
     kind = stat.S_IFMT(filesystem.attributes(filesystem.root).mode)
-    return Mount(filesystem=filesystem, kind=kind, source=title)
+    return Mount(
+        filesystem=filesystem,
+        kind=kind,
+        read_only=options.read_only,
+        source=title,
+        type=filesystem.title,
+        options=options.shown,
+    )
 
 
 def _opener(scheme: str, rest: str) -> Callable[[str], FileSystem]:

@@ -12,15 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-__all__ = ["Attributes", "Entry", "FileSystem", "Statistics"]
+__all__ = ["Attributes", "Changes", "Entry", "FileSystem", "Statistics"]
 
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
     """The status of an inode.
 
-    `mode` has the type and the permission bits of stat(2), `modified` counts nanoseconds since the epoch,
-    `device` is that of a device special file.  Owner and group are the caller's by default.
+    `mode` has the type and the permission bits of stat(2), `device` is that of a device special file.  Times
+    count nanoseconds since the epoch; those that are None are `modified`.  Owner and group are the caller's
+    by default.  `allocated` is the room taken, in bytes, if that is not the size.
     """
 
     mode: int
@@ -30,6 +31,10 @@ class Attributes:
     device: int = 0
     uid: int = field(default_factory=os.getuid)
     gid: int = field(default_factory=os.getgid)
+    accessed: int | None = None
+    changed: int | None = None
+    created: int | None = None
+    allocated: int | None = None
 
     @property
     def kind(self) -> int:
@@ -49,6 +54,21 @@ class Attributes:
         else:
             granted = self.mode
         return wanted & ~granted & 0o7 == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What is to become of the status of an inode; None stays as it is.  Units as in `Attributes`.
+
+    `mode` has permission bits only.  A change always makes the time of change the present.
+    """
+
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    size: int | None = None
+    accessed: int | None = None
+    modified: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,42 +92,41 @@ class Statistics:
 
 
 class FileSystem(Protocol):
-    """A read-only file system.  Called from several threads at once; errors are `OSError`."""
+    """A file system.  Called from several threads at once; errors are `OSError`.
+
+    The contract of each method is that of `diorama.interfaces.filesystem.FileSystem`.
+    """
 
     @property
-    def title(self) -> str:
-        """What it is, for messages and mount tables: "zip"."""
-        ...
+    def title(self) -> str: ...
 
     @property
-    def root(self) -> int:
-        """The inode number of the root, which may be a directory or a regular file."""
-        ...
+    def root(self) -> int: ...
 
-    def lookup(self, directory: int, name: bytes) -> int:
-        """The inode of a name, never `.` or `..`; ENOENT."""
-        ...
+    @property
+    def writable(self) -> bool: ...
 
-    def attributes(self, inode: int) -> Attributes:
-        """Its status."""
-        ...
+    @property
+    def lazy_above(self) -> int | None: ...
 
-    def entries(self, directory: int) -> Sequence[Entry]:
-        """The names in it, without `.` and `..`, in an order that does not change without need."""
-        ...
-
-    def readlink(self, inode: int) -> bytes:
-        """The target of a symbolic link."""
-        ...
-
-    def copy_content(self, inode: int, fd: int) -> None:
-        """Write the content of a regular file to the open file `fd`, from its start."""
-        ...
-
-    def statistics(self) -> Statistics:
-        """Its size."""
-        ...
-
-    def close(self) -> None:
-        """Release what it holds.  Nothing is asked afterwards."""
-        ...
+    def lookup(self, directory: int, name: bytes) -> int: ...
+    def attributes(self, inode: int) -> Attributes: ...
+    def entries(self, directory: int) -> Sequence[Entry]: ...
+    def readlink(self, inode: int) -> bytes: ...
+    def copy_content(self, inode: int, fd: int) -> None: ...
+    def read(self, inode: int, offset: int, size: int) -> bytes: ...
+    def statistics(self) -> Statistics: ...
+    def make(self, directory: int, name: bytes, attributes: Attributes, target: bytes = b"") -> int: ...
+    def link(self, inode: int, directory: int, name: bytes) -> None: ...
+    def remove(self, directory: int, name: bytes) -> None: ...
+    def rename(self, directory: int, name: bytes, to_directory: int, to_name: bytes) -> None: ...
+    def exchange(self, directory: int, name: bytes, other_directory: int, other_name: bytes) -> None: ...
+    def set_attributes(self, inode: int, changes: Changes) -> None: ...
+    def save_content(self, inode: int, fd: int) -> None: ...
+    def get_xattr(self, inode: int, name: bytes) -> bytes: ...
+    def list_xattrs(self, inode: int) -> Sequence[bytes]: ...
+    def set_xattr(self, inode: int, name: bytes, value: bytes) -> None: ...
+    def remove_xattr(self, inode: int, name: bytes) -> None: ...
+    def forget(self, inode: int) -> None: ...
+    def sync(self) -> None: ...
+    def close(self) -> None: ...

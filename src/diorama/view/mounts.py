@@ -18,6 +18,7 @@ import threading
 from typing import NamedTuple
 
 from diorama.view.filesystem import FileSystem
+from diorama.view.layers import Layers
 
 __all__ = ["Mount", "MountTree", "Place"]
 
@@ -25,30 +26,41 @@ _numbers = itertools.count(1)
 
 
 class Mount:
-    """Something mounted: a subtree of the host, or a file system.
+    """Something mounted: a subtree of the host, layers of such, or a file system.
 
-    Exactly one of `host` (the host path of its root, without a slash at the end, so empty for `/`) and
-    `filesystem` is not None.  `kind` is the file type of its root.  Compared by identity.
+    Exactly one is not None of `host` (the host path of its root, without a slash at the end, so empty for
+    `/`), `layers` and `filesystem`; with the first two its files are real ones of the host.  `kind` is the
+    file type of its root, `type` what mount tables call it, `source` what it was made of, `options` those
+    that it was mounted with.  Compared by identity.
     """
 
-    __slots__ = ("children", "filesystem", "host", "kind", "number", "point", "read_only", "source")
+    __slots__ = (
+        "children", "filesystem", "host", "kind", "layers", "number", "options", "point", "read_only",
+        "source", "type",
+    )  # fmt: skip
 
     def __init__(
         self,
         *,
         host: bytes | None = None,
+        layers: Layers | None = None,
         filesystem: FileSystem | None = None,
         kind: int = stat.S_IFDIR,
         read_only: bool = False,
         source: str = "",
+        type: str = "none",
+        options: tuple[str, ...] = (),
     ) -> None:
-        if (host is None) == (filesystem is None):
-            raise ValueError("a mount has a host path or a file system")
+        if sum(one is not None for one in (host, layers, filesystem)) != 1:
+            raise ValueError("a mount has a host path, layers or a file system")
         self.host = None if host is None else host.rstrip(b"/")
+        self.layers = layers
         self.filesystem = filesystem
         self.kind = kind
-        self.read_only = read_only or filesystem is not None
+        self.read_only = read_only or (filesystem is not None and not filesystem.writable)
         self.source = source
+        self.type = type
+        self.options = options
         self.number = next(_numbers)
         self.point: Place | None = None
         self.children: dict[bytes, Mount] = {}
@@ -60,6 +72,23 @@ class Mount:
     def root(self) -> Place:
         """The place of its root."""
         return Place(self, b"", self.filesystem.root if self.filesystem else 0)
+
+    def real(self, path: bytes) -> bytes:
+        """The host path of what is at `path` in it, or would be; ValueError for what is not on the host."""
+        if self.host is not None:
+            return self.host + path or b"/"
+        if self.layers is not None:
+            return self.layers.real(path)
+        raise ValueError(f"{path!r} of {self.source} is not on the host")
+
+    def inside(self, real: bytes) -> bytes | None:
+        """The path in it of a host path; None if that is elsewhere."""
+        if self.layers is not None:
+            return self.layers.inside(real)
+        if self.host is None:
+            return None
+        path = real.removeprefix(self.host)
+        return path.rstrip(b"/") if path[:1] in (b"", b"/") and (path != real or not self.host) else None
 
 
 class Place(NamedTuple):
@@ -85,9 +114,7 @@ class Place(NamedTuple):
     @property
     def host_path(self) -> bytes:
         """The path on the host; ValueError for what is not on the host."""
-        if self.mount.host is None:
-            raise ValueError(f"{self.view_path!r} is not on the host")
-        path = self.mount.host + self.path or b"/"
+        path = self.mount.real(self.path)
         return path + b"/" if self.slash and path != b"/" else path
 
     @property
@@ -112,6 +139,11 @@ class MountTree:
         self.root = root or Mount(host=b"/", source="host")
         self.mounts: tuple[Mount, ...] = (self.root,)
         self._lock = threading.Lock()
+
+    @property
+    def base(self) -> Mount:
+        """The mount that programs find at `/`: the host's own, unless something is mounted there."""
+        return self.top(self.root.root).mount
 
     def attach(self, mount: Mount, place: Place) -> None:
         """Put a mount on a place, on top of what is mounted there."""

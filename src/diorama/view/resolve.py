@@ -193,6 +193,8 @@ class _Walk:
         mount = self.mount
         if mount.host is not None:
             return 0, self._resolver.host.lstat(mount.host + path).st_mode
+        if mount.layers is not None:
+            return 0, mount.layers.look(path).st_mode
         filesystem = mount.filesystem
         assert filesystem is not None
         if len(name) > _NAME_MAX:
@@ -239,6 +241,8 @@ class _Walk:
         mount = self.mount
         if mount.filesystem is not None:
             return mount.filesystem.readlink(inode)
+        if mount.layers is not None:
+            return mount.layers.readlink(path)
         assert mount.host is not None
         link = mount.host + path
         if not link.startswith(b"/proc/"):
@@ -312,8 +316,7 @@ class _Walk:
         filesystem = self.mount.filesystem
         if filesystem is not None:
             return S_ISDIR(filesystem.attributes(self.inode).mode)
-        assert self.mount.host is not None
-        return S_ISDIR(self._resolver.host.lstat(self.mount.host + self.path or b"/").st_mode)
+        return S_ISDIR(self._resolver.host.lstat(self.mount.real(self.path)).st_mode)
 
 
 def _inode_of(filesystem: FileSystem, path: bytes) -> int:

@@ -119,7 +119,8 @@ class Tasks:
 
     def first(self, tid: int) -> Task:
         """The first task of a program."""
-        return self.enter(Task(tid, tid, Context(self._tree.root.root, self._tree.root)))
+        base = self._tree.base
+        return self.enter(Task(tid, tid, Context(base.root, base)))
 
     def enter(self, task: Task) -> Task:
         """Make a task known by its thread id."""
@@ -144,7 +145,7 @@ class Tasks:
 
     def is_plain(self, task: Task) -> bool:
         """Whether nothing is remembered of a task."""
-        here = task.context.cwd_mount is self._tree.root
+        here = task.context.cwd_mount is self._tree.base
         return here and task.executable is None and not self.opened.any(task)
 
     def sharing(self, task: Task) -> list[Task]:
@@ -184,7 +185,7 @@ class Tasks:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from None
         if not text.startswith(b"/"):
             return Place(self._tree.root, link)
-        return self._located(text, mount or self._tree.root)
+        return self._located(text, mount or self._tree.base)
 
     def virtual(self, task: Task, fd: int) -> Place | None:
         """What a descriptor of ours stands for; None for those of the host and bad ones."""
@@ -201,13 +202,13 @@ class Tasks:
 
     def remembered(self, mount: Mount) -> Mount:
         """What there is to remember of having come by a mount: it, if the kernel cannot tell."""
-        return mount if mount.filesystem is None else self._tree.root
+        return mount if mount.filesystem is None else self._tree.base
 
     def _located(self, text: bytes, mount: Mount) -> Place:
         if not text.startswith(b"/"):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-        if mount.host is not None and mount is not self._tree.root:
-            inside = text.removeprefix(mount.host)
-            if inside != text and inside[:1] in (b"", b"/"):
+        if mount is not self._tree.root:
+            inside = mount.inside(text)
+            if inside is not None:
                 return Place(mount, inside, touched=True)
         return Place(self._tree.root, text.rstrip(b"/"))

@@ -1,0 +1,65 @@
+"""Options: those of a mount, `ro` or `name=value`, as mount(8) writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from diorama.errors import UsageError
+
+__all__ = ["Options"]
+
+_FOR_ALL: Final = frozenset({"ro", "rw"})
+_OPPOSITES: Final = (("ro", "rw"),)
+
+
+@dataclass(slots=True)
+class Options:
+    """What was asked for.  A kind of mount takes its own with `take` and `values`, then calls `finish`."""
+
+    asked: tuple[tuple[str, str | None], ...] = ()
+    _known: set[str] = field(default_factory=lambda: set(_FOR_ALL))
+
+    @classmethod
+    def parse(cls, texts: Sequence[str]) -> Options:
+        """Take `name` and `name=value` apart; `UsageError` for what contradicts itself."""
+        parts = (text.partition("=") for text in texts)
+        asked = [(name, value if found else None) for name, found, value in parts]
+        names = {name for name, _ in asked}
+        for one, other in _OPPOSITES:
+            if one in names and other in names:
+                raise UsageError(f"a mount is {one} or {other}, not both")
+        return cls(tuple(asked))
+
+    def is_set(self, name: str) -> bool:
+        """Whether an option without a value was given."""
+        self._known.add(name)
+        return any(one == name for one, _ in self.asked)
+
+    def values(self, name: str) -> list[str]:
+        """The values of an option that may be given several times."""
+        self._known.add(name)
+        return [value for one, value in self.asked if one == name and value is not None]
+
+    def take(self, name: str) -> str | None:
+        """The value of an option; the last one counts."""
+        values = self.values(name)
+        return values[-1] if values else None
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing may be changed through the mount."""
+        return self.is_set("ro")
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """All of them, as a mount table shows them."""
+        return tuple(name if value is None else f"{name}={value}" for name, value in self.asked)
+
+    def finish(self, source: str) -> None:
+        """All that is known was asked for: `UsageError` for what remains."""
+        for name, _ in self.asked:
+            if name not in self._known:
+                known = ", ".join(sorted(self._known))
+                raise UsageError(f"cannot mount {source}: unknown mount option {name!r}; known are {known}")
