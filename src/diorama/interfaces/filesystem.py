@@ -55,7 +55,7 @@ class FileSystem(ABC):
     writable = False
     """Whether the methods under "changing it" are there."""
     lazy_above: int | None = None
-    """Of regular files with more bytes than this, pieces are asked by `read`: they are not copied as a whole."""
+    """Of regular files with more bytes than this, pieces are asked by `read`: they are never copied whole."""
 
     # -- looking at it ------------------------------------------------------------------------
 
