@@ -92,9 +92,18 @@ class _Unknown(Exception):
     """There is no rule for a spelling."""
 
 
-def settle_calls() -> list[Decision]:
-    """A decision for every system call number of every ABI of this machine that has a spelling."""
-    return [decision_of(one) for abi in Abi.native() for one in index.spellings(abi).values()]
+_WITHOUT_PATHS: Final = frozenset({Settle.RUN, Settle.FD, Settle.CLONE})
+
+
+def settle_calls(*, covered: bool = False) -> list[Decision]:
+    """A decision for every system call number of every ABI of this machine that has a spelling.
+
+    `covered`: something is mounted on `/`, so no path leads where the kernel finds it.
+    """
+    found = [decision_of(one) for abi in Abi.native() for one in index.spellings(abi).values()]
+    if not covered:
+        return found
+    return [one if one.settle in _WITHOUT_PATHS else Decision(one.abi, one.nr) for one in found]
 
 
 def settle_mounts(tree: MountTree) -> list[Mounted]:

@@ -96,8 +96,8 @@ class Resolver:
             return None
         pid, tid, kind, fd = match.groups()
         task = self.tasks.find(int(tid or pid))
-        if task is not None and kind == b"root":
-            return task.root
+        if kind == b"root" and (task is not None or self.tree.base is not self.tree.root):
+            return self.tree.base.root if task is None else task.root
         if task is not None and kind == b"cwd":
             return self.tasks.cwd(task)
         if task is not None and kind == b"exe" and task.executable is not None:
@@ -109,10 +109,16 @@ class Resolver:
     def title(self, link: bytes) -> Place | None:
         """As `magic`, but what a file was opened as: its name, for readlink(2)."""
         match = _MAGIC.fullmatch(link)
-        task = self.tasks.find(int(match[2] or match[1])) if match and match[4] else None
-        return (
-            self.magic(link) if task is None or match is None else self.tasks.descriptor(task, int(match[4]))
-        )
+        if match is None:
+            return None
+        pid, tid, kind, fd = match.groups()
+        task = self.tasks.find(int(tid or pid))
+        if task is not None and fd is not None:
+            return self.tasks.descriptor(task, int(fd))
+        if kind != b"exe" or (task is not None and task.executable is not None):
+            return self.magic(link)
+        found = self.inodes.find(self.host.stat(link))
+        return found or self.tasks.located(self.host.readlink(link))
 
     def _at_link(self, link: bytes, named: Place | None) -> Place:
         status = self.host.stat(link)
@@ -121,7 +127,7 @@ class Resolver:
             return found
         if not S_ISDIR(status.st_mode):
             return Place(self.tree.root, link)
-        return named or Place(self.tree.root, self.host.readlink(link).rstrip(b"/"))
+        return named or self.tasks.located(self.host.readlink(link))
 
 
 class _Walk:
@@ -141,7 +147,10 @@ class _Walk:
         self.mount: Mount = start.mount
         self.path = start.path
         self.inode = start.inode
-        self.touched = start.touched or start.mount is not resolver.tree.root
+        root = task.context.root
+        # Where the task's root is not the kernel's, an absolute link leads elsewhere than for the kernel.
+        displaced = root.mount is not resolver.tree.root or root.path != b""
+        self.touched = displaced or start.touched or start.mount is not resolver.tree.root
 
     def run(self, path: bytes, follow: bool, parent: bool) -> Place:
         if not path:

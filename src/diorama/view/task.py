@@ -164,7 +164,7 @@ class Tasks:
             found = self._inodes.find(self._host.stat(link))
             if found is not None:
                 return found
-        return self._located(self._host.readlink(link), mount)
+        return self.located(self._host.readlink(link), mount)
 
     def descriptor(self, task: Task, fd: int) -> Place:
         """What a descriptor refers to; EBADF.
@@ -185,7 +185,7 @@ class Tasks:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from None
         if not text.startswith(b"/"):
             return Place(self._tree.root, link)
-        return self._located(text, mount or self._tree.base)
+        return self.located(text, mount)
 
     def virtual(self, task: Task, fd: int) -> Place | None:
         """What a descriptor of ours stands for; None for those of the host and bad ones."""
@@ -204,7 +204,9 @@ class Tasks:
         """What there is to remember of having come by a mount: it, if the kernel cannot tell."""
         return mount if mount.filesystem is None else self._tree.base
 
-    def _located(self, text: bytes, mount: Mount) -> Place:
+    def located(self, text: bytes, mount: Mount | None = None) -> Place:
+        """Where a host path is that the kernel tells of something that was reached through a mount."""
+        mount = mount or self._tree.base
         if not text.startswith(b"/"):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         if mount is not self._tree.root:

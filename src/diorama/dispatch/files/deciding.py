@@ -11,7 +11,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from diorama.dispatch.settling import settle_calls, settle_mounts
-from diorama.engine.decider import Decider
+from diorama.engine.decider import Decider, Decision
 from diorama.view.task import Opened
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Deciding:
     def __init__(self, files: Files) -> None:
         self.decider = Decider()
         self._files = files
-        self._calls = settle_calls()
+        self._calls: dict[bool, list[Decision]] = {}
         self._divided: set[int] = set()
         self.mounted()
         files.tasks.opened = _DecidersOpened(self.decider, files.tree)
@@ -65,7 +65,11 @@ class Deciding:
         files = self._files
         virtual = any(mount.filesystem is not None for mount in files.tree.mounts)
         prefix = files.standins.home() if virtual else None
-        self.decider.load(self._calls, settle_mounts(files.tree), prefix, on_behalf=files.acts)
+        covered = files.tree.base is not files.tree.root
+        calls = self._calls.get(covered)
+        if calls is None:
+            calls = self._calls[covered] = settle_calls(covered=covered)
+        self.decider.load(calls, settle_mounts(files.tree), prefix, on_behalf=files.acts)
 
     def inherit(self, parent: int, child: Task) -> None:
         """A process was made."""
@@ -89,7 +93,7 @@ class Deciding:
 
     def _remember(self, task: Task) -> None:
         tree, mount = self._files.tree, task.context.cwd_mount
-        in_mount = mount is not tree.root
+        in_mount = mount is not tree.base
         self.decider.process(
             task.pid,
             cwd_mount=tree.mounts.index(mount) if in_mount else -1,

@@ -116,7 +116,7 @@ def _mount_of(files: Files, task: Task, fd: int) -> Mount | None:
     virtual = files.tasks.virtual(task, fd)
     if virtual is not None:
         return virtual.mount
-    if not files.tasks.opened.any(task):
+    if files.tree.base is files.tree.root and not files.tasks.opened.any(task):
         return None
     try:
         return files.tasks.descriptor(task, fd).mount

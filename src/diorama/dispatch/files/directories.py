@@ -89,17 +89,32 @@ def get_directory(files: Files, call: GetCwd) -> Outcome:
 
 
 def enter_view(files: Files, call: Request, task: Task) -> None:
-    """Let a program that is about to start stand on what is mounted on its current directory."""
-    try:
-        path = files.host.readlink(b"/proc/%d/cwd" % task.tid)
-    except OSError:
-        return
-    place = files.walk(task, AT_FDCWD, path)
-    if place is None or not place.touched or place.missing:
+    """Let a program that is about to start stand on what is mounted on its current directory.
+
+    Under another root that is the directory of the same path, or else the root.
+    """
+    place = _starting_place(files, task)
+    if place is None or not place.touched:
         return
     to = place.host_path if place.filesystem is None else files.standins.directory(place)
     call.tracee.syscall.chdir(to)
     files.enter_mount(task, place.mount)
+
+
+def _starting_place(files: Files, task: Task) -> Place | None:
+    elsewhere = None if files.tree.base is files.tree.root else files.tree.base.root._replace(touched=True)
+    try:
+        path = files.host.readlink(b"/proc/%d/cwd" % task.tid)
+    except OSError:
+        return elsewhere
+    try:
+        place = files.walk(task, AT_FDCWD, path)
+        if place is not None and not place.missing and (place.filesystem is None or _is_directory(place)):
+            return place
+    except OSError:
+        if elsewhere is None:
+            raise
+    return elsewhere
 
 
 def _enter(files: Files, call: ChDir | FChDir, changed: ChDir | FChDir, mount: Mount) -> Outcome:

@@ -70,7 +70,7 @@ def _await(files: Files, task: Task, place: Place | None) -> None:
 
 
 def _remembered(files: Files, place: Place | None) -> Place | None:
-    if place is None or place.mount is files.tree.root or place.filesystem is not None:
+    if place is None or place.mount in (files.tree.root, files.tree.base) or place.filesystem is not None:
         return None
     return place
 

@@ -69,7 +69,9 @@ def _open_host(files: Files, call: OpenAt | OpenAt2, place: Place, how: OpenHow)
     mode = 0 if place.missing else _mode(files, place)
     flags = _read_only_flags(place, how.flags, mode) if place.mount.read_only else how.flags
     changed = _at(call, place.host_path, how, flags)
-    noted = place.mount is not files.tree.root and (place.mount.read_only or stat.S_ISDIR(mode))
+    noted = place.mount is not files.tree.base and (place.mount.read_only or stat.S_ISDIR(mode))
+    if place.mount is files.tree.base and files.tasks.opened.any(files.task(call.tracee)):
+        _forget(files, files.task(call.tracee), place)
     if _can_act(files, call, place, flags, mode):
         fd = os.open(place.host_path, flags | os.O_CLOEXEC | os.O_NOCTTY)
         if noted:
