@@ -132,6 +132,7 @@ class Mediator:
 
     def answer(self, call: Request) -> Outcome:
         """Decide about a request."""
+        self.files.task(call.tracee).credentials = None
         return ANSWERS.get(type(call), translate)(self.files, call)
 
     def rooted(self, tracee: Tracee) -> None:

@@ -54,6 +54,9 @@ class FileSystem(ABC):
     root = 1
     writable = False
     """Whether the methods under "changing it" are there."""
+    saves_late = False
+    """Whether what was written need be saved only when the view drops it from memory: nobody else would see
+    it before."""
     lazy_above: int | None = None
     """Of regular files with more bytes than this, pieces are asked by `read`: they are never copied whole."""
 
@@ -110,6 +113,13 @@ class FileSystem(ABC):
         symbolic link.  Attributes that it can't keep are not an error.
         """
         raise _error(errno.EROFS)
+
+    def make_unnamed(self, directory: int, attributes: Attributes) -> int:
+        """Make a regular file without a name, which may get one by `link`, for O_TMPFILE; its inode.
+
+        `directory` is where it was asked for.  EOPNOTSUPP if that can't be done: programs do without.
+        """
+        raise _error(errno.EOPNOTSUPP)
 
     def link(self, inode: int, directory: int, name: bytes) -> None:
         """Give what is no directory another name, which is free; EPERM if the file system has no links."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from diorama.abi.arch import Abi
+from diorama.view.credentials import Credentials
 
 if TYPE_CHECKING:
     from diorama.catalogue.model import Request
@@ -46,6 +47,7 @@ class FakeHost:
         self.tree: dict[bytes, bytes | str | None] = {b"": None}
         self.links: dict[bytes, tuple[bytes, FakeStatus]] = {}
         self.asked: list[bytes] = []
+        self.who = Credentials(os.geteuid(), os.getegid(), capabilities=0 if os.geteuid() else (1 << 41) - 1)
         for path, node in (tree or {}).items():
             self.add(path.encode(), node)
         for path, link in (links or {}).items():
@@ -94,6 +96,10 @@ class FakeHost:
         if isinstance(node, str):
             raise _error(errno.EINVAL)
         return node
+
+    def credentials(self, tid: int) -> Credentials:
+        """`who`, whoever asks."""
+        return self.who
 
 
 class FakeMemory:

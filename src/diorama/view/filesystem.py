@@ -41,20 +41,6 @@ class Attributes:
         """The type bits, `stat.S_IFREG` and so on."""
         return stat.S_IFMT(self.mode)
 
-    def permits(self, wanted: int) -> bool:
-        """Whether this process, and so the programs it starts, may do what the R_OK, W_OK, X_OK bits say."""
-        user = os.geteuid()
-        if user == 0:
-            may_execute = stat.S_ISDIR(self.mode) or self.mode & 0o111
-            return not wanted & os.X_OK or bool(may_execute)
-        if user == self.uid:
-            granted = self.mode >> 6
-        elif self.gid == os.getegid() or self.gid in os.getgroups():
-            granted = self.mode >> 3
-        else:
-            granted = self.mode
-        return wanted & ~granted & 0o7 == 0
-
 
 @dataclass(frozen=True, slots=True)
 class Changes:
@@ -88,6 +74,7 @@ class Statistics:
     blocks: int = 0
     free: int = 0
     files: int = 0
+    free_files: int = 0
     name_max: int = 255
 
 
@@ -107,6 +94,9 @@ class FileSystem(Protocol):
     def writable(self) -> bool: ...
 
     @property
+    def saves_late(self) -> bool: ...
+
+    @property
     def lazy_above(self) -> int | None: ...
 
     def lookup(self, directory: int, name: bytes) -> int: ...
@@ -117,6 +107,7 @@ class FileSystem(Protocol):
     def read(self, inode: int, offset: int, size: int) -> bytes: ...
     def statistics(self) -> Statistics: ...
     def make(self, directory: int, name: bytes, attributes: Attributes, target: bytes = b"") -> int: ...
+    def make_unnamed(self, directory: int, attributes: Attributes) -> int: ...
     def link(self, inode: int, directory: int, name: bytes) -> None: ...
     def remove(self, directory: int, name: bytes) -> None: ...
     def rename(self, directory: int, name: bytes, to_directory: int, to_name: bytes) -> None: ...

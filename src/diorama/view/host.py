@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Protocol
+from dataclasses import replace
+from typing import Final, Protocol
+
+from diorama.view.credentials import Credentials
 
 __all__ = ["Host", "RealHost", "Status"]
 
@@ -42,6 +45,10 @@ class Host(Protocol):
         """The target of a symbolic link."""
         ...
 
+    def credentials(self, tid: int) -> Credentials:
+        """Who a thread is to files."""
+        ...
+
 
 class RealHost:
     """The host itself."""
@@ -55,3 +62,24 @@ class RealHost:
     def readlink(path: bytes) -> bytes:
         """The target of a symbolic link."""
         return os.readlink(path)
+
+    @staticmethod
+    def credentials(tid: int) -> Credentials:
+        """Who a thread is to files."""
+        with open(f"/proc/{tid}/status", "rb") as file:
+            found = Credentials.parse(file.read())
+        if not found.capabilities and not found.permitted:
+            return found
+        if os.readlink(f"/proc/{tid}/ns/user") == _user_namespace():
+            return found
+        return replace(found, capabilities=0, permitted=0)
+
+
+_OURS: Final[list[str]] = []
+
+
+def _user_namespace() -> str:
+    """Ours, which stays what it is."""
+    if not _OURS:
+        _OURS.append(os.readlink("/proc/self/ns/user"))
+    return _OURS[0]

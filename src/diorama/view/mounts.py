@@ -95,8 +95,10 @@ class Place(NamedTuple):
     """Where a path leads.
 
     `inode` is that of the file system, 0 on the host.  `missing` says that there is nothing of that name, in
-    a directory that exists.  `touched` says that the way crossed a mount: the kernel, walking the same path,
-    may end elsewhere.  `slash` says that the path insists on a directory.
+    a directory that exists.  `directory` is the inode of that directory, 0 where the file system was not
+    asked.  `removed` says that the name is gone, while somebody has it open.  `touched` says that the way
+    crossed a mount: the kernel, walking the same path, may end elsewhere.  `slash` says that the path insists
+    on a directory.
     """
 
     mount: Mount
@@ -105,6 +107,8 @@ class Place(NamedTuple):
     missing: bool = False
     touched: bool = False
     slash: bool = False
+    directory: int = 0
+    removed: bool = False
 
     @property
     def filesystem(self) -> FileSystem | None:

@@ -192,7 +192,7 @@ class _Walk:
         if not S_ISDIR(mode):
             if todo or self._slash:
                 raise _error(errno.ENOTDIR)
-            return Place(mount, path, inode, touched=self.touched)
+            return Place(mount, path, inode, touched=self.touched, directory=self.inode)
         self.path = path
         self.inode = inode
         return None
@@ -206,10 +206,11 @@ class _Walk:
             return 0, mount.layers.look(path).st_mode
         filesystem = mount.filesystem
         assert filesystem is not None
+        who = self._resolver.tasks.credentials(self._task)
+        if not who.permits(filesystem.attributes(self.inode), os.X_OK):
+            raise _error(errno.EACCES)
         if len(name) > _NAME_MAX:
             raise _error(errno.ENAMETOOLONG)
-        if not filesystem.attributes(self.inode).permits(os.X_OK):
-            raise _error(errno.EACCES)
         inode = filesystem.lookup(self.inode, name)
         return inode, filesystem.attributes(inode).mode
 
@@ -306,10 +307,17 @@ class _Walk:
         return self._named(path, inode)
 
     def _missing(self, path: bytes) -> Place:
-        return Place(self.mount, path, missing=True, touched=self.touched, slash=self._slash)
+        return Place(
+            self.mount,
+            path,
+            missing=True,
+            touched=self.touched,
+            slash=self._slash,
+            directory=self.inode,
+        )
 
     def _named(self, path: bytes, inode: int) -> Place:
-        return Place(self.mount, path, inode, touched=self.touched, slash=self._slash)
+        return Place(self.mount, path, inode, touched=self.touched, slash=self._slash, directory=self.inode)
 
     def _here(self) -> Place:
         return Place(self.mount, self.path, self.inode, touched=self.touched)

@@ -21,6 +21,7 @@ import os
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from diorama.view.credentials import Credentials
 from diorama.view.host import Host, Status
 from diorama.view.inodes import Inodes
 from diorama.view.mounts import Mount, MountTree, Place
@@ -47,7 +48,7 @@ class Task:
 
     `executable` is what its process runs, if that was found through a mount, `pending` what it has asked to
     run.  `is_starting` is set until the first program of a view is executed: it was given its current
-    directory outside of the view.
+    directory outside of the view.  `credentials` are those that it was seen to have in its present call.
     """
 
     tid: int
@@ -57,6 +58,7 @@ class Task:
     executable: Place | None = None
     pending: Place | None = None
     is_starting: bool = False
+    credentials: Credentials | None = None
 
     @property
     def root(self) -> Place:
@@ -155,6 +157,13 @@ class Tasks:
             for other in list(self._by_tid.values())
             if other.context is task.context or other.opened is task.opened
         ]
+
+    def credentials(self, task: Task) -> Credentials:
+        """Who a task is to files, as it was first seen in its present call."""
+        found = task.credentials
+        if found is None:
+            found = task.credentials = self._host.credentials(task.tid)
+        return found
 
     def cwd(self, task: Task) -> Place:
         """The current directory."""

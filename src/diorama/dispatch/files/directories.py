@@ -54,7 +54,7 @@ def change_directory(files: Files, call: ChDir) -> Outcome:
     if place is None:
         return None
     if place.filesystem is not None:
-        _check_search(place)
+        _check_search(files, files.task(call.tracee), place)
         return _enter(files, call, call.replace(path=files.standins.directory(place)), place.mount)
     changed = at_host(call, call.PATHS[0], place) if place.touched else call
     return _enter(files, call, changed, place.mount)
@@ -68,7 +68,7 @@ def change_to_descriptor(files: Files, call: FChDir) -> Outcome:
     except OSError:
         return None
     if place.filesystem is not None:
-        _check_search(place)
+        _check_search(files, files.task(call.tracee), place)
     return _enter(files, call, call, place.mount)
 
 
@@ -132,13 +132,13 @@ def _is_directory(place: Place) -> bool:
     return place.filesystem.attributes(place.inode).kind == stat.S_IFDIR
 
 
-def _check_search(place: Place) -> None:
+def _check_search(files: Files, task: Task, place: Place) -> None:
     if place.missing:
         raise fail(errno.ENOENT)
     if not _is_directory(place):
         raise fail(errno.ENOTDIR)
     assert place.filesystem is not None
-    if not place.filesystem.attributes(place.inode).permits(os.X_OK):
+    if not files.permits(task, place.filesystem.attributes(place.inode), os.X_OK):
         raise fail(errno.EACCES)
 
 

@@ -101,7 +101,7 @@ def _open(files: Files, task: Task, place: Place) -> tuple[bytes, bytes]:
     if place.filesystem is None:
         return place.host_path, _head(place.host_path)
     attributes = place.filesystem.attributes(place.inode)
-    if attributes.kind != stat.S_IFREG or not attributes.permits(os.X_OK):
+    if attributes.kind != stat.S_IFREG or not files.permits(task, attributes, os.X_OK):
         raise fail(errno.EACCES)
     content = files.content(task, place, attributes)
     path = files.standins.program(content, os.path.basename(place.view_path))

@@ -156,7 +156,7 @@ def _open_virtual(files: Files, call: OpenAt | OpenAt2, place: Place, flags: int
             raise fail(errno.ELOOP)
         return files.standins.symlink(place, filesystem.readlink(place.inode)), flags
     if attributes.kind == stat.S_IFDIR:
-        _check_directory(flags, may_read=attributes.permits(os.R_OK))
+        _check_directory(flags, may_read=files.permits(files.task(call.tracee), attributes, os.R_OK))
         return files.standins.directory(place), flags | fcntl.O_DIRECTORY
     if flags & fcntl.O_DIRECTORY:
         raise fail(errno.ENOTDIR)

@@ -171,6 +171,10 @@ class Files:
             return task.root
         return self.tasks.cwd(task) if dirfd == AT_FDCWD else self.tasks.descriptor(task, dirfd)
 
+    def permits(self, task: Task, attributes: Attributes, wanted: int) -> bool:
+        """Whether a task may do what the R_OK, W_OK, X_OK bits say, in a file system of ours."""
+        return self.tasks.credentials(task).permits(attributes, wanted)
+
     # -- contents -----------------------------------------------------------------------------
 
     def content(self, task: Task, place: Place, attributes: Attributes) -> Content:

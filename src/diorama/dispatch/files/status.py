@@ -95,7 +95,9 @@ def access(files: Files, call: FAccessAt2) -> Outcome:
     attributes = _attributes(place)
     if call.mode & fcntl.W_OK:
         raise fail(errno.EROFS)
-    if not attributes.permits(call.mode & (fcntl.R_OK | fcntl.X_OK)):
+    who = files.tasks.credentials(files.task(call.tracee))
+    who = who if call.flags & fcntl.AT_EACCESS else who.real()
+    if not who.permits(attributes, call.mode & (fcntl.R_OK | fcntl.X_OK)):
         raise fail(errno.EACCES)
     return 0
 

@@ -1,0 +1,149 @@
+"""Credentials: who a task is to the files of a synthetic file system, and what that lets it do.
+
+On the host the kernel checks permissions.  What exists only in the view is checked here, by the rules of
+credentials(7), capabilities(7) and path_resolution(7), with the identity of the task that asks.
+
+The task's are its file system ids, supplementary groups and effective capabilities.  Capabilities that it
+has in a user namespace of its own are not counted: they are about files of users who are mapped into it.
+"""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import dataclass, replace
+from typing import Final
+
+from diorama.abi.fcntl import R_OK, W_OK, X_OK
+from diorama.view.filesystem import Attributes
+
+__all__ = [
+    "CAP_CHOWN",
+    "CAP_DAC_READ_SEARCH",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_MKNOD",
+    "CAP_SETFCAP",
+    "CAP_SYS_ADMIN",
+    "Credentials",
+]
+
+CAP_CHOWN: Final = 0
+CAP_DAC_OVERRIDE: Final = 1
+CAP_DAC_READ_SEARCH: Final = 2
+CAP_FOWNER: Final = 3
+CAP_FSETID: Final = 4
+CAP_SYS_ADMIN: Final = 21
+CAP_MKNOD: Final = 27
+CAP_SETFCAP: Final = 31
+
+_ALL: Final = (1 << 64) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """The identity that counts for files.
+
+    `uid` and `gid` are the file system ids, `capabilities` the effective ones as a bit mask, `permitted`
+    those that access(2) counts for a real user 0; `umask` are the bits that new files do not get.
+    """
+
+    uid: int
+    gid: int
+    groups: frozenset[int] = frozenset()
+    capabilities: int = 0
+    real_uid: int = 0
+    real_gid: int = 0
+    permitted: int = 0
+    umask: int = 0o022
+
+    @classmethod
+    def parse(cls, status: bytes) -> Credentials:
+        """From /proc/PID/status, proc(5)."""
+        parts = [line.partition(b":") for line in status.split(b"\n")]
+        lines = {name: value for name, _, value in parts}
+        real_uid, _, _, uid = map(int, lines[b"Uid"].split())
+        real_gid, _, _, gid = map(int, lines[b"Gid"].split())
+        return cls(
+            uid=uid,
+            gid=gid,
+            groups=frozenset(map(int, lines[b"Groups"].split())),
+            capabilities=int(lines[b"CapEff"], 16),
+            real_uid=real_uid,
+            real_gid=real_gid,
+            permitted=int(lines[b"CapPrm"], 16),
+            umask=int(lines.get(b"Umask", b"0022"), 8),
+        )
+
+    def real(self) -> Credentials:
+        """Those of the real user, by which access(2) decides."""
+        capabilities = self.capabilities if self.real_uid == self.uid else 0
+        if self.real_uid == 0:
+            capabilities = self.permitted
+        return replace(self, uid=self.real_uid, gid=self.real_gid, capabilities=capabilities)
+
+    def has(self, capability: int) -> bool:
+        """Whether it has a capability (capabilities(7))."""
+        return bool(self.capabilities >> capability & 1)
+
+    def is_in_group(self, gid: int) -> bool:
+        """Whether a group is one of its."""
+        return gid == self.gid or gid in self.groups
+
+    def owns(self, attributes: Attributes) -> bool:
+        """Whether it may do what only the owner may."""
+        return attributes.uid == self.uid or self.has(CAP_FOWNER)
+
+    def permits(self, attributes: Attributes, wanted: int) -> bool:
+        """Whether it may do what the R_OK, W_OK, X_OK bits say."""
+        if attributes.uid == self.uid:
+            granted = attributes.mode >> 6
+        elif self.is_in_group(attributes.gid):
+            granted = attributes.mode >> 3
+        else:
+            granted = attributes.mode
+        if not wanted & ~granted & (R_OK | W_OK | X_OK):
+            return True
+        if not self.capabilities:
+            return False
+        is_directory = stat.S_ISDIR(attributes.mode)
+        reads_only = not wanted & W_OK if is_directory else wanted == R_OK
+        if reads_only and self.has(CAP_DAC_READ_SEARCH):
+            return True
+        can_run = is_directory or not wanted & X_OK or attributes.mode & 0o111
+        return bool(can_run) and self.has(CAP_DAC_OVERRIDE)
+
+    def may_replace(self, directory: Attributes, victim: Attributes) -> bool:
+        """Whether the sticky bit of a directory lets it remove or rename what is there."""
+        if not directory.mode & stat.S_ISVTX or self.uid in (victim.uid, directory.uid):
+            return True
+        return self.has(CAP_FOWNER)
+
+    def keeps_group_bit(self, gid: int) -> bool:
+        """Whether a file of this group keeps the set-group-ID bit that it is given."""
+        return self.is_in_group(gid) or self.has(CAP_FSETID)
+
+    def make(self, mode: int, directory: Attributes) -> tuple[int, int, int]:
+        """Mode, owner and group of what is made with this mode (and type) in a directory; inode(7)."""
+        mode &= ~self.umask if not stat.S_ISLNK(mode) else _ALL
+        if not directory.mode & stat.S_ISGID:
+            return mode, self.uid, self.gid
+        if stat.S_ISDIR(mode):
+            return mode | stat.S_ISGID, self.uid, directory.gid
+        both = stat.S_ISGID | stat.S_IXGRP
+        if mode & both == both and not self.keeps_group_bit(directory.gid):
+            mode &= ~stat.S_ISGID
+        return mode, self.uid, directory.gid
+
+    def drops(self, attributes: Attributes) -> int:
+        """Which of the set-user-ID and set-group-ID bits a file loses when it is written or given away.
+
+        Writing and truncating by one with CAP_FSETID leaves them: that is for the caller to ask.
+        """
+        if stat.S_ISDIR(attributes.mode):
+            return 0
+        lost = attributes.mode & stat.S_ISUID
+        if attributes.mode & stat.S_ISGID and (
+            attributes.mode & stat.S_IXGRP or not self.keeps_group_bit(attributes.gid)
+        ):
+            lost |= stat.S_ISGID
+        return lost
