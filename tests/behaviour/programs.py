@@ -30,15 +30,19 @@ class Programs:
             pytest.skip("needs gcc-multilib (libc6-dev-i386) for 32-bit programs")
         flags = (f"-m{bits}", *(("-static",) if static else ()), *FLAGS)
         source = SOURCES / f"{name}.c"
-        identity = hashlib.sha256(
-            source.read_bytes() + (SOURCES / "check.h").read_bytes() + repr(flags).encode()
-        )
+        identity = hashlib.sha256(source.read_bytes() + headers() + repr(flags).encode())
         folder = self.directory / f"{identity.hexdigest()[:16]}"
         target = folder / name
         if not target.exists():
             folder.mkdir(parents=True, exist_ok=True)
             compile_program(source, target, flags)
         return target
+
+
+@functools.cache
+def headers() -> bytes:
+    """What any of the programs may include."""
+    return b"".join(path.read_bytes() for path in sorted(SOURCES.glob("*.h")))
 
 
 def compile_program(source: Path, target: Path, flags: tuple[str, ...]) -> None:
