@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from diorama.engine.placement import Placement
     from diorama.engine.tracee import Tracee
 
+_OF_THE_HOST = ("/proc", "/dev", "/sys")
+"""What every other root has as well: programs need them, and nobody else can make them."""
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -108,6 +111,22 @@ class View:
         self._files().mount(mount, target)
         if not self._grows:
             self.router.changed = True
+
+    def root(self, directory: str | os.PathLike[str], *options: str, bare: bool = False) -> None:
+        """Make a directory of the caller's the root of the view; to be said before anything is mounted.
+
+        The host's `/proc`, `/dev` and `/sys` are mounted in it, unless it is to be `bare`; whatever else is
+        wanted is for `mount`.  Programs are looked for in it, and start in the directory of the caller's path
+        if it has one, else in `/`.  `UsageError` as for `mount`.
+        """
+        from diorama.modules.sources import make_mount
+
+        if self._is_running() or self._files().has_mounts:
+            raise UsageError(f"cannot make {directory} the root: something is mounted or runs already")
+        self._files().mount(make_mount(directory, *options), "/")
+        for name in () if bare else _OF_THE_HOST:
+            self._files().mount(make_mount(name), name, is_expected=True)
+        self.router.changed = True
 
     def on(self, *names: str, path: str | bytes | None = None, **arguments: int) -> Callable[[_F], _F]:
         """Register a handler for calls by name, `%class` or `/regex`; a decorator.

@@ -155,3 +155,16 @@ def test_verbose_tells_the_engine_and_why_before_the_program_starts(
 
 def test_without_it_nothing_is_told(options: list[str]) -> None:
     assert diorama("run", *options, "--", "true").stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--bare"], "--bare says what is in another root: it needs --root DIR"),
+        (["--root", "/etc/passwd"], "cannot mount /etc/passwd on /: a file needs a file, not a directory"),
+        (["--root", "/no/such"], "cannot mount /no/such: no such file or directory"),
+    ],
+)
+def test_a_root_that_cannot_be(words: list[str], complaint: str) -> None:
+    found = diorama("run", *words, "--", "true")
+    assert (found.returncode, found.stderr) == (125, f"diorama: {complaint}\n")

@@ -40,6 +40,8 @@ class Mount:
 class ViewOptions:
     """The options that make a view, and the command to run in it."""
 
+    root: str | None = None
+    bare: bool = False
     mount: tuple[str, ...] = ()
     module: tuple[str, ...] = ()
     engine: str = "auto"
@@ -76,6 +78,10 @@ class ViewOptions:
         return view
 
     def _furnish(self, view: View) -> None:
+        if self.bare and self.root is None:
+            raise UsageError("--bare says what is in another root: it needs --root DIR")
+        if self.root is not None:
+            view.root(self.root, bare=self.bare)
         for text in self.mount:
             mount = Mount.parse(text)
             view.mount(mount.source, mount.target, *mount.options)
@@ -84,6 +90,12 @@ class ViewOptions:
 
 
 _DECORATORS = (
+    click.option(
+        "--root",
+        metavar="DIR",
+        help="Make DIR the root of the view, with the host's /proc, /dev and /sys in it.",
+    ),
+    click.option("--bare", is_flag=True, help="With --root: nothing of the host in it."),
     click.option(
         "--mount",
         multiple=True,

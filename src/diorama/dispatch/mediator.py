@@ -88,12 +88,24 @@ class Mediator:
 
         return {SendTo: ArgumentTest("address", TEST_NE, 0)}
 
-    def mount(self, mount: Mount, target: str | bytes | os.PathLike[str]) -> None:
-        """Attach a mount to a path, relative ones to the caller's directory; `UsageError`."""
+    @property
+    def has_mounts(self) -> bool:
+        """Whether programs see anything but the host."""
+        return len(self.files.tree.mounts) > 1
+
+    def mount(
+        self, mount: Mount, target: str | bytes | os.PathLike[str], *, is_expected: bool = False
+    ) -> None:
+        """Attach a mount to a path, relative ones to the caller's directory; `UsageError`.
+
+        `is_expected`: nobody need be told that there is nothing of that name.
+        """
         # Not `abspath`: `..` after a symbolic link is for the resolution.
         place = self._target(os.path.join(os.getcwdb(), os.fsencode(target)))
         name = os.fsdecode(place.view_path)
-        if place.missing:
+        if place.missing and is_expected:
+            pass
+        elif place.missing:
             warn_once(f"mount {name}", "no such file or directory; reachable by name, but in no listing")
         elif stat.S_ISDIR(mount.kind) != stat.S_ISDIR(self._kind(place)):
             what, on = ("directory", "file") if stat.S_ISDIR(mount.kind) else ("file", "directory")
