@@ -11,7 +11,7 @@ from diorama.abi.fcntl import AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, O_CREAT, O_TRU
 from diorama.abi.numbers import NUMBERS
 from diorama.catalogue import index
 from diorama.catalogue.model import REQUESTS
-from diorama.dispatch.settling import decision_of, settle_calls, settle_mounts
+from diorama.dispatch.settling import Numbers, decision_of, settle_calls, settle_mounts
 from diorama.engine.decider import NO_ARG, Decision, Do, Follow, Mounted, Needs, PathUse, Settle
 from diorama.interfaces.tree import Tree
 from diorama.view.mounts import Mount, MountTree, Place
@@ -162,3 +162,41 @@ def test_mounts_are_numbered_as_in_the_tree() -> None:
         Mounted(1, b"/x", None, read_only=True),
         Mounted(1, b"", b"/etc/hosts", directory=False),
     ]
+
+
+def test_a_mount_keeps_its_number_when_others_come_and_go() -> None:
+    tree, numbers = MountTree(), Numbers()
+    first, second = Mount(host=b"/srv"), Mount(host=b"/opt")
+    tree.attach(first, Place(tree.root, b"/a"))
+    tree.attach(second, Place(tree.root, b"/b"))
+    assert numbers.settle(tree)[1:] == [Mounted(0, b"/a", b"/srv"), Mounted(0, b"/b", b"/opt")]
+    tree.detach(first)
+    gone, kept = numbers.settle(tree)[1:]
+    assert kept == Mounted(0, b"/b", b"/opt")
+    assert gone.host is None
+    assert gone.parent == 0
+    assert (numbers.of(first), numbers.of(second), numbers.mount(1)) == (1, 2, first)
+
+
+def test_a_mount_that_was_moved_below_a_later_one_gets_another_number() -> None:
+    tree, numbers = MountTree(), Numbers()
+    first, second = Mount(host=b"/srv"), Mount(host=b"/opt")
+    tree.attach(first, Place(tree.root, b"/a"))
+    tree.attach(second, Place(tree.root, b"/b"))
+    numbers.settle(tree)
+    tree.move(first, Place(second, b"/x"))
+    settled = numbers.settle(tree)
+    assert settled[1].host is None
+    assert settled[2:] == [Mounted(0, b"/b", b"/opt"), Mounted(2, b"/x", b"/srv")]
+    assert numbers.mount(1) is numbers.mount(3) is first
+    assert numbers.of(first) == 3
+
+
+def test_mounts_of_another_namespace_lead_nowhere_in_the_first() -> None:
+    tree, numbers = MountTree(), Numbers()
+    bind = Mount(host=b"/srv")
+    tree.attach(bind, Place(tree.root, b"/a"))
+    _, twins = tree.copy()
+    number = numbers.of(twins[bind]) if numbers.settle(tree) else 0
+    assert numbers.settle(tree)[number].host is None
+    assert numbers.mount(number) is twins[bind]

@@ -116,7 +116,7 @@ class Mediator:
 
     def _target(self, path: bytes) -> Place:
         files = self.files
-        us = Task(os.getpid(), os.getpid(), Context(files.tree.base.root, files.tree.base))
+        us = Task(os.getpid(), os.getpid(), Context(files.tree.base.root, files.tree.base, files.tree))
         try:
             return files.resolver.resolve(us, us.root, path)
         except ResolutionError as error:

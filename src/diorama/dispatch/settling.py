@@ -18,13 +18,14 @@ from diorama.catalogue import dirs, files, index, mounts, paths, processes, sock
 from diorama.catalogue.files import OpenFollows
 from diorama.catalogue.kinds import FlagTest, always, never
 from diorama.engine.decider import NO_ARG, Decision, Do, Follow, Mounted, Needs, PathUse, Settle
+from diorama.view.mounts import below
 
 if TYPE_CHECKING:
     from diorama.catalogue.kinds import Test
     from diorama.catalogue.model import PathRule, Request, Spelling
-    from diorama.view.mounts import MountTree
+    from diorama.view.mounts import Mount, MountTree
 
-__all__ = ["decision_of", "settle_calls", "settle_mounts"]
+__all__ = ["Numbers", "decision_of", "settle_calls", "settle_mounts"]
 
 _ASKED: Final = frozenset[type["Request"]]({
     files.OpenAt2,
@@ -106,19 +107,65 @@ def settle_calls(*, covered: bool = False) -> list[Decision]:
     return [one if one.settle in _WITHOUT_PATHS else Decision(one.abi, one.nr) for one in found]
 
 
-def settle_mounts(tree: MountTree) -> list[Mounted]:
-    """The mounts of a tree; the index of each is that in `tree.mounts`."""
-    known = {mount: number for number, mount in enumerate(tree.mounts)}
-    return [
-        Mounted(
-            parent=-1 if mount.point is None else known[mount.point.mount],
-            point=b"" if mount.point is None else mount.point.path,
+class Numbers:
+    """Numbers for mounts, as the native library has them: in order, from the bottom of a namespace.
+
+    A number belongs to its mount for ever.  One that was moved below a later one gets a second, since parents
+    stand before their children; what is in the namespace no longer, or is in another, keeps its own, where no
+    path leads and Python is asked.  Any thread, one at a time.
+    """
+
+    def __init__(self) -> None:
+        self._mounts: list[Mount] = []
+        self._last: dict[Mount, int] = {}
+
+    def of(self, mount: Mount) -> int:
+        """The number of a mount, given now if it has none."""
+        number = self._last.get(mount)
+        return self._add(mount) if number is None else number
+
+    def mount(self, number: int) -> Mount:
+        """Whose number it is."""
+        return self._mounts[number]
+
+    def settle(self, tree: MountTree) -> list[Mounted]:
+        """All of them, as they are in a namespace now."""
+        here = set(below(tree.root))
+        for mount in below(tree.root):
+            point = mount.point
+            if self.of(mount) < (0 if point is None else self.of(point.mount)):
+                self._add(mount)
+        return [
+            self._settled(mount) if mount in here and self._last[mount] == number else _UNREACHABLE
+            for number, mount in enumerate(self._mounts)
+        ]
+
+    def _add(self, mount: Mount) -> int:
+        self._last[mount] = len(self._mounts)
+        self._mounts.append(mount)
+        return self._last[mount]
+
+    def _settled(self, mount: Mount) -> Mounted:
+        point = mount.point
+        return Mounted(
+            parent=-1 if point is None else self._last[point.mount],
+            point=b"" if point is None else point.path,
             host=mount.host,
             read_only=mount.read_only,
             directory=stat.S_ISDIR(mount.kind),
         )
-        for mount in tree.mounts
-    ]
+
+
+_UNREACHABLE: Final = Mounted(parent=0, point=b"/..", host=None)
+"""In the place of a mount: no walk looks for such a name, and what is said to be in it is asked about."""
+
+
+def settle_mounts(tree: MountTree) -> list[Mounted]:
+    """The mounts of a tree; the index of each is that in `tree.mounts`, unless some were moved."""
+    numbers = Numbers()
+    for mount in tree.mounts:
+        numbers.of(mount)
+    return numbers.settle(tree)
 
 
 def decision_of(spelling: Spelling) -> Decision:

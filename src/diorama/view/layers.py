@@ -10,7 +10,7 @@ from typing import Protocol
 
 from diorama.view.host import Status
 
-__all__ = ["Layers"]
+__all__ = ["Layers", "LayersBelow"]
 
 
 class Layers(Protocol):
@@ -35,3 +35,40 @@ class Layers(Protocol):
     def close(self) -> None:
         """Release what it holds.  Nothing is asked afterwards."""
         ...
+
+
+class LayersBelow:
+    """The part of layers that is below one of their directories, as layers: what a bind of it shows."""
+
+    __slots__ = ("_layers", "_top")
+
+    def __init__(self, layers: Layers, top: bytes) -> None:
+        self._layers = layers
+        self._top = top
+
+    @classmethod
+    def of(cls, layers: Layers, top: bytes) -> Layers:
+        """The layers themselves for their root."""
+        return cls(layers, top) if top else layers
+
+    def look(self, path: bytes) -> Status:
+        """As of the whole."""
+        return self._layers.look(self._top + path)
+
+    def readlink(self, path: bytes) -> bytes:
+        """As of the whole."""
+        return self._layers.readlink(self._top + path)
+
+    def real(self, path: bytes) -> bytes:
+        """As of the whole."""
+        return self._layers.real(self._top + path)
+
+    def inside(self, real: bytes) -> bytes | None:
+        """The path below; None for what is beside it."""
+        path = self._layers.inside(real)
+        if path is None or not (path == self._top or path.startswith(self._top + b"/")):
+            return None
+        return path[len(self._top) :]
+
+    def close(self) -> None:
+        """The whole is released by whom it belongs to."""

@@ -7,7 +7,12 @@ and a location in it, and so does not depend on how it was reached.
 Locations are paths from the root of the mount: each name with a slash before it, no `.`, no `..`, no symbolic
 links; empty for the root.  Directories have one name only, so the path of a directory identifies it.
 
-Threads: resolution reads `Mount.children` without a lock; `attach` replaces it as a whole, under one.
+A mount that was taken away, or not put anywhere yet, is *loose*: it has no point and is not the bottom of a
+tree.  Who stands in it goes on in it, and `..` ends at its root.  A tree is one mount namespace; another
+begins as a copy, with mounts of its own that serve the same files.
+
+Threads: resolution reads `Mount.children` and `Mount.point` without a lock; a change replaces each as a
+whole, under the lock of the tree.
 """
 
 from __future__ import annotations
@@ -15,12 +20,13 @@ from __future__ import annotations
 import itertools
 import stat
 import threading
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from diorama.view.filesystem import FileSystem
-from diorama.view.layers import Layers
+from diorama.view.layers import Layers, LayersBelow
 
-__all__ = ["Mount", "MountTree", "Place"]
+__all__ = ["Mount", "MountTree", "Place", "below", "copy_mounts", "is_within"]
 
 _numbers = itertools.count(1)
 
@@ -31,12 +37,14 @@ class Mount:
     Exactly one is not None of `host` (the host path of its root, without a slash at the end, so empty for
     `/`), `layers` and `filesystem`; with the first two its files are real ones of the host.  `kind` is the
     file type of its root, `type` what mount tables call it, `source` what it was made of, `options` those
-    that it was mounted with.  Compared by identity.
+    that it was mounted with.  Of a file system it shows what is at `subtree`, whose inode is `inode`; mounts
+    of one file system have one `device`.  `is_bottom`: the host's own tree, below all that is mounted in a
+    namespace.  Compared by identity.
     """
 
     __slots__ = (
-        "children", "filesystem", "host", "kind", "layers", "number", "options", "point", "read_only",
-        "source", "type",
+        "children", "device", "filesystem", "host", "inode", "is_bottom", "kind", "layers", "number",
+        "options", "point", "read_only", "source", "subtree", "type",
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +70,10 @@ class Mount:
         self.type = type
         self.options = options
         self.number = next(_numbers)
+        self.device = self.number
+        self.subtree = b""
+        self.inode = filesystem.root if filesystem is not None else 0
+        self.is_bottom = False
         self.point: Place | None = None
         self.children: dict[bytes, Mount] = {}
 
@@ -71,7 +83,39 @@ class Mount:
     @property
     def root(self) -> Place:
         """The place of its root."""
-        return Place(self, b"", self.filesystem.root if self.filesystem else 0)
+        return Place(self, b"", self.inode)
+
+    @property
+    def is_loose(self) -> bool:
+        """Whether it is in no tree."""
+        return self.point is None and not self.is_bottom
+
+    def copy(self) -> Mount:
+        """Another mount of the same, with the same options, in no tree."""
+        twin = Mount(
+            host=self.host,
+            layers=self.layers,
+            filesystem=self.filesystem,
+            kind=self.kind,
+            read_only=self.read_only,
+            source=self.source,
+            type=self.type,
+            options=self.options,
+        )
+        twin.device, twin.subtree, twin.inode = self.device, self.subtree, self.inode
+        return twin
+
+    def part(self, place: Place, kind: int) -> Mount:
+        """As `copy`, of what is at a place in it, a file of type `kind`."""
+        twin = self.copy()
+        twin.kind, twin.inode = kind, place.inode
+        if twin.host is not None:
+            twin.host += place.path
+        elif twin.layers is not None:
+            twin.layers = LayersBelow.of(twin.layers, place.path)
+        if twin.host is None:
+            twin.subtree += place.path
+        return twin
 
     def real(self, path: bytes) -> bytes:
         """The host path of what is at `path` in it, or would be; ValueError for what is not on the host."""
@@ -123,11 +167,19 @@ class Place(NamedTuple):
 
     @property
     def view_path(self) -> bytes:
-        """The path from the root of the view."""
+        """The path from the root of the view, or of the loose mount that it is in."""
         path, mount = self.path, self.mount
-        while mount.point is not None:
-            path, mount = mount.point.path + path, mount.point.mount
+        while (point := mount.point) is not None:
+            path, mount = point.path + path, point.mount
         return path or b"/"
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether it is in a tree, and not in a loose mount."""
+        mount = self.mount
+        while (point := mount.point) is not None:
+            mount = point.mount
+        return mount.is_bottom
 
     def same(self, other: Place) -> bool:
         """Whether both are one place, however reached."""
@@ -135,14 +187,18 @@ class Place(NamedTuple):
 
 
 class MountTree:
-    """The mounts of a view, beginning with the host's own tree."""
+    """The mounts of one namespace, beginning with the host's own tree.
 
-    __slots__ = ("_lock", "mounts", "root")
+    `lock` is held for each change; hold it for what must be one.
+    """
+
+    __slots__ = ("lock", "mounts", "root")
 
     def __init__(self, root: Mount | None = None) -> None:
         self.root = root or Mount(host=b"/", source="host")
+        self.root.is_bottom = True
         self.mounts: tuple[Mount, ...] = (self.root,)
-        self._lock = threading.Lock()
+        self.lock = threading.RLock()
 
     @property
     def base(self) -> Mount:
@@ -150,13 +206,34 @@ class MountTree:
         return self.top(self.root.root).mount
 
     def attach(self, mount: Mount, place: Place) -> None:
-        """Put a mount on a place, on top of what is mounted there."""
-        with self._lock:
-            place = self.top(place)
-            parent = place.mount
-            mount.point = Place(parent, place.path, place.inode)
-            parent.children = {**parent.children, place.path: mount}
-            self.mounts = (*self.mounts, mount)
+        """Put a mount, with what is mounted on it, on a place, on top of what is mounted there."""
+        with self.lock:
+            _put(mount, self.top(place))
+            self.mounts = (*self.mounts, *below(mount))
+
+    def move(self, mount: Mount, place: Place) -> None:
+        """Put a mount that is in the tree, with what is mounted on it, on another place."""
+        with self.lock:
+            _take(mount)
+            self.mounts = tuple(one for one in self.mounts if one not in set(below(mount)))
+            self.attach(mount, place)
+
+    def detach(self, mount: Mount) -> list[Mount]:
+        """Take a mount away, and all that is mounted on it: now they are loose, each by itself."""
+        with self.lock:
+            gone = list(below(mount))
+            self.mounts = tuple(one for one in self.mounts if one not in set(gone))
+            for one in reversed(gone):
+                _take(one)
+        return gone
+
+    def copy(self) -> tuple[MountTree, dict[Mount, Mount]]:
+        """Another namespace that has the same, and which mount of this one is which there."""
+        with self.lock:
+            twins = copy_mounts(self.root)
+            tree = MountTree(twins[self.root])
+            tree.mounts = tuple(twins[mount] for mount in self.mounts)
+            return tree, twins
 
     @staticmethod
     def top(place: Place) -> Place:
@@ -166,3 +243,41 @@ class MountTree:
             place = found.root._replace(touched=True)
             found = found.children.get(b"")
         return place
+
+
+def below(mount: Mount) -> Iterator[Mount]:
+    """A mount and all that is mounted on it, parents first."""
+    yield mount
+    for child in mount.children.values():
+        yield from below(child)
+
+
+def copy_mounts(mount: Mount, part: Mount | None = None, path: bytes = b"") -> dict[Mount, Mount]:
+    """Copies of a mount and all that is mounted on it; of `path` and below, if `part` shows that."""
+    copy = part or mount.copy()
+    copies = {mount: copy}
+    for point, child in mount.children.items():
+        if not is_within(point, path):
+            continue
+        copies |= copy_mounts(child)
+        _put(copies[child], Place(copy, point[len(path) :], child.point.inode if child.point else 0))
+    return copies
+
+
+def is_within(path: bytes, directory: bytes) -> bool:
+    """Whether a location is another or below it."""
+    return path == directory or path.startswith(directory + b"/")
+
+
+def _put(mount: Mount, place: Place) -> None:
+    parent = place.mount
+    mount.point = Place(parent, place.path, place.inode)
+    parent.children = {**parent.children, place.path: mount}
+
+
+def _take(mount: Mount) -> None:
+    """Take a mount from its point; what is mounted on its root stays there."""
+    point, mount.point = mount.point, None
+    if point is not None:
+        parent = point.mount
+        parent.children = {path: child for path, child in parent.children.items() if child is not mount}

@@ -28,7 +28,6 @@ from diorama.abi.fcntl import (
     RESOLVE_NO_SYMLINKS,
     RESOLVE_NO_XDEV,
 )
-from diorama.view.filesystem import FileSystem
 from diorama.view.host import Host
 from diorama.view.inodes import Inodes
 from diorama.view.mounts import Mount, MountTree, Place
@@ -89,8 +88,8 @@ class Resolver:
         except OSError as error:
             raise ResolutionError(error.errno or errno.EIO, path, touched=walk.touched) from None
 
-    def magic(self, link: bytes) -> Place | None:
-        """What a link of /proc stands for; None if the link is plain text."""
+    def magic(self, link: bytes, tree: MountTree | None = None) -> Place | None:
+        """What a link of /proc stands for, to who lives in a namespace; None if the link is plain text."""
         match = _MAGIC.fullmatch(link)
         if match is None:
             return None
@@ -103,8 +102,8 @@ class Resolver:
         if task is not None and kind == b"exe" and task.executable is not None:
             return task.executable
         if task is not None and fd is not None:
-            return self._at_link(link, self.tasks.descriptor(task, int(fd)))
-        return self._at_link(link, None)
+            return self._at_link(link, self.tasks.descriptor(task, int(fd)), tree or self.tree)
+        return self._at_link(link, None, tree or self.tree)
 
     def title(self, link: bytes) -> Place | None:
         """As `magic`, but what a file was opened as: its name, for readlink(2)."""
@@ -120,14 +119,14 @@ class Resolver:
         found = self.inodes.find(self.host.stat(link))
         return found or self.tasks.located(self.host.readlink(link))
 
-    def _at_link(self, link: bytes, named: Place | None) -> Place:
+    def _at_link(self, link: bytes, named: Place | None, tree: MountTree) -> Place:
         status = self.host.stat(link)
         found = self.inodes.find(status)
         if found is not None:
             return found
         if not S_ISDIR(status.st_mode):
-            return Place(self.tree.root, link)
-        return named or self.tasks.located(self.host.readlink(link))
+            return Place(tree.root, link)
+        return named or self.tasks.located(self.host.readlink(link), tree=tree)
 
 
 class _Walk:
@@ -149,8 +148,8 @@ class _Walk:
         self.inode = start.inode
         root = task.context.root
         # Where the task's root is not the kernel's, an absolute link leads elsewhere than for the kernel.
-        displaced = root.mount is not resolver.tree.root or root.path != b""
-        self.touched = displaced or start.touched or start.mount is not resolver.tree.root
+        displaced = not root.mount.is_bottom or root.path != b""
+        self.touched = displaced or start.touched or not start.mount.is_bottom
 
     def run(self, path: bytes, follow: bool, parent: bool) -> Place:
         if not path:
@@ -261,12 +260,12 @@ class _Walk:
             return b"%d" % self._task.pid
         if link == b"/proc/thread-self":
             return b"%d/task/%d" % (self._task.pid, self._task.tid)
-        return self._resolver.magic(link) or self._resolver.host.readlink(link)
+        return self._resolver.magic(link, self._task.tree) or self._resolver.host.readlink(link)
 
     def _jump(self, target: Place, todo: list[bytes]) -> Place | None:
         if self._restrict & (RESOLVE_NO_MAGICLINKS | RESOLVE_BENEATH | RESOLVE_IN_ROOT):
             raise _error(errno.ELOOP if self._restrict & RESOLVE_NO_MAGICLINKS else errno.EXDEV)
-        self.touched |= target.touched or target.mount is not self._resolver.tree.root
+        self.touched |= target.touched or not target.mount.is_bottom
         self._go(target)
         if self._is_directory():
             return None
@@ -290,7 +289,7 @@ class _Walk:
         self.touched |= place.touched
         self._go(place)
         if self.mount.filesystem is not None:
-            self.inode = _inode_of(self.mount.filesystem, self.path)
+            self.inode = _inode_of(self.mount, self.path)
 
     def _last(self, name: bytes) -> Place:
         """The last component of a name to be made or removed: not followed, not crossed from above."""
@@ -336,8 +335,9 @@ class _Walk:
         return S_ISDIR(self._resolver.host.lstat(self.mount.real(self.path)).st_mode)
 
 
-def _inode_of(filesystem: FileSystem, path: bytes) -> int:
-    inode = filesystem.root
+def _inode_of(mount: Mount, path: bytes) -> int:
+    assert mount.filesystem is not None
+    inode = mount.inode
     for name in path.split(b"/")[1:]:
-        inode = filesystem.lookup(inode, name)
+        inode = mount.filesystem.lookup(inode, name)
     return inode

@@ -30,16 +30,36 @@ __all__ = ["Context", "Task", "Tasks"]
 
 CLONE_FS: Final = 0x200
 CLONE_FILES: Final = 0x400
+CLONE_NEWNS: Final = 0x20000
 
 Identity = tuple[int, int]
 
 
 @dataclass(slots=True)
 class Context:
-    """What CLONE_FS shares: the root, and the mount that the current directory was entered by."""
+    """What CLONE_FS shares: the root, and the mount that the current directory was entered by.
+
+    The mount namespace is here too, since who gets another one cannot go on sharing these (clone(2)).
+    `twins` leads from the mounts of namespaces that it was in before to those of `tree`.
+    """
 
     root: Place
     cwd_mount: Mount
+    tree: MountTree
+    twins: dict[Mount, Mount] = field(default_factory=dict[Mount, Mount])
+
+    def here(self, place: Place) -> Place:
+        """What a place of a former namespace is in this one."""
+        twin = self.twins.get(place.mount)
+        return place if twin is None else place._replace(mount=twin)
+
+    def divide(self) -> Context:
+        """The same in a new mount namespace, a copy of that of now."""
+        tree, copies = self.tree.copy()
+        twins = {old: copies.get(new, new) for old, new in self.twins.items()} | copies
+        cwd_mount = copies.get(self.cwd_mount, self.cwd_mount)
+        root = self.root._replace(mount=copies.get(self.root.mount, self.root.mount))
+        return Context(root, cwd_mount, tree, twins)
 
 
 @dataclass(slots=True, eq=False)
@@ -65,9 +85,16 @@ class Task:
         """Where its absolute paths begin."""
         return self.context.root
 
+    @property
+    def tree(self) -> MountTree:
+        """The mounts of its namespace."""
+        return self.context.tree
+
     def unshare(self, flags: int) -> None:
         """Keep what these CLONE_* flags name to itself from now on."""
-        if flags & CLONE_FS:
+        if flags & CLONE_NEWNS:
+            self.context = self.context.divide()
+        elif flags & CLONE_FS:
             self.context = replace(self.context)
         if flags & CLONE_FILES:
             self.opened = dict(self.opened)
@@ -80,7 +107,7 @@ class Task:
     def child(self, tid: int, pid: int, flags: int) -> Task:
         """What a clone with these flags inherits."""
         child = Task(tid, pid, self.context, self.opened, self.executable)
-        child.unshare(~flags)
+        child.unshare(~flags & (CLONE_FS | CLONE_FILES) | flags & CLONE_NEWNS)
         return child
 
 
@@ -122,7 +149,7 @@ class Tasks:
     def first(self, tid: int) -> Task:
         """The first task of a program."""
         base = self._tree.base
-        return self.enter(Task(tid, tid, Context(base.root, base)))
+        return self.enter(Task(tid, tid, Context(base.root, base, self._tree)))
 
     def enter(self, task: Task) -> Task:
         """Make a task known by its thread id."""
@@ -147,7 +174,7 @@ class Tasks:
 
     def is_plain(self, task: Task) -> bool:
         """Whether nothing is remembered of a task."""
-        here = task.context.cwd_mount is self._tree.base
+        here = task.tree is self._tree and task.context.cwd_mount is self._tree.base
         return here and task.executable is None and not self.opened.any(task)
 
     def sharing(self, task: Task) -> list[Task]:
@@ -172,8 +199,8 @@ class Tasks:
         if len(self._inodes):
             found = self._inodes.find(self._host.stat(link))
             if found is not None:
-                return found
-        return self.located(self._host.readlink(link), mount)
+                return task.context.here(found)
+        return self.located(self._host.readlink(link), mount, task.tree)
 
     def descriptor(self, task: Task, fd: int) -> Place:
         """What a descriptor refers to; EBADF.
@@ -193,8 +220,8 @@ class Tasks:
         except FileNotFoundError:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from None
         if not text.startswith(b"/"):
-            return Place(self._tree.root, link)
-        return self.located(text, mount)
+            return Place(task.tree.root, link)
+        return self.located(text, mount, task.tree)
 
     def virtual(self, task: Task, fd: int) -> Place | None:
         """What a descriptor of ours stands for; None for those of the host and bad ones."""
@@ -209,17 +236,18 @@ class Tasks:
         """The status of a real descriptor."""
         return self._host.stat(b"/proc/%d/fd/%d" % (task.tid, fd))
 
-    def remembered(self, mount: Mount) -> Mount:
+    def remembered(self, mount: Mount, tree: MountTree | None = None) -> Mount:
         """What there is to remember of having come by a mount: it, if the kernel cannot tell."""
-        return mount if mount.filesystem is None else self._tree.base
+        return mount if mount.filesystem is None else (tree or self._tree).base
 
-    def located(self, text: bytes, mount: Mount | None = None) -> Place:
-        """Where a host path is that the kernel tells of something that was reached through a mount."""
-        mount = mount or self._tree.base
+    def located(self, text: bytes, mount: Mount | None = None, tree: MountTree | None = None) -> Place:
+        """Where a host path is, in a namespace, that the kernel tells of what was reached through a mount."""
+        tree = tree or self._tree
+        mount = mount or tree.base
         if not text.startswith(b"/"):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-        if mount is not self._tree.root:
+        if not mount.is_bottom:
             inside = mount.inside(text)
             if inside is not None:
                 return Place(mount, inside, touched=True)
-        return Place(self._tree.root, text.rstrip(b"/"))
+        return Place(tree.root, text.rstrip(b"/"))

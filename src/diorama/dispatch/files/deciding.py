@@ -1,23 +1,25 @@
 """Deciding: keeps the native library's decider told of what the file tree knows.
 
-What it must know before a program can make its next call: the mounts, what is remembered of each process that
-is not plain, and the real objects that stand for virtual ones.  What was opened through a mount is remembered
-there only, because the decider itself opens directories for programs.
+What it must know before a program can make its next call: the mounts of the first namespace (who lives in
+another is asked about all it does), what is remembered of each process that is not plain, and the real
+objects that stand for virtual ones.  What was opened through a mount is remembered there only, because the
+decider itself opens directories for programs.
 """
 
 from __future__ import annotations
 
 import stat
+import threading
 from typing import TYPE_CHECKING
 
-from diorama.dispatch.settling import settle_calls, settle_mounts
+from diorama.dispatch.settling import Numbers, settle_calls
 from diorama.engine.decider import Decider, Decision
 from diorama.view.task import Opened
 
 if TYPE_CHECKING:
     from diorama.dispatch.files.state import Files
     from diorama.view.host import Status
-    from diorama.view.mounts import Mount, MountTree
+    from diorama.view.mounts import Mount
     from diorama.view.task import Identity, Task
 
 __all__ = ["Deciding"]
@@ -26,16 +28,16 @@ __all__ = ["Deciding"]
 class _DecidersOpened(Opened):
     """As `Opened`, by process, in the decider."""
 
-    def __init__(self, decider: Decider, tree: MountTree) -> None:
+    def __init__(self, decider: Decider, numbers: Numbers) -> None:
         self._decider = decider
-        self._tree = tree
+        self._numbers = numbers
 
     def find(self, task: Task, identity: Identity) -> Mount | None:
         number = self._decider.opened_through(task.pid, *identity)
-        return None if number is None else self._tree.mounts[number]
+        return None if number is None else self._numbers.mount(number)
 
     def add(self, task: Task, identity: Identity, mount: Mount) -> None:
-        self._decider.opened(task.pid, *identity, self._tree.mounts.index(mount))
+        self._decider.opened(task.pid, *identity, self._numbers.of(mount))
 
     def drop(self, task: Task, identity: Identity) -> None:
         self._decider.opened(task.pid, *identity, -1)
@@ -52,8 +54,10 @@ class Deciding:
         self._files = files
         self._calls: dict[bool, list[Decision]] = {}
         self._divided: set[int] = set()
+        self._numbers = Numbers()
+        self._loading = threading.Lock()
         self.mounted()
-        files.tasks.opened = _DecidersOpened(self.decider, files.tree)
+        files.tasks.opened = _DecidersOpened(self.decider, self._numbers)
         files.inodes.on_add = self._identify
         files.on_change = self._remember
         files.on_restriction = self.mounted
@@ -69,7 +73,9 @@ class Deciding:
         calls = self._calls.get(covered)
         if calls is None:
             calls = self._calls[covered] = settle_calls(covered=covered)
-        self.decider.load(calls, settle_mounts(files.tree), prefix, on_behalf=files.acts)
+        with self._loading:
+            mounts = self._numbers.settle(files.tree)
+            self.decider.load(calls, mounts, prefix, on_behalf=files.acts)
 
     def inherit(self, parent: int, child: Task) -> None:
         """A process was made."""
@@ -92,12 +98,13 @@ class Deciding:
         self.decider.identity(status.st_dev, 0 if is_file else status.st_ino)
 
     def _remember(self, task: Task) -> None:
-        tree, mount = self._files.tree, task.context.cwd_mount
-        in_mount = mount is not tree.base
+        mount = task.context.cwd_mount
+        in_mount = mount is not task.tree.base
+        is_elsewhere = task.tree is not self._files.tree
         self.decider.process(
             task.pid,
-            cwd_mount=tree.mounts.index(mount) if in_mount else -1,
-            ask_all=task.pid in self._divided,
+            cwd_mount=self._numbers.of(mount) if in_mount else -1,
+            ask_all=is_elsewhere or task.pid in self._divided,
             ask_exec=task.is_starting or task.pending is not None or task.executable is not None,
             ask_clone=in_mount or task.executable is not None,
         )

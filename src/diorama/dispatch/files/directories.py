@@ -76,10 +76,10 @@ def change_to_descriptor(files: Files, call: FChDir) -> Outcome:
 def get_directory(files: Files, call: GetCwd) -> Outcome:
     """The path of the current directory in the view."""
     task = files.task(call.tracee)
-    if task.context.cwd_mount is files.tree.root and not len(files.inodes):
+    if task.context.cwd_mount.is_bottom and not len(files.inodes):
         return None
     place = files.tasks.cwd(task)
-    if place.mount is files.tree.root:
+    if place.mount.is_bottom:
         return None
     path = place.view_path + b"\0"
     if len(path) > call.size:
@@ -120,7 +120,7 @@ def _starting_place(files: Files, task: Task) -> Place | None:
 def _enter(files: Files, call: ChDir | FChDir, changed: ChDir | FChDir, mount: Mount) -> Outcome:
     """Run what goes there, and remember the mount if that is to be remembered."""
     task = files.task(call.tracee)
-    if files.tasks.remembered(mount) is task.context.cwd_mount:
+    if files.tasks.remembered(mount, task.tree) is task.context.cwd_mount:
         return None if changed is call else changed
     result = changed.run()
     files.enter_mount(task, mount)

@@ -70,7 +70,9 @@ def _await(files: Files, task: Task, place: Place | None) -> None:
 
 
 def _remembered(files: Files, place: Place | None) -> Place | None:
-    if place is None or place.mount in (files.tree.root, files.tree.base) or place.filesystem is not None:
+    if place is None or place.filesystem is not None:
+        return None
+    if place.mount.is_bottom or place.mount is files.tree.base:
         return None
     return place
 

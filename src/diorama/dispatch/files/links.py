@@ -37,7 +37,7 @@ def _magic(files: Files, place: Place) -> Place | None:
         target = files.resolver.title(link)
     except OSError:
         return None
-    if target is None or target.mount is files.tree.root:
+    if target is None or target.mount.is_bottom:
         return None
     return target
 

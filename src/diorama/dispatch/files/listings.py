@@ -7,7 +7,6 @@ from collections import OrderedDict
 from typing import Final
 
 from diorama.abi.dirent import DT_DIR, DirEntry
-from diorama.view.filesystem import FileSystem
 from diorama.view.mounts import Mount, Place
 
 __all__ = ["Listings"]
@@ -41,15 +40,16 @@ def _list(place: Place) -> list[DirEntry]:
     assert filesystem is not None
     entries = [
         DirEntry(place.inode, 1, DT_DIR, b"."),
-        DirEntry(_parent(filesystem, place.path), 2, DT_DIR, b".."),
+        DirEntry(_parent(place), 2, DT_DIR, b".."),
     ]
     for off, entry in enumerate(filesystem.entries(place.inode), 3):
         entries.append(DirEntry(entry.inode, off, entry.kind >> 12, entry.name))
     return entries
 
 
-def _parent(filesystem: FileSystem, path: bytes) -> int:
-    inode = filesystem.root
-    for name in path.split(b"/")[1:-1]:
-        inode = filesystem.lookup(inode, name)
+def _parent(place: Place) -> int:
+    assert place.filesystem is not None
+    inode = place.mount.inode
+    for name in place.path.split(b"/")[1:-1]:
+        inode = place.filesystem.lookup(inode, name)
     return inode

@@ -69,9 +69,10 @@ def _open_host(files: Files, call: OpenAt | OpenAt2, place: Place, how: OpenHow)
     mode = 0 if place.missing else _mode(files, place)
     flags = _read_only_flags(place, how.flags, mode) if place.mount.read_only else how.flags
     changed = _at(call, place.host_path, how, flags)
-    noted = place.mount is not files.tree.base and (place.mount.read_only or stat.S_ISDIR(mode))
-    if place.mount is files.tree.base and files.tasks.opened.any(files.task(call.tracee)):
-        _forget(files, files.task(call.tracee), place)
+    task = files.task(call.tracee)
+    noted = place.mount is not task.tree.base and (place.mount.read_only or stat.S_ISDIR(mode))
+    if place.mount is task.tree.base and files.tasks.opened.any(task):
+        _forget(files, task, place)
     if _can_act(files, call, place, flags, mode):
         fd = os.open(place.host_path, flags | os.O_CLOEXEC | os.O_NOCTTY)
         if noted:
@@ -81,7 +82,6 @@ def _open_host(files: Files, call: OpenAt | OpenAt2, place: Place, how: OpenHow)
         made = _make(files, call, place, how, flags)
         return changed if made is None else made
     fd = changed.run()
-    task = files.task(call.tracee)
     files.note_opened(call.tracee, files.tasks.status(task, fd), place.mount)
     return fd
 

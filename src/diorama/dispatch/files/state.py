@@ -95,7 +95,7 @@ class Files:
 
     def enter_mount(self, task: Task, mount: Mount) -> None:
         """Its current directory was entered by a mount."""
-        task.context.cwd_mount = self.tasks.remembered(mount)
+        task.context.cwd_mount = self.tasks.remembered(mount, task.tree)
         self.changed(task)
 
     def note_opened(self, tracee: Tracee, status: Status, mount: Mount) -> None:

@@ -41,7 +41,7 @@ _ACCESS_FLAGS: Final = fcntl.AT_EACCESS | fcntl.AT_SYMLINK_NOFOLLOW | fcntl.AT_E
 
 def device_of(mount: Mount) -> int:
     """The device number of a synthetic mount: an unnamed device, as nfs has, counted from the top."""
-    return make_device(0, 0xFFFFF - mount.number)
+    return make_device(0, 0xFFFFF - mount.device)
 
 
 @answers(FStatAt)
