@@ -42,11 +42,11 @@ def test_archives_are_found_relative_to_the_caller(tmp_path: Path, monkeypatch: 
         ("/no/such", (), "cannot mount /no/such: no such file or directory"),
         ("none:x", (), "unknown mount scheme 'none'; known are memory, tar, zip"),
         ("zip:/no/such", (), "cannot mount zip:/no/such: no such file or directory"),
-        ("memory:/no/such", (), "cannot mount memory:/no/such: no such file or directory"),
+        ("fsspec+memory:/no/such", (), "cannot mount memory:/no/such: no such file or directory"),
+        ("fsspec+memory:", ("lazy=x",), "lazy=x is neither a number of bytes nor off"),
         ("s3:bucket", (), "cannot mount s3:bucket: Install s3fs"),
         ("/", ("rx",), "unknown mount option 'rx'; known are ro, rw"),
         ("/", ("ro", "rw"), "not both"),
-        ("memory:", ("rw",), "read-only"),
     ],
 )
 def test_mistakes_are_told_in_one_line(source: str, options: tuple[str, ...], message: str) -> None:

@@ -57,6 +57,12 @@ class Options:
         """All of them, as a mount table shows them."""
         return tuple(name if value is None else f"{name}={value}" for name, value in self.asked)
 
+    def rest(self) -> list[tuple[str, str]]:
+        """Those with a value that nobody has taken, which are somebody else's to know."""
+        left = [(name, value) for name, value in self.asked if value is not None and name not in self._known]
+        self._known.update(name for name, _ in left)
+        return left
+
     def finish(self, source: str) -> None:
         """All that is known was asked for: `UsageError` for what remains."""
         for name, _ in self.asked:

@@ -47,7 +47,7 @@ def make_mount(source: str | os.PathLike[str] | FileSystem, *options: str) -> Mo
         module, name = _MAKING[scheme]
         make: Callable[[str, Options], Mount] = getattr(import_module(module), name)
         return make(rest, chosen)
-    return _synthetic(_opener(scheme, rest)(rest), text, chosen)
+    return _synthetic(_opener(scheme, rest, chosen)(rest), text, chosen)
 
 
 def _synthetic(filesystem: FileSystem, title: str, options: Options) -> Mount:
@@ -69,12 +69,12 @@ def _synthetic(filesystem: FileSystem, title: str, options: Options) -> Mount:
     )
 
 
-def _opener(scheme: str, rest: str) -> Callable[[str], FileSystem]:
+def _opener(scheme: str, rest: str, options: Options) -> Callable[[str], FileSystem]:
     if scheme in _BUILT_IN:
         module, name = _BUILT_IN[scheme]
         opener: Callable[[str], FileSystem] = getattr(import_module(module), name)
         return opener
-    return _registered(scheme) or _of_fsspec(scheme, rest)
+    return _registered(scheme) or _of_fsspec(scheme, rest, options)
 
 
 def _registered(scheme: str) -> Callable[[str], FileSystem] | None:
@@ -86,12 +86,13 @@ def _registered(scheme: str) -> Callable[[str], FileSystem] | None:
     return None
 
 
-def _of_fsspec(scheme: str, rest: str) -> Callable[[str], FileSystem]:
+def _of_fsspec(scheme: str, rest: str, options: Options) -> Callable[[str], FileSystem]:
     from diorama.modules.filesystems.fsspec import is_known, open_fsspec
 
-    if not is_known(scheme):
+    protocol = scheme.removeprefix("fsspec+")
+    if not is_known(protocol):
         raise _unknown(scheme, rest)
-    return lambda rest: open_fsspec(scheme, rest)
+    return lambda rest: open_fsspec(protocol, rest, options)
 
 
 def _unknown(scheme: str, rest: str) -> UsageError:

@@ -1,54 +1,62 @@
-"""Fsspec: any file system that fsspec knows, read-only: `memory:`, `github:`, `https:`, `s3:`.
+"""Fsspec: any file system that fsspec knows: `github:`, `https:`, `s3:`, `sftp:`, `ftp:`, `smb:`.
 
-Fsspec knows paths, the view inode numbers: a path gets its number when it is first seen and keeps it.
-Listings and status come from fsspec each time, which caches as far as the protocol allows.
+It can be written where the backend can.  Object stores have no directories, no rename, no times and no
+permissions of their own: a directory that is empty is remembered here, renaming one copies and removes, and
+changing what can't be kept is EPERM.
+
+What is above `lazy` bytes is not fetched when it is opened, but in pieces as it is read.
 """
 
 from __future__ import annotations
 
-import errno
+import json
 import os
 import stat
+import tempfile
 import threading
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable
 from datetime import datetime
 from importlib import import_module
-from typing import Any
+from typing import IO, Any, Final
 
 from diorama.errors import UsageError
-from diorama.interfaces.filesystem import Attributes, Entry, FileSystem
+from diorama.interfaces.filesystem import Attributes, Changes, Statistics
+from diorama.interfaces.paths import PathFileSystem, chunks_of
+from diorama.modules.backends import Backend, Info
 from diorama.modules.opening import usage_errors
+from diorama.modules.options import Options
 
 __all__ = ["FsspecFileSystem", "is_known", "open_fsspec"]
 
-_CHUNK = 1 << 20
-_ERRNOS = {
-    FileNotFoundError: errno.ENOENT,
-    PermissionError: errno.EACCES,
-    NotADirectoryError: errno.ENOTDIR,
-    IsADirectoryError: errno.EISDIR,
-}
-_TIMES = ("mtime", "modified", "last_modified", "LastModified", "created")
+_LAZY: Final = 4 << 20
+_ROOM: Final = 1 << 36
+_TIMES: Final = ("mtime", "modified", "last_modified", "LastModified", "created")
 
 
 def is_known(scheme: str) -> bool:
     """Whether fsspec has a protocol of that name, installed or not."""
     fsspec: Any = import_module("fsspec")
-    return scheme in fsspec.available_protocols()
+    return scheme in fsspec.available_protocols() or scheme in fsspec.registry
 
 
-def open_fsspec(scheme: str, rest: str) -> FsspecFileSystem:
-    """The file system that `scheme://rest` names; `UsageError` if it cannot be reached."""
-    core: Any = import_module("fsspec.core")
-    rest = rest.removeprefix("//")
-    if scheme in ("file", "local"):
-        rest = os.path.abspath(rest)
+def open_fsspec(scheme: str, rest: str, options: Options | None = None) -> FsspecFileSystem:
+    """The file system that `scheme://rest` names; `UsageError` if it cannot be reached.
+
+    Options with a value that are not ours are the backend's: `username=x`.
+    """
+    options = options or Options()
     what = f"{scheme}:{rest}"
+    lazy = _bytes(options.take("lazy"), what)
+    keep = options.take("keep")
+    storage = {name: _value(text) for name, text in options.rest()}
+    core: Any = import_module("fsspec.core")
     try:
         with usage_errors(what):
-            filesystem, path = core.url_to_fs(f"{scheme}://{rest}")
-            mounted = FsspecFileSystem(filesystem, path, title=scheme)
+            filesystem, path = core.url_to_fs(_url(scheme, rest), **storage, skip_instance_cache=True)
+            mounted = FsspecFileSystem(
+                filesystem, path, scheme, lazy=lazy, keep=None if keep is None else float(keep),
+                writable=not options.read_only,
+            )  # fmt: skip
             mounted.attributes(mounted.root)
             return mounted
     except UsageError:
@@ -57,101 +65,195 @@ def open_fsspec(scheme: str, rest: str) -> FsspecFileSystem:
         raise UsageError(f"cannot mount {what}: {' '.join(str(error).split())}") from error
 
 
-class FsspecFileSystem(FileSystem):
+def _url(scheme: str, rest: str) -> str:
+    if rest.startswith(":"):
+        return f"{scheme}:{rest}"  # chained: simplecache::s3://bucket
+    rest = rest.removeprefix("//")
+    if scheme in ("file", "local"):
+        rest = os.path.abspath(rest)
+    return f"{scheme}://{rest}"
+
+
+def _bytes(text: str | None, what: str) -> int | None:
+    if text is None:
+        return _LAZY
+    if text == "off":
+        return None
+    if not text.isdecimal():
+        raise UsageError(f"cannot mount {what}: lazy={text} is neither a number of bytes nor off")
+    return int(text)
+
+
+def _value(text: str) -> Any:
+    """The value of a storage option: what JSON makes of it (a number, true), else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+class FsspecFileSystem(PathFileSystem):
     """A directory or file of an fsspec file system.
 
-    Locks: `_lock` guards the numbering only; fsspec is called without it, from any thread.
+    Locks: `_spooling` while a file that can't be had in pieces is fetched.
     """
 
-    def __init__(self, filesystem: Any, path: str = "", title: str = "fsspec") -> None:
+    def __init__(
+        self,
+        filesystem: Any,
+        path: str = "",
+        title: str = "fsspec",
+        *,
+        lazy: int | None = _LAZY,
+        keep: float | None = None,
+        writable: bool = True,
+    ) -> None:
+        super().__init__()
         self.title = title
-        self._filesystem = filesystem
-        self._paths = ["", path.rstrip("/")]
-        self._inodes = {self._paths[1]: self.root}
-        self._lock = threading.Lock()
+        self.lazy_above = lazy
+        self._backend = Backend(filesystem, path, keep=keep)
+        self.writable = writable and self._backend.can_write
+        self._spooling = threading.Lock()
+        self._spooled: tuple[str, IO[bytes]] | None = None
 
-    def lookup(self, directory: int, name: bytes) -> int:
-        """The inode of a name."""
-        path = f"{self._paths[directory]}/{os.fsdecode(name)}"
-        with _numbered_errors():
-            self._filesystem.info(path)
-        return self._number(path)
+    # -- looking ------------------------------------------------------------------------------
 
-    def attributes(self, inode: int) -> Attributes:
+    def stat(self, path: str) -> Attributes:
         """Status, as far as the protocol tells."""
-        return _attributes(self._info(inode))
+        info = self._backend.info(path)
+        if info.get("size") is None and info.get("type") == "file":
+            # Not all servers tell; the size must be that of the content.
+            info = {**info, "size": os.fstat(self._spool(path).fileno()).st_size}
+        return _attributes(info)
 
-    def entries(self, directory: int) -> Sequence[Entry]:
+    def names(self, path: str) -> Iterable[str]:
         """The names in a directory."""
-        path = self._paths[directory]
-        entries: list[Entry] = []
-        with _numbered_errors():
-            listing = self._filesystem.ls(path, detail=True)
-        for info in listing:
-            name = str(info["name"]).rstrip("/").rpartition("/")[2]
-            if name and str(info["name"]).strip("/") != path.strip("/"):
-                inode = self._number(f"{path}/{name}")
-                entries.append(Entry(os.fsencode(name), inode, _attributes(info).kind))
-        return sorted(entries, key=lambda entry: entry.name)
+        return self._backend.listing(path)
 
-    def readlink(self, inode: int) -> bytes:
+    def scan(self, path: str) -> Iterable[tuple[str, int]]:
+        """The names with their types, which the listing tells."""
+        return [(name, _kind(info)) for name, info in self._backend.listing(path).items()]
+
+    def target(self, path: str) -> str:
         """The target of a link, where the protocol has links."""
-        info = self._info(inode)
-        if "destination" not in info:
-            return super().readlink(inode)
-        target = info["destination"]
-        return target if isinstance(target, bytes) else os.fsencode(target)
+        if self._backend.is_local:
+            return os.readlink(self._backend.full(path))
+        target = self._backend.info(path).get("destination")
+        return super().target(path) if target is None else os.fsdecode(target)
 
-    def copy_content(self, inode: int, fd: int) -> None:
+    def download(self, path: str, fd: int) -> None:
         """Fetch a file."""
-        with (
-            _numbered_errors(),
-            self._filesystem.open(self._paths[inode], "rb") as source,
-            open(fd, "wb", closefd=False) as file,
-        ):
-            while chunk := source.read(_CHUNK):
-                file.write(chunk)
+        with open(fd, "wb", closefd=False) as file:
+            file.writelines(self._backend.chunks(path))
 
-    def _info(self, inode: int) -> dict[str, Any]:
-        with _numbered_errors():
-            found: dict[str, Any] = self._filesystem.info(self._paths[inode])
-        return found
+    def load_part(self, path: str, offset: int, size: int) -> bytes:
+        """Fetch a piece of a file."""
+        if self._backend.info(path).get("partial", True):
+            return self._backend.piece(path, offset, size)
+        return os.pread(self._spool(path).fileno(), size, offset)
 
-    def _number(self, path: str) -> int:
-        with self._lock:
-            inode = self._inodes.setdefault(path, len(self._paths))
-            if inode == len(self._paths):
-                self._paths.append(path)
-            return inode
+    def statistics(self) -> Statistics:
+        """Of local ones; nobody knows how much room there is elsewhere, so nobody is kept from trying."""
+        if self._backend.is_local:
+            found = os.statvfs(self._backend.full(""))
+            return Statistics(found.f_frsize, found.f_blocks, found.f_bavail, found.f_files, found.f_namemax)
+        room = _ROOM if self.writable else 0
+        return Statistics(blocks=room, free=room)
+
+    # -- changing -----------------------------------------------------------------------------
+
+    def save(self, path: str, content: bytes) -> None:
+        """Make or replace a file."""
+        self._backend.write(path, (content,))
+
+    def upload(self, path: str, fd: int) -> None:
+        """Make or replace a file."""
+        self._backend.write(path, chunks_of(fd))
+
+    def delete(self, path: str) -> None:
+        """Remove a file or an empty directory."""
+        self._backend.remove(path, directory=self.stat(path).kind == stat.S_IFDIR)
+
+    def make_directory(self, path: str) -> None:
+        """Make a directory."""
+        self._backend.make_directory(path)
+
+    def make_symlink(self, path: str, target: str) -> None:
+        """Make a link, which only local file systems have."""
+        if not self._backend.is_local:
+            super().make_symlink(path, target)
+        os.symlink(target, self._backend.full(path))
+
+    def move(self, path: str, to: str) -> None:
+        """Rename."""
+        self._backend.move(path, to)
+
+    def change(self, path: str, changes: Changes) -> None:
+        """Local files keep everything, others nothing."""
+        if not self._backend.is_local:
+            super().change(path, changes)
+        full = self._backend.full(path)
+        if changes.uid is not None or changes.gid is not None:
+            owner = (-1 if one is None else one for one in (changes.uid, changes.gid))
+            os.chown(full, *owner, follow_symlinks=False)
+        if changes.mode is not None:
+            os.chmod(full, changes.mode)
+        if changes.accessed is not None or changes.modified is not None:
+            now = os.lstat(full)
+            accessed = now.st_atime_ns if changes.accessed is None else changes.accessed
+            modified = now.st_mtime_ns if changes.modified is None else changes.modified
+            os.utime(full, ns=(accessed, modified), follow_symlinks=False)
+
+    def close(self) -> None:
+        """Drop what was fetched."""
+        if self._spooled is not None:
+            self._spooled[1].close()
+
+    # -- files that can't be had in pieces ----------------------------------------------------
+
+    def _spool(self, path: str) -> IO[bytes]:
+        """A copy of a file on disk; that of the last one is kept."""
+        with self._spooling:
+            if self._spooled is None or self._spooled[0] != path:
+                file = tempfile.TemporaryFile(prefix="diorama-")  # noqa: SIM115 (kept for the next piece)
+                try:
+                    self.download(path, file.fileno())
+                except BaseException:
+                    file.close()
+                    raise
+                self._spooled = path, file
+            return self._spooled[1]
 
 
-@contextmanager
-def _numbered_errors() -> Generator[None, None, None]:
-    """Give an errno to the OSErrors that Python code raises without one."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        code = next((code for kind, code in _ERRNOS.items() if isinstance(error, kind)), errno.EIO)
-        raise OSError(code, os.strerror(code), str(error)) from error
+def _kind(info: Info) -> int:
+    if info.get("islink"):
+        return stat.S_IFLNK
+    mode = info.get("mode")
+    if isinstance(mode, int) and stat.S_IFMT(mode):
+        return stat.S_IFMT(mode)
+    return stat.S_IFDIR if info.get("type") == "directory" else stat.S_IFREG
 
 
-def _attributes(info: dict[str, Any]) -> Attributes:
-    is_link = bool(info.get("islink"))
-    is_directory = info.get("type") == "directory" and not is_link
-    kind = stat.S_IFLNK if is_link else stat.S_IFDIR if is_directory else stat.S_IFREG
-    default = 0o777 if is_link else 0o755 if is_directory else 0o644
+def _attributes(info: Info) -> Attributes:
+    kind = _kind(info)
+    default = {stat.S_IFLNK: 0o777, stat.S_IFDIR: 0o755}.get(kind, 0o644)
     permissions = stat.S_IMODE(info["mode"]) if isinstance(info.get("mode"), int) else default
-    links = info.get("nlink") or (2 if is_directory else 1)
-    return Attributes(kind | permissions, int(info.get("size") or 0), links=links, modified=_modified(info))
+    links = info.get("nlink") or (2 if kind == stat.S_IFDIR else 1)
+    size = int(info.get("size") or 0)
+    owner = {name: info[name] for name in ("uid", "gid") if isinstance(info.get(name), int)}
+    return Attributes(kind | permissions, size, links=links, modified=_modified(info), **owner)
 
 
-def _modified(info: dict[str, Any]) -> int:
+def _modified(info: Info) -> int:
+    """Nanoseconds since the epoch, of whatever a protocol has for a time."""
     for name in _TIMES:
         value = info.get(name)
         if isinstance(value, datetime):
             return int(value.timestamp() * 10**9)
+        if isinstance(value, int) and value > 10**15:
+            return value
         if isinstance(value, int | float):
             return int(value * 10**9)
     return 0
+
+

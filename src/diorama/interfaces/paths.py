@@ -1,0 +1,373 @@
+"""Paths: a file system written in terms of paths, with a handful of methods.
+
+    class Notes(PathFileSystem):
+        title = "notes"
+
+        def __init__(self):
+            super().__init__()
+            self.notes = {"today": b"buy milk\n"}
+
+        def stat(self, path):
+            if path in self.notes:
+                return file_status(len(self.notes[path]))
+            return directory_status() if path == "" else missing()
+
+        def names(self, path):
+            return self.notes
+
+        def load(self, path):
+            return self.notes[path]
+
+That is a read-only one.  With `writable = True` it has `save`, `delete` and, if there are directories,
+`make_directory` and `move` besides.  What knows inodes itself derives from `FileSystem`.
+
+Paths are `str`, relative to the root, which is the empty one; bytes that are not UTF-8 are surrogates
+(os.fsdecode).  Numbers of inodes are made here: that of a path which nobody has looked up is a hash, so a
+listing leaves nothing behind; after that it belongs to the file, which keeps it when it is renamed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from hashlib import blake2b
+from typing import Final, NoReturn
+
+from diorama.interfaces.filesystem import Attributes, Changes, Entry, FileSystem
+
+__all__ = ["PathFileSystem", "directory_status", "file_status", "missing"]
+
+_CHUNK: Final = 1 << 20
+
+
+def _error(code: int) -> OSError:
+    return OSError(code, os.strerror(code))
+
+
+def missing() -> NoReturn:
+    """Say that there is no such file: ENOENT."""
+    raise _error(errno.ENOENT)
+
+
+def file_status(size: int, *, mode: int = 0o644, modified: int = 0) -> Attributes:
+    """The status of a regular file; `modified` in nanoseconds since the epoch."""
+    return Attributes(stat.S_IFREG | mode, size, modified=modified)
+
+
+def directory_status(*, mode: int = 0o755, modified: int = 0) -> Attributes:
+    """The status of a directory."""
+    return Attributes(stat.S_IFDIR | mode, links=2, modified=modified)
+
+
+class PathFileSystem(FileSystem):
+    """A file system of paths.  Derive from it, and call `super().__init__()`.
+
+    As with `FileSystem`, methods are called by several threads at once, and what they are asked has been
+    checked: `delete`, say, is not asked for a directory with names in it as long as `names` tells them.
+    """
+
+    def __init__(self) -> None:
+        self._numbers = _Numbers()
+        self._unlinked: dict[int, Attributes] = {}
+
+    # -- what is to be written ----------------------------------------------------------------
+
+    @abstractmethod
+    def stat(self, path: str) -> Attributes:
+        """The status of what is at a path; ENOENT (`missing()`) if there is nothing."""
+
+    @abstractmethod
+    def names(self, path: str) -> Iterable[str]:
+        """The names in a directory."""
+
+    def load(self, path: str) -> bytes:
+        """The content of a regular file."""
+        raise _error(errno.EIO)
+
+    def load_part(self, path: str, offset: int, size: int) -> bytes:
+        """A piece of it, with `lazy_above`; shorter only at the end of the file."""
+        return self.load(path)[offset : offset + size]
+
+    def target(self, path: str) -> str:
+        """What a symbolic link leads to."""
+        raise _error(errno.EINVAL)
+
+    def save(self, path: str, content: bytes) -> None:
+        """Make a regular file with this content, or replace that of one that is there."""
+        raise _error(errno.EROFS)
+
+    def delete(self, path: str) -> None:
+        """Remove a file, or an empty directory."""
+        raise _error(errno.EROFS)
+
+    def make_directory(self, path: str) -> None:
+        """Make a directory."""
+        raise _error(errno.EPERM)
+
+    def make_symlink(self, path: str, target: str) -> None:
+        """Make a symbolic link."""
+        raise _error(errno.EPERM)
+
+    def move(self, path: str, to: str) -> None:
+        """Give a file or directory another path, in the place of what is there (no directory with names).
+
+        Without it a regular file is loaded, saved and deleted, and a directory is EXDEV: mv(1) copies then.
+        """
+        if self.stat(path).kind != stat.S_IFREG:
+            raise _error(errno.EXDEV)
+        self.save(to, self.load(path))
+        self.delete(path)
+
+    def change(self, path: str, changes: Changes) -> None:
+        """Change permissions, owner or times; EPERM for what can't be kept."""
+        raise _error(errno.EPERM)
+
+    # -- for large files and directories ------------------------------------------------------
+
+    def scan(self, path: str) -> Iterable[tuple[str, int]]:
+        """The names in a directory with the type of each, if that is known without `stat`."""
+        return [(name, self.stat(_join(path, name)).kind) for name in self.names(path)]
+
+    def download(self, path: str, fd: int) -> None:
+        """Write the content of a regular file to `fd`, if `load` would take too much memory."""
+        with open(fd, "wb", closefd=False) as file:
+            file.write(self.load(path))
+
+    def upload(self, path: str, fd: int) -> None:
+        """As `save`, with the content of the open file `fd`."""
+        self.save(path, b"".join(chunks_of(fd)))
+
+    # -- the file system of inodes ------------------------------------------------------------
+
+    def lookup(self, directory: int, name: bytes) -> int:
+        """The inode of a name."""
+        path = self._child(directory, name)
+        self.stat(path)
+        return self._numbers.keep(path)
+
+    def attributes(self, inode: int) -> Attributes:
+        """Its status."""
+        path = self._numbers.path(inode)
+        if path is not None:
+            return self.stat(path)
+        if inode not in self._unlinked:
+            raise _error(errno.ESTALE)
+        return self._unlinked[inode]
+
+    def entries(self, directory: int) -> Sequence[Entry]:
+        """The names in a directory, in the order of their bytes."""
+        path = self._path(directory)
+        found = [
+            Entry(os.fsencode(name), self._numbers.of(_join(path, name)), kind)
+            for name, kind in self.scan(path)
+        ]
+        return sorted(found, key=lambda entry: entry.name)
+
+    def readlink(self, inode: int) -> bytes:
+        """The target of a link."""
+        return os.fsencode(self.target(self._path(inode)))
+
+    def copy_content(self, inode: int, fd: int) -> None:
+        """Write the content of a file."""
+        self.download(self._path(inode), fd)
+
+    def read(self, inode: int, offset: int, size: int) -> bytes:
+        """A piece of a file."""
+        return self.load_part(self._path(inode), offset, size)
+
+    def make(self, directory: int, name: bytes, attributes: Attributes, target: bytes = b"") -> int:
+        """Make a file, a directory or a symbolic link; the others can't be made."""
+        path = self._child(directory, name)
+        if attributes.kind == stat.S_IFREG:
+            self.save(path, b"")
+        elif attributes.kind == stat.S_IFDIR:
+            self.make_directory(path)
+        elif attributes.kind == stat.S_IFLNK:
+            self.make_symlink(path, os.fsdecode(target))
+        else:
+            raise _error(errno.EPERM)
+        if attributes.kind != stat.S_IFLNK:
+            with suppress(OSError):
+                wanted = Changes(stat.S_IMODE(attributes.mode), attributes.uid, attributes.gid)
+                self._change(path, wanted)
+        return self._numbers.keep(path)
+
+    def remove(self, directory: int, name: bytes) -> None:
+        """Remove a name; what is open stays known until it is forgotten."""
+        path = self._child(directory, name)
+        last = self.stat(path)
+        if last.kind == stat.S_IFDIR and any(True for _ in self.names(path)):
+            raise _error(errno.ENOTEMPTY)
+        self.delete(path)
+        self._unlink(path, last)
+
+    def rename(self, directory: int, name: bytes, to_directory: int, to_name: bytes) -> None:
+        """Give a file another path."""
+        path, to = self._child(directory, name), self._child(to_directory, to_name)
+        if path == to:
+            return
+        replaced = self._replaced(to)
+        self.move(path, to)
+        if replaced is not None:
+            self._unlink(to, replaced)
+        self._numbers.move(path, to)
+
+    def set_attributes(self, inode: int, changes: Changes) -> None:
+        """Change what is not so already."""
+        path = self._numbers.path(inode)
+        if path is None:
+            return
+        if changes.size is not None:
+            self._resize(path, changes.size)
+        self._change(path, changes)
+
+    def save_content(self, inode: int, fd: int) -> None:
+        """Keep the content of a file, unless it was removed meanwhile."""
+        path = self._numbers.path(inode)
+        if path is not None:
+            self.upload(path, fd)
+
+    def forget(self, inode: int) -> None:
+        """Nobody has it open any more."""
+        self._unlinked.pop(inode, None)
+        self._numbers.forget(inode)
+
+    # -- details ------------------------------------------------------------------------------
+
+    def _path(self, inode: int) -> str:
+        path = self._numbers.path(inode)
+        if path is None:
+            raise _error(errno.ESTALE)
+        return path
+
+    def _child(self, directory: int, name: bytes) -> str:
+        path = self._numbers.path(directory)
+        if path is None:
+            missing()  # nothing is made or found in a directory that was removed
+        return _join(path, os.fsdecode(name))
+
+    def _replaced(self, path: str) -> Attributes | None:
+        try:
+            found = self.stat(path)
+        except FileNotFoundError:
+            return None
+        if found.kind == stat.S_IFDIR:
+            if any(True for _ in self.names(path)):
+                raise _error(errno.ENOTEMPTY)
+            self.delete(path)
+        return found
+
+    def _unlink(self, path: str, last: Attributes) -> None:
+        inode = self._numbers.drop(path)
+        if inode is not None:
+            self._unlinked[inode] = replace(last, links=0)
+
+    def _change(self, path: str, changes: Changes) -> None:
+        wanted = _difference(changes, self.stat(path))
+        if wanted != Changes():
+            self.change(path, wanted)
+
+    def _resize(self, path: str, size: int) -> None:
+        if not size:
+            self.save(path, b"")
+            return
+        fd = os.memfd_create("resized", os.MFD_CLOEXEC)
+        try:
+            self.download(path, fd)
+            os.ftruncate(fd, size)
+            self.upload(path, fd)
+        finally:
+            os.close(fd)
+
+
+def chunks_of(fd: int) -> Iterable[bytes]:
+    """The content of an open file from its beginning, wherever its offset is."""
+    offset = 0
+    while chunk := os.pread(fd, _CHUNK, offset):
+        yield chunk
+        offset += len(chunk)
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}/{name}" if path else name
+
+
+def _difference(changes: Changes, now: Attributes) -> Changes:
+    """What of the changes is not so already; a size is not a matter of status here."""
+    return Changes(
+        mode=None if changes.mode == stat.S_IMODE(now.mode) else changes.mode,
+        uid=None if changes.uid == now.uid else changes.uid,
+        gid=None if changes.gid == now.gid else changes.gid,
+        accessed=None if changes.accessed in (now.accessed, now.modified) else changes.accessed,
+        modified=None if changes.modified == now.modified else changes.modified,
+    )
+
+
+class _Numbers:
+    """Which inode number a path has, and which path a number.  Any thread.
+
+    A number is given again only after its file was forgotten.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._paths: dict[int, str] = {FileSystem.root: ""}
+        self._inodes: dict[str, int] = {"": FileSystem.root}
+        self._dropped: dict[int, str] = {}
+
+    def of(self, path: str) -> int:
+        """The number of a path, which is not remembered for it."""
+        with self._lock:
+            return self._of(path)
+
+    def keep(self, path: str) -> int:
+        """The number of a path, which it has from now on."""
+        with self._lock:
+            inode = self._of(path)
+            self._inodes[path] = inode
+            self._paths[inode] = path
+            return inode
+
+    def path(self, inode: int) -> str | None:
+        """The path of a number; None if it has none any more."""
+        return self._paths.get(inode)
+
+    def drop(self, path: str) -> int | None:
+        """A path is gone: the number that it had, if anybody may know it."""
+        with self._lock:
+            inode = self._inodes.pop(path, None)
+            if inode is not None:
+                del self._paths[inode]
+                self._dropped[inode] = path
+            return inode
+
+    def move(self, path: str, to: str) -> None:
+        """A path is another one now, and all that is below it."""
+        with self._lock:
+            below = path + "/"
+            for old in [one for one in self._inodes if one == path or one.startswith(below)]:
+                inode = self._inodes.pop(old)
+                new = to + old[len(path) :]
+                self._inodes[new] = inode
+                self._paths[inode] = new
+
+    def forget(self, inode: int) -> None:
+        """A dropped number may be given again."""
+        with self._lock:
+            self._dropped.pop(inode, None)
+
+    def _of(self, path: str) -> int:
+        inode = self._inodes.get(path)
+        salt = 0
+        while inode is None:
+            text = os.fsencode(path) + b"\0%d" % salt
+            number = int.from_bytes(blake2b(text, digest_size=8).digest(), "little") >> 1
+            free = number > FileSystem.root and number not in self._paths and number not in self._dropped
+            inode, salt = (number if free else None), salt + 1
+        return inode
