@@ -52,9 +52,12 @@ static int name_is(const char *name, size_t length, const char *word) {
     return strlen(word) == length && !memcmp(name, word, length);
 }
 
-/* Whether a path in a process's directory may lead through a link that is not text, or out of it. */
+/* Whether a path in a process's directory may lead through a link that is not text, or out of it, or to a file
+ * whose content is that of the view (`diorama.dispatch.files.generated`). */
 static int has_magic(const char *text) {
-    static const char *const words[] = {"fd", "cwd", "root", "exe", "map_files", ".."};
+    static const char *const words[] = {"fd",     "cwd",       "root",       "exe",  "map_files", "..",
+                                        "mounts", "mountinfo", "mountstats", "maps", "smaps",     "numa_maps",
+                                        "fdinfo", "unix"};
     const char *name;
     for (size_t length; (length = name_next(&text, &name));)
         for (size_t i = 0; i < sizeof words / sizeof *words; i++)

@@ -39,6 +39,7 @@ _SUBJECTS: Final = (
     "opening",
     "sockets",
     "status",
+    "tables",
     "translation",
 )
 

@@ -13,11 +13,11 @@ import ctypes
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-__all__ = ["adopt_orphans", "end_all", "filters_of"]
+__all__ = ["adopt_orphans", "descends", "end_all", "filters_of"]
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _ROUNDS: Final = 200
@@ -78,3 +78,19 @@ def _children(pid: int) -> list[int]:
         with contextlib.suppress(OSError):
             found += map(int, task.read_bytes().split())
     return found
+
+
+def descends(pid: int) -> bool:
+    """Whether a process is in a view of ours: it descends from us, and has more filters than we."""
+    ours = filters_of(os.getpid()) or 0
+    return _is_within(pid, ours) and os.getpid() in _ancestors(pid)
+
+
+def _ancestors(pid: int) -> Iterator[int]:
+    while pid > 1:
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        except OSError:
+            return
+        pid = int(fields[1])
+        yield pid

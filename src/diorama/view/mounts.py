@@ -23,12 +23,19 @@ import threading
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from diorama.abi.stat import make_device
 from diorama.view.filesystem import FileSystem
 from diorama.view.layers import Layers, LayersBelow
 
-__all__ = ["Mount", "MountTree", "Place", "below", "copy_mounts", "is_within"]
+__all__ = ["Mount", "MountTree", "Place", "below", "copy_mounts", "is_within", "next_id"]
 
 _numbers = itertools.count(1)
+_ids = itertools.count(1 << 30)
+
+
+def next_id() -> int:
+    """An id for a mount, far above those that the kernel gives, and uses again."""
+    return next(_ids)
 
 
 class Mount:
@@ -37,13 +44,13 @@ class Mount:
     Exactly one is not None of `host` (the host path of its root, without a slash at the end, so empty for
     `/`), `layers` and `filesystem`; with the first two its files are real ones of the host.  `kind` is the
     file type of its root, `type` what mount tables call it, `source` what it was made of, `options` those
-    that it was mounted with.  Of a file system it shows what is at `subtree`, whose inode is `inode`; mounts
-    of one file system have one `device`.  `is_bottom`: the host's own tree, below all that is mounted in a
-    namespace.  Compared by identity.
+    that it was mounted with, `id` what mount tables tell it by.  Of a file system it shows what is at
+    `subtree`, whose inode is `inode`; mounts of one file system have one `device`.  `is_bottom`: the host's
+    own tree, below all that is mounted in a namespace.  Compared by identity.
     """
 
     __slots__ = (
-        "children", "device", "filesystem", "host", "inode", "is_bottom", "kind", "layers", "number",
+        "children", "device", "filesystem", "host", "id", "inode", "is_bottom", "kind", "layers", "number",
         "options", "point", "read_only", "source", "subtree", "type",
     )  # fmt: skip
 
@@ -74,6 +81,7 @@ class Mount:
         self.subtree = b""
         self.inode = filesystem.root if filesystem is not None else 0
         self.is_bottom = False
+        self.id = next_id()
         self.point: Place | None = None
         self.children: dict[bytes, Mount] = {}
 
@@ -84,6 +92,11 @@ class Mount:
     def root(self) -> Place:
         """The place of its root."""
         return Place(self, b"", self.inode)
+
+    @property
+    def st_dev(self) -> int:
+        """The device number of files in a file system of ours: an unnamed one, as nfs has, from the top."""
+        return make_device(0, 0xFFFFF - self.device)
 
     @property
     def is_loose(self) -> bool:

@@ -105,20 +105,6 @@ class Resolver:
             return self._at_link(link, self.tasks.descriptor(task, int(fd)), tree or self.tree)
         return self._at_link(link, None, tree or self.tree)
 
-    def title(self, link: bytes) -> Place | None:
-        """As `magic`, but what a file was opened as: its name, for readlink(2)."""
-        match = _MAGIC.fullmatch(link)
-        if match is None:
-            return None
-        pid, tid, kind, fd = match.groups()
-        task = self.tasks.find(int(tid or pid))
-        if task is not None and fd is not None:
-            return self.tasks.descriptor(task, int(fd))
-        if kind != b"exe" or (task is not None and task.executable is not None):
-            return self.magic(link)
-        found = self.inodes.find(self.host.stat(link))
-        return found or self.tasks.located(self.host.readlink(link))
-
     def _at_link(self, link: bytes, named: Place | None, tree: MountTree) -> Place:
         status = self.host.stat(link)
         found = self.inodes.find(status)

@@ -148,8 +148,12 @@ class Tasks:
 
     def first(self, tid: int) -> Task:
         """The first task of a program."""
+        return self.enter(self.stranger(tid, tid))
+
+    def stranger(self, tid: int, pid: int) -> Task:
+        """A task of which nobody has told, which stands where a first one does; not made known."""
         base = self._tree.base
-        return self.enter(Task(tid, tid, Context(base.root, base, self._tree)))
+        return Task(tid, pid, Context(base.root, base, self._tree))
 
     def enter(self, task: Task) -> Task:
         """Make a task known by its thread id."""

@@ -6,6 +6,7 @@ import errno
 
 from diorama.catalogue.paths import ReadLinkAt
 from diorama.dispatch.files.answers import Outcome, answers
+from diorama.dispatch.files.names import name_of_link
 from diorama.dispatch.files.state import Files, fail
 from diorama.dispatch.files.translation import at_host
 from diorama.view.mounts import Place
@@ -22,24 +23,21 @@ def read_link(files: Files, call: ReadLinkAt) -> Outcome:
         if place.missing:
             raise fail(errno.ENOENT)
         return _write(call, place.filesystem.readlink(place.inode))
-    target = _magic(files, place)
-    if target is not None:
-        return _write(call, target.view_path)
+    name = _name(files, call, place)
+    if name is not None:
+        return _write(call, name)
     return at_host(call, rule, place) if place.touched else None
 
 
-def _magic(files: Files, place: Place) -> Place | None:
+def _name(files: Files, call: ReadLinkAt, place: Place) -> bytes | None:
     """What a link of /proc leads to, if it is not what the kernel would say."""
     link = place.host_path
     if not link.startswith(b"/proc/"):
         return None
     try:
-        target = files.resolver.title(link)
+        return name_of_link(files, files.task(call.tracee), link)
     except OSError:
         return None
-    if target is None or target.mount.is_bottom:
-        return None
-    return target
 
 
 def _write(call: ReadLinkAt, text: bytes) -> int:

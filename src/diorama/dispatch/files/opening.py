@@ -12,6 +12,7 @@ from diorama.abi.fcntl import AT_FDCWD, OpenHow
 from diorama.catalogue.files import OpenAt, OpenAt2
 from diorama.dispatch.files.acting import assume_umask
 from diorama.dispatch.files.answers import Outcome, answers
+from diorama.dispatch.files.generated import is_reading, open_memory, subject_of
 from diorama.dispatch.files.state import Files, fail
 from diorama.engine.held import Descriptor
 from diorama.errors import Unsupported
@@ -42,6 +43,8 @@ def _open(files: Files, call: OpenAt | OpenAt2, how: OpenHow) -> Outcome:
     making = how.flags & _MAKING == _MAKING
     place = files.find(call, rule, parent=making, restrict=how.resolve)
     task = files.task(call.tracee)
+    if place is not None and not making and (made := _generated(files, call, place, how)) is not None:
+        return made
     if place is None or not place.touched:
         if place is not None and files.tasks.opened.any(task):
             _forget(files, task, place)
@@ -52,6 +55,23 @@ def _open(files: Files, call: OpenAt | OpenAt2, how: OpenHow) -> Outcome:
             return Descriptor(os.open(path, flags | os.O_CLOEXEC), cloexec=bool(flags & os.O_CLOEXEC))
         return _at(call, path, how, flags)
     return _open_host(files, call, place, how)
+
+
+def _generated(files: Files, call: OpenAt | OpenAt2, place: Place, how: OpenHow) -> Outcome:
+    """A file of /proc whose content is that of the view."""
+    if place.filesystem is not None or place.missing or not is_reading(how.flags):
+        return None
+    path = place.host_path
+    if not path.startswith(b"/proc/"):
+        return None
+    subject = subject_of(files, files.task(call.tracee), path)
+    if subject is None:
+        return None
+    if not files.has_our_rights(call.tracee):
+        # Whether it may is found out by letting it.
+        call.tracee.syscall.close(_at(call, path, how, how.flags).run())
+    fd = open_memory(files, subject, how.flags)
+    return Descriptor(fd, cloexec=bool(how.flags & os.O_CLOEXEC))
 
 
 def _at(call: OpenAt | OpenAt2, path: bytes, how: OpenHow, flags: int) -> OpenAt | OpenAt2:

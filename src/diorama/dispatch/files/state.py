@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from diorama.abi.fcntl import AT_FDCWD
 from diorama.catalogue.model import PathRule, Request
+from diorama.dispatch.files.generated import Remembered
 from diorama.dispatch.files.listings import Listings
 from diorama.dispatch.files.standins import Content, StandIns
+from diorama.engine.descent import descends
 from diorama.view.filesystem import Attributes
 from diorama.view.host import Host, RealHost, Status
 from diorama.view.inodes import Inodes
 from diorama.view.mounts import Mount, MountTree, Place
 from diorama.view.resolve import ResolutionError, Resolver
+from diorama.view.table import MountTable
 from diorama.view.task import Task, Tasks
 
 if TYPE_CHECKING:
@@ -60,6 +63,8 @@ class Files:
         self.resolver = Resolver(self.tree, self.host, self.inodes, self.tasks)
         self.standins = StandIns(self.inodes)
         self.listings = Listings()
+        self.generated = Remembered()
+        self.table = MountTable(self.host)
         self.tells_execs = True
         self.acts = True
         self.on_change: Callable[[Task], None] = _nobody
@@ -80,6 +85,11 @@ class Files:
         """Make a tracee known."""
         self._of_tracee[tracee] = task
         return self.tasks.enter(task)
+
+    def owner(self, pid: int, tid: int) -> Task | None:
+        """Where a task stands whose directory of /proc somebody looks at; None if it is in no view."""
+        task = self.tasks.find(tid) or self.tasks.find(pid)
+        return self.tasks.stranger(tid, pid) if task is None and descends(pid) else task
 
     def leave(self, tracee: Tracee) -> None:
         """Forget a tracee."""

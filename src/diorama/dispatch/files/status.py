@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import stat
 from typing import Final
 
@@ -16,7 +17,6 @@ from diorama.abi.stat import (
     Stat,
     StatFs,
     StatX,
-    make_device,
     split_device,
 )
 from diorama.catalogue.files import FAccessAt2, FStat, FStatAt, Statx
@@ -26,9 +26,7 @@ from diorama.dispatch.files.answers import Outcome, answers
 from diorama.dispatch.files.state import Files, fail
 from diorama.dispatch.files.translation import at_host, refuse_writing
 from diorama.view.filesystem import Attributes
-from diorama.view.mounts import Mount, Place
-
-__all__ = ["device_of"]
+from diorama.view.mounts import Place
 
 _BLOCK: Final = 4096
 _SECTORS: Final = _BLOCK // 512
@@ -39,17 +37,13 @@ _STATX_FLAGS: Final = _STAT_FLAGS | fcntl.AT_STATX_FORCE_SYNC | fcntl.AT_STATX_D
 _ACCESS_FLAGS: Final = fcntl.AT_EACCESS | fcntl.AT_SYMLINK_NOFOLLOW | fcntl.AT_EMPTY_PATH
 
 
-def device_of(mount: Mount) -> int:
-    """The device number of a synthetic mount: an unnamed device, as nfs has, counted from the top."""
-    return make_device(0, 0xFFFFF - mount.device)
-
-
 @answers(FStatAt)
 def stat_at(files: Files, call: FStatAt) -> Outcome:
     """Status by path."""
     place = files.locate(call, call.PATHS[0])
     if place is None:
-        return None
+        made = _made_at(files, call)
+        return None if made is None else _stat_made(call, made)
     if place.filesystem is None:
         return at_host(call, call.PATHS[0], place)
     _check_flags(call.flags, _STAT_FLAGS)
@@ -60,10 +54,38 @@ def stat_at(files: Files, call: FStatAt) -> Outcome:
 @answers(FStat)
 def fstat(files: Files, call: FStat) -> Outcome:
     """Status of a descriptor."""
-    place = files.tasks.virtual(files.task(call.tracee), call.fd)
+    task = files.task(call.tracee)
+    place = files.tasks.virtual(task, call.fd)
     if place is None:
-        return None
+        made = files.generated.behind(files.host, b"/proc/%d/fd/%d" % (task.tid, call.fd))
+        return None if made is None else _stat_made(call, made)
     call.status.write(_stat(place, _attributes(place)))
+    return 0
+
+
+def _made_at(files: Files, call: FStatAt | Statx) -> bytes | None:
+    """The path of the file of /proc that was made for a descriptor, meant by itself or by its link."""
+    task = files.task(call.tracee)
+    if not call.path:
+        return files.generated.behind(files.host, b"/proc/%d/fd/%d" % (task.tid, call.dirfd))
+    if b"/fd/" not in call.path and files.generated.is_empty:
+        return None
+    place = files.find(call, call.PATHS[0])
+    if place is None or place.missing or not place.path.startswith(b"/proc/"):
+        return None
+    return files.generated.behind(files.host, place.host_path)
+
+
+def _stat_made(call: FStat | FStatAt, path: bytes) -> int:
+    """The status of a file of /proc, of which a memfd has the content."""
+    found = os.stat(path)
+    times = {
+        f"st_{one}time{unit}": value
+        for one in "amc"
+        for unit, value in zip(("", "_nsec"), divmod(getattr(found, f"st_{one}time_ns"), _NSEC), strict=True)
+    }
+    names = ("st_dev", "st_ino", "st_mode", "st_nlink", "st_uid", "st_gid", "st_blksize")
+    call.status.write(Stat(**{name: getattr(found, name) for name in names}, **times))
     return 0
 
 
@@ -72,7 +94,8 @@ def statx(files: Files, call: Statx) -> Outcome:
     """Extended status."""
     place = files.locate(call, call.PATHS[0])
     if place is None:
-        return None
+        made = _made_at(files, call)
+        return None if made is None else call.replace(dirfd=fcntl.AT_FDCWD, path=made)
     if place.filesystem is None:
         return at_host(call, call.PATHS[0], place)
     _check_flags(call.flags, _STATX_FLAGS)
@@ -150,7 +173,7 @@ def _attributes(place: Place) -> Attributes:
 def _stat(place: Place, attributes: Attributes) -> Stat:
     seconds, nanoseconds = divmod(attributes.modified, _NSEC)
     return Stat(
-        st_dev=device_of(place.mount),
+        st_dev=place.mount.st_dev,
         st_ino=place.inode,
         st_mode=attributes.mode,
         st_nlink=attributes.links,
@@ -171,7 +194,7 @@ def _stat(place: Place, attributes: Attributes) -> Stat:
 
 def _statx(place: Place, attributes: Attributes) -> StatX:
     seconds, nanoseconds = divmod(attributes.modified, _NSEC)
-    major, minor = split_device(device_of(place.mount))
+    major, minor = split_device(place.mount.st_dev)
     special_major, special_minor = split_device(attributes.device)
     return StatX(
         stx_mask=STATX_BASIC_STATS | STATX_MNT_ID,
@@ -195,7 +218,7 @@ def _statx(place: Place, attributes: Attributes) -> StatX:
         stx_rdev_minor=special_minor,
         stx_dev_major=major,
         stx_dev_minor=minor,
-        stx_mnt_id=place.mount.number,
+        stx_mnt_id=place.mount.id,
     )
 
 
@@ -224,10 +247,14 @@ def _write_statfs(call: Request, place: Place) -> int:
             f_bfree=statistics.free,
             f_bavail=statistics.free,
             f_files=statistics.files,
-            f_fsid=place.mount.number,
+            f_fsid=_signed(place.mount.st_dev),
             f_namelen=statistics.name_max,
             f_frsize=statistics.block_size,
             f_flags=ST_RDONLY | ST_VALID,
         )
     )
     return 0
+
+
+def _signed(word: int) -> int:
+    return (word & 0xFFFFFFFF ^ 1 << 31) - (1 << 31)
