@@ -1,0 +1,1 @@
+"""Conformance: test suites that others wrote, run natively and in views, and compared."""

@@ -1,0 +1,102 @@
+"""Kinds: a directory to work in, natively or in each kind of mount, and the view in which it is that."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["ENGINES", "KINDS", "Kind", "Site"]
+
+ENGINES = ("guardians", "notify")
+DIORAMA = (sys.executable, "-P", "-m", "diorama", "run")
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where a program works, and the words that must stand before it for that to be so."""
+
+    directory: Path
+    words: tuple[str, ...] = ()
+
+
+Builder = Callable[[Path], Site]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of mount: what it is, and how a site of it is built in an empty directory of the host."""
+
+    name: str
+    meaning: str
+    build: Builder
+
+    @contextmanager
+    def site(self, engine: str, parent: str | None = None) -> Iterator[Site]:
+        """A new site, removed in the end; `engine` counts for all but `native`."""
+        base = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=parent))
+        base.chmod(0o755)
+        try:
+            found = self.build(base)
+            words = (*DIORAMA, "--engine", engine, *found.words, "--") if found.words else ()
+            yield Site(found.directory, words)
+        finally:
+            _remove(base)
+
+
+def _remove(base: Path) -> None:
+    def retry(function: Callable[[str], object], path: str, _why: object) -> None:
+        for place in (os.path.dirname(path), path):
+            if os.path.isdir(place) and not os.path.islink(place):
+                os.chmod(place, 0o700)
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            function(path)
+
+    shutil.rmtree(base, onerror=retry)
+
+
+def _made(base: Path, *names: str) -> list[Path]:
+    found = [base / name for name in names]
+    for directory in found:
+        directory.mkdir()
+    return found
+
+
+def _native(base: Path) -> Site:
+    return Site(_made(base, "work")[0])
+
+
+def _beside(base: Path) -> Site:
+    work, elsewhere = _made(base, "work", "elsewhere")
+    return Site(work, ("--mount", f"/usr/share={elsewhere}"))
+
+
+def _bind(base: Path) -> Site:
+    source, target = _made(base, "source", "target")
+    return Site(target, ("--mount", f"{source}={target}"))
+
+
+def _scheme(scheme: str) -> Builder:
+    def build(base: Path) -> Site:
+        (target,) = _made(base, "target")
+        return Site(target, ("--mount", f"{scheme}:={target}"))
+
+    return build
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("native", "a directory of the host, without a view", _native),
+        Kind("beside", "a directory of the host, in a view that has a mount elsewhere", _beside),
+        Kind("bind", "a bind mount of a directory of the host", _bind),
+        Kind("memory", "a memory file system", _scheme("memory")),
+    )
+}
