@@ -13,7 +13,7 @@ import pytest
 
 from diorama.abi.fcntl import AT_FDCWD, O_TMPFILE
 from diorama.abi.socket import UnixAddress
-from diorama.catalogue.files import FChMod, FChModAt2, UTimeNsAt
+from diorama.catalogue.files import FChMod, FChModAt2, OpenAt, UTimeNsAt
 from diorama.catalogue.handles import SockAddr
 from diorama.catalogue.paths import LinkAt, MkDirAt, RenameAt2, SymlinkAt, UnlinkAt
 from diorama.catalogue.sockets import Bind, Connect
@@ -130,13 +130,54 @@ def test_sockets_are_made_on_the_host(inside: Inside, paths: SimpleNamespace) ->
         assert (paths.src / "socket").is_socket()
         server.listen()
         inside.ask(Connect(client.fileno(), *packed(paths.at / "socket")))
-    with socket.socket(socket.AF_UNIX) as server:
-        deep = paths.src / ("d" * (107 - len(str(paths.src))))
-        deep.mkdir()
-        assert code(inside.ask, Bind(server.fileno(), *packed(paths.at / deep.name / "s"))) in (
-            errno.ENAMETOOLONG,
-            None,
-        )
+
+
+def test_a_socket_has_a_short_name_although_its_host_path_is_long(tmp_path: Path, *, gives: bool) -> None:
+    """sockaddr_un has room for 108 bytes."""
+    deep = tmp_path / ("d" * 100)
+    paths = SimpleNamespace(src=deep, at=tmp_path / "at")
+    deep.mkdir()
+    paths.at.mkdir()
+    for inside in enter(paths, gives=gives):
+        with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as client:
+            data = UnixAddress(os.fsencode(paths.at / "socket")).pack()
+            memory = inside.tracee.memory
+            inside.ask(Bind(server.fileno(), SockAddr(memory.place(data), len(data), memory), len(data)))
+            assert (deep / "socket").is_socket()
+            server.listen()
+            inside.ask(Connect(client.fileno(), SockAddr(memory.place(data), len(data), memory), len(data)))
+
+
+# -- names that the kernel resolves by itself -----------------------------------------------------
+
+
+def test_what_lies_straight_ahead_in_a_mount_is_left_to_the_kernel(
+    inside: Inside, paths: SimpleNamespace
+) -> None:
+    inside.chdir(paths.at)
+    outcome = inside.outcome
+    assert outcome(MkDirAt(AT_FDCWD, b"new", 0o755)) is None
+    assert outcome(UnlinkAt(AT_FDCWD, b"sub/../file", 0)) is None
+    assert outcome(RenameAt2(AT_FDCWD, b"file", AT_FDCWD, b"sub/file", 0)) is None
+    assert outcome(OpenAt(AT_FDCWD, b"file", os.O_RDWR, 0)) is None
+    for path in (b"out", b"absolute", b"../other", os.fsencode(paths.at / "file")):
+        assert outcome(FChModAt2(AT_FDCWD, path, 0o600, 0)) is not None, path
+
+
+def test_a_path_as_long_as_can_be_leads_into_a_mount(inside: Inside, paths: SimpleNamespace) -> None:
+    inside.chdir(paths.at)
+    names = [b"d" * 200] * 20
+    path = b""
+    for name in names:
+        path = os.path.join(path, name)
+        inside.ask(MkDirAt(AT_FDCWD, path, 0o755))
+    longest = path + b"/" + b"f" * (4095 - len(path) - 1)
+    fd = inside.open(longest, os.O_CREAT | os.O_WRONLY)
+    os.close(fd)
+    assert inside.stat(longest).st_size == 0
+    assert code(inside.stat, longest + b"f") == errno.ENAMETOOLONG
+    inside.ask(RenameAt2(AT_FDCWD, longest, AT_FDCWD, b"short", 0))
+    assert (paths.src / "short").exists()
 
 
 # -- read-only ------------------------------------------------------------------------------------

@@ -6,6 +6,9 @@ from diorama.abi.record import Record, record
 
 __all__ = ["FLock", "OpenHow"]
 
+PATH_MAX = 4096
+"""Of a path in a call, with the byte that ends it."""
+
 AT_FDCWD = -100
 AT_SYMLINK_NOFOLLOW = 0x100
 AT_REMOVEDIR = 0x200

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
+from diorama.abi.fcntl import PATH_MAX
 from diorama.view.credentials import Credentials
 
 __all__ = ["Host", "RealHost", "Status"]
+
+T = TypeVar("T")
 
 
 class Status(Protocol):
@@ -55,13 +60,23 @@ class RealHost:
 
     __slots__ = ()
 
-    lstat = staticmethod(os.lstat)
+    @staticmethod
+    def lstat(path: bytes) -> os.stat_result:
+        """Status, of a symbolic link itself."""
+        try:
+            return os.lstat(path)
+        except OSError as error:
+            return _in_parts(error, path, lambda name, fd: os.stat(name, dir_fd=fd, follow_symlinks=False))
+
     stat = staticmethod(os.stat)
 
     @staticmethod
     def readlink(path: bytes) -> bytes:
         """The target of a symbolic link."""
-        return os.readlink(path)
+        try:
+            return os.readlink(path)
+        except OSError as error:
+            return _in_parts(error, path, lambda name, fd: os.readlink(name, dir_fd=fd))
 
     @staticmethod
     def credentials(tid: int) -> Credentials:
@@ -73,6 +88,22 @@ class RealHost:
         if os.readlink(f"/proc/{tid}/ns/user") == _user_namespace():
             return found
         return replace(found, capabilities=0, permitted=0)
+
+
+def _in_parts(error: OSError, path: bytes, ask: Callable[[bytes, int], T]) -> T:
+    """Ask again in a directory that is nearer, if the path was too long for the kernel: ours may be."""
+    if error.errno != errno.ENAMETOOLONG or len(path) < PATH_MAX:
+        raise error
+    fd = os.open("/", os.O_PATH | os.O_DIRECTORY)
+    try:
+        while len(path) >= PATH_MAX:
+            end = path.rindex(b"/", 0, PATH_MAX - 1)
+            nearer = os.open(path[:end] or b"/", os.O_PATH | os.O_DIRECTORY, dir_fd=fd)
+            os.close(fd)
+            fd, path = nearer, path[end:].lstrip(b"/")
+        return ask(path, fd)
+    finally:
+        os.close(fd)
 
 
 _OURS: Final[list[str]] = []

@@ -154,8 +154,9 @@ class Place(NamedTuple):
     `inode` is that of the file system, 0 on the host.  `missing` says that there is nothing of that name, in
     a directory that exists.  `directory` is the inode of that directory, 0 where the file system was not
     asked.  `removed` says that the name is gone, while somebody has it open.  `touched` says that the way
-    crossed a mount: the kernel, walking the same path, may end elsewhere.  `slash` says that the path insists
-    on a directory.
+    crossed a mount: the kernel, walking the same path, may end elsewhere.  `straight` says that it does not,
+    although a mount is touched: from the directory where the task really is, the way led through real
+    directories only.  `slash` says that the path insists on a directory.
     """
 
     mount: Mount
@@ -166,6 +167,7 @@ class Place(NamedTuple):
     slash: bool = False
     directory: int = 0
     removed: bool = False
+    straight: bool = False
 
     @property
     def filesystem(self) -> FileSystem | None:

@@ -22,6 +22,7 @@ from stat import S_ISDIR, S_ISLNK
 from typing import Final
 
 from diorama.abi.fcntl import (
+    PATH_MAX,
     RESOLVE_BENEATH,
     RESOLVE_IN_ROOT,
     RESOLVE_NO_MAGICLINKS,
@@ -37,7 +38,6 @@ __all__ = ["ResolutionError", "Resolver"]
 
 _MAX_LINKS: Final = 40
 _NAME_MAX: Final = 255
-_PATH_MAX: Final = 4096
 _MAGIC: Final = re.compile(rb"/proc/(\d+)(?:/task/(\d+))?/(cwd|root|exe|fd/(\d+)|map_files/[^/]+)")
 
 
@@ -119,7 +119,8 @@ class _Walk:
     """One resolution: where it is (`mount`, `path`, `inode`, always a directory) and what it has met."""
 
     __slots__ = (
-        "_links", "_resolver", "_restrict", "_root", "_slash", "_task", "inode", "mount", "path", "touched"
+        "_links", "_resolver", "_restrict", "_root", "_slash", "_straight", "_task", "inode", "mount", "path",
+        "touched"
     )  # fmt: skip
 
     def __init__(self, resolver: Resolver, task: Task, start: Place, restrict: int) -> None:
@@ -128,6 +129,7 @@ class _Walk:
         self._restrict = restrict
         self._root = start if restrict & (RESOLVE_BENEATH | RESOLVE_IN_ROOT) else task.context.root
         self._links = 0
+        self._straight = False
         self._slash = False
         self.mount: Mount = start.mount
         self.path = start.path
@@ -140,10 +142,11 @@ class _Walk:
     def run(self, path: bytes, follow: bool, parent: bool) -> Place:
         if not path:
             raise _error(errno.ENOENT)
-        if len(path) >= _PATH_MAX:
+        if len(path) >= PATH_MAX:
             raise _error(errno.ENAMETOOLONG)
         if not path.startswith(b"/"):
             self._need_directory()
+        self._straight = self.mount.host is not None and not path.startswith(b"/")
         self._slash = path.endswith(b"/")
         todo = [name for name in path.split(b"/") if name]
         todo.reverse()
@@ -177,7 +180,7 @@ class _Walk:
         if not S_ISDIR(mode):
             if todo or self._slash:
                 raise _error(errno.ENOTDIR)
-            return Place(mount, path, inode, touched=self.touched, directory=self.inode)
+            return self._at(path, inode)
         self.path = path
         self.inode = inode
         return None
@@ -205,6 +208,7 @@ class _Walk:
             raise _error(errno.EXDEV)
         self._go(MountTree.top(Place(self.mount, path)))
         self.touched = True
+        self._straight = False
         if S_ISDIR(self.mount.kind):
             return None
         if todo or self._slash:
@@ -224,6 +228,7 @@ class _Walk:
         if target.startswith(b"/"):
             if self._restrict & RESOLVE_BENEATH:
                 raise _error(errno.EXDEV)
+            self._straight = False
             self._go(self._root)
         if target.endswith(b"/") and not todo:
             self._slash = True
@@ -252,6 +257,7 @@ class _Walk:
         if self._restrict & (RESOLVE_NO_MAGICLINKS | RESOLVE_BENEATH | RESOLVE_IN_ROOT):
             raise _error(errno.ELOOP if self._restrict & RESOLVE_NO_MAGICLINKS else errno.EXDEV)
         self.touched |= target.touched or not target.mount.is_bottom
+        self._straight = False
         self._go(target)
         if self._is_directory():
             return None
@@ -265,7 +271,9 @@ class _Walk:
         if mount is root.mount and path == root.path:
             if self._restrict & RESOLVE_BENEATH:
                 raise _error(errno.EXDEV)
+            self._straight = False
             return
+        self._straight &= path != b""
         while not path and (point := mount.point) is not None:
             if self._restrict & RESOLVE_NO_XDEV:
                 raise _error(errno.EXDEV)
@@ -292,20 +300,17 @@ class _Walk:
         return self._named(path, inode)
 
     def _missing(self, path: bytes) -> Place:
-        return Place(
-            self.mount,
-            path,
-            missing=True,
-            touched=self.touched,
-            slash=self._slash,
-            directory=self.inode,
-        )
+        return self._named(path, 0)._replace(missing=True)
 
     def _named(self, path: bytes, inode: int) -> Place:
-        return Place(self.mount, path, inode, touched=self.touched, slash=self._slash, directory=self.inode)
+        return self._at(path, inode)._replace(slash=self._slash)
+
+    def _at(self, path: bytes, inode: int) -> Place:
+        place = Place(self.mount, path, inode, touched=self.touched, directory=self.inode)
+        return place._replace(straight=True) if self._straight else place
 
     def _here(self) -> Place:
-        return Place(self.mount, self.path, self.inode, touched=self.touched)
+        return self._at(self.path, self.inode)._replace(directory=0)
 
     def _go(self, place: Place) -> None:
         self.mount, self.path, self.inode = place.mount, place.path, place.inode

@@ -56,7 +56,7 @@ def change_directory(files: Files, call: ChDir) -> Outcome:
     if place.filesystem is not None:
         _check_search(files, files.task(call.tracee), place)
         return _enter(files, call, call.replace(path=files.standins.directory(place)), place.mount)
-    changed = at_host(call, call.PATHS[0], place) if place.touched else call
+    changed = at_host(call, call.PATHS[0], place) if place.touched and not place.straight else call
     return _enter(files, call, changed, place.mount)
 
 

@@ -26,7 +26,7 @@ def read_link(files: Files, call: ReadLinkAt) -> Outcome:
     name = _name(files, call, place)
     if name is not None:
         return _write(call, name)
-    return at_host(call, rule, place) if place.touched else None
+    return at_host(call, rule, place) if place.touched and not place.straight else None
 
 
 def _name(files: Files, call: ReadLinkAt, place: Place) -> bytes | None:

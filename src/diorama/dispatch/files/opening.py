@@ -88,11 +88,14 @@ def _at(call: OpenAt | OpenAt2, path: bytes, how: OpenHow, flags: int) -> OpenAt
 def _open_host(files: Files, call: OpenAt | OpenAt2, place: Place, how: OpenHow) -> Outcome:
     mode = 0 if place.missing else _mode(files, place)
     flags = _read_only_flags(place, how.flags, mode) if place.mount.read_only else how.flags
-    changed = _at(call, place.host_path, how, flags)
+    straight = place.straight and flags == how.flags
+    changed = call if straight else _at(call, place.host_path, how, flags)
     task = files.task(call.tracee)
     noted = place.mount is not task.tree.base and (place.mount.read_only or stat.S_ISDIR(mode))
     if place.mount is task.tree.base and files.tasks.opened.any(task):
         _forget(files, task, place)
+    if straight and not noted:
+        return None
     if _can_act(files, call, place, flags, mode):
         fd = os.open(place.host_path, flags | os.O_CLOEXEC | os.O_NOCTTY)
         if noted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from typing import Any
 
 from diorama.abi.fcntl import AT_FDCWD
@@ -12,6 +13,7 @@ from diorama.catalogue.sockets import Bind, Connect, SendMMsg, SendMsg, SendTo
 from diorama.dispatch.files.answers import Outcome, answers
 from diorama.dispatch.files.state import Files, fail
 from diorama.errors import Unsupported
+from diorama.view.mounts import Place
 
 _ADDRESS_MAX = 128
 
@@ -66,6 +68,18 @@ def _translate(files: Files, call: Request, data: bytes) -> bytes | None:
         if place.missing:
             raise fail(errno.ENOENT)
         raise Unsupported(call.NAME, f"socket on a {place.filesystem.title} file system", errno.ECONNREFUSED)
-    if len(place.host_path) > UNIX_PATH_MAX:
+    if place.straight:
+        return None
+    return UnixAddress(_short_path(files, place)).pack()[: 2 + UNIX_PATH_MAX]
+
+
+def _short_path(files: Files, place: Place) -> bytes:
+    """The host path, which an address has little room for; by a link to the directory if it is too long."""
+    path = place.host_path
+    if len(path) <= UNIX_PATH_MAX:
+        return path
+    directory, name = os.path.split(path.rstrip(b"/"))
+    path = os.path.join(files.standins.shortcut(directory), name)
+    if len(path) > UNIX_PATH_MAX:
         raise fail(errno.ENAMETOOLONG)
-    return UnixAddress(place.host_path).pack()[: 2 + UNIX_PATH_MAX]
+    return path

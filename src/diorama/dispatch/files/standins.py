@@ -69,6 +69,7 @@ class StandIns:
         self._lock = threading.Lock()
         self._contents: OrderedDict[Key, Content] = OrderedDict()
         self._made: dict[tuple[Mount, int, bytes], bytes] = {}
+        self._shortcuts: dict[bytes, bytes] = {}
         self._top: bytes | None = None
         self._bytes = 0
         self._max_files = min(_MAX_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
@@ -110,6 +111,16 @@ class StandIns:
     def symlink(self, place: Place, target: bytes) -> bytes:
         """The path of the real symbolic link that stands for a virtual one."""
         return self._make(place, b"l", lambda path: os.symlink(target, path))
+
+    def shortcut(self, directory: bytes) -> bytes:
+        """A short path of a host directory: a link to it, for calls that have little room."""
+        with self._lock:
+            path = self._shortcuts.get(directory)
+            if path is None:
+                path = os.path.join(self._home(), b"s%d" % len(self._shortcuts))
+                os.symlink(directory, path)
+                self._shortcuts[directory] = path
+            return path
 
     def program(self, content: Content, name: bytes) -> bytes:
         """A path by which to execute a file, ending in `name`: the kernel names the process after it."""

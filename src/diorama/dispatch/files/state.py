@@ -163,9 +163,11 @@ class Files:
     def locate(
         self, call: Request, rule: PathRule, *, parent: bool = False, restrict: int = 0
     ) -> Place | None:
-        """As `find`, but None also for a place that the kernel finds by itself."""
+        """As `find`, but None also for a place that the kernel finds by itself, and where it may do all."""
         place = self.find(call, rule, parent=parent, restrict=restrict)
-        return place if place is not None and place.touched else None
+        if place is None or not place.touched or (place.straight and not place.mount.read_only):
+            return None
+        return place
 
     def at_descriptor(self, task: Task, fd: int) -> Place | None:
         """What an empty path at a descriptor stands for, if that is not the kernel's own object."""

@@ -54,7 +54,7 @@ def translate_pair(files: Files, call: RenameAt2 | LinkAt) -> Outcome:
         if place is not None:
             refuse_writing(call, rule, place)
             changed = at_host(changed, rule, place)
-    return act(files, call, changed)
+    return None if all(place.straight for place in known) else act(files, call, changed)
 
 
 def at_host(call: R, rule: PathRule, place: Place) -> R:
