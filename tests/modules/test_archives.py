@@ -161,7 +161,26 @@ def test_a_sparse_member(tmp_path: Path) -> None:
     if os.system(f"cd {tmp_path} && tar -cSf a.tar hole 2>/dev/null"):
         pytest.skip("needs GNU tar")
     tree = open_tar(str(archive))
-    assert content(tree, find(tree, "hole")) == hole.read_bytes()
+    whole = hole.read_bytes()
+    inode = find(tree, "hole")
+    assert content(tree, inode) == whole
+    for offset in (0, (1 << 20) - 2, (1 << 20) + 1, (2 << 20) - 2):
+        assert tree.read(inode, offset, 10) == whole[offset : offset + 10]
+
+
+def test_a_large_member_of_a_tar_is_read_in_pieces(tmp_path: Path) -> None:
+    big = b"".join(number.to_bytes(8, "big") for number in range(3 << 20))
+    (tmp_path / "big").write_bytes(big)
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        tar.add(tmp_path / "big", "big")
+    tree = open_tar(str(tmp_path / "a.tar"))
+    assert tree.lazy_above is not None
+    inode = find(tree, "big")
+    for offset in (0, 20 << 20, len(big) - 10):
+        assert tree.read(inode, offset, 100) == big[offset : offset + 100]
+    os.truncate(tmp_path / "a.tar", 20 << 20)
+    with pytest.raises(OSError, match="Input/output error"):
+        tree.read(inode, (20 << 20) - 100, 100)
 
 
 # -- damage ---------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Tar: the files of a tar archive, plain or compressed with gzip, bzip2 or xz.
 
-The archive is read through once, when it is mounted.  A compressed one is unpacked into an unnamed temporary
+The archive is read through once, when it is mounted; then there is the offset of each member, and pieces of
+large ones are read where they stand.  A compressed one is unpacked into an unnamed temporary
 file on the way, because going back in a compressed stream means reading it again from its start.
 """
 
@@ -15,8 +16,8 @@ import shutil
 import stat
 import tarfile
 import tempfile
-from collections.abc import Callable
-from functools import partial
+from array import array
+from collections.abc import Callable, Iterator
 from typing import IO, Any, Final, cast
 
 from diorama.errors import warn_once
@@ -31,6 +32,7 @@ _COMPRESSIONS: Final[tuple[tuple[bytes, Callable[[IO[bytes]], IO[bytes]]], ...]]
     (b"BZh", bz2.BZ2File),
     (b"\xfd7zXZ\0", lzma.LZMAFile),
 )
+_LAZY: Final = 16 << 20
 _KINDS: Final = {
     tarfile.DIRTYPE: stat.S_IFDIR,
     tarfile.SYMTYPE: stat.S_IFLNK,
@@ -68,18 +70,21 @@ class _Tar(Tree):
     def __init__(self, file: IO[bytes]) -> None:
         super().__init__("tar")
         self._file = file
+        self._offsets = array("Q", [0] * len(self._modes))
+        self._sparse: dict[int, list[tuple[int, int]]] = {}
 
     def index(self) -> None:
         """Enter all members; one that comes again replaces the former, as in tar(1)."""
         with tarfile.open(fileobj=self._file, mode="r:", errors="surrogateescape", encoding="utf-8") as tar:
-            for member in tar:
-                self._enter_member(tar, member)
+            while (member := tar.next()) is not None:
+                self._enter_member(member)
+                cast("Any", tar).members.clear()  # a hundred thousand of them take 200 MB
 
     def close(self) -> None:
         """Close the archive."""
         self._file.close()
 
-    def _enter_member(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+    def _enter_member(self, member: tarfile.TarInfo) -> None:
         name, target = _encode(member.name), _encode(member.linkname)
         kind = _KINDS.get(member.type, stat.S_IFREG)
         device = os.makedev(member.devmajor, member.devminor) if member.isdev() else 0
@@ -94,17 +99,52 @@ class _Tar(Tree):
             self.add_symlink(name, target, attributes)
         elif kind != stat.S_IFREG:
             self.add_file(name, b"", attributes)
-        elif member.issparse():
-            self.add_file(name, partial(_copy_sparse, self._file.fileno(), member), attributes)
         else:
-            copy = partial(_copy, self._file.fileno(), member.offset_data, member.size)
-            self.add_file(name, copy, attributes)
+            self._enter_file(name, member, attributes)
+
+    def _enter_file(self, name: bytes, member: tarfile.TarInfo, attributes: Attributes) -> None:
+        inode = self.add(name, attributes)
+        self._offsets.extend([0] * (inode + 1 - len(self._offsets)))
+        self._offsets[inode] = member.offset_data
+        if member.issparse():
+            self._sparse[inode] = cast("list[tuple[int, int]]", cast("Any", member).sparse)
+        if member.size > _LAZY:
+            self.lazy_above = _LAZY
 
     def _link(self, name: bytes, target: bytes) -> None:
         try:
             self.add_link(name, target)
         except OSError as error:
             warn_once(f"tar: {os.fsdecode(name)}", f"hard link to {os.fsdecode(target)}: {error.strerror}")
+
+    def copy_content(self, inode: int, fd: int) -> None:
+        """Copy a member."""
+        size = self._sizes[inode]
+        os.ftruncate(fd, size)
+        for start, offset, length in self._parts(inode, 0, size):
+            os.lseek(fd, start, os.SEEK_SET)
+            _copy(self._file.fileno(), offset, length, fd)
+
+    def read(self, inode: int, offset: int, size: int) -> bytes:
+        """A piece of a large member."""
+        size = min(size, self._sizes[inode] - offset)
+        found = bytearray(size)
+        for start, there, length in self._parts(inode, offset, size):
+            found[start : start + length] = _exactly(self._file.fileno(), there, length)
+        return bytes(found)
+
+    def _parts(self, inode: int, offset: int, size: int) -> Iterator[tuple[int, int, int]]:
+        """What of a piece stands in the archive: where in the piece, where there, how many bytes."""
+        at = self._offsets[inode] if inode < len(self._offsets) else 0
+        if inode in self._children or not at:
+            if self._sizes[inode]:
+                raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+            return
+        for start, length in self._sparse.get(inode) or ((0, self._sizes[inode]),):
+            begin, end = max(start, offset), min(start + length, offset + size)
+            if begin < end:
+                yield begin - offset, at + begin - start, end - begin
+            at += length
 
 
 def _copy(source: int, offset: int, size: int, fd: int) -> None:
@@ -116,14 +156,14 @@ def _copy(source: int, offset: int, size: int, fd: int) -> None:
         offset += done
 
 
-def _copy_sparse(source: int, member: tarfile.TarInfo, fd: int) -> None:
-    sparse = cast("list[tuple[int, int]]", cast("Any", member).sparse)
-    os.ftruncate(fd, member.size)
-    offset = member.offset_data
-    for start, size in sparse:
-        os.lseek(fd, start, os.SEEK_SET)
-        _copy(source, offset, size, fd)
-        offset += size
+def _exactly(source: int, offset: int, size: int) -> bytes:
+    found = b""
+    while len(found) < size:
+        more = os.pread(source, size - len(found), offset + len(found))
+        if not more:
+            raise OSError(errno.EIO, f"{os.strerror(errno.EIO)}: the archive ends too early")
+        found += more
+    return found
 
 
 def _encode(name: str) -> bytes:
