@@ -170,9 +170,28 @@ static void exec_event(struct dio_guardian *g, struct tracee *t, pid_t tid) {
     for (struct frame *f = t->top; f; f = f->below)
         f->execed = 1;
     struct dio_event *e = guardian_emit(g, DIO_EVENT_EXEC, tid);
-    if (e)
-        e->other = (pid_t)message;
-    guardian_resume(g, t, 0);
+    if (!e) {
+        guardian_resume(g, t, 0);
+        return;
+    }
+    e->other = (pid_t)message;
+    t->begins = 1;
+    g->beginning = 1;
+}
+
+/* Programs begin when Python has been told of them, and so could write into their memory. */
+static void execs_resume(struct dio_guardian *g) {
+    if (!g->beginning)
+        return;
+    g->beginning = 0;
+    for (size_t i = 0; i < BUCKETS; i++)
+        for (struct tracee *t = g->buckets[i], *next; t; t = next) {
+            next = t->next;
+            if (!t->begins)
+                continue;
+            t->begins = 0;
+            guardian_resume(g, t, 0);
+        }
 }
 
 static int is_stop_signal(int sig) { return sig == SIGSTOP || sig == SIGTSTP || sig == SIGTTIN || sig == SIGTTOU; }
@@ -320,6 +339,7 @@ int dio_guardian_next(struct dio_guardian *g, const struct dio_answer *answer, s
             return error;
     }
     while (g->queue_head == g->queue_count) {
+        execs_resume(g);
         if (g->options.promoted)
             promoted_told_release(g);
         /* A promoted thread that was killed in a clone may have left us a child of which nobody has told.  This

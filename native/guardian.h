@@ -19,6 +19,7 @@ struct dio_guardian {
     pid_t stash_tid; /* a death met while waiting for something else */
     int stash_status, stashed;
     pid_t last_dead;
+    uint8_t beginning; /* somebody has executed a program, which is to begin */
     uint8_t bereaved; /* promoted: a tracee has died, and children of it may have yet to show up */
 };
 

@@ -69,6 +69,7 @@ struct tracee {
     uint8_t starting; /* between the filter and the first exec: our own calls */
     uint8_t awaited; /* its parent's event came before its first stop */
     uint8_t stopped_newborn, parent_known, listening, rejoin, deferred_stop;
+    uint8_t begins; /* stopped at its exec, of which Python is to know first */
     uint8_t told; /* nothing is to be done with it but letting it go, once Python knows */
 };
 

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from diorama.dispatch.files.answers import ANSWERS, Outcome
+from diorama.dispatch.files.programs import tell_name
 from diorama.dispatch.files.state import Files
 from diorama.dispatch.files.translation import translate
 from diorama.dispatch.subscription import ArgumentTest
@@ -170,7 +171,10 @@ class Mediator:
         files = self.files
         task = files.task(tracee)
         files.tasks.rename(task, tracee.tid)
+        if task.calling is not None:
+            tell_name(tracee, task.calling)
         task.executed()
+        files.programs.end(task)
         files.changed(task)
 
     def exited(self, tracee: Tracee) -> None:

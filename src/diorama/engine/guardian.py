@@ -300,7 +300,11 @@ class Guardian:
     def _settled(self, child: Tracee) -> None:
         """A child stays here."""
 
+    def _on_exec(self, event: _native.Event) -> None:
+        self._exec(event)
+
     def _exec(self, event: _native.Event) -> None:
+        """The tracee is stopped until this has been told."""
         tracee = self._tracees.pop(event.other, None) or self._tracees[event.tid]
         tracee.tid = event.tid
         self._tracees[event.tid] = tracee
@@ -338,7 +342,7 @@ _HANDLERS: dict[int, Handler] = {
     _native.EVENT_CLONE: Guardian._clone,  # pyright: ignore[reportPrivateUsage]
     _native.EVENT_NEWBORN: Guardian._newborn,  # pyright: ignore[reportPrivateUsage]
     _native.EVENT_ADOPTED: Guardian._adopted,  # pyright: ignore[reportPrivateUsage]
-    _native.EVENT_EXEC: Guardian._exec,  # pyright: ignore[reportPrivateUsage]
+    _native.EVENT_EXEC: Guardian._on_exec,  # pyright: ignore[reportPrivateUsage]
     _native.EVENT_SIGNAL: Guardian._signal,  # pyright: ignore[reportPrivateUsage]
     _native.EVENT_STOPPED: Guardian._stopped,  # pyright: ignore[reportPrivateUsage]
     _native.EVENT_CONTINUED: Guardian._continued,  # pyright: ignore[reportPrivateUsage]

@@ -115,6 +115,7 @@ class Promotion(Guardian):
         registry = self._pool.registry
         tracee = self._tracees.get(event.other) or self._tracees[event.tid]
         registry.replace(tracee, event.tid)
+        tracee.guardian = self  # stopped until this has been told
         super()._exec(event)
         registry.forget(tracee, event.other)
         registry.enter(tracee)

@@ -26,7 +26,7 @@ from diorama.view.host import Host, Status
 from diorama.view.inodes import Inodes
 from diorama.view.mounts import Mount, MountTree, Place
 
-__all__ = ["Context", "Task", "Tasks"]
+__all__ = ["Calling", "Context", "Task", "Tasks"]
 
 CLONE_FS: Final = 0x200
 CLONE_FILES: Final = 0x400
@@ -62,13 +62,22 @@ class Context:
         return Context(root, cwd_mount, tree, twins)
 
 
+@dataclass(frozen=True, slots=True)
+class Calling:
+    """By which string a program was called: what the kernel was `given` for it, and what was `asked` for."""
+
+    given: bytes
+    asked: bytes
+
+
 @dataclass(slots=True, eq=False)
 class Task:
     """One thread.
 
     `executable` is what its process runs, if that was found through a mount, `pending` what it has asked to
-    run.  `is_starting` is set until the first program of a view is executed: it was given its current
-    directory outside of the view.  `credentials` are those that it was seen to have in its present call.
+    run, `calling` what that is to be told.  `is_starting` is set until the first program of a view is
+    executed: it was given its current directory outside of the view.  `credentials` are those that it was
+    seen to have in its present call.
     """
 
     tid: int
@@ -77,6 +86,7 @@ class Task:
     opened: dict[Identity, Mount] = field(default_factory=dict[Identity, Mount])
     executable: Place | None = None
     pending: Place | None = None
+    calling: Calling | None = None
     is_starting: bool = False
     credentials: Credentials | None = None
 
@@ -101,7 +111,7 @@ class Task:
 
     def executed(self) -> None:
         """The program it asked for runs, with a descriptor table of its own."""
-        self.executable, self.pending = self.pending, None
+        self.executable, self.pending, self.calling = self.pending, None, None
         self.opened = dict(self.opened)
 
     def child(self, tid: int, pid: int, flags: int) -> Task:

@@ -46,6 +46,11 @@ class _DecidersOpened(Opened):
         return self._decider.has_opened(task.pid)
 
 
+def _concerns_exec(task: Task) -> bool:
+    """Whether something is to be forgotten when it executes a program."""
+    return task.is_starting or any(one is not None for one in (task.pending, task.executable, task.calling))
+
+
 class Deciding:
     """The decider of one view."""
 
@@ -105,6 +110,6 @@ class Deciding:
             task.pid,
             cwd_mount=self._numbers.of(mount) if in_mount else -1,
             ask_all=is_elsewhere or task.pid in self._divided,
-            ask_exec=task.is_starting or task.pending is not None or task.executable is not None,
+            ask_exec=_concerns_exec(task),
             ask_clone=in_mount or task.executable is not None,
         )

@@ -1,60 +1,55 @@
 """Execution: execve(2) of what is found in the view.
 
-An ELF file runs from its host path or from its memfd.  A script is taken apart here as fs/binfmt_script.c
-does it, because its interpreter must be found in the view and `$0` must be the view's path.
+The kernel is given the host path of a program, or a stand-in for it (`diorama.dispatch.files.programs`).  A
+script is taken apart here as the kernel would, because its interpreter must be found in the view and `$0`
+must be the view's path.  What the kernel would check of a file that it does not get to see (a script, the
+original of a copy) is checked here.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
-from diorama.abi.fcntl import AT_FDCWD
+from diorama.abi.elf import Interpreter, find_interpreter
+from diorama.abi.fcntl import AT_EACCESS, AT_EMPTY_PATH, AT_EXECVE_CHECK, AT_FDCWD, AT_SYMLINK_NOFOLLOW
 from diorama.catalogue.processes import ExecveAt
 from diorama.dispatch.files.answers import Outcome, answers
 from diorama.dispatch.files.directories import enter_view
+from diorama.dispatch.files.programs import path_for
+from diorama.dispatch.files.scripts import HEAD, script_line, with_arguments
 from diorama.dispatch.files.state import Files, fail
+from diorama.errors import Unsupported
 from diorama.view.mounts import Place
-from diorama.view.task import Task
+from diorama.view.task import Calling, Task
 
-_HEAD: Final = 256
-_MAX_DEPTH: Final = 5
-_BLANK: Final = b" \t"
-
-
-@dataclass(frozen=True, slots=True)
-class _Program:
-    """What the kernel is to run: a path, what that is in the view, and what goes before the arguments."""
-
-    path: bytes
-    place: Place | None
-    before: tuple[bytes, ...] = ()
+_MAX_DEPTH: Final = 6
+_KNOWN: Final = AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW | AT_EXECVE_CHECK
+_CLOSED: Final = "a program that may not be read, and whose interpreter may be another in the view"
 
 
 @answers(ExecveAt)
 def execute(files: Files, call: ExecveAt) -> Outcome:
     """Run a program of the view."""
     task = files.task(call.tracee)
-    _await(files, task, None)
+    _await(files, task, None, None)
     if task.is_starting:
         task.is_starting = False
         files.changed(task)
         enter_view(files, call, task)
-    place = files.find(call, call.PATHS[0]) if call.path else None
-    if place is None:
+    asked = None if call.flags & ~_KNOWN else _asked(files, call, task)
+    if asked is None:
         return _unchanged(files, call, task)
-    named = call.path if call.dirfd == AT_FDCWD or call.path.startswith(b"/") else place.view_path
-    program = _program(files, task, place, named)
+    with ExitStack() as opened:
+        program = _Search(files, call, task, opened).run(asked)
     if program is None:
         return _unchanged(files, call, task)
-    _await(files, task, _remembered(files, program.place))
-    changes: dict[str, object] = {"dirfd": AT_FDCWD, "path": program.path}
-    if program.before:
-        changes["argv"] = _arguments(call, program.before)
-    return call.replace(**changes)
+    return _start(files, call, task, asked, program)
 
 
 def _unchanged(files: Files, call: ExecveAt, task: Task) -> Outcome:
@@ -62,85 +57,257 @@ def _unchanged(files: Files, call: ExecveAt, task: Task) -> Outcome:
     return None if task.executable is None or files.tells_execs else call.run()
 
 
-def _await(files: Files, task: Task, place: Place | None) -> None:
-    """What the task will be remembered to run, if this succeeds."""
-    if task.pending is not place:
-        task.pending = place
+def _await(files: Files, task: Task, place: Place | None, calling: Calling | None) -> None:
+    """What the task will be remembered to run, and what that is to be told, if this succeeds."""
+    if task.pending is not place or task.calling != calling:
+        task.pending, task.calling = place, calling
         files.changed(task)
 
 
-def _remembered(files: Files, place: Place | None) -> Place | None:
-    if place is None or place.filesystem is not None:
-        return None
-    if place.mount.is_bottom or place.mount is files.tree.base:
-        return None
-    return place
+# -- what is asked for ----------------------------------------------------------------------------
 
 
-def _program(files: Files, task: Task, place: Place, named: bytes) -> _Program | None:
-    """Follow `#!` lines to a binary; None if the kernel finds the same by itself."""
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is to be executed, and `called`, the string that the new program is told it was called by.
+
+    `hidden`: that string is a descriptor's, which the new program will not have.
+    """
+
+    place: Place
+    called: bytes
+    comm: bytes
+    hidden: bool = False
+
+
+def _asked(files: Files, call: ExecveAt, task: Task) -> _Asked | None:
+    """None for what the kernel is to refuse, or finds by itself."""
+    if not call.path:
+        if not call.flags & AT_EMPTY_PATH or call.dirfd == AT_FDCWD:
+            return None
+        place = _opened(files, task, call.dirfd)
+        called = b"/dev/fd/%d" % call.dirfd
+    else:
+        place = files.find(call, call.PATHS[0])
+        called = call.path
+        if call.dirfd != AT_FDCWD and not call.path.startswith(b"/"):
+            called = b"/dev/fd/%d/%s" % (call.dirfd, call.path)
+    if place is None:
+        return None
+    if call.flags & AT_SYMLINK_NOFOLLOW and place.touched and _is_link(files, place):
+        raise fail(errno.ELOOP)
+    hidden = called is not call.path and _closes_on_exec(task, call.dirfd)
+    return _Asked(place, called, os.path.basename(call.path or place.view_path), hidden)
+
+
+def _opened(files: Files, task: Task, fd: int) -> Place | None:
+    """The program that is open at a descriptor."""
+    try:
+        place = files.tasks.descriptor(task, fd)
+        if place.filesystem is not None:
+            return place._replace(touched=True)
+        link = b"/proc/%d/fd/%d" % (task.tid, fd)
+        status = files.host.stat(link)
+        try:
+            same = files.host.stat(place.host_path)
+        except OSError:
+            same = None
+    except OSError:
+        return None
+    if same is None or (same.st_dev, same.st_ino) != (status.st_dev, status.st_ino):
+        return Place(task.tree.root, link)
+    # The kernel has it open: nothing need be found, but perhaps remembered.
+    return place._replace(touched=not _is_known(task, place))
+
+
+def _is_known(task: Task, place: Place) -> bool:
+    """Whether the path on the host says where it is in the view."""
+    return place.mount.is_bottom or place.mount is task.tree.base
+
+
+def _is_link(files: Files, place: Place) -> bool:
+    if place.missing:
+        return False
+    if place.filesystem is not None:
+        return place.filesystem.attributes(place.inode).kind == stat.S_IFLNK
+    return stat.S_ISLNK(files.host.lstat(place.host_path).st_mode)
+
+
+def _closes_on_exec(task: Task, fd: int) -> bool:
+    try:
+        with open(f"/proc/{task.tid}/fdinfo/{fd}", "rb") as info:
+            flags = next(line for line in info if line.startswith(b"flags:"))
+    except (OSError, StopIteration):
+        return False
+    return bool(int(flags[6:], 8) & os.O_CLOEXEC)
+
+
+# -- what the kernel is to run --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Program:
+    """A path for the kernel, its place if that must be remembered, and what goes before the arguments."""
+
+    path: bytes
+    place: Place | None
     before: tuple[bytes, ...] = ()
-    touched = place.touched
-    for _ in range(_MAX_DEPTH):
-        path, head = _open(files, task, place)
-        line = _script_line(head)
-        if line is None:
-            return _Program(path, place, before) if touched else None
-        interpreter, *option = line
-        before = (interpreter, *option, named, *before[1:])
-        found = files.walk(task, AT_FDCWD, interpreter)
-        if found is None:
-            return _Program(interpreter, None, before) if touched else None
-        place, named = found, interpreter
-        touched = touched or place.touched
-    raise fail(errno.ELOOP)
 
 
-def _open(files: Files, task: Task, place: Place) -> tuple[bytes, bytes]:
-    """A path for the kernel, and the first bytes as far as we may read them."""
-    if place.missing and place.touched:
-        raise fail(errno.ENOENT)
-    if place.filesystem is None:
-        return place.host_path, _head(place.host_path)
-    attributes = place.filesystem.attributes(place.inode)
-    if attributes.kind != stat.S_IFREG or not files.permits(task, attributes, os.X_OK):
-        raise fail(errno.EACCES)
-    content = files.content(task, place, attributes)
-    path = files.standins.program(content, os.path.basename(place.view_path))
-    return path, os.pread(content.fd, _HEAD, 0)
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file on the way: a path by which the kernel finds it, and ours to read it, None if we may not."""
+
+    place: Place
+    path: bytes
+    fd: int | None
+    head: bytes = b""
 
 
-def _head(path: bytes) -> bytes:
+class _Search:
+    """Follows `#!` lines to a binary; what we open is closed with `opened`."""
+
+    def __init__(self, files: Files, call: ExecveAt, task: Task, opened: ExitStack) -> None:
+        self._files = files
+        self._call = call
+        self._task = task
+        self._opened = opened
+        self._leases = files.programs.begin(task)
+        self._touched = False
+
+    def run(self, asked: _Asked) -> _Program | None:
+        """None if the kernel finds the same by itself."""
+        place, called = asked.place, asked.called
+        before: tuple[bytes, ...] = ()
+        for _ in range(_MAX_DEPTH):
+            self._touched |= place.touched
+            file = self._open(place)
+            line = None if self._call.flags & AT_EXECVE_CHECK else script_line(file.head)
+            if line is None:
+                return self._binary(file, before)
+            self._check(file)
+            if asked.hidden:
+                raise fail(errno.ENOENT)
+            interpreter, *option = line
+            before = (interpreter, *option, called, *before[1:])
+            found = self._files.walk(self._task, AT_FDCWD, interpreter)
+            if found is None:
+                return _Program(interpreter, None, before) if self._touched else None
+            place, called = found, interpreter
+        raise fail(errno.ELOOP)
+
+    def _binary(self, file: _File, before: tuple[bytes, ...]) -> _Program | None:
+        if file.fd is None:
+            self._refuse_unknown(file)
+        old = None if file.fd is None else find_interpreter(file.fd)
+        new = None if old is None else self._loader(old)
+        if old is not None and new is not None and file.fd is not None:
+            self._check(file)
+            alone = not self._files.has_our_rights(self._call.tracee)
+            copy = self._files.programs.copy(file.fd, file.place, old, new, for_others=alone)
+            self._leases.callback(self._files.programs.release, copy)
+            return _Program(copy.path, None, before)
+        if not self._touched:
+            return None
+        place = file.place
+        known = place.filesystem is not None or _is_known(self._task, place)
+        return _Program(file.path, None if known else place, before)
+
+    def _refuse_unknown(self, file: _File) -> None:
+        """Of a program that we may not read the interpreter is not known."""
+        if self._touched and not file.place.missing and not self._task.root.mount.is_bottom:
+            raise Unsupported("execve", _CLOSED, errno.EACCES)
+
+    def _loader(self, old: Interpreter) -> bytes | None:
+        """The host path of the interpreter, if the kernel would not come to that file by itself."""
+        place = self._files.walk(self._task, AT_FDCWD, old.path)
+        if place is None or not place.touched:
+            return None
+        file = self._open(place)
+        if file.fd is None or not self._may_execute(file):
+            raise fail(errno.EACCES)
+        if old.path.startswith(b"/"):
+            try:
+                if os.path.samestat(os.stat(old.path), os.fstat(file.fd)):
+                    return None
+            except OSError:
+                pass
+        return file.path
+
+    # -- files ------------------------------------------------------------------------------------
+
+    def _open(self, place: Place) -> _File:
+        if place.missing and place.touched:
+            raise fail(errno.ENOENT)
+        if place.filesystem is not None:
+            return self._open_virtual(place)
+        path = place.host_path
+        try:
+            # Opening what is not a regular file may do something.
+            fd = -1
+            if stat.S_ISREG(os.stat(path).st_mode):
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        except OSError:
+            return _File(place, path, None)
+        if fd < 0:
+            return _File(place, path, None)
+        self._opened.callback(os.close, fd)
+        return _File(place, path, fd, _head(fd))
+
+    def _open_virtual(self, place: Place) -> _File:
+        assert place.filesystem is not None
+        attributes = place.filesystem.attributes(place.inode)
+        if attributes.kind != stat.S_IFREG or not self._files.permits(self._task, attributes, os.X_OK):
+            raise fail(errno.EACCES)
+        content = self._files.standins.lease(place, attributes)
+        self._leases.callback(self._files.standins.release, content)
+        return _File(place, content.path, content.fd, _head(content.fd))
+
+    def _check(self, file: _File) -> None:
+        """What the kernel checks of what it executes: permission, and that nobody has it open for writing."""
+        if not self._may_execute(file):
+            raise fail(errno.EACCES)
+        if file.fd is not None and _is_busy(file.fd):
+            raise fail(errno.ETXTBSY)
+
+    def _may_execute(self, file: _File) -> bool:
+        if file.place.filesystem is not None:
+            return True
+        if self._files.has_our_rights(self._call.tracee):
+            return os.access(file.path, os.X_OK, effective_ids=True)
+        try:
+            self._call.tracee.syscall.faccessat2(AT_FDCWD, file.path, os.X_OK, AT_EACCESS)
+        except OSError as error:
+            if error.errno == errno.EACCES:
+                return False
+            raise
+        return True
+
+
+def _head(fd: int) -> bytes:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        return os.pread(fd, HEAD, 0)
     except OSError:
         return b""
+
+
+def _is_busy(fd: int) -> bool:
+    """Whether somebody has a file open for writing, as far as we may ask: of our own files."""
     try:
-        return os.pread(fd, _HEAD, 0) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
-    except OSError:
-        return b""
-    finally:
-        os.close(fd)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        return error.errno == errno.EAGAIN
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False
 
 
-def _script_line(head: bytes) -> list[bytes] | None:
-    """The interpreter and its one optional argument; None if this is no script."""
-    if not head.startswith(b"#!"):
-        return None
-    line, newline, _ = head[2:].partition(b"\n")
-    line = line.partition(b"\0")[0].strip(_BLANK)
-    name, blank, option = line.replace(b"\t", b" ").partition(b" ")
-    if not name or (not newline and len(head) == _HEAD and not blank):
-        raise fail(errno.ENOEXEC)
-    option = line[len(name) :].strip(_BLANK)
-    return [name, option] if option else [name]
+# -- running it -----------------------------------------------------------------------------------
 
 
-def _arguments(call: ExecveAt, before: tuple[bytes, ...]) -> int:
-    """The address of a vector that begins with `before` in the place of the first argument."""
-    memory, word = call.tracee.memory, call.tracee.abi.word
-    count = len(call.argv.read()) if call.argv else 0
-    old = memory.read(call.argv.address + word, (count - 1) * word) if count > 1 else b""
-    new = [memory.place(text + b"\0").to_bytes(word, "little") for text in before]
-    address: int = memory.place(b"".join(new) + old + bytes(word))
-    return address
+def _start(files: Files, call: ExecveAt, task: Task, asked: _Asked, program: _Program) -> Outcome:
+    path = path_for(files.standins, program.path, asked.called, asked.comm)
+    calling = None if path == asked.called else Calling(path, asked.called)
+    _await(files, task, program.place, calling)
+    flags = call.flags & ~(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW)
+    changed = call.replace(dirfd=AT_FDCWD, path=path, flags=flags)
+    return with_arguments(changed, program.before) if program.before else changed

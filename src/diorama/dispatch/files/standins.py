@@ -34,7 +34,7 @@ from diorama.view.filesystem import Attributes, FileSystem
 from diorama.view.inodes import Inodes
 from diorama.view.mounts import Mount, Place
 
-__all__ = ["Content", "StandIns"]
+__all__ = ["Content", "StandIns", "create_memfd"]
 
 _MAX_BYTES: Final = 256 << 20
 _MAX_FILES: Final = 1024
@@ -70,6 +70,8 @@ class StandIns:
         self._contents: OrderedDict[Key, Content] = OrderedDict()
         self._made: dict[tuple[Mount, int, bytes], bytes] = {}
         self._shortcuts: dict[bytes, bytes] = {}
+        self._aliases: dict[tuple[bytes, bytes], bytes] = {}
+        self._count = 0
         self._top: bytes | None = None
         self._bytes = 0
         self._max_files = min(_MAX_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
@@ -122,15 +124,24 @@ class StandIns:
                 self._shortcuts[directory] = path
             return path
 
-    def program(self, content: Content, name: bytes) -> bytes:
-        """A path by which to execute a file, ending in `name`: the kernel names the process after it."""
+    def alias(self, target: bytes, name: bytes) -> bytes:
+        """Another path of a file, ending in `name`: a process is named after what it was executed by."""
+        key = target, name
         with self._lock:
-            home = os.path.join(self._home(), b"x%d" % content.fd)
-            os.makedirs(home, 0o711, exist_ok=True)
-            path = os.path.join(home, name)
-            if not os.path.islink(path):
-                os.symlink(content.path, path)
+            path = self._aliases.get(key)
+            if path is None:
+                home = os.path.join(self._home(), b"x%d" % len(self._aliases))
+                os.mkdir(home, 0o711)
+                os.chmod(home, 0o711)
+                path = self._aliases[key] = os.path.join(home, name)
+                os.symlink(target, path)
             return path
+
+    def unused(self) -> bytes:
+        """The path of a file to be made, that is another each time."""
+        with self._lock:
+            self._count += 1
+            return os.path.join(self._home(), b"p%d" % self._count)
 
     def close(self) -> None:
         """Close and remove everything."""
@@ -188,7 +199,8 @@ class StandIns:
     def _home(self) -> bytes:
         if self._top is None:
             parent = os.environ.get("XDG_RUNTIME_DIR")
-            usable = parent is not None and os.access(parent, os.W_OK | os.X_OK)
+            # Programs that we start as root may become other users, who must get there.
+            usable = parent is not None and os.geteuid() != 0 and os.access(parent, os.W_OK | os.X_OK)
             self._top = os.fsencode(tempfile.mkdtemp(prefix="diorama-", dir=parent if usable else None))
             # Programs of the view may run as another user; names are all there is to see.
             os.chmod(self._top, 0o711)
@@ -196,7 +208,7 @@ class StandIns:
 
 
 def _fill_memfd(filesystem: FileSystem, inode: int, attributes: Attributes, name: bytes) -> int:
-    writable = _create_memfd(os.fsdecode(name)[:200])
+    writable = create_memfd(name)
     try:
         filesystem.copy_content(inode, writable)
         fcntl.fcntl(writable, F_ADD_SEALS, _SEALS)
@@ -208,7 +220,9 @@ def _fill_memfd(filesystem: FileSystem, inode: int, attributes: Attributes, name
         os.close(writable)
 
 
-def _create_memfd(name: str) -> int:
+def create_memfd(named: bytes) -> int:
+    """A memfd that may be executed, open for reading and writing; `named` shows in /proc."""
+    name = os.fsdecode(named)[:200]
     flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
     try:
         return os.memfd_create(name, flags | _MFD_EXEC)

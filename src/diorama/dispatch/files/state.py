@@ -10,6 +10,7 @@ from diorama.abi.fcntl import AT_FDCWD
 from diorama.catalogue.model import PathRule, Request
 from diorama.dispatch.files.generated import Remembered
 from diorama.dispatch.files.listings import Listings
+from diorama.dispatch.files.programs import Programs
 from diorama.dispatch.files.standins import Content, StandIns
 from diorama.engine.descent import descends
 from diorama.view.filesystem import Attributes
@@ -62,6 +63,7 @@ class Files:
         self.tasks = Tasks(self.tree, self.host, self.inodes)
         self.resolver = Resolver(self.tree, self.host, self.inodes, self.tasks)
         self.standins = StandIns(self.inodes)
+        self.programs = Programs(self.standins, self.inodes)
         self.listings = Listings()
         self.generated = Remembered()
         self.table = MountTable(self.host)
@@ -97,6 +99,7 @@ class Files:
         if task is not None:
             self.tasks.leave(task)
             self._release(task)
+            self.programs.end(task)
 
     def changed(self, task: Task) -> None:
         """What is remembered of a task is another: tell who has a copy."""
@@ -198,6 +201,7 @@ class Files:
 
     def close(self) -> None:
         """Remove what the view put on disk, and release what it mounted."""
+        self.programs.close()
         self.standins.close()
         for mount in self.tree.mounts:
             if mount.filesystem is not None:

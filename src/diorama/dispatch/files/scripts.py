@@ -1,0 +1,72 @@
+"""Scripts: the first line of one, as the kernel reads it, and the arguments that it makes.
+
+execve(2), "Interpreter scripts"; fs/binfmt_script.c.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+from typing import TYPE_CHECKING, Final
+
+from diorama.abi.arch import Abi
+
+if TYPE_CHECKING:
+    from diorama.catalogue.processes import ExecveAt
+
+__all__ = ["HEAD", "script_line", "with_arguments"]
+
+HEAD: Final = 256
+"""How much of a file the kernel looks at (BINPRM_BUF_SIZE)."""
+
+_BLANK: Final = b" \t"
+_ENDS: Final = b" \t\0"
+_MOST: Final = 1 << 22
+_IN_ARENA: Final = 32 << 10
+
+
+def script_line(head: bytes) -> list[bytes] | None:
+    """The interpreter and its one optional argument; None if this is no script, ENOEXEC if no good one."""
+    if not head.startswith(b"#!"):
+        return None
+    line, newline, _ = head.ljust(HEAD, b"\0")[2:].partition(b"\n")
+    if not newline:
+        line = line[:-1]
+        name = line.lstrip(_BLANK)
+        # Without a blank behind it, nobody knows whether the name has been cut off.
+        if not name or not any(end in name for end in _ENDS):
+            raise _not_executable()
+    line = line.strip(_BLANK)
+    end = min((at for at in map(line.find, (b" ", b"\t", b"\0")) if at >= 0), default=len(line))
+    name, rest = line[:end], line[end:]
+    if not name:
+        raise _not_executable()
+    option = b"" if rest.startswith(b"\0") else rest.lstrip(_BLANK).partition(b"\0")[0]
+    return [name, option] if option else [name]
+
+
+def _not_executable() -> OSError:
+    return OSError(errno.ENOEXEC, os.strerror(errno.ENOEXEC))
+
+
+def with_arguments(call: ExecveAt, before: tuple[bytes, ...]) -> ExecveAt | int:
+    """The call with a vector of arguments that begins with `before` in the place of the first one.
+
+    Its result if it has been made already: a vector that is too large for the arena needs room of its own.
+    """
+    memory, word = call.tracee.memory, call.tracee.abi.word
+    pointers = call.argv.pointers(_MOST)[1:] if call.argv else []
+    new = [memory.place(text + b"\0") for text in before]
+    vector = b"".join(pointer.to_bytes(word, "little") for pointer in [*new, *pointers, 0])
+    if len(vector) <= _IN_ARENA:
+        return call.replace(argv=memory.place(vector))
+    make = call.tracee.syscall.mmap2 if call.tracee.abi is Abi.I386 else call.tracee.syscall.mmap
+    private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    address = make(0, len(vector), mmap.PROT_READ | mmap.PROT_WRITE, private, -1, 0)
+    memory.write(address, vector)
+    try:
+        return call.replace(argv=address).run()
+    except OSError:
+        call.tracee.syscall.munmap(address, len(vector))
+        raise
