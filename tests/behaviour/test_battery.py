@@ -29,10 +29,10 @@ KINDS = (BIND, READ_ONLY, FILES, NESTED)
 # With files alone, the directory itself is no mount point.
 _CASES: Final = [(kind, name) for kind in KINDS for name in PROGRAMS if (kind, name) != (FILES, "names")]
 _NOT_YET: Final = {
-    "bind": "content dirs names refused sockets",
-    "ro": "content names refused sockets status",
+    "bind": "content dirs refused sockets",
+    "ro": "content refused sockets",
     "files": "content sockets",
-    "nested": "content dirs names refused sockets",
+    "nested": "content dirs refused sockets",
 }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from diorama.abi.fcntl import AT_EMPTY_PATH, AT_FDCWD, O_PATH, O_TMPFILE, OpenHow
+from diorama.abi.fcntl import AT_EMPTY_PATH, AT_FDCWD, AT_REMOVEDIR, O_PATH, O_TMPFILE, OpenHow
 from diorama.abi.stat import Stat
 from diorama.catalogue.files import FChMod, FChModAt2, FStatAt, OpenAt2, Truncate
 from diorama.catalogue.mounts import Mount
@@ -249,7 +249,8 @@ def test_changes_are_refused(inside: Inside, mnt: Path) -> None:
     assert code(inside.ask, MkDirAt(here, at + b"sub", 0o755)) == errno.EEXIST
     assert code(inside.ask, MkDirAt(here, os.fsencode(mnt), 0o755)) == errno.EEXIST
     assert code(inside.ask, UnlinkAt(here, at + b"readme", 0)) == errno.EROFS
-    assert code(inside.ask, UnlinkAt(here, os.fsencode(mnt), os.O_RDONLY)) == errno.EBUSY
+    assert code(inside.ask, UnlinkAt(here, os.fsencode(mnt), 0)) == errno.EISDIR
+    assert code(inside.ask, UnlinkAt(here, os.fsencode(mnt), AT_REMOVEDIR)) == errno.EBUSY
     assert code(inside.ask, SymlinkAt(b"x", here, at + b"new")) == errno.EROFS
     assert code(inside.ask, RenameAt2(here, at + b"readme", here, at + b"new", 0)) == errno.EROFS
     assert code(inside.ask, RenameAt2(here, at + b"readme", here, other, 0)) == errno.EXDEV

@@ -168,6 +168,8 @@ static void mapping(void)
 	int reader = OPEN(open(P("mapped"), O_RDONLY | O_CLOEXEC));
 	char *shared, *private, *other;
 
+	if (fd < 0)
+		return;
 	TRY(ftruncate(fd, 4096));
 	shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	private = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);

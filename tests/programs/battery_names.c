@@ -81,8 +81,8 @@ static void symlinks(void)
 
 static void links(void)
 {
-	int fd = open(P("f"), O_RDONLY | O_CLOEXEC);
-	int path = open(P("s"), O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	int fd = open(P("file"), O_RDONLY | O_CLOEXEC);
+	int path = open(P("link"), O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	char proc[64];
 
 	MUST(fd >= 0 && path >= 0);

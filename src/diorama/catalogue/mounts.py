@@ -33,6 +33,7 @@ from diorama.catalogue.kinds import (
     UInt,
     ULong,
     WideFlags,
+    always,
     given,
     lacking,
 )
@@ -260,7 +261,7 @@ class QuotaCtlFd(Request):
     address: Address
 
 
-@request(man="swapon(2)", forms={"swapon(path, flags)": {}})
+@request(man="swapon(2)", writes=always, forms={"swapon(path, flags)": {}})
 class SwapOn(Request):
     """Use a file or a device for swapping."""
 
@@ -268,14 +269,14 @@ class SwapOn(Request):
     flags: SwapFlags
 
 
-@request(man="swapon(2)", forms={"swapoff(path)": {}})
+@request(man="swapon(2)", writes=always, forms={"swapoff(path)": {}})
 class SwapOff(Request):
     """Stop swapping to a file or a device."""
 
     path: Path
 
 
-@request(man="acct(2)", forms={"acct(path)": {}})
+@request(man="acct(2)", writes=always, forms={"acct(path)": {}})
 class Acct(Request):
     """Write process accounting records to a file; NULL turns it off."""
 

@@ -64,7 +64,7 @@ class Mediator:
         `tells_clones`: the engine tells of clones and execs without being asked.
         """
         from diorama.catalogue import requests
-        from diorama.dispatch.files.descriptors import CHANGING, LOOKING
+        from diorama.dispatch.files.descriptors import CHANGING, LOOKING, TELLING
         from diorama.dispatch.files.inheritance import UNTOLD
 
         self.files.tells_execs = tells_clones
@@ -78,6 +78,8 @@ class Mediator:
             return wanted
         if all(mount.filesystem is None for mount in mounts):
             wanted -= LOOKING
+            if not any(mount.read_only for mount in mounts):
+                wanted -= TELLING
         if not any(mount.read_only for mount in mounts):
             wanted -= CHANGING
         return wanted

@@ -49,8 +49,8 @@ _BY_DESCRIPTOR: Final[dict[type[Request], Needs]] = {
     files.FChMod: Needs.NOT_OPENED,
     files.FChOwn: Needs.NOT_OPENED,
     files.FStat: Needs.NOTHING,
-    mounts.FStatfs: Needs.NOTHING,
-    mounts.FStatfs64: Needs.NOTHING,
+    mounts.FStatfs: Needs.NOT_OPENED,
+    mounts.FStatfs64: Needs.NOT_OPENED,
     paths.FChDir: Needs.PLAIN_CWD | Needs.NOT_OPENED,
     xattr.FGetXattr: Needs.NOTHING,
     xattr.FListXattr: Needs.NOTHING,
@@ -60,8 +60,14 @@ _BY_DESCRIPTOR: Final[dict[type[Request], Needs]] = {
 """Requests that concern the view only if their descriptor does."""
 
 _BY_PATH: Final[dict[type[Request], Needs]] = {
+    files.FAccessAt2: Needs.NOT_OPENED,
+    files.FChModAt2: Needs.NOT_OPENED,
+    files.FChOwnAt: Needs.NOT_OPENED,
+    files.FileSetAttr: Needs.NOT_OPENED,
     files.UTimeNsAt: Needs.NOT_OPENED,
     paths.ChDir: Needs.PLAIN_CWD,
+    xattr.RemoveXattrAt: Needs.NOT_OPENED,
+    xattr.SetXattrAt: Needs.NOT_OPENED,
 }
 """What requests that name files need besides."""
 

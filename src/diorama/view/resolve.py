@@ -105,6 +105,11 @@ class Resolver:
             return self._at_link(link, self.tasks.descriptor(task, int(fd)), tree or self.tree)
         return self._at_link(link, None, tree or self.tree)
 
+    @staticmethod
+    def is_magic(place: Place) -> bool:
+        """Whether a place is a link of /proc that stands for an object."""
+        return place.mount.is_bottom and _MAGIC.fullmatch(place.path) is not None
+
     def _at_link(self, link: bytes, named: Place | None, tree: MountTree) -> Place:
         status = self.host.stat(link)
         found = self.inodes.find(status)
@@ -292,10 +297,17 @@ class _Walk:
             return self._named(path, self.inode)
         covering = self.mount.children.get(path)
         if covering is not None:
+            if self._restrict & RESOLVE_NO_XDEV:
+                raise _error(errno.EXDEV)
             return MountTree.top(Place(self.mount, path))._replace(touched=True, slash=self._slash)
         try:
             inode, _mode = self._look(path, name)
         except FileNotFoundError:
+            return self._missing(path)
+        except OSError as error:
+            # What else is wrong with the call comes first, and the host will say this.
+            if error.errno != errno.ENAMETOOLONG or self.mount.filesystem is not None:
+                raise
             return self._missing(path)
         return self._named(path, inode)
 

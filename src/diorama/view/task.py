@@ -250,6 +250,15 @@ class Tasks:
         """The status of a real descriptor."""
         return self._host.stat(b"/proc/%d/fd/%d" % (task.tid, fd))
 
+    def flags(self, task: Task, fd: int) -> int:
+        """The flags that a descriptor was opened with; EBADF."""
+        try:
+            with open(f"/proc/{task.tid}/fdinfo/{fd}", "rb") as info:
+                fields = dict(line.split(b":", 1) for line in info if b":" in line)
+        except FileNotFoundError:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from None
+        return int(fields[b"flags"], 8)
+
     def remembered(self, mount: Mount, tree: MountTree | None = None) -> Mount:
         """What there is to remember of having come by a mount: it, if the kernel cannot tell."""
         return mount if mount.filesystem is None else (tree or self._tree).base

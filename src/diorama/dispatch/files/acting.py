@@ -13,7 +13,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from diorama.abi.arch import Abi
-from diorama.catalogue.files import FChModAt2, FChOwnAt
+from diorama.catalogue.files import FAccessAt2, FChModAt2, FChOwnAt
 from diorama.catalogue.model import Request
 from diorama.catalogue.paths import LinkAt, MkDirAt, MkNodAt, RenameAt2, SymlinkAt, UnlinkAt
 from diorama.engine.ourcall import OurMemory, make_call
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from diorama.dispatch.files.answers import Outcome
     from diorama.dispatch.files.state import Files
 
-__all__ = ["act", "assume_umask"]
+__all__ = ["act", "assume_umask", "perform"]
 
-_BY_NAME: Final = (FChModAt2, FChOwnAt, LinkAt, MkDirAt, MkNodAt, RenameAt2, SymlinkAt, UnlinkAt)
+_BY_NAME: Final = (FAccessAt2, FChModAt2, FChOwnAt, LinkAt, MkDirAt, MkNodAt, RenameAt2, SymlinkAt, UnlinkAt)
 _MASKED: Final = (MkDirAt, MkNodAt)
 _RIGHTS: Final = (errno.EACCES, errno.EPERM)
 
@@ -49,6 +49,12 @@ def act(files: Files, call: Request, changed: Request) -> Outcome:
         if error.errno in _RIGHTS:
             return changed
         raise
+
+
+def perform(files: Files, call: Request, changed: Request) -> int:
+    """As `act`, seen to its end: the result."""
+    outcome = act(files, call, changed)
+    return outcome if isinstance(outcome, int) else changed.run()
 
 
 def assume_umask(tracee: Tracee) -> None:

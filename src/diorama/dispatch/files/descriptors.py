@@ -6,6 +6,7 @@ import errno
 import stat
 from typing import Final
 
+from diorama.abi.fcntl import O_PATH
 from diorama.catalogue.dirs import GetDents, GetDents64, ReadDir
 from diorama.catalogue.files import FChMod, FChOwn, FileGetAttr, FStat, NameToHandleAt, UTimeNsAt
 from diorama.catalogue.model import Request
@@ -24,36 +25,45 @@ from diorama.catalogue.xattr import (
     LListXattr,
 )
 from diorama.dispatch.files.answers import Outcome, answers
+from diorama.dispatch.files.objections import check_arguments
 from diorama.dispatch.files.state import Files, fail
 from diorama.dispatch.files.translation import at_host, translate
-from diorama.view.mounts import Mount, Place
+from diorama.view.mounts import Place
 from diorama.view.task import Task
 
-LOOKING: Final = frozenset({FStat, FStatfs, FStatfs64, FGetXattr, FListXattr, GetDents, GetDents64, ReadDir})
+LOOKING: Final = frozenset({FStat, FGetXattr, FListXattr, GetDents, GetDents64, ReadDir})
 """What concerns only descriptors of virtual objects, of which there are none without such a file system."""
 
 CHANGING: Final = frozenset({FChMod, FChOwn, FSetXattr, FRemoveXattr})
 """What concerns only descriptors on read-only mounts."""
 
+TELLING: Final = frozenset({FStatfs, FStatfs64})
+"""What concerns only descriptors of virtual objects and on read-only mounts."""
+
 
 @answers(FChMod, FChOwn, FSetXattr, FRemoveXattr)
 def change(files: Files, call: FChMod | FChOwn | FSetXattr | FRemoveXattr) -> Outcome:
     """Nothing changes on a read-only mount."""
-    mount = _mount_of(files, files.task(call.tracee), call.fd)
-    if mount is not None and mount.read_only:
-        raise fail(errno.EROFS)
+    _refuse(files, call, call.fd)
     return None
 
 
 @answers(UTimeNsAt)
 def set_times(files: Files, call: UTimeNsAt) -> Outcome:
     """A NULL path means the descriptor."""
-    if call.path:
+    if call.path is not None:
         return translate(files, call)
-    mount = _mount_of(files, files.task(call.tracee), call.dirfd)
-    if mount is not None and mount.read_only:
-        raise fail(errno.EROFS)
+    _refuse(files, call, call.dirfd)
     return None
+
+
+def _refuse(files: Files, call: Request, fd: int) -> None:
+    task = files.task(call.tracee)
+    mount = files.mount_of(task, fd)
+    # That an O_PATH descriptor is not enough is said first, and by the kernel.
+    if mount is not None and mount.read_only and not files.tasks.flags(task, fd) & O_PATH:
+        check_arguments(call)
+        raise fail(errno.EROFS)
 
 
 @answers(FGetXattr)
@@ -109,16 +119,3 @@ def _stand_in(files: Files, task: Task, place: Place) -> bytes:
     if attributes.kind != stat.S_IFREG:
         raise fail(errno.EACCES)
     return files.content(task, place, attributes).path
-
-
-def _mount_of(files: Files, task: Task, fd: int) -> Mount | None:
-    """The mount that a descriptor was opened through, if that is known."""
-    virtual = files.tasks.virtual(task, fd)
-    if virtual is not None:
-        return virtual.mount
-    if files.tree.base is files.tree.root and not files.tasks.opened.any(task):
-        return None
-    try:
-        return files.tasks.descriptor(task, fd).mount
-    except OSError:
-        return None

@@ -13,6 +13,7 @@ from diorama.catalogue.files import OpenAt, OpenAt2
 from diorama.dispatch.files.acting import assume_umask
 from diorama.dispatch.files.answers import Outcome, answers
 from diorama.dispatch.files.generated import is_reading, open_memory, subject_of
+from diorama.dispatch.files.objections import check_arguments
 from diorama.dispatch.files.state import Files, fail
 from diorama.engine.held import Descriptor
 from diorama.errors import Unsupported
@@ -21,6 +22,7 @@ from diorama.view.task import Task
 
 _TMPFILE: Final = fcntl.O_TMPFILE & ~fcntl.O_DIRECTORY
 _MAKING: Final = fcntl.O_CREAT | fcntl.O_EXCL
+_UNSURE: Final = fcntl.O_CREAT | fcntl.O_DIRECTORY
 
 
 @answers(OpenAt)
@@ -40,6 +42,8 @@ def open_at2(files: Files, call: OpenAt2) -> Outcome:
 
 def _open(files: Files, call: OpenAt | OpenAt2, how: OpenHow) -> Outcome:
     rule = call.PATHS[0]
+    if isinstance(call, OpenAt2) or how.flags & _TMPFILE or how.flags & _UNSURE == _UNSURE:
+        check_arguments(call)
     making = how.flags & _MAKING == _MAKING
     place = files.find(call, rule, parent=making, restrict=how.resolve)
     task = files.task(call.tracee)
@@ -140,13 +144,21 @@ def _mode(files: Files, place: Place) -> int:
 
 
 def _read_only_flags(place: Place, flags: int, mode: int) -> int:
-    """What remains of the flags on a read-only mount; EROFS."""
-    if flags & fcntl.O_PATH:
+    """What remains of the flags on a read-only mount; EROFS, and what comes before it."""
+    if flags & fcntl.O_PATH or stat.S_ISLNK(mode):
         return flags
+    if place.slash and flags & fcntl.O_CREAT:
+        raise fail(errno.EISDIR)
+    if flags & _TMPFILE and not stat.S_ISDIR(mode):
+        raise fail(errno.ENOENT if place.missing else errno.ENOTDIR)
     if flags & _TMPFILE or (place.missing and flags & fcntl.O_CREAT):
         raise fail(errno.EROFS)
-    is_special = not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode))
-    if flags & (fcntl.O_ACCMODE | fcntl.O_TRUNC) and not place.missing and not is_special:
+    if flags & _MAKING == _MAKING:
+        raise fail(errno.EEXIST)
+    is_special = not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+    # Both bits together are for neither reading nor writing, open(2).
+    writes = flags & fcntl.O_ACCMODE in (fcntl.O_WRONLY, fcntl.O_RDWR)
+    if (writes or flags & fcntl.O_TRUNC) and not place.missing and not is_special:
         raise fail(errno.EISDIR if stat.S_ISDIR(mode) else errno.EROFS)
     if flags & fcntl.O_EXCL or stat.S_ISDIR(mode):
         return flags

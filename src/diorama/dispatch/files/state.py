@@ -181,6 +181,20 @@ class Files:
         place = self.tasks.cwd(task)
         return None if place.filesystem is None else place
 
+    def mount_of(self, task: Task, fd: int) -> Mount | None:
+        """The mount that a descriptor, or AT_FDCWD, was opened through; None if that is not known."""
+        if fd == AT_FDCWD:
+            return task.context.cwd_mount
+        virtual = self.tasks.virtual(task, fd)
+        if virtual is not None:
+            return virtual.mount
+        if not self.tasks.opened.any(task) and task.tree.base.is_bottom:
+            return None
+        try:
+            return self.tasks.descriptor(task, fd).mount
+        except OSError:
+            return None
+
     def _start(self, task: Task, dirfd: int, path: bytes) -> Place:
         if path.startswith(b"/"):
             return task.root

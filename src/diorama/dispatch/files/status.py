@@ -20,11 +20,12 @@ from diorama.abi.stat import (
     split_device,
 )
 from diorama.catalogue.files import FAccessAt2, FStat, FStatAt, Statx
-from diorama.catalogue.model import Request
+from diorama.catalogue.model import PathRule, Request
 from diorama.catalogue.mounts import FStatfs, FStatfs64, Statfs, Statfs64
+from diorama.dispatch.files.acting import perform
 from diorama.dispatch.files.answers import Outcome, answers
 from diorama.dispatch.files.state import Files, fail
-from diorama.dispatch.files.translation import at_host, refuse_writing
+from diorama.dispatch.files.translation import at_host
 from diorama.view.filesystem import Attributes
 from diorama.view.mounts import Place
 
@@ -109,11 +110,14 @@ def access(files: Files, call: FAccessAt2) -> Outcome:
     rule = call.PATHS[0]
     place = files.locate(call, rule)
     if place is None:
-        return None
+        return _access_by_descriptor(files, call, rule)
     if place.filesystem is None:
-        if call.writes and not (place.mount.read_only and _is_special(files, place)):
-            refuse_writing(call, rule, place)
-        return at_host(call, rule, place)
+        changed = at_host(call, rule, place)
+        if not (call.writes and place.mount.read_only) or _is_special(files, place):
+            return changed
+        # Who may not write anyway is told that.
+        perform(files, call, changed)
+        raise fail(errno.EROFS)
     _check_flags(call.flags, _ACCESS_FLAGS)
     attributes = _attributes(place)
     if call.mode & fcntl.W_OK:
@@ -123,6 +127,19 @@ def access(files: Files, call: FAccessAt2) -> Outcome:
     if not who.permits(attributes, call.mode & (fcntl.R_OK | fcntl.X_OK)):
         raise fail(errno.EACCES)
     return 0
+
+
+def _access_by_descriptor(files: Files, call: FAccessAt2, rule: PathRule) -> Outcome:
+    if call.path or not (call.writes and rule.accepts_empty(call)):
+        return None
+    task = files.task(call.tracee)
+    mount = files.mount_of(task, call.dirfd)
+    if mount is None or not mount.read_only:
+        return None
+    if call.dirfd != fcntl.AT_FDCWD and _special(files.tasks.status(task, call.dirfd).st_mode):
+        return None
+    call.run()
+    raise fail(errno.EROFS)
 
 
 @answers(Statfs, Statfs64)
@@ -135,19 +152,25 @@ def statfs(files: Files, call: Statfs | Statfs64) -> Outcome:
         _attributes(place)
         return _write_statfs(call, place)
     changed = at_host(call, call.PATHS[0], place)
-    if not place.mount.read_only:
-        return changed
-    changed.run()
-    found = call.status.read()
-    call.status.write(found.replace(f_flags=found.f_flags | ST_RDONLY | ST_VALID))
-    return 0
+    return _say_read_only(call, changed) if place.mount.read_only else changed
 
 
 @answers(FStatfs, FStatfs64)
 def fstatfs(files: Files, call: FStatfs | FStatfs64) -> Outcome:
     """The file system of a descriptor."""
-    place = files.tasks.virtual(files.task(call.tracee), call.fd)
-    return None if place is None else _write_statfs(call, place)
+    task = files.task(call.tracee)
+    place = files.tasks.virtual(task, call.fd)
+    if place is not None:
+        return _write_statfs(call, place)
+    mount = files.mount_of(task, call.fd)
+    return _say_read_only(call, call) if mount is not None and mount.read_only else None
+
+
+def _say_read_only(call: Statfs | Statfs64 | FStatfs | FStatfs64, changed: Request) -> int:
+    changed.run()
+    found = call.status.read()
+    call.status.write(found.replace(f_flags=found.f_flags | ST_RDONLY | ST_VALID))
+    return 0
 
 
 def _check_flags(flags: int, known: int) -> None:
@@ -157,9 +180,12 @@ def _check_flags(flags: int, known: int) -> None:
 
 def _is_special(files: Files, place: Place) -> bool:
     try:
-        mode = files.host.stat(place.host_path).st_mode
+        return _special(files.host.stat(place.host_path).st_mode)
     except OSError:
         return False
+
+
+def _special(mode: int) -> bool:
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 

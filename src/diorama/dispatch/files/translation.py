@@ -7,52 +7,78 @@ otherwise.  What leads into a file system of ours and has no answer of its own i
 from __future__ import annotations
 
 import errno
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from diorama.abi.fcntl import AT_FDCWD
 from diorama.catalogue.model import PathRule, Request
-from diorama.catalogue.paths import LinkAt, RenameAt2, UnlinkAt
+from diorama.catalogue.paths import LinkAt, RenameAt2
 from diorama.dispatch.files.acting import act
 from diorama.dispatch.files.answers import Outcome, answers
+from diorama.dispatch.files.objections import (
+    Done,
+    check_arguments,
+    is_name,
+    refuse_link,
+    refuse_rename,
+    refuse_writing,
+)
 from diorama.dispatch.files.state import Files, fail
 from diorama.errors import Unsupported
 from diorama.view.mounts import Place
 
-__all__ = ["at_host", "refuse_writing", "translate"]
+__all__ = ["at_host", "translate"]
 
 R = TypeVar("R", bound=Request)
-
-_REMOVING: Final = (UnlinkAt, RenameAt2)
-
 
 def translate(files: Files, call: Request) -> Outcome:
     """Put host paths in the place of those that meet a mount."""
     changed = call
     for rule in call.PATHS:
-        place = files.locate(call, rule, parent=_is_name(call, rule))
+        place = files.locate(call, rule, parent=is_name(call, rule))
         if place is None:
+            _refuse_by_descriptor(files, call, rule)
             continue
         if call.writes:
-            refuse_writing(call, rule, place)
+            refuse_writing(files, call, rule, place)
         if place.filesystem is not None:
             raise _refusal(call, place)
         changed = at_host(changed, rule, place)
     return None if changed is call else act(files, call, changed)
 
 
+def _refuse_by_descriptor(files: Files, call: Request, rule: PathRule) -> None:
+    """An empty path that means the descriptor, which may have been opened through a read-only mount."""
+    if not call.writes or getattr(call, rule.field) or not rule.accepts_empty(call):
+        return
+    mount = files.mount_of(files.task(call.tracee), rule.dirfd(call))
+    if mount is not None and mount.read_only:
+        check_arguments(call)
+        raise fail(errno.EROFS)
+
+
 @answers(RenameAt2, LinkAt)
 def translate_pair(files: Files, call: RenameAt2 | LinkAt) -> Outcome:
     """Two paths that must lead into one mount."""
-    places = [files.find(call, rule, parent=_is_name(call, rule)) for rule in call.PATHS]
-    known = [place for place in places if place is not None]
-    if not any(place.touched for place in known):
+    first, second = call.PATHS
+    old = files.find(call, first, parent=is_name(call, first))
+    if isinstance(call, LinkAt) and old is not None and old.missing:
+        if not old.touched:
+            return None
+        check_arguments(call)
+        raise fail(errno.ENOENT)
+    new = files.find(call, second, parent=True)
+    if not any(place is not None and place.touched for place in (old, new)):
         return None
-    if len({place.mount for place in known}) > 1:
-        raise fail(errno.EXDEV)
+    try:
+        if isinstance(call, LinkAt) and new is not None:
+            refuse_link(files, call, old, new)
+        elif isinstance(call, RenameAt2) and old is not None and new is not None:
+            refuse_rename(files, call, old, new)
+    except Done:
+        return 0
     changed: Request = call
-    for rule, place in zip(call.PATHS, places, strict=True):
+    for rule, place in zip(call.PATHS, (old, new), strict=True):
         if place is not None:
-            refuse_writing(call, rule, place)
             changed = at_host(changed, rule, place)
     return None if all(place.straight for place in known) else act(files, call, changed)
 
@@ -63,24 +89,6 @@ def at_host(call: R, rule: PathRule, place: Place) -> R:
     if rule.anchor is not None:
         changes[rule.anchor] = AT_FDCWD
     return call.replace(**changes)
-
-
-def refuse_writing(call: Request, rule: PathRule, place: Place) -> None:
-    """Raise what a read-only mount, or a mount point, answers, in the order of the kernel's checks."""
-    if _is_name(call, rule) and not place.path and place.mount.point is not None:
-        raise fail(errno.EBUSY if isinstance(call, _REMOVING) else errno.EEXIST)
-    if not place.mount.read_only:
-        return
-    if isinstance(call, _REMOVING):
-        raise fail(errno.EROFS)
-    if _is_name(call, rule):
-        raise fail(errno.EROFS if place.missing else errno.EEXIST)
-    raise fail(errno.ENOENT if place.missing else errno.EROFS)
-
-
-def _is_name(call: Request, rule: PathRule) -> bool:
-    """Whether the last component is a name to be made or removed, rather than a file to be found."""
-    return isinstance(call, _REMOVING) or (rule.creates(call) and not rule.follows(call))
 
 
 def _refusal(call: Request, place: Place) -> OSError:
