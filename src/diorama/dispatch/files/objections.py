@@ -15,7 +15,6 @@ from diorama.abi.arch import Abi
 from diorama.abi.fcntl import AT_REMOVEDIR, RENAME_EXCHANGE, RENAME_NOREPLACE
 from diorama.abi.time import UTIME_NOW, UTIME_OMIT
 from diorama.catalogue.files import Truncate, UTimeNsAt
-from diorama.catalogue.handles import In
 from diorama.catalogue.model import PathRule, Request
 from diorama.catalogue.mounts import Acct, SwapOff, SwapOn
 from diorama.catalogue.paths import LinkAt, MkDirAt, RenameAt2, UnlinkAt
@@ -40,6 +39,7 @@ _XATTR_NAME_MAX: Final = 255
 _XATTR_SIZE_MAX: Final = 65536
 _NAME_MAX: Final = 255
 _NSEC: Final = 10**9
+_POINTED: Final = frozenset({"how", "times"})
 _OPENING: Final = (Acct, SwapOff, SwapOn, Truncate)
 _DOTS: Final = (b"/.", b"/..")
 
@@ -65,7 +65,7 @@ def check_arguments(call: Request) -> None:
     if not anchors:
         _check_values(call)
         return
-    values = {name: _ours(getattr(call, name)) for name in call.FIELDS}
+    values = {name: _ours(call, name) for name in call.FIELDS}
     values |= dict.fromkeys(anchors, -1)
     values |= {rule.field: b"x" for rule in call.PATHS}
     memory = OurMemory()
@@ -77,8 +77,9 @@ def check_arguments(call: Request) -> None:
             raise
 
 
-def _ours(value: Any) -> Any:
-    if not isinstance(value, In):
+def _ours(call: Request, name: str) -> Any:
+    value: Any = getattr(call, name)
+    if name not in _POINTED:
         return value
     return value.read() if value else None
 

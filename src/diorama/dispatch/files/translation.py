@@ -30,6 +30,7 @@ __all__ = ["at_host", "translate"]
 
 R = TypeVar("R", bound=Request)
 
+
 def translate(files: Files, call: Request) -> Outcome:
     """Put host paths in the place of those that meet a mount."""
     changed = call
@@ -67,7 +68,8 @@ def translate_pair(files: Files, call: RenameAt2 | LinkAt) -> Outcome:
         check_arguments(call)
         raise fail(errno.ENOENT)
     new = files.find(call, second, parent=True)
-    if not any(place is not None and place.touched for place in (old, new)):
+    known = [place for place in (old, new) if place is not None]
+    if not any(place.touched for place in known):
         return None
     try:
         if isinstance(call, LinkAt) and new is not None:
