@@ -14,7 +14,14 @@ _warned: set[tuple[str, str]] = set()
 
 
 class UsageError(Exception):
-    """The user's mistake, told in one line: what was tried, on what, what to do."""
+    """The user's mistake, told in one line: what was tried, on what, what to do.
+
+    `code` is the errno for a program that made it, by a call in the view.
+    """
+
+    def __init__(self, message: str, code: int = errno.EINVAL) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class Unsupported(OSError):

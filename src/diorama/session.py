@@ -17,7 +17,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from diorama.engine.choice import ENGINES, HANDLERS_RUN, NOTIFY, Choice, choose
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from diorama.engine.launch import Command, Launched
     from diorama.engine.placement import Placement
     from diorama.engine.tracee import Tracee
+    from diorama.modules.opening import Below
+    from diorama.view.mounts import Mount
 
 _OF_THE_HOST = ("/proc", "/dev", "/sys")
 """What every other root has as well: programs need them, and nobody else can make them."""
@@ -100,17 +102,27 @@ class View:
     def mount(self, source: Any, target: str | bytes | os.PathLike[str], *options: str) -> None:
         """Mount a path (bind), `scheme:rest`, or a `FileSystem` object on `target`.
 
-        Relative paths are the caller's.  `UsageError` if the source cannot be mounted there, or while
-        programs run, unless the view grows.
+        Relative paths are the caller's.  A source is found in the view, as the mounts before have left it.
+        `UsageError` if the source cannot be mounted there, or while programs run, unless the view grows.
         """
-        from diorama.modules.sources import make_mount
-
         if not self._grows and self._is_running():
             raise UsageError(f"cannot mount on {os.fsdecode(target)} while programs run: use grows=True")
-        mount = make_mount(source, *options)
-        self._files().mount(mount, target)
+        if isinstance(source, str | os.PathLike):
+            self._files().mount_source(source, target, options)
+        else:
+            from diorama.modules.sources import make_mount
+
+            self._files().mount(make_mount(source, *options), target)
         if not self._grows:
             self.router.changed = True
+
+    def unmount(self, target: str | bytes | os.PathLike[str], *, lazy: bool = False) -> None:
+        """Take away what was mounted last on `target`.
+
+        `UsageError` if nothing is, or if a program is in it or has something of it open: then `lazy` lets it
+        go on with that, while all others see what was there before.
+        """
+        self._files().unmount(target, lazy=lazy)
 
     def root(self, directory: str | os.PathLike[str], *options: str, bare: bool = False) -> None:
         """Make a directory of the caller's the root of the view; to be said before anything is mounted.
@@ -291,7 +303,7 @@ class View:
         if self._mediator is None:
             from diorama.dispatch.mediator import Mediator
 
-            self._mediator = Mediator(grows=self._grows)
+            self._mediator = Mediator(grows=self._grows, make=_make_mount)
             self.router.add_base(self._mediator)
         return self._mediator
 
@@ -419,6 +431,12 @@ class View:
             for launched in self._running:
                 with contextlib.suppress(OSError):
                     _shut(launched.life_fd)
+
+
+def _make_mount(type: str | None, source: Any, options: Sequence[str], below: Below) -> Mount:
+    from diorama.modules.types import make_of_type
+
+    return make_of_type(type, source, options, below)
 
 
 def _shut(life_fd: int) -> None:

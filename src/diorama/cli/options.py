@@ -43,6 +43,7 @@ class ViewOptions:
     root: str | None = None
     bare: bool = False
     mount: tuple[str, ...] = ()
+    grow: bool = False
     module: tuple[str, ...] = ()
     engine: str = "auto"
     guardians: str = "each"
@@ -66,6 +67,7 @@ class ViewOptions:
             engine=self.engine,
             guardians=self.guardians,
             placement=self.placement,
+            grows=self.grow,
             paths=paths,
             strict=self.strict,
             seccomp=self.seccomp,
@@ -101,6 +103,9 @@ _DECORATORS = (
         multiple=True,
         metavar="SOURCE=TARGET[:OPTION,...]",
         help="Mount a path, or SCHEME:REST (zip:a.zip, tar:a.tar.gz, memory:), on TARGET.",
+    ),
+    click.option(
+        "--grow", is_flag=True, help="Let programs mount at any time, with `diorama mount` or mount(8)."
     ),
     click.option("--module", multiple=True, metavar="FILE.py", help="Load a module: call its load(view)."),
     click.option(

@@ -6,24 +6,28 @@ see, and what happens to tasks.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from diorama.dispatch.files.answers import ANSWERS, Outcome
 from diorama.dispatch.files.programs import tell_name
+from diorama.dispatch.files.sources import Sources, kind_of
 from diorama.dispatch.files.state import Files
 from diorama.dispatch.files.translation import translate
 from diorama.dispatch.subscription import ArgumentTest
 from diorama.errors import UsageError, warn_once
 from diorama.view.host import Host
 from diorama.view.resolve import ResolutionError
-from diorama.view.task import CLONE_FILES, CLONE_FS, Context, Task
+from diorama.view.task import CLONE_FILES, CLONE_FS, CLONE_NEWNS, Context, Task
 
 if TYPE_CHECKING:
     from diorama.catalogue.model import Request, Tracee
     from diorama.dispatch.files.deciding import Deciding
+    from diorama.dispatch.files.mounting import Maker
     from diorama.engine.decider import Decider
     from diorama.view.mounts import Mount, Place
 
@@ -36,6 +40,7 @@ _SUBJECTS: Final = (
     "execution",
     "inheritance",
     "links",
+    "mounts",
     "namespaces",
     "opening",
     "sockets",
@@ -48,49 +53,53 @@ _SUBJECTS: Final = (
 class Mediator:
     """The file tree of one view.
 
-    `mount` before programs run; everything else is called on guardians, by several at once.
+    Mounts are made by the caller's threads; everything else is called on guardians, by several at once.
+    `make` makes mounts of sources (`diorama.dispatch.files.mounting.Maker`).
     """
 
-    def __init__(self, host: Host | None = None, *, grows: bool = False) -> None:
+    def __init__(
+        self, host: Host | None = None, *, grows: bool = False, make: Maker | None = None
+    ) -> None:
         for subject in _SUBJECTS:
             import_module(f"diorama.dispatch.files.{subject}")
         self.files = Files(host)
+        self.files.mounting.make = make
+        self.files.mounting.may_have = self._may_have
         self._deciding: Deciding | None = None
         self._grows = grows
+        self._sees: frozenset[type[Request]] | None = None
 
     def requests(self, *, tells_clones: bool) -> frozenset[type[Request]]:
         """What must be asked here: nothing without mounts, else what names files, and more by what they are.
 
         `tells_clones`: the engine tells of clones and execs without being asked.
         """
-        from diorama.catalogue import requests
-        from diorama.dispatch.files.descriptors import CHANGING, LOOKING, TELLING
         from diorama.dispatch.files.inheritance import UNTOLD
 
         self.files.tells_execs = tells_clones
         mounts = self.files.tree.mounts[1:]
         if not (mounts or self._grows):
             return frozenset()
-        wanted = frozenset(ANSWERS) | {request for request in requests() if request.PATHS}
-        if tells_clones:
-            wanted -= UNTOLD
-        if self._grows:
-            return wanted
-        if all(mount.filesystem is None for mount in mounts):
-            wanted -= LOOKING
-            if not any(mount.read_only for mount in mounts):
-                wanted -= TELLING
-        if not any(mount.read_only for mount in mounts):
-            wanted -= CHANGING
-        return wanted
+        virtual = self._grows or any(mount.filesystem is not None for mount in mounts)
+        wanted = _wanted(virtual, self._grows or any(mount.read_only for mount in mounts))
+        self._sees = wanted if self._sees is None else self._sees & wanted
+        return wanted - UNTOLD if tells_clones else wanted
 
     @property
     def tests(self) -> dict[type[Request], ArgumentTest]:
-        """A send without an address never concerns a mount."""
+        """A send without an address never concerns a mount, nor does a clone, where children are told of."""
+        from diorama.catalogue.processes import Clone
         from diorama.catalogue.sockets import SendTo
-        from diorama.engine._native import TEST_NE
+        from diorama.engine._native import TEST_BITS, TEST_NE
 
-        return {SendTo: ArgumentTest("address", TEST_NE, 0)}
+        found: dict[type[Request], ArgumentTest] = {SendTo: ArgumentTest("address", TEST_NE, 0)}
+        if self.files.tells_execs:
+            found[Clone] = ArgumentTest("flags", TEST_BITS, CLONE_NEWNS)
+        return found
+
+    def _may_have(self, is_virtual: bool, is_read_only: bool) -> bool:
+        """Whether the filters of the programs so far let through no call that would concern such a mount."""
+        return self._sees is None or _wanted(is_virtual, is_read_only) <= self._sees
 
     @property
     def has_mounts(self) -> bool:
@@ -114,23 +123,83 @@ class Mediator:
         elif stat.S_ISDIR(mount.kind) != stat.S_ISDIR(self._kind(place)):
             what, on = ("directory", "file") if stat.S_ISDIR(mount.kind) else ("file", "directory")
             raise UsageError(f"cannot mount {mount.source} on {name}: a {what} needs a {what}, not a {on}")
-        self.files.tree.attach(mount, place)
-        if self._deciding is not None:
-            self._deciding.mounted()
+        self.files.mounting.put(mount, place)
+
+    def mount_source(
+        self,
+        source: str | os.PathLike[str],
+        target: str | bytes | os.PathLike[str],
+        options: Sequence[str] = (),
+        *,
+        is_expected: bool = False,
+    ) -> None:
+        """As `mount`, of a source that is found in the tree as the mounts so far have left it.
+
+        With another root, what the caller names is the host's first.  Options `rbind` and `move` are those of
+        mount(8).
+        """
+        mounting, sources = self.files.mounting, self._sources()
+        try:
+            if "move" in options:
+                self._move(sources, source, target, options)
+                return
+            mount = mounting.new(None, source, options, sources)
+        except OSError as error:
+            raise UsageError(f"cannot mount {source}: {_reason(error)}") from None
+        try:
+            self.mount(mount, target, is_expected=is_expected)
+        except BaseException:
+            mounting.discard(mount)
+            raise
+
+    def unmount(self, target: str | bytes | os.PathLike[str], *, lazy: bool = False) -> None:
+        """Take away the topmost mount on a path; `UsageError` if it is in use, unless `lazy`."""
+        sources = Sources(self.files, self._us(), os.getcwdb())
+        try:
+            self.files.mounting.unmount(self.files.tree, sources.find(os.fsencode(target)), lazy=lazy)
+        except OSError as error:
+            code = error.errno or errno.EINVAL
+            what = "nothing is mounted there" if code == errno.EINVAL else _reason(error)
+            raise UsageError(f"cannot unmount {os.fsdecode(target)}: {what}", code) from None
+
+    def _move(
+        self,
+        sources: Sources,
+        source: str | os.PathLike[str],
+        target: str | bytes | os.PathLike[str],
+        options: Sequence[str],
+    ) -> None:
+        if len(options) > 1:
+            raise UsageError(f"cannot move {source}: no other option goes with that")
+        place = self._target(os.path.join(os.getcwdb(), os.fsencode(target)))
+        if place.missing:
+            raise UsageError(f"cannot move {source} to {os.fsdecode(target)}: no such file or directory")
+        try:
+            self.files.mounting.move(self.files.tree, sources.find(os.fspath(source)), place)
+        except OSError as error:
+            what = "nothing is mounted there" if error.errno == errno.EINVAL else _reason(error)
+            raise UsageError(f"cannot move {source}: {what}") from None
+
+    def _sources(self) -> Sources:
+        tree, us = self.files.tree, self._us()
+        if tree.base is tree.root:
+            return Sources(self.files, us, os.getcwdb())
+        caller = Task(os.getpid(), os.getpid(), Context(tree.root.root, tree.root, tree))
+        return Sources(self.files, caller, os.getcwdb(), other=us)
+
+    def _us(self) -> Task:
+        tree = self.files.tree
+        return Task(os.getpid(), os.getpid(), Context(tree.base.root, tree.base, tree))
 
     def _target(self, path: bytes) -> Place:
-        files = self.files
-        us = Task(os.getpid(), os.getpid(), Context(files.tree.base.root, files.tree.base, files.tree))
+        files, us = self.files, self._us()
         try:
             return files.resolver.resolve(us, us.root, path)
         except ResolutionError as error:
-            reason = (error.strerror or "not accessible").lower()
-            raise UsageError(f"cannot mount on {os.fsdecode(path)}: {reason}") from None
+            raise UsageError(f"cannot mount on {os.fsdecode(path)}: {_reason(error)}") from None
 
     def _kind(self, place: Place) -> int:
-        if place.filesystem is not None:
-            return place.filesystem.attributes(place.inode).kind
-        return stat.S_IFMT(self.files.host.stat(place.host_path).st_mode)
+        return kind_of(self.files, place)
 
     def decider(self) -> Decider:
         """What settles calls without Python, kept up to date from now on."""
@@ -138,6 +207,7 @@ class Mediator:
             from diorama.dispatch.files.deciding import Deciding
 
             self._deciding = Deciding(self.files)
+            self.files.mounting.on_change = self._deciding.mounted
         return self._deciding.decider
 
     def close(self) -> None:
@@ -161,6 +231,8 @@ class Mediator:
         """A task inherits, by these clone flags."""
         inherited = self.files.task(parent).child(child.tid, child.pid, flags)
         self.files.enter(child, inherited)
+        if inherited.tree is not self.files.task(parent).tree:
+            self.files.mounting.divided(inherited)
         if self._deciding is None:
             return
         if parent.pid != child.pid:
@@ -192,3 +264,18 @@ class Mediator:
         if heir is not None:
             self.files.changed(heir)
         return heir is not None
+
+
+def _wanted(is_virtual: bool, is_read_only: bool) -> frozenset[type[Request]]:
+    """What must be asked with mounts: of file systems of ours, read-only ones, or neither."""
+    from diorama.catalogue import requests
+    from diorama.dispatch.files.descriptors import CHANGING, LOOKING, TELLING
+
+    wanted = frozenset(ANSWERS) | {request for request in requests() if request.PATHS}
+    if not is_virtual:
+        wanted -= LOOKING if is_read_only else LOOKING | TELLING
+    return wanted if is_read_only else wanted - CHANGING
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or "not accessible").lower()

@@ -1,28 +1,81 @@
-"""Opening: the file behind an archive, and what to say when it is no good."""
+"""Opening: what a mount is made of, and what to say when it is no good.
+
+A source is found in the tree as it was below the mount: in the view of who mounts, by its mounts, root and
+current directory.  Who makes a mount in a view says so with `looking_in`; else it is the host's tree.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import zlib
 from collections.abc import Generator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib import import_module
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Protocol
 
 from diorama.errors import UsageError
+from diorama.view.mounts import Mount
 
-__all__ = ["open_source", "usage_errors"]
+__all__ = ["Below", "bind_of", "host_path", "looking_in", "open_source", "usage_errors"]
 
 _DAMAGE: Final[tuple[type[Exception], ...]] = (EOFError, zlib.error, ValueError)
+
+
+class Below(Protocol):
+    """The tree below a mount, for who makes it.  Paths are as the caller wrote them; errors are `OSError`."""
+
+    def bind(self, path: str) -> Mount:
+        """A mount of what is at a path."""
+        ...
+
+    def open(self, path: str) -> int:
+        """A descriptor of a file, for reading."""
+        ...
+
+    def host_path(self, path: str) -> str:
+        """Where that is on the host; EXDEV for what is not."""
+        ...
+
+
+_below: ContextVar[Below | None] = ContextVar("_below", default=None)
+
+
+@contextmanager
+def looking_in(below: Below | None) -> Generator[None, None, None]:
+    """Find sources there meanwhile, on this thread."""
+    token = _below.set(below)
+    try:
+        yield
+    finally:
+        _below.reset(token)
 
 
 def open_source(source: str) -> IO[bytes]:
     """Open a path of the caller, or a URL that fsspec knows, for reading with seeks."""
     if "://" not in source:
-        return open(os.path.abspath(source), "rb")
+        below = _below.get()
+        return open(os.path.abspath(source) if below is None else below.open(source), "rb")
     fsspec: Any = import_module("fsspec")
     opened: IO[bytes] = fsspec.open(source, "rb").open()
     return opened
+
+
+def host_path(source: str) -> str:
+    """The path on the host, without symbolic links, of what a path of the caller leads to; `OSError`."""
+    below = _below.get()
+    return os.path.realpath(source, strict=True) if below is None else below.host_path(source)
+
+
+def bind_of(source: str) -> Mount:
+    """A mount of what a path of the caller leads to now; `OSError`."""
+    below = _below.get()
+    if below is not None:
+        return below.bind(source)
+    path = os.path.realpath(source)
+    return Mount(host=os.fsencode(path), kind=stat.S_IFMT(os.stat(path).st_mode))
 
 
 @contextmanager
@@ -33,7 +86,7 @@ def usage_errors(what: str, *damage: type[Exception]) -> Generator[None, None, N
     except OSError as error:
         # lzma and bz2 report damage by an OSError without a number.
         reason = os.strerror(error.errno).lower() if error.errno else f"not readable: {error}"
-        raise UsageError(f"cannot mount {what}: {reason}") from None
+        raise UsageError(f"cannot mount {what}: {reason}", error.errno or errno.EINVAL) from None
     except ImportError as error:
         raise UsageError(f"cannot mount {what}: {error}") from None
     except (*_DAMAGE, *damage) as error:

@@ -19,7 +19,7 @@ from diorama.interfaces.filesystem import FileSystem
 from diorama.modules.options import Options
 from diorama.view.mounts import Mount
 
-__all__ = ["make_mount"]
+__all__ = ["is_scheme", "make_mount"]
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
 _BUILT_IN: Final = {
@@ -48,6 +48,13 @@ def make_mount(source: str | os.PathLike[str] | FileSystem, *options: str) -> Mo
         make: Callable[[str, Options], Mount] = getattr(import_module(module), name)
         return make(rest, chosen)
     return _synthetic(_opener(scheme, rest, chosen)(rest), text, chosen)
+
+
+def is_scheme(name: str) -> bool:
+    """Whether something can be mounted as `name:rest`."""
+    from diorama.modules.filesystems.fsspec import is_known
+
+    return name in _BUILT_IN or name in _MAKING or _registered(name) is not None or is_known(name)
 
 
 def _synthetic(filesystem: FileSystem, title: str, options: Options) -> Mount:

@@ -45,3 +45,7 @@ class Inodes:
     def find(self, status: Status) -> Place | None:
         """What an object stands for; None if it is the host's own."""
         return self._places.get((status.st_dev, status.st_ino))
+
+    def named(self, device: int, inode: int) -> Place | None:
+        """As `find`, by the numbers of the object."""
+        return self._places.get((device, inode))

@@ -207,7 +207,7 @@ class MountTree:
     `lock` is held for each change; hold it for what must be one.
     """
 
-    __slots__ = ("lock", "mounts", "root")
+    __slots__ = ("__weakref__", "lock", "mounts", "root")
 
     def __init__(self, root: Mount | None = None) -> None:
         self.root = root or Mount(host=b"/", source="host")

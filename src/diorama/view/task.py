@@ -77,7 +77,7 @@ class Task:
     `executable` is what its process runs, if that was found through a mount, `pending` what it has asked to
     run, `calling` what that is to be told.  `is_starting` is set until the first program of a view is
     executed: it was given its current directory outside of the view.  `credentials` are those that it was
-    seen to have in its present call.
+    seen to have in its present call.  `divides`: the child that it makes gets a mount namespace of its own.
     """
 
     tid: int
@@ -88,6 +88,7 @@ class Task:
     pending: Place | None = None
     calling: Calling | None = None
     is_starting: bool = False
+    divides: bool = False
     credentials: Credentials | None = None
 
     @property
@@ -117,7 +118,8 @@ class Task:
     def child(self, tid: int, pid: int, flags: int) -> Task:
         """What a clone with these flags inherits."""
         child = Task(tid, pid, self.context, self.opened, self.executable)
-        child.unshare(~flags & (CLONE_FS | CLONE_FILES) | flags & CLONE_NEWNS)
+        divides = CLONE_NEWNS if self.divides else flags & CLONE_NEWNS
+        child.unshare(~flags & (CLONE_FS | CLONE_FILES) | divides)
         return child
 
 
@@ -173,6 +175,10 @@ class Tasks:
     def find(self, tid: int) -> Task | None:
         """The task of this thread id; None if it is none of ours."""
         return self._by_tid.get(tid)
+
+    def all(self) -> list[Task]:
+        """All that are known."""
+        return list(self._by_tid.values())
 
     def rename(self, task: Task, tid: int) -> None:
         """A task has a new thread id: execve gives every caller that of the process."""

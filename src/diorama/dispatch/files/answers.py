@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,13 +12,18 @@ from diorama.engine.held import Descriptor
 if TYPE_CHECKING:
     from diorama.dispatch.files.state import Files
 
-__all__ = ["ANSWERS", "Answer", "Outcome", "answers"]
+__all__ = ["ANSWERS", "Answer", "Outcome", "answers", "fail"]
 
 Outcome = int | Request | Descriptor | None
 Answer = Callable[["Files", Any], Outcome]
 F = TypeVar("F", bound=Answer)
 
 ANSWERS: dict[type[Request], Answer] = {}
+
+
+def fail(code: int) -> OSError:
+    """The error that gives the program this errno."""
+    return OSError(code, os.strerror(code))
 
 
 def answers(*requests: type[Request]) -> Callable[[F], F]:

@@ -73,7 +73,8 @@ class Deciding:
         """Something was mounted, or may be done by us no longer."""
         files = self._files
         virtual = any(mount.filesystem is not None for mount in files.tree.mounts)
-        prefix = files.standins.home() if virtual else None
+        # Who stands in what is mounted no longer is still asked about.
+        prefix = files.standins.home() if virtual or len(files.inodes) else None
         covered = files.tree.base is not files.tree.root
         calls = self._calls.get(covered)
         if calls is None:

@@ -81,7 +81,8 @@ def get_directory(files: Files, call: GetCwd) -> Outcome:
     place = files.tasks.cwd(task)
     if place.mount.is_bottom:
         return None
-    path = place.view_path + b"\0"
+    # As the kernel's, for what no path leads to any more (getcwd(2)).
+    path = (b"" if place.is_reachable else b"(unreachable)") + place.view_path + b"\0"
     if len(path) > call.size:
         raise fail(errno.ERANGE)
     call.tracee.memory.write(call.buffer.address, path)

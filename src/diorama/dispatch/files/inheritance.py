@@ -8,17 +8,18 @@ thread and does not, is always announced, since what becomes of the one later be
 
 from __future__ import annotations
 
+import errno
 from typing import Final
 
-from diorama.abi.process import CLONE_FILES, CLONE_FS, CLONE_THREAD
+from diorama.abi.process import CLONE_FILES, CLONE_FS, CLONE_NEWNS, CLONE_THREAD
 from diorama.catalogue.identity import LandlockRestrictSelf
 from diorama.catalogue.model import Request
 from diorama.catalogue.processes import Clone, Clone3, Fork, VFork
 from diorama.dispatch.files.answers import Outcome, answers
-from diorama.dispatch.files.state import Files
+from diorama.dispatch.files.state import Files, fail
 
-UNTOLD = frozenset({Clone, Clone3, Fork, VFork, LandlockRestrictSelf})
-"""What must be asked only if the engine tells of no clones."""
+UNTOLD = frozenset({Clone3, Fork, VFork, LandlockRestrictSelf})
+"""What must be asked only if the engine tells of no clones.  `Clone` is asked for mount namespaces too."""
 
 _SHARED: Final = CLONE_FS | CLONE_FILES
 
@@ -28,11 +29,36 @@ def make_child(files: Files, call: Request) -> Outcome:
     """See the call if there is something to inherit, or to share."""
     flags = _flags(call)
     shared = flags & _SHARED
+    if flags & CLONE_NEWNS:
+        return _in_new_namespace(files, call, flags)
     if flags & CLONE_THREAD:
         return None if shared == _SHARED else call.run()
     if not shared and files.tasks.is_plain(files.task(call.tracee)):
         return None
     return call.run()
+
+
+def _in_new_namespace(files: Files, call: Request, flags: int) -> Outcome:
+    """A namespace of mounts is the view's alone: the kernel makes none, and the child gets a copy here."""
+    if flags & CLONE_FS:
+        raise fail(errno.EINVAL)
+    task = files.task(call.tracee)
+    task.divides = True
+    try:
+        return _without(call, CLONE_NEWNS).run()
+    finally:
+        task.divides = False
+
+
+def _without(call: Request, flag: int) -> Request:
+    if isinstance(call, Clone):
+        return call.replace(flags=call.flags & ~flag)
+    assert isinstance(call, Clone3)
+    # Anything behind the part that is known stays in its place.
+    size = max(call.size, 8)
+    data = call.tracee.memory.read(call.arguments.address, size)
+    flags = int.from_bytes(data[:8], "little") & ~flag
+    return call.replace(arguments=call.tracee.memory.place(flags.to_bytes(8, "little") + data[8:]))
 
 
 def _flags(call: Request) -> int:

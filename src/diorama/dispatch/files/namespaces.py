@@ -8,13 +8,11 @@ from diorama.catalogue.model import Request
 from diorama.catalogue.mounts import (
     FsMount,
     FsPick,
-    Mount,
     MountSetAttr,
     MoveMount,
     OpenTree,
     OpenTreeAttr,
     PivotRoot,
-    Umount2,
 )
 from diorama.catalogue.paths import ChRoot
 from diorama.catalogue.processes import SetNs, Unshare
@@ -22,13 +20,12 @@ from diorama.catalogue.rings import IoUringSetup
 from diorama.dispatch.files.answers import Outcome, answers
 from diorama.dispatch.files.state import Files
 from diorama.errors import Unsupported
-from diorama.view.task import CLONE_FILES, CLONE_FS
+from diorama.view.task import CLONE_FILES, CLONE_FS, CLONE_NEWNS
 
-_CLONE_NEWNS = 0x20000
-_CLONE_NEWUSER = 0x10000000
+CLONE_NEWUSER = 0x10000000
 
 
-@answers(ChRoot, FsMount, FsPick, Mount, MountSetAttr, MoveMount, OpenTree, OpenTreeAttr, PivotRoot, Umount2)
+@answers(ChRoot, FsMount, FsPick, MountSetAttr, MoveMount, OpenTree, OpenTreeAttr, PivotRoot)
 def change_tree(files: Files, call: Request) -> Outcome:
     """The kernel's mounts are not the view's."""
     raise Unsupported(call.NAME, "not supported in a view with mounts", errno.EPERM)
@@ -42,15 +39,21 @@ def make_ring(files: Files, call: IoUringSetup) -> Outcome:
 
 @answers(Unshare)
 def unshare(files: Files, call: Unshare) -> Outcome:
-    """What is kept here of a task follows what the kernel keeps."""
-    if call.flags & (_CLONE_NEWNS | _CLONE_NEWUSER):
+    """What is kept here of a task follows what the kernel keeps.
+
+    A namespace of mounts is the view's alone: the kernel's stays what it is, so that a host path means the
+    same to all.  Everybody may have one, as everybody may mount.
+    """
+    if call.flags & CLONE_NEWUSER:
         files.on_strangers()
-    if not call.flags & (CLONE_FS | CLONE_FILES | _CLONE_NEWNS):
+    if not call.flags & (CLONE_FS | CLONE_FILES | CLONE_NEWNS):
         return None
-    result = call.run()
-    implied = CLONE_FS if call.flags & _CLONE_NEWNS else 0
+    implied = CLONE_FS if call.flags & CLONE_NEWNS else 0
+    result = call.replace(flags=call.flags & ~CLONE_NEWNS | implied).run()
     task = files.task(call.tracee)
     task.unshare(call.flags | implied)
+    if call.flags & CLONE_NEWNS:
+        files.mounting.divided(task)
     files.on_division(task)
     return result
 
@@ -58,7 +61,7 @@ def unshare(files: Files, call: Unshare) -> Outcome:
 @answers(SetNs)
 def enter_namespace(files: Files, call: SetNs) -> Outcome:
     """Another mount namespace has other files at the same paths."""
-    if not call.type or call.type & _CLONE_NEWNS:
+    if not call.type or call.type & CLONE_NEWNS:
         raise Unsupported(call.NAME, "of mounts is not supported in a view with mounts", errno.EPERM)
     files.on_strangers()
     return None

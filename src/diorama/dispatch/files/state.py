@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from diorama.abi.fcntl import AT_FDCWD
 from diorama.catalogue.model import PathRule, Request
+from diorama.dispatch.files.answers import fail
 from diorama.dispatch.files.generated import Remembered
 from diorama.dispatch.files.listings import Listings
+from diorama.dispatch.files.mounting import Mounting
 from diorama.dispatch.files.programs import Programs
 from diorama.dispatch.files.standins import Content, StandIns
 from diorama.engine.descent import descends
@@ -25,11 +27,6 @@ if TYPE_CHECKING:
     from diorama.catalogue.model import Tracee
 
 __all__ = ["Files", "fail"]
-
-
-def fail(code: int) -> OSError:
-    """The error that gives the program this errno."""
-    return OSError(code, os.strerror(code))
 
 
 def _nobody(_task: Task) -> None:
@@ -64,6 +61,7 @@ class Files:
         self.resolver = Resolver(self.tree, self.host, self.inodes, self.tasks)
         self.standins = StandIns(self.inodes)
         self.programs = Programs(self.standins, self.inodes)
+        self.mounting = Mounting(self)
         self.listings = Listings()
         self.generated = Remembered()
         self.table = MountTable(self.host)
@@ -153,7 +151,7 @@ class Files:
     ) -> Place | None:
         """As `find`, for a path that does not stand in a request."""
         try:
-            start = self._start(task, dirfd, path)
+            start = self.start(task, dirfd, path)
         except OSError:
             return None
         try:
@@ -195,7 +193,8 @@ class Files:
         except OSError:
             return None
 
-    def _start(self, task: Task, dirfd: int, path: bytes) -> Place:
+    def start(self, task: Task, dirfd: int, path: bytes) -> Place:
+        """Where the walk along a path begins; EBADF."""
         if path.startswith(b"/"):
             return task.root
         return self.tasks.cwd(task) if dirfd == AT_FDCWD else self.tasks.descriptor(task, dirfd)
@@ -217,9 +216,7 @@ class Files:
         """Remove what the view put on disk, and release what it mounted."""
         self.programs.close()
         self.standins.close()
-        for mount in self.tree.mounts:
-            if mount.filesystem is not None:
-                mount.filesystem.close()
+        self.mounting.close()
 
     def _release(self, task: Task) -> None:
         content = self._leases.pop(task, None)

@@ -1,0 +1,104 @@
+"""Holders: whether somebody still stands in a mount, or has something of it open, mapped or running.
+
+The kernel keeps the books, so they are read where the kernel shows them: the links of `/proc/PID`.  What
+stands for a virtual file is known by its identity, whichever process has it.  How a file of the host was
+reached is known of a current directory, a root, an executable and an open directory; a file that was opened
+through a mount of the host, and is the program's own, does not keep the mount busy.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from diorama.dispatch.files.state import Files
+    from diorama.view.host import Status
+    from diorama.view.mounts import Mount, Place
+    from diorama.view.task import Task
+
+__all__ = ["held_mounts"]
+
+
+def held_mounts(files: Files, mounts: set[Mount]) -> set[Mount]:
+    """Those of some mounts that are in use."""
+    if not mounts:
+        return set()
+    found = {mount for task in files.tasks.all() if _lives(task) for mount in _of_task(files, task)}
+    if len(files.inodes):
+        found |= {place.mount for place in _virtual(files)}
+    return found & mounts
+
+
+def _lives(task: Task) -> bool:
+    """Whether its first thread or itself has not ended: what has ended holds nothing (proc(5))."""
+    try:
+        return bool(os.readlink(f"/proc/{task.tid}/cwd"))
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+
+
+def _of_task(files: Files, task: Task) -> Iterator[Mount]:
+    """The mounts by which a task has come to what it holds of the host."""
+    yield task.context.cwd_mount
+    yield task.context.root.mount
+    for program in (task.executable, task.pending):
+        if program is not None:
+            yield program.mount
+    if not files.tasks.opened.any(task):
+        return
+    for status in _open_files(task.tid):
+        mount = files.tasks.opened.find(task, (status.st_dev, status.st_ino))
+        if mount is not None:
+            yield mount
+
+
+def _virtual(files: Files) -> Iterator[Place]:
+    """The virtual objects that somebody has."""
+    for pid in _others():
+        for status in _open_files(pid):
+            place = files.inodes.find(status)
+            if place is not None:
+                yield place
+        for device, inode in _mapped(pid):
+            place = files.inodes.named(device, inode)
+            if place is not None:
+                yield place
+
+
+def _others() -> Iterator[int]:
+    ours = str(os.getpid())
+    for name in os.listdir("/proc"):
+        if name.isdigit() and name != ours:
+            yield int(name)
+
+
+def _open_files(pid: int) -> Iterator[Status]:
+    """The status of what a process has open, and of its directory and root."""
+    try:
+        numbers = os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        return
+    for link in (*(f"fd/{number}" for number in numbers), "cwd", "root", "exe"):
+        try:
+            yield os.stat(f"/proc/{pid}/{link}")
+        except OSError:
+            continue  # closed meanwhile
+
+
+def _mapped(pid: int) -> set[tuple[int, int]]:
+    """The device and inode numbers of what a process has mapped."""
+    found: set[tuple[int, int]] = set()
+    try:
+        with open(f"/proc/{pid}/maps", "rb") as maps:
+            for line in maps:
+                _, _, _, device, inode = line.split(None, 5)[:5]
+                major, _, minor = device.partition(b":")
+                if inode != b"0":
+                    found.add((os.makedev(int(major, 16), int(minor, 16)), int(inode)))
+    except OSError:
+        pass
+    return found

@@ -1,0 +1,268 @@
+"""Mounting: mounts that are made, moved and taken away, by the caller before programs run and by them later.
+
+What the calls of the kernel mean in the view comes down to this; the errors are those of mount(2).  Mounting
+is for everybody: what a view shows is its user's own affair, and nobody gets at anything on the host by it
+that he could not open before.  It is the filter that decides what can be had once programs run: it was made
+for the mounts of that moment, unless the view grows.
+
+A file system is *served* from the moment when it is made until the last mount of it is gone, from all
+namespaces and out of everybody's hands; then it is closed.  Nobody tells of that, so it is looked at with
+each call about mounts.
+
+Locks: `lock` is held while trees change, never while a mount is made, which may take long.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Protocol
+from weakref import WeakSet
+
+from diorama.dispatch.files.answers import fail
+from diorama.dispatch.files.holders import held_mounts
+from diorama.dispatch.files.sources import Sources, kind_of
+from diorama.errors import Unsupported
+from diorama.view.mounts import Mount, MountTree, Place, below, copy_mounts
+
+if TYPE_CHECKING:
+    from diorama.dispatch.files.state import Files
+    from diorama.view.filesystem import FileSystem
+    from diorama.view.layers import Layers
+    from diorama.view.task import Task
+
+__all__ = ["Maker", "Mounting", "is_mounted"]
+
+_HOW = "start the view with --grow (View(grows=True)) to mount this while programs run"
+
+
+class Maker(Protocol):
+    """Makes a mount of a source, of a type as mount(2) names it or of the kind that the source tells."""
+
+    def __call__(
+        self, type: str | None, source: str | os.PathLike[str], options: Sequence[str], below: Sources
+    ) -> Mount:
+        """A mount in no tree; `UsageError` with the errno, `OSError`."""
+        ...
+
+
+def is_mounted(place: Place) -> bool:
+    """Whether a place is the root of a mount."""
+    return not place.path
+
+
+class Mounting:
+    """The mounts of a view while they change.
+
+    `make` is set by who knows the kinds of mounts.  `may_have` tells whether running programs can have a
+    mount: of a file system of ours or not, read-only or not.  `on_change` is told when the first namespace
+    has changed, `on_release` when a file system or layers are about to be closed.  `held` are more mounts
+    that somebody holds.
+    """
+
+    def __init__(self, files: Files) -> None:
+        self.lock = threading.RLock()
+        self.make: Maker | None = None
+        self.may_have: Callable[[bool, bool], bool] = _always
+        self.on_change: Callable[[], None] = _nothing
+        self.on_release: Callable[[FileSystem | Layers], None] = _nothing
+        self.held: Callable[[], set[Mount]] = set
+        self._files = files
+        self._trees: WeakSet[MountTree] = WeakSet([files.tree])
+        self._loose: set[Mount] = set()
+        self._served: dict[int, FileSystem | Layers] = {}
+        self._fresh: dict[Task, Mount] = {}
+        self._expiring: Mount | None = None
+
+    # -- making -------------------------------------------------------------------------------
+
+    def new(
+        self, type: str | None, source: str | os.PathLike[str], options: Sequence[str], below: Sources
+    ) -> Mount:
+        """A loose mount, of a source found below it; with `rbind`, of what is mounted there as well."""
+        if "rbind" in options:
+            rest = [option for option in options if option != "rbind"]
+            return self.bind(below.find(os.fspath(source)), below, recursive=True, options=rest)
+        if self.make is None:
+            raise Unsupported("mount", "there is nothing here that makes mounts", errno.EPERM)
+        return self.keep(self.make(type, source, options, below))
+
+    def bind(
+        self, place: Place, below: Sources, *, recursive: bool = False, options: Sequence[str] = ()
+    ) -> Mount:
+        """A loose mount of what is at a place, and of what is mounted there and below."""
+        part = below.part(place)
+        if "ro" in options:
+            part.read_only = True
+        if recursive:
+            copy_mounts(place.mount, part, place.path)
+        return self.keep(part)
+
+    def keep(self, mount: Mount) -> Mount:
+        """Have a loose mount as long as somebody holds it."""
+        with self.lock:
+            self._loose.add(mount)
+            served = mount.filesystem if mount.filesystem is not None else mount.layers
+            if served is not None:
+                self._served.setdefault(mount.device, served)
+        return mount
+
+    def hand_out(self, task: Task, mount: Mount) -> None:
+        """A task gets a descriptor of a loose mount, which is held until `settled` even if nobody has it."""
+        with self.lock:
+            self._fresh[task] = mount
+
+    def settled(self, task: Task) -> None:
+        """A task has what was handed out to it."""
+        if self._fresh:
+            with self.lock:
+                self._fresh.pop(task, None)
+
+    def discard(self, mount: Mount) -> None:
+        """Nobody wants a loose mount after all."""
+        with self.lock:
+            self._loose.discard(mount)
+            self._close_unused()
+
+    # -- changing a tree ----------------------------------------------------------------------
+
+    def attach(self, tree: MountTree, mount: Mount, place: Place) -> None:
+        """Put a loose mount on a place; ENOTDIR unless both are directories or neither, EINVAL elsewhere."""
+        with self.lock:
+            self._check_target(tree, place)
+            if stat.S_ISDIR(mount.kind) != stat.S_ISDIR(kind_of(self._files, place)):
+                raise fail(errno.ENOTDIR)
+            self._check(below(mount))
+            self._loose.discard(mount)
+            tree.attach(mount, place)
+            self._changed(tree)
+
+    def put(self, mount: Mount, place: Place) -> None:
+        """Put a mount on a place of the first namespace, which may be missing; before programs run."""
+        with self.lock:
+            self.keep(mount)
+            self._loose.discard(mount)
+            self._files.tree.attach(mount, place)
+            self.on_change()
+
+    def move(self, tree: MountTree, source: Place, target: Place) -> None:
+        """Put the mount whose root is `source` elsewhere, with what is mounted on it; EINVAL, ELOOP."""
+        with self.lock:
+            mount = source.mount
+            self.check_own(tree, "mount", source)
+            self._check_target(tree, target)
+            if stat.S_ISDIR(mount.kind) != stat.S_ISDIR(kind_of(self._files, target)):
+                raise fail(errno.EINVAL)
+            if target.mount in set(below(mount)):
+                raise fail(errno.ELOOP)
+            tree.move(mount, target)
+            self._changed(tree)
+
+    def unmount(self, tree: MountTree, place: Place, *, lazy: bool = False, expire: bool = False) -> None:
+        """Take away the mount whose root is at a place: EBUSY while it is in use, unless `lazy`.
+
+        `expire`: EAGAIN the first time.
+        """
+        with self.lock:
+            mount = place.mount
+            self.check_own(tree, "umount", place)
+            if mount is tree.base:
+                raise fail(errno.EBUSY)
+            if not lazy and (mount.children or held_mounts(self._files, {mount})):
+                raise fail(errno.EBUSY)
+            if expire and self._expiring is not mount:
+                self._expiring = mount
+                raise fail(errno.EAGAIN)
+            gone = tree.detach(mount)
+            if lazy:
+                self._loose.update(gone)
+            self._changed(tree)
+            self.sweep()
+
+    def set_read_only(self, tree: MountTree, mounts: Iterable[Mount], *, read_only: bool) -> None:
+        """Let nothing be changed through some mounts, or let it."""
+        with self.lock:
+            changing = [mount for mount in mounts if mount.read_only is not read_only]
+            for mount in changing:
+                if not read_only and mount.filesystem is not None and not mount.filesystem.writable:
+                    raise fail(errno.EROFS)
+            self._check(changing, read_only=read_only)
+            for mount in changing:
+                mount.read_only = read_only
+            self._changed(tree)
+
+    def divided(self, task: Task) -> None:
+        """A task lives in a namespace of its own from now on."""
+        with self.lock:
+            self._trees.add(task.tree)
+
+    # -- what is no longer used ---------------------------------------------------------------
+
+    def sweep(self) -> None:
+        """Let go of loose mounts that nobody holds, and close what nobody shows any more."""
+        with self.lock:
+            held = held_mounts(self._files, {one for top in self._loose for one in below(top)}) | self.held()
+            living = set(self._files.tasks.all())
+            held |= {mount for task, mount in self._fresh.items() if task in living}
+            self._loose = {top for top in self._loose if not held.isdisjoint(below(top))}
+            self._close_unused()
+
+    def close(self) -> None:
+        """Close all file systems: the view has ended."""
+        with self.lock:
+            served, self._served = list(self._served.values()), {}
+        for one in served:
+            one.close()
+
+    def _close_unused(self) -> None:
+        used = {mount.device for tree in self._trees for mount in tree.mounts}
+        used |= {mount.device for top in self._loose for mount in below(top)}
+        for device in [device for device in self._served if device not in used]:
+            one = self._served[device]
+            self.on_release(one)
+            del self._served[device]
+            one.close()
+
+    # -- checks -------------------------------------------------------------------------------
+
+    def _check_target(self, tree: MountTree, place: Place) -> None:
+        if not _is_in(tree, place.mount):
+            raise fail(errno.EINVAL)
+        if is_mounted(place) and place.mount is tree.base:
+            raise Unsupported("mount", "on the root of a running view is not supported", errno.EBUSY)
+
+    def _check(self, mounts: Iterable[Mount], *, read_only: bool = False) -> None:
+        for mount in mounts:
+            if not self.may_have(mount.filesystem is not None, mount.read_only or read_only):
+                raise Unsupported("mount", _HOW, errno.EPERM)
+
+    @staticmethod
+    def check_own(tree: MountTree, call: str, place: Place) -> None:
+        """EINVAL unless a place is the root of a mount of a namespace; EPERM for the host's mounts."""
+        if is_mounted(place) and place.mount.point is not None and _is_in(tree, place.mount):
+            return
+        if place.filesystem is None and os.path.ismount(place.host_path):
+            raise Unsupported(call, "what the host has mounted is not the view's to change", errno.EPERM)
+        raise fail(errno.EINVAL)
+
+    def _changed(self, tree: MountTree) -> None:
+        if tree is self._files.tree:
+            self.on_change()
+
+
+def _is_in(tree: MountTree, mount: Mount) -> bool:
+    """Whether a mount is in a namespace, and not loose or in another."""
+    while mount.point is not None:
+        mount = mount.point.mount
+    return mount is tree.root
+
+
+def _always(_is_virtual: bool, _is_read_only: bool) -> bool:
+    return True
+
+
+def _nothing(*_args: object) -> None:
+    return

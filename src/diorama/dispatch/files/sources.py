@@ -1,0 +1,124 @@
+"""Sources: what a mount is made of, found in the tree as it is before the mount is there.
+
+Paths are those of who mounts: a program of the view, or the caller of the library, for whom the view is what
+is mounted in it so far.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from diorama.abi.fcntl import AT_FDCWD
+from diorama.dispatch.files.answers import fail
+
+if TYPE_CHECKING:
+    from diorama.dispatch.files.state import Files
+    from diorama.view.mounts import Mount, Place
+    from diorama.view.task import Task
+
+__all__ = ["Sources", "kind_of"]
+
+_CHUNK = 1 << 20
+
+
+def kind_of(files: Files, place: Place) -> int:
+    """The file type of what is at a place."""
+    if place.filesystem is not None:
+        return place.filesystem.attributes(place.inode).kind
+    if place.mount.layers is not None:
+        return stat.S_IFMT(place.mount.layers.look(place.path).st_mode)
+    return stat.S_IFMT(files.host.stat(place.host_path).st_mode)
+
+
+class Sources:
+    """The tree of one task (`diorama.modules.opening.Below`).
+
+    `directory` is where relative paths begin, its current directory if None; `check` raises what it gets for
+    opening a host path with these R_OK bits, if we may do more than it may.  What is not there is looked for
+    in the tree of `other`.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        task: Task,
+        directory: bytes | None = None,
+        check: Callable[[bytes, int], None] | None = None,
+        other: Task | None = None,
+    ) -> None:
+        self._files = files
+        self._task = task
+        self._directory = directory
+        self._check = check
+        self._other = other
+
+    def find(self, path: str | bytes, dirfd: int = AT_FDCWD, *, follow: bool = True) -> Place:
+        """Where a path leads; ENOENT for what is missing."""
+        name = os.fsencode(path)
+        if self._directory is not None and name:
+            name = os.path.join(self._directory, name)
+        try:
+            return self._find(self._task, name, dirfd, follow=follow)
+        except OSError as error:
+            if self._other is None or error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                raise
+            return self._find(self._other, name, dirfd, follow=follow)
+
+    def _find(self, task: Task, name: bytes, dirfd: int, *, follow: bool) -> Place:
+        start = self._files.start(task, dirfd, name)
+        place = self._files.resolver.resolve(task, start, name, follow=follow)
+        if place.missing:
+            raise fail(errno.ENOENT)
+        return place
+
+    def bind(self, path: str | bytes) -> Mount:
+        """A mount of what is at a path."""
+        return self.part(self.find(path))
+
+    def part(self, place: Place) -> Mount:
+        """A mount of what is at a place."""
+        place = self._named(place)
+        if self._check is not None and place.filesystem is None:
+            self._check(place.host_path, os.F_OK)
+        return place.mount.part(place, kind_of(self._files, place))
+
+    def open(self, path: str) -> int:
+        """A descriptor of a file, for reading."""
+        place = self.find(path)
+        files = self._files
+        if place.filesystem is None:
+            if self._check is not None:
+                self._check(place.host_path, os.R_OK)
+            return os.open(place.host_path, os.O_RDONLY | os.O_CLOEXEC)
+        attributes = place.filesystem.attributes(place.inode)
+        if attributes.kind != stat.S_IFREG:
+            raise fail(errno.EISDIR if attributes.kind == stat.S_IFDIR else errno.EINVAL)
+        if not files.permits(self._task, attributes, os.R_OK):
+            raise fail(errno.EACCES)
+        content = files.content(self._task, place, attributes)
+        return os.open(content.path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def host_path(self, path: str) -> str:
+        """Where that is on the host; EXDEV for what is not."""
+        place = self.find(path)
+        if place.filesystem is not None:
+            raise fail(errno.EXDEV)
+        if self._check is not None:
+            self._check(place.host_path, os.F_OK)
+        return os.fsdecode(place.host_path)
+
+    def _named(self, place: Place) -> Place:
+        """What a magic link of /proc leads to now: the link lives no longer than its process."""
+        link = place.host_path if place.filesystem is None else b""
+        if not link.startswith(b"/proc/") or not os.path.islink(link):
+            return place
+        try:
+            real = os.path.realpath(link)
+            is_same = os.path.samefile(real, link)
+        except OSError:
+            return place
+        return self._files.tasks.located(real, tree=self._task.tree) if is_same else place

@@ -1,0 +1,277 @@
+"""Mounting from inside a view that grows, as from inside a mount namespace."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import diorama
+from behaviour.mounting import PRELUDE, in_view, lay, natively, outcome
+from diorama.interfaces.tree import Tree
+
+SAME = {
+    "a bind shows a directory and is taken away": """
+bind("a", "mnt"); show("mnt"); show("mnt/sub/file"); write("mnt/new"); show("a/new")
+umount("mnt"); show("mnt"); umount("mnt")
+""",
+    "mounts stack": """
+bind("a", "mnt"); bind("b", "mnt"); show("mnt"); umount("mnt"); show("mnt"); umount("mnt"); show("mnt")
+""",
+    "a file on a file": """
+bind("a/file", "plain"); show("plain"); bind("a", "plain"); bind("plain", "mnt"); umount("plain")
+show("plain")
+""",
+    "mistakes": """
+bind("nothing", "mnt"); bind("a", "nothing"); bind("plain/x", "mnt"); bind("a", "plain/x"); bind("", "mnt")
+bind(None, "mnt"); bind("a", ""); mount("x", "mnt"); mount("x", "mnt", "nosuchtype")
+mount("a", "mnt", None, MS_MOVE)
+umount("nothing"); umount("a"); umount("plain"); umount("mnt", 0x40); umount("")
+mount(None, "mnt", None, MS_REMOUNT | MS_BIND); mount(None, "mnt", None, MS_PRIVATE)
+mount("/x", "mnt", None, MS_MOVE); mount("", "mnt", None, MS_MOVE); umount("a/sub", MNT_DETACH)
+""",
+    "a plain bind leaves out what is mounted below, a recursive one copies it": """
+bind("b", "a/sub"); bind("a", "mnt"); show("mnt/sub"); umount("mnt")
+bind("a", "mnt", MS_REC); show("mnt/sub"); umount("mnt"); umount("mnt/sub"); umount("mnt"); show("a/sub")
+umount("a/sub"); show("a/sub")
+""",
+    "a mount moves with what is mounted on it": """
+bind("a", "mnt"); bind("b", "mnt/sub"); mount("mnt", "mnt2", None, MS_MOVE)
+show("mnt"); show("mnt2"); show("mnt2/sub"); mount("mnt2", "mnt2/sub", None, MS_MOVE)
+mount("mnt2", "plain", None, MS_MOVE); mount("mnt2/sub", "mnt", None, MS_MOVE); show("mnt"); show("mnt2/sub")
+umount("mnt2"); umount("mnt")
+""",
+    "what is in use is busy": """
+bind("a", "mnt"); bind("b", "mnt/sub"); umount("mnt"); umount("mnt/sub")
+os.chdir("mnt"); umount("../mnt"); umount("."); os.chdir(".."); show("mnt")
+os.chdir(os.path.dirname(os.path.abspath("a"))); fd = os.open("mnt/sub", os.O_RDONLY)
+umount("mnt"); os.close(fd); umount("mnt")
+""",
+    "a lazy unmount lets those go on who are in it": """
+bind("a", "mnt"); bind("b", "mnt/sub"); fd = os.open("mnt", os.O_RDONLY)
+umount("mnt", MNT_DETACH); show("mnt"); print(sorted(os.listdir(fd)))
+os.fchdir(fd); show("file"); show("sub"); show(".."); print(os.path.exists("../mnt"))
+""",
+    "who stands in a lazily unmounted directory is nowhere": """
+bind("a", "mnt"); os.chdir("mnt/sub"); umount("../../mnt", MNT_DETACH)
+buffer = ctypes.create_string_buffer(4096)
+libc.syscall(79 if os.uname().machine == "x86_64" else 17, buffer, 4096); print(buffer.value)
+show("file"); show("../file"); show("../../..")
+""",
+    "links on the way to a target": """
+bind("a", "link"); show("mnt"); umount("link", UMOUNT_NOFOLLOW); umount("link"); show("mnt")
+""",
+    "a mount that nobody has used between two tries expires": """
+bind("a", "mnt"); umount("mnt", MNT_EXPIRE | MNT_DETACH); umount("mnt", MNT_EXPIRE)
+umount("mnt", MNT_EXPIRE); umount("mnt")
+""",
+    "read-only by remounting": """
+bind("a", "mnt"); mount(None, "mnt", None, MS_REMOUNT | MS_BIND | MS_RDONLY)
+write("mnt/file"); write("a/file"); bind("mnt", "mnt2"); write("mnt2/file"); umount("mnt2")
+mount(None, "mnt", None, MS_REMOUNT | MS_BIND); write("mnt/file"); umount("mnt")
+""",
+    "children see what their parents have mounted, and the reverse": """
+bind("a", "mnt")
+if not os.fork():
+    show("mnt"); bind("b", "mnt2"); sys.stdout.flush(); os._exit(0)
+os.wait(); show("mnt2")
+""",
+    "a namespace of one's own is a copy": """
+bind("a", "mnt"); os.chdir("mnt/sub"); sys.stdout.flush()
+if not os.fork():
+    print(libc.unshare(0x20000)); top = os.path.abspath("../..")
+    show("file"); show(".."); bind(top + "/b", top + "/mnt2"); umount(top + "/mnt", MNT_DETACH)
+    show(top + "/mnt"); show(top + "/mnt2"); show("../file"); sys.stdout.flush()
+    if not os.fork():
+        show(top + "/mnt2"); sys.stdout.flush(); os._exit(0)
+    os.wait(); os._exit(0)
+os.wait(); os.chdir("../.."); show("mnt"); show("mnt2")
+""",
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_as_the_kernel_does(name: str, engine: str, tmp_path: Path) -> None:
+    expected = natively(SAME[name], tmp_path / "work")
+    assert in_view(SAME[name], tmp_path / "work", engine) == expected
+
+
+def archive(path: Path, **members: str | bytes) -> None:
+    with zipfile.ZipFile(path, "w") as made:
+        for name, content in members.items():
+            made.writestr(name.replace("__", "/"), content)
+
+
+NESTED = """
+mount("outer.zip", "mnt", "zip"); show("mnt"); show("mnt/d")
+mount("mnt/inner.zip", "mnt2", "zip"); show("mnt2/side"); show("mnt2")
+bind("mnt/d", "b"); show("b"); show("b/e/f"); show("b/../b/e"); bind("b/e/f", "plain"); show("plain")
+print(os.stat("b").st_dev == os.stat("mnt/d").st_dev, os.stat("b").st_ino == os.stat("mnt/d").st_ino)
+os.chdir("b/e"); show("../e"); print(sorted(os.listdir("../.."))); os.chdir("../..")
+write("b/e/f"); umount("mnt"); umount("mnt", MNT_DETACH); show("mnt"); show("b/e/f"); show("mnt2/side")
+mount(None, "mnt2", None, MS_REMOUNT | MS_BIND); mount("mnt2/nothing", "mnt", "zip")
+mount("a/file", "mnt", "zip"); mount("mnt2", "mnt", "zip"); mount("zip:outer.zip", "mnt", "diorama")
+show("mnt"); mount("a", "c", "diorama", 0, "ro")
+write("c/file"); mount("outer.zip", "mnt", "zip", 0, "nonsense")
+"""
+
+
+def test_archives_in_archives_and_parts_of_them(engine: str, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    outer, inner = tmp_path / "outer.zip", tmp_path / "inner.zip"
+    archive(inner, side="inner\n")
+    archive(outer, d__e__f="text\n", **{"inner.zip": inner.read_bytes()})
+    script = NESTED.replace("outer.zip", "../outer.zip")
+    told = in_view(script, work, engine)
+    assert told == """mount ../outer.zip mnt zip done
+mnt ['d', 'inner.zip']
+mnt/d ['e']
+mount mnt/inner.zip mnt2 zip done
+mnt2/side inner
+
+mnt2 ['side']
+mount mnt/d b None done
+b ['e']
+b/e/f text
+
+b/../b/e ['f']
+mount b/e/f plain None done
+plain text
+
+True True
+../e ['f']
+['a', 'b', 'c', 'link', 'mnt', 'mnt2', 'plain']
+b/e/f EROFS
+umount mnt 0 done
+umount mnt 2 EINVAL
+mnt []
+b/e/f text
+
+mnt2/side inner
+
+mount None mnt2 None EROFS
+mount mnt2/nothing mnt zip ENOENT
+mount a/file mnt zip EINVAL
+mount mnt2 mnt zip EISDIR
+mount zip:../outer.zip mnt diorama done
+mnt ['d', 'inner.zip']
+mount a c diorama done
+c/file EROFS
+mount ../outer.zip mnt zip EINVAL""".splitlines()
+
+
+def made(text: bytes) -> Tree:
+    tree = Tree("made")
+    tree.add_file(b"f", text)
+    return tree
+
+
+def test_the_library_unmounts_while_programs_run(engine: str, tmp_path: Path) -> None:
+    lay(tmp_path)
+    script = "cd mnt; cat f; echo asked; read -r; cat f 2>&1; cat ../mnt/f $OLDPWD/mnt/f 2>&1"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": tmp_path}
+    with diorama.View(engine=engine, grows=True, strict=True) as view:
+        view.mount(made(b"first\n"), tmp_path / "mnt")
+        with view.Popen(["bash", "-c", script], **pipes) as process:
+            assert process.stdout is not None
+            assert [process.stdout.readline() for _ in range(2)] == ["first\n", "asked\n"]
+            with pytest.raises(diorama.UsageError, match="busy"):
+                view.unmount(tmp_path / "mnt")
+            view.unmount(tmp_path / "mnt", lazy=True)
+            with pytest.raises(diorama.UsageError, match="nothing is mounted there"):
+                view.unmount(tmp_path / "mnt")
+            out, _ = process.communicate("\n", timeout=30)
+    complaint = "No such file or directory"
+    assert out == f"first\ncat: ../mnt/f: {complaint}\ncat: {tmp_path}/mnt/f: {complaint}\n"
+
+
+def test_a_file_system_is_closed_when_the_last_mount_of_it_is_gone(engine: str, tmp_path: Path) -> None:
+    lay(tmp_path)
+
+    class Closing(Tree):
+        closed = 0
+
+        def close(self) -> None:
+            self.closed += 1
+
+    trees = [Closing("test") for _ in range(3)]
+    for tree in trees:
+        tree.add_file(b"d/f", b"text\n")
+    with diorama.View(engine=engine, grows=True, strict=True) as view:
+        for tree, target in zip(trees, ("mnt", "mnt2", "b"), strict=True):
+            view.mount(tree, tmp_path / target)
+        view.mount(str(tmp_path / "mnt/d"), tmp_path / "c")
+        with view.Popen(["sleep", "60"], cwd=tmp_path / "mnt2") as process:
+            view.unmount(tmp_path / "mnt")
+            view.unmount(tmp_path / "mnt2", lazy=True)
+            assert [tree.closed for tree in trees] == [0, 0, 0]
+            process.kill()
+            process.wait_all()
+        view.unmount(tmp_path / "c")
+        assert [tree.closed for tree in trees] == [1, 1, 0]
+    assert [tree.closed for tree in trees] == [1, 1, 1]
+
+
+def test_a_view_that_does_not_grow_mounts_what_its_filter_is_made_for(engine: str, tmp_path: Path) -> None:
+    lay(tmp_path)
+    archive(tmp_path / "a.zip", name="text\n")
+    script = 'bind("a", "mnt2"); show("mnt2"); mount("a.zip", "b", "zip"); show("b"); umount("mnt2")'
+    with diorama.View(engine=engine, strict=True) as view:
+        view.mount(str(tmp_path / "c"), tmp_path / "mnt")
+        command = [sys.executable, "-c", PRELUDE + script]
+        done = view.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert outcome(done) == [
+        "mount a mnt2 None done",
+        "mnt2 ['file', 'sub']",
+        "mount a.zip b zip EPERM",
+        "b ['only']",
+        "umount mnt2 0 done",
+    ]
+
+
+def test_sources_are_found_as_the_mounts_before_have_left_the_tree(tmp_path: Path) -> None:
+    lay(tmp_path)
+    archive(tmp_path / "inner.zip", side="inner\n")
+    archive(tmp_path / "a.zip", d__f="text\n", **{"inner.zip": (tmp_path / "inner.zip").read_bytes()})
+    with diorama.View(grows=True, strict=True) as view:
+        view.mount(f"zip:{tmp_path}/a.zip", tmp_path / "mnt")
+        view.mount(f"zip:{tmp_path}/mnt/inner.zip", tmp_path / "mnt2")
+        view.mount(tmp_path / "mnt/d", tmp_path / "b")
+        view.mount(str(tmp_path / "b"), tmp_path / "c")
+        done = view.run(["cat", "mnt2/side", "b/f", "c/f"], cwd=tmp_path, capture_output=True, text=True)
+        assert done.stdout == "inner\ntext\ntext\n"
+        with pytest.raises(diorama.UsageError, match=r"cannot mount .*/mnt/none: no such file"):
+            view.mount(tmp_path / "mnt/none", tmp_path / "b")
+        with pytest.raises(diorama.UsageError, match=r"cannot mount zip:.*/mnt/d: is a directory"):
+            view.mount(f"zip:{tmp_path}/mnt/d", tmp_path / "b")
+
+
+def test_submounts_come_along_and_mounts_move_when_that_is_asked_for(tmp_path: Path) -> None:
+    lay(tmp_path)
+    with diorama.View(grows=True, strict=True) as view:
+        view.mount(made(b"made\n"), tmp_path / "a/sub")
+        view.mount(str(tmp_path / "a"), tmp_path / "mnt", "rbind")
+        view.mount(str(tmp_path / "a"), tmp_path / "mnt2")
+        view.mount(str(tmp_path / "a/sub"), tmp_path / "c", "move")
+        command = ["sh", "-c", "cat mnt/sub/f c/f; ls mnt2/sub a/sub"]
+        done = view.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.stdout == "made\nmade\na/sub:\ndeep\nfile\n\nmnt2/sub:\ndeep\nfile\n"
+        with pytest.raises(diorama.UsageError, match="nothing is mounted there"):
+            view.mount(str(tmp_path / "b"), tmp_path / "c", "move")
+
+
+def test_the_mounts_of_the_host_are_not_the_views(engine: str, tmp_path: Path) -> None:
+    script = 'umount("/proc"); mount("/proc", "mnt", None, MS_MOVE); mount(None, "/proc", None, MS_REMOUNT)'
+    told = in_view(script, tmp_path / "work", engine)
+    assert told == ["umount /proc 0 EPERM", "mount /proc mnt None EPERM", "mount None /proc None EPERM"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="for the superuser mount(8) is tried without a user namespace")
+def test_the_superuser_of_a_user_namespace_mounts_with_mount(engine: str, tmp_path: Path) -> None:
+    natively("", tmp_path / "work")
+    script = 'os.system("mount --bind a mnt; ls mnt; umount mnt; ls mnt; mount -t tmpfs none mnt && ls mnt")'
+    assert in_view(script, tmp_path / "work", engine, "unshare", "-rm") == ["file", "sub"]
