@@ -108,7 +108,8 @@ class View:
         if not self._grows and self._is_running():
             raise UsageError(f"cannot mount on {os.fsdecode(target)} while programs run: use grows=True")
         if isinstance(source, str | os.PathLike):
-            self._files().mount_source(source, target, options)
+            path: str | os.PathLike[str] = source
+            self._files().mount_source(path, target, options)
         else:
             from diorama.modules.sources import make_mount
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -50,7 +50,7 @@ def sources_of(files: Files, call: Request) -> Sources:
 
 
 @contextmanager
-def usage_errors(call: str) -> Iterator[None]:
+def usage_errors(call: str) -> Generator[None, None, None]:
     """A user's mistake is an errno to the program; what that does not say is told."""
     try:
         yield
