@@ -107,13 +107,13 @@ class View:
         """
         if not self._grows and self._is_running():
             raise UsageError(f"cannot mount on {os.fsdecode(target)} while programs run: use grows=True")
-        if isinstance(source, str | os.PathLike):
-            path: str | os.PathLike[str] = source
-            self._files().mount_source(path, target, options)
-        else:
-            from diorama.modules.sources import make_mount
+        from diorama.interfaces.filesystem import FileSystem
+        from diorama.modules.sources import make_mount
 
+        if isinstance(source, FileSystem):
             self._files().mount(make_mount(source, *options), target)
+        else:
+            self._files().mount_source(source, target, options)
         if not self._grows:
             self.router.changed = True
 
