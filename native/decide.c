@@ -157,6 +157,8 @@ static int path_follows(const struct dio_path_use *use, const struct dio_asked *
 static enum part path_empty(const struct deciding *d, const struct dio_path_use *use) {
     uint32_t flags = (uint32_t)arg_of(d->asked, use->flags_arg);
     int is_meant = use->empty_flag == UINT32_MAX || flags & use->empty_flag;
+    if (is_meant && d->decision->settle == DIO_SETTLE_EXEC)
+        return PART_ASK; /* it may be a script */
     return is_meant ? directory_decide(d, use) : PART_RUN;
 }
 
@@ -198,30 +200,12 @@ static int is_known_opened(const struct deciding *d, struct walk *w) {
     return fstat(w->fd, &status) || decider_opened_through(d->decider, d->asked->tid, &status) != OPENED_PLAINLY;
 }
 
-/* Whether what is run is a script, whose interpreter must be found in the view.  Negative: unknown. */
-static int is_script(struct walk *w) {
-    char text[PATH_MAX], head[2];
-    struct stat status;
-    if (walk_open(w) || fstat(w->fd, &status))
-        return -1;
-    if (!S_ISREG(status.st_mode))
-        return 0;
-    if (walk_text(w, text))
-        return -1;
-    int fd = open(text, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW);
-    if (fd < 0)
-        return -1;
-    ssize_t n = pread(fd, head, sizeof head, 0);
-    close(fd);
-    return n < 0 ? -1 : n == 2 && head[0] == '#' && head[1] == '!';
-}
-
 /* Ends a walk that met no mount. */
 static enum part path_untouched(const struct deciding *d, struct walk *w, enum walk_end end) {
     if (end == WALK_FAILED)
         return PART_RUN;
     if (d->decision->settle == DIO_SETTLE_EXEC)
-        return end == WALK_FOUND && !is_script(w) ? PART_RUN : PART_ASK;
+        return end == WALK_FOUND && !decide_exec(w) ? PART_RUN : PART_ASK;
     return end == WALK_FOUND && is_known_opened(d, w) ? PART_ASK : PART_RUN;
 }
 

@@ -148,6 +148,11 @@ int walk_in_proc(const struct walk *w);
 /* Opens what was found, if that has not been done: 0 or -errno. */
 int walk_open(struct walk *w);
 
+/* ---- what is executed ---- */
+
+/* Whether Python must see to the execution of what a walk has found that met no mount. */
+int decide_exec(struct walk *w);
+
 /* ---- do ---- */
 
 void decide_do(struct dio_decider *decider, const struct dio_decision *decision, const struct dio_asked *asked,

@@ -147,10 +147,7 @@ class Bench:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
             argv,
-            cwd=self.work,
-            env=self.surroundings(),
-            start_new_session=True,
-            **(pipes | options),
+            **({"cwd": self.work, "env": self.surroundings(), "start_new_session": True} | pipes | options),
         )
 
     def same(self, way: Way, argv: Argv, *, stdin: str = "", limit: float = 50) -> Outcome:

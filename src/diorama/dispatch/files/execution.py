@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import stat
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from diorama.view.task import Calling, Task
 
 _MAX_DEPTH: Final = 6
 _KNOWN: Final = AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW | AT_EXECVE_CHECK
+_LINK: Final = re.compile(rb"/proc/(\d+)(?:/task/(\d+))?/fd/(\d+)")
 _CLOSED: Final = "a program that may not be read, and whose interpreter may be another in the view"
 
 
@@ -71,7 +73,8 @@ def _await(files: Files, task: Task, place: Place | None, calling: Calling | Non
 class _Asked:
     """What is to be executed, and `called`, the string that the new program is told it was called by.
 
-    `hidden`: that string is a descriptor's, which the new program will not have.
+    `comm` is the name of the process, empty for that of the file that runs.  `hidden`: `called` names a
+    descriptor that the new program will not have.
     """
 
     place: Place
@@ -88,7 +91,7 @@ def _asked(files: Files, call: ExecveAt, task: Task) -> _Asked | None:
         place = _opened(files, task, call.dirfd)
         called = b"/dev/fd/%d" % call.dirfd
     else:
-        place = files.find(call, call.PATHS[0])
+        place = _behind(files, files.find(call, call.PATHS[0]))
         called = call.path
         if call.dirfd != AT_FDCWD and not call.path.startswith(b"/"):
             called = b"/dev/fd/%d/%s" % (call.dirfd, call.path)
@@ -97,7 +100,17 @@ def _asked(files: Files, call: ExecveAt, task: Task) -> _Asked | None:
     if call.flags & AT_SYMLINK_NOFOLLOW and place.touched and _is_link(files, place):
         raise fail(errno.ELOOP)
     hidden = called is not call.path and _closes_on_exec(task, call.dirfd)
-    return _Asked(place, called, os.path.basename(call.path or place.view_path), hidden)
+    return _Asked(place, called, os.path.basename(call.path), hidden)
+
+
+def _behind(files: Files, place: Place | None) -> Place | None:
+    """What is open at a descriptor, where a path leads to its link in /proc."""
+    link = None if place is None or not place.mount.is_bottom else _LINK.fullmatch(place.path)
+    owner = None if link is None else files.tasks.find(int(link[2] or link[1]))
+    if place is None or link is None or owner is None:
+        return place
+    found = _opened(files, owner, int(link[3]))
+    return place if found is None else found._replace(touched=found.touched or place.touched)
 
 
 def _opened(files: Files, task: Task, fd: int) -> Place | None:
@@ -147,9 +160,13 @@ def _closes_on_exec(task: Task, fd: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Program:
-    """A path for the kernel, its place if that must be remembered, and what goes before the arguments."""
+    """A path for the kernel, its own name and its place, and what goes before the arguments.
+
+    `place` is None where the file itself tells what it is.
+    """
 
     path: bytes
+    name: bytes
     place: Place | None
     before: tuple[bytes, ...] = ()
 
@@ -192,13 +209,14 @@ class _Search:
             before = (interpreter, *option, called, *before[1:])
             found = self._files.walk(self._task, AT_FDCWD, interpreter)
             if found is None:
-                return _Program(interpreter, None, before) if self._touched else None
+                return _Program(interpreter, b"", None, before) if self._touched else None
             place, called = found, interpreter
         raise fail(errno.ELOOP)
 
     def _binary(self, file: _File, before: tuple[bytes, ...]) -> _Program | None:
         if file.fd is None:
             self._refuse_unknown(file)
+        name = os.path.basename(file.place.view_path)
         old = None if file.fd is None else find_interpreter(file.fd)
         new = None if old is None else self._loader(old)
         if old is not None and new is not None and file.fd is not None:
@@ -206,12 +224,12 @@ class _Search:
             alone = not self._files.has_our_rights(self._call.tracee)
             copy = self._files.programs.copy(file.fd, file.place, old, new, for_others=alone)
             self._leases.callback(self._files.programs.release, copy)
-            return _Program(copy.path, None, before)
+            return _Program(copy.path, name, None, before)
         if not self._touched:
             return None
         place = file.place
         known = place.filesystem is not None or _is_known(self._task, place)
-        return _Program(file.path, None if known else place, before)
+        return _Program(file.path, name, None if known else place, before)
 
     def _refuse_unknown(self, file: _File) -> None:
         """Of a program that we may not read the interpreter is not known."""
@@ -305,7 +323,7 @@ def _is_busy(fd: int) -> bool:
 
 
 def _start(files: Files, call: ExecveAt, task: Task, asked: _Asked, program: _Program) -> Outcome:
-    path = path_for(files.standins, program.path, asked.called, asked.comm)
+    path = path_for(files.standins, program.path, asked.called, asked.comm or program.name)
     calling = None if path == asked.called else Calling(path, asked.called)
     _await(files, task, program.place, calling)
     flags = call.flags & ~(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW)

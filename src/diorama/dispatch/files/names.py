@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -66,7 +67,8 @@ def name_of_link(files: Files, reader: Task, link: bytes) -> bytes | None:
 
 
 def _is_gone(place: Place) -> bool:
-    assert place.filesystem is not None
+    if place.filesystem is None:  # a copy stands for it: what is executed with another loader
+        return not os.path.lexists(place.host_path)
     try:
         return place.removed or place.filesystem.attributes(place.inode).links == 0
     except OSError as error:

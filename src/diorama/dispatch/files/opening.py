@@ -55,7 +55,7 @@ def _open(files: Files, call: OpenAt | OpenAt2, how: OpenHow) -> Outcome:
         return None
     if place.filesystem is not None:
         path, flags = _open_virtual(files, call, place, how.flags)
-        if call.tracee.gives_at_once:
+        if call.tracee.gives_at_once and not flags & fcntl.O_PATH:  # the kernel gives no such descriptors
             return Descriptor(os.open(path, flags | os.O_CLOEXEC), cloexec=bool(flags & os.O_CLOEXEC))
         return _at(call, path, how, flags)
     return _open_host(files, call, place, how)

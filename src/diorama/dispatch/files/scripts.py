@@ -27,27 +27,33 @@ _IN_ARENA: Final = 32 << 10
 
 
 def script_line(head: bytes) -> list[bytes] | None:
-    """The interpreter and its one optional argument; None if this is no script, ENOEXEC if no good one."""
+    """The interpreter and its one optional argument; None if this is no script.
+
+    ENOEXEC if it is no good one; EACCES as Linux has it for an empty name, which is the current directory.
+    """
     if not head.startswith(b"#!"):
         return None
     line, newline, _ = head.ljust(HEAD, b"\0")[2:].partition(b"\n")
     if not newline:
-        line = line[:-1]
         name = line.lstrip(_BLANK)
         # Without a blank behind it, nobody knows whether the name has been cut off.
         if not name or not any(end in name for end in _ENDS):
-            raise _not_executable()
+            raise _error(errno.ENOEXEC)
+        line = line[:-1]
+    # Behind a line that ends with the file are zeros, so blanks there stand before an empty argument.
     line = line.strip(_BLANK)
+    if not line:
+        raise _error(errno.ENOEXEC)
     end = min((at for at in map(line.find, (b" ", b"\t", b"\0")) if at >= 0), default=len(line))
     name, rest = line[:end], line[end:]
     if not name:
-        raise _not_executable()
-    option = b"" if rest.startswith(b"\0") else rest.lstrip(_BLANK).partition(b"\0")[0]
-    return [name, option] if option else [name]
+        raise _error(errno.EACCES)
+    option = b"" if rest.startswith(b"\0") else rest.lstrip(_BLANK)
+    return [name, option.partition(b"\0")[0]] if option else [name]
 
 
-def _not_executable() -> OSError:
-    return OSError(errno.ENOEXEC, os.strerror(errno.ENOEXEC))
+def _error(code: int) -> OSError:
+    return OSError(code, os.strerror(code))
 
 
 def with_arguments(call: ExecveAt, before: tuple[bytes, ...]) -> ExecveAt | int:
