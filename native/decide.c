@@ -204,6 +204,9 @@ static int is_known_opened(const struct deciding *d, struct walk *w) {
 static enum part path_untouched(const struct deciding *d, struct walk *w, enum walk_end end) {
     if (end == WALK_FAILED)
         return PART_RUN;
+    if (end == WALK_FOUND && d->decision->needs & DIO_NEEDS_NO_POINTS &&
+        table_has_points(d->table, w->mount, w->path, w->length))
+        return PART_ASK;
     if (d->decision->settle == DIO_SETTLE_EXEC)
         return end == WALK_FOUND && !decide_exec(w) ? PART_RUN : PART_ASK;
     return end == WALK_FOUND && is_known_opened(d, w) ? PART_ASK : PART_RUN;

@@ -63,6 +63,8 @@ int table_make(const struct dio_decision *decisions, size_t decision_count, cons
 void table_release(struct table *table);
 const struct dio_decision *table_decision(const struct table *table, uint32_t abi, int64_t nr);
 /* The mount on top of a place, COVER_NONE, or COVER_PRIVATE; `hash` is that of the path. */
+/* Whether something is mounted below a place, in the same mount. */
+int table_has_points(const struct table *table, int32_t mount, const char *path, size_t length);
 int32_t table_cover(const struct table *table, int32_t mount, const char *path, size_t length, uint64_t hash);
 
 /* ---- what changes: processes, what they opened, identities ---- */

@@ -91,6 +91,15 @@ int32_t table_cover(const struct table *t, int32_t mount, const char *path, size
     return c->path ? c->top : COVER_NONE;
 }
 
+int table_has_points(const struct table *t, int32_t mount, const char *path, size_t length) {
+    for (size_t i = 1; i < t->mount_count; i++) {
+        const struct mounted *m = &t->mounts[i];
+        if (m->parent == mount && m->point_length > length && m->point[length] == '/' && !memcmp(m->point, path, length))
+            return 1;
+    }
+    return 0;
+}
+
 static void cover_put(struct table *t, int32_t mount, const char *path, size_t length, int32_t top) {
     uint64_t hash = hash_add(HASH_START, path, length);
     struct cover *c = cover_slot(t, mount, path, length, hash);

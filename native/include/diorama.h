@@ -205,7 +205,8 @@ enum dio_follow {
 /* What must also hold for a call to run. */
 enum dio_needs {
     DIO_NEEDS_PLAIN_CWD = 1, /* the current directory was not entered through a mount (the call changes it) */
-    DIO_NEEDS_NOT_OPENED = 2 /* FD: the descriptor was not opened through a mount either */
+    DIO_NEEDS_NOT_OPENED = 2, /* FD: the descriptor was not opened through a mount either */
+    DIO_NEEDS_NO_POINTS = 4   /* nothing is mounted below the path (the call takes the name away) */
 };
 #define DIO_NO_ARG 255
 

@@ -138,7 +138,7 @@ class View:
             raise UsageError(f"cannot make {directory} the root: something is mounted or runs already")
         self._files().mount(make_mount(directory, *options), "/")
         for name in () if bare else _OF_THE_HOST:
-            self._files().mount(make_mount(name), name, is_expected=True)
+            self._files().mount(make_mount(name), name)
         self.router.changed = True
 
     def on(self, *names: str, path: str | bytes | None = None, **arguments: int) -> Callable[[_F], _F]:
@@ -303,8 +303,9 @@ class View:
     def _files(self) -> Mediator:
         if self._mediator is None:
             from diorama.dispatch.mediator import Mediator
+            from diorama.modules.filesystems.implicit import make_implicit
 
-            self._mediator = Mediator(grows=self._grows, make=_make_mount)
+            self._mediator = Mediator(grows=self._grows, make=_make_mount, implicit=make_implicit)
             self.router.add_base(self._mediator)
         return self._mediator
 

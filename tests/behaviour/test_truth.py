@@ -198,3 +198,60 @@ public class Stores {
 
 def test_a_table_of_a_kernel_can_be_read() -> None:
     assert stat.S_ISREG(os.stat("/proc/self/mountinfo").st_mode)
+
+
+# -- listings -------------------------------------------------------------------------------------
+
+ABSENT = run_with("--mount", "src=new", "--mount", "src/sub/file=one", "--mount", "src=deep/er/est")
+
+
+@harness.each_way(ABSENT)
+def test_what_is_mounted_on_nothing_is_in_the_listings(bench: Bench, way: Way) -> None:
+    expected = ["at", "deep", "empty", "new", "one", "ro", "src", "with blank"]
+    assert bench.inside(way, ["ls"]) == harness.Outcome("\n".join(expected) + "\n", "", 0)
+    found = bench.inside(way, ["find", "deep", "new", "one", "-printf", "%y %p\\n"]).lines
+    assert sorted(found) == sorted([
+        *("d deep", "d deep/er", "d deep/er/est", "d deep/er/est/sub", "f deep/er/est/sub/file"),
+        *("d new", "d new/sub", "f new/sub/file", "f one"),
+    ])  # fmt: skip
+
+
+@harness.each_way(ABSENT)
+def test_directories_with_such_names_are_read_as_others(bench: Bench, way: Way) -> None:
+    script = """
+import os
+names = os.listdir(".")
+print(len(names), len(set(names)), [entry.name for entry in os.scandir(".") if entry.is_file()])
+print(all(entry.inode() == os.stat(entry.name).st_ino for entry in os.scandir(".")))
+fd = os.open(".", os.O_RDONLY)
+if os.fork() == 0:
+    os._exit(len(os.listdir(fd)))
+print(os.waitstatus_to_exitcode(os.wait()[1]), os.listdir(fd) == names)
+for name in ("new", "one"):
+    try:
+        os.mkdir(name)
+    except FileExistsError:
+        print("exists")
+try:
+    os.rmdir("deep")
+except OSError as error:
+    print(error.strerror)
+"""
+    found = bench.inside(way, ["python3", "-c", script]).lines
+    assert found == ["8 8 ['one']", "True", "8 True", "exists", "exists", "Device or resource busy"]
+
+
+@harness.each_way(ABSENT)
+def test_the_shell_completes_names_that_are_only_mounted(bench: Bench, way: Way) -> None:
+    assert bench.inside(way, ["bash", "-c", "echo n* d*/*/e* o?e"]).lines == ["new deep/er/est one"]
+
+
+@harness.each_way(run_with("--mount", "src=new", "--mount", "tar:a.tar=tree"))
+def test_walks_that_stay_on_one_file_system_stop_at_mounts(bench: Bench, way: Way) -> None:
+    def lay(place: Path) -> None:
+        prepare(place)
+        harness.subprocess.run(["tar", "cf", "a.tar", "src"], cwd=place, check=True)
+
+    bench.prepare = lay
+    script = "find . -xdev -path './tree*'; tar --one-file-system -cf - . 2>/dev/null | tar t | grep tree;"
+    assert bench.inside(way, ["sh", "-c", script]).lines == ["./tree", "./tree/"]

@@ -218,7 +218,7 @@ def test_the_way_out_of_a_read_only_mount_can_be_written(read_only: Inside, path
 # -- mounting -------------------------------------------------------------------------------------
 
 
-def test_mount_points_are_checked(paths: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mount_points_are_checked(paths: SimpleNamespace) -> None:
     mediator = Mediator()
     assert mediator.requests(tells_clones=True) == frozenset()
     with pytest.raises(UsageError, match="needs a directory, not a file"):
@@ -231,7 +231,6 @@ def test_mount_points_are_checked(paths: SimpleNamespace, capsys: pytest.Capture
     with pytest.raises(UsageError, match="needs a file"):
         mediator.mount(make_mount(str(paths.top / "other")), paths.top / "link/..")
     mediator.mount(make_mount(str(paths.src)), paths.top / "none")
-    assert "reachable by name" in capsys.readouterr().err
     assert Inside(mediator).read(paths.top / "none/file") == b"text"
     assert MkDirAt in mediator.requests(tells_clones=True)
     mediator.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
@@ -51,14 +51,19 @@ _SUBJECTS: Final = (
 
 
 class Mediator:
-    """The file tree of one view.
+    """The file tree of one view; `implicit` makes a mount of the directories in a path.
 
     Mounts are made by the caller's threads; everything else is called on guardians, by several at once.
     `make` makes mounts of sources (`diorama.dispatch.files.mounting.Maker`).
     """
 
     def __init__(
-        self, host: Host | None = None, *, grows: bool = False, make: Maker | None = None
+        self,
+        host: Host | None = None,
+        *,
+        grows: bool = False,
+        make: Maker | None = None,
+        implicit: Callable[[bytes], Mount] | None = None,
     ) -> None:
         for subject in _SUBJECTS:
             import_module(f"diorama.dispatch.files.{subject}")
@@ -68,12 +73,14 @@ class Mediator:
         self._deciding: Deciding | None = None
         self._grows = grows
         self._sees: frozenset[type[Request]] | None = None
+        self._implicit = implicit
 
     def requests(self, *, tells_clones: bool) -> frozenset[type[Request]]:
         """What must be asked here: nothing without mounts, else what names files, and more by what they are.
 
         `tells_clones`: the engine tells of clones and execs without being asked.
         """
+        from diorama.dispatch.files.descriptors import LISTING
         from diorama.dispatch.files.inheritance import UNTOLD
 
         self.files.tells_execs = tells_clones
@@ -82,6 +89,8 @@ class Mediator:
             return frozenset()
         virtual = self._grows or any(mount.filesystem is not None for mount in mounts)
         wanted = _wanted(virtual, self._grows or any(mount.read_only for mount in mounts))
+        if len(self.files.points):
+            wanted |= LISTING
         self._sees = wanted if self._sees is None else self._sees & wanted
         return wanted - UNTOLD if tells_clones else wanted
 
@@ -106,20 +115,19 @@ class Mediator:
         """Whether programs see anything but the host."""
         return len(self.files.tree.mounts) > 1
 
-    def mount(
-        self, mount: Mount, target: str | bytes | os.PathLike[str], *, is_expected: bool = False
-    ) -> None:
+    def mount(self, mount: Mount, target: str | bytes | os.PathLike[str]) -> None:
         """Attach a mount to a path, relative ones to the caller's directory; `UsageError`.
 
-        `is_expected`: nobody need be told that there is nothing of that name.
+        A target that does not exist is there from now on, with the directories above it.
         """
         # Not `abspath`: `..` after a symbolic link is for the resolution.
-        place = self._target(os.path.join(os.getcwdb(), os.fsencode(target)))
+        path = os.path.join(os.getcwdb(), os.fsencode(target))
+        if self._implicit is not None:
+            self._make_above(path, self._implicit)
+        place = self._target(path)
         name = os.fsdecode(place.view_path)
-        if place.missing and is_expected:
-            pass
-        elif place.missing:
-            warn_once(f"mount {name}", "no such file or directory; reachable by name, but in no listing")
+        if place.missing:
+            self._enter_in_listing(place)
         elif stat.S_ISDIR(mount.kind) != stat.S_ISDIR(self._kind(place)):
             what, on = ("directory", "file") if stat.S_ISDIR(mount.kind) else ("file", "directory")
             raise UsageError(f"cannot mount {mount.source} on {name}: a {what} needs a {what}, not a {on}")
@@ -130,8 +138,6 @@ class Mediator:
         source: str | os.PathLike[str],
         target: str | bytes | os.PathLike[str],
         options: Sequence[str] = (),
-        *,
-        is_expected: bool = False,
     ) -> None:
         """As `mount`, of a source that is found in the tree as the mounts so far have left it.
 
@@ -147,7 +153,7 @@ class Mediator:
         except OSError as error:
             raise UsageError(f"cannot mount {source}: {_reason(error)}") from None
         try:
-            self.mount(mount, target, is_expected=is_expected)
+            self.mount(mount, target)
         except BaseException:
             mounting.discard(mount)
             raise
@@ -197,6 +203,34 @@ class Mediator:
             return files.resolver.resolve(us, us.root, path)
         except ResolutionError as error:
             raise UsageError(f"cannot mount on {os.fsdecode(path)}: {_reason(error)}") from None
+
+    def _make_above(self, path: bytes, implicit: Callable[[bytes], Mount]) -> None:
+        """Mount directories where some are missing above a path."""
+        names = [name for name in path.split(b"/") if name not in (b"", b".")]
+        for count in range(1, len(names)):
+            place = self._target(b"/" + b"/".join(names[:count]))
+            if place.missing and b".." not in names[count:]:
+                self._enter_in_listing(place)
+                self.files.mounting.put(implicit(b"/".join(names[count:-1])), place)
+                return
+
+    def _enter_in_listing(self, place: Place) -> None:
+        """There is nothing at a place, but what is about to be mounted there."""
+        from diorama.dispatch.files.descriptors import LISTING
+
+        if place.filesystem is not None:
+            return
+        above = place.mount.real(place.path.rpartition(b"/")[0])
+        try:
+            status = self.files.host.stat(above)
+        except OSError:
+            return
+        if self._sees is not None and not self._sees >= LISTING:
+            name = os.fsdecode(place.view_path)
+            warn_once(f"mount {name}", "no such file or directory; in no listing of running programs")
+        self.files.points.add(status)
+        if self.files.inodes.on_add is not None:
+            self.files.inodes.on_add(status)
 
     def _kind(self, place: Place) -> int:
         return kind_of(self.files, place)

@@ -66,6 +66,8 @@ _BY_PATH: Final[dict[type[Request], Needs]] = {
     files.FileSetAttr: Needs.NOT_OPENED,
     files.UTimeNsAt: Needs.NOT_OPENED,
     paths.ChDir: Needs.PLAIN_CWD,
+    paths.RenameAt2: Needs.NO_POINTS,
+    paths.UnlinkAt: Needs.NO_POINTS,
     xattr.RemoveXattrAt: Needs.NOT_OPENED,
     xattr.SetXattrAt: Needs.NOT_OPENED,
 }

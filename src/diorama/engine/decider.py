@@ -61,6 +61,7 @@ class Needs(IntFlag):
     NOTHING = 0
     PLAIN_CWD = 1
     NOT_OPENED = 2
+    NO_POINTS = 4
 
 
 class VerdictKind(IntEnum):

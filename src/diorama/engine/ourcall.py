@@ -34,6 +34,10 @@ class OurMemory:
         self._placed.append(buffer)
         return ctypes.addressof(buffer)
 
+    def copy(self, address: int, size: int) -> bytes:
+        """What stands there: what a call has written."""
+        return ctypes.string_at(address, size)
+
     def read(self, address: int, size: int) -> bytes:
         """Nothing: what a call of ours points at is given by hand."""
         raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))

@@ -64,6 +64,8 @@ class Deciding:
         self.mounted()
         files.tasks.opened = _DecidersOpened(self.decider, self._numbers)
         files.inodes.on_add = self._identify
+        for status in files.points:
+            self._identify(status)
         files.on_change = self._remember
         files.on_restriction = self.mounted
         files.on_strangers = self.decider.strangers

@@ -31,7 +31,10 @@ from diorama.dispatch.files.translation import at_host, translate
 from diorama.view.mounts import Place
 from diorama.view.task import Task
 
-LOOKING: Final = frozenset({FStat, FGetXattr, FListXattr, GetDents, GetDents64, ReadDir})
+LISTING: Final = frozenset({GetDents, GetDents64, ReadDir})
+"""What concerns only directories of virtual objects, and those of the host with mount points of ours."""
+
+LOOKING: Final = frozenset({FStat, FGetXattr, FListXattr}) | LISTING
 """What concerns only descriptors of virtual objects, of which there are none without such a file system."""
 
 CHANGING: Final = frozenset({FChMod, FChOwn, FSetXattr, FRemoveXattr})

@@ -1,8 +1,8 @@
 """Directories: listing them, and the current one.
 
 The position in a virtual directory is kept by the kernel, as the offset of the real directory that stands for
-it: it is read from /proc and moved by an lseek of the program's own, so rewinddir(3), telldir(3) and shared
-descriptions work as for any directory.  An offset counts the entries before it.
+it.  So rewinddir(3), telldir(3) and shared descriptions work as for any directory.  An offset counts the
+entries before it.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import os
 import stat
 from typing import Final
 
-from diorama.abi.dirent import DIRENT, DIRENT64, OLD_DIRENT, pack_entries
+from diorama.abi.dirent import DIRENT, DIRENT64, OLD_DIRENT
 from diorama.abi.fcntl import AT_FDCWD
 from diorama.catalogue.dirs import GetDents, GetDents64, ReadDir
 from diorama.catalogue.model import Request
 from diorama.catalogue.paths import ChDir, FChDir, GetCwd
 from diorama.dispatch.files.answers import Outcome, answers
+from diorama.dispatch.files.borrowing import Offset
+from diorama.dispatch.files.points import list_points, put_entries
 from diorama.dispatch.files.state import Files, fail
 from diorama.dispatch.files.translation import at_host
 from diorama.view.mounts import Mount, Place
@@ -29,22 +31,18 @@ _LAYOUTS: Final = {GetDents64: DIRENT64, GetDents: DIRENT, ReadDir: OLD_DIRENT}
 @answers(GetDents64, GetDents, ReadDir)
 def get_entries(files: Files, call: GetDents64 | GetDents | ReadDir) -> Outcome:
     """Read entries of a virtual directory."""
-    task = files.task(call.tracee)
+    task, layout = files.task(call.tracee), _LAYOUTS[type(call)]
     place = files.tasks.virtual(task, call.fd)
-    if place is None or place.filesystem is None or not _is_directory(place):
+    if place is None:
+        return list_points(files, call, layout) if len(files.points) else None
+    if place.filesystem is None or not _is_directory(place):
         return None
-    position = _position(task, call.fd)
-    entries = files.listings.read(place, position)[position:]
-    layout = _LAYOUTS[type(call)]
-    room = 1 << 16 if layout == OLD_DIRENT else call.size
-    data, count = pack_entries(entries, call.tracee.abi, layout, room)
-    if not count:
-        if entries:
-            raise fail(errno.EINVAL)
-        return 0
-    call.tracee.memory.write(call.buffer.address, data)
-    call.tracee.syscall.lseek(call.fd, position + count, os.SEEK_SET)
-    return 1 if layout == OLD_DIRENT else len(data)
+    with Offset(call.tracee, call.fd) as offset:
+        position = offset.get()
+        size, count = put_entries(call, files.listings.read(place, position)[position:], layout)
+        if count:
+            offset.set(position + count)
+        return size
 
 
 @answers(ChDir)
@@ -141,11 +139,3 @@ def _check_search(files: Files, task: Task, place: Place) -> None:
     assert place.filesystem is not None
     if not files.permits(task, place.filesystem.attributes(place.inode), os.X_OK):
         raise fail(errno.EACCES)
-
-
-def _position(task: Task, fd: int) -> int:
-    with open(f"/proc/{task.tid}/fdinfo/{fd}", "rb") as info:
-        for line in info:
-            if line.startswith(b"pos:"):
-                return int(line[4:])
-    raise fail(errno.EBADF)

@@ -7,6 +7,8 @@ from collections import OrderedDict
 from typing import Final
 
 from diorama.abi.dirent import DT_DIR, DirEntry
+from diorama.dispatch.files.points import entry_of, points_below
+from diorama.view.host import Host
 from diorama.view.mounts import Mount, Place
 
 __all__ = ["Listings"]
@@ -17,7 +19,8 @@ _LISTINGS: Final = 64
 class Listings:
     """Recent listings, so that a long one is made once for all the calls that read it."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: Host) -> None:
+        self._host = host
         self._lock = threading.Lock()
         self._recent: OrderedDict[tuple[Mount, int], list[DirEntry]] = OrderedDict()
 
@@ -27,7 +30,7 @@ class Listings:
         with self._lock:
             known = self._recent.get(key) if position else None
         if known is None:
-            known = _list(place)
+            known = _list(place, self._host)
             with self._lock:
                 self._recent[key] = known
                 if len(self._recent) > _LISTINGS:
@@ -35,15 +38,20 @@ class Listings:
         return known
 
 
-def _list(place: Place) -> list[DirEntry]:
+def _list(place: Place, host: Host) -> list[DirEntry]:
     filesystem = place.filesystem
     assert filesystem is not None
     entries = [
         DirEntry(place.inode, 1, DT_DIR, b"."),
         DirEntry(_parent(place), 2, DT_DIR, b".."),
     ]
-    for off, entry in enumerate(filesystem.entries(place.inode), 3):
+    known = filesystem.entries(place.inode)
+    for off, entry in enumerate(known, 3):
         entries.append(DirEntry(entry.inode, off, entry.kind >> 12, entry.name))
+    names = {entry.name for entry in known} if place.mount.children else set[bytes]()
+    for name, mount in points_below(place.mount, place.path):
+        if name not in names:
+            entries.append(entry_of(host, name, mount, len(entries) + 1))
     return entries
 
 

@@ -12,6 +12,7 @@ from diorama.dispatch.files.answers import fail
 from diorama.dispatch.files.generated import Remembered
 from diorama.dispatch.files.listings import Listings
 from diorama.dispatch.files.mounting import Mounting
+from diorama.dispatch.files.points import Points
 from diorama.dispatch.files.programs import Programs
 from diorama.dispatch.files.standins import Content, StandIns
 from diorama.engine.descent import descends
@@ -62,7 +63,8 @@ class Files:
         self.standins = StandIns(self.inodes)
         self.programs = Programs(self.standins, self.inodes)
         self.mounting = Mounting(self)
-        self.listings = Listings()
+        self.listings = Listings(self.host)
+        self.points = Points()
         self.generated = Remembered()
         self.table = MountTable(self.host)
         self.tells_execs = True

@@ -9,9 +9,9 @@ from __future__ import annotations
 import errno
 from typing import Any, TypeVar
 
-from diorama.abi.fcntl import AT_FDCWD
+from diorama.abi.fcntl import AT_FDCWD, AT_REMOVEDIR
 from diorama.catalogue.model import PathRule, Request
-from diorama.catalogue.paths import LinkAt, RenameAt2
+from diorama.catalogue.paths import LinkAt, RenameAt2, UnlinkAt
 from diorama.dispatch.files.acting import act
 from diorama.dispatch.files.answers import Outcome, answers
 from diorama.dispatch.files.objections import (
@@ -22,6 +22,7 @@ from diorama.dispatch.files.objections import (
     refuse_rename,
     refuse_writing,
 )
+from diorama.dispatch.files.points import has_points
 from diorama.dispatch.files.state import Files, fail
 from diorama.errors import Unsupported
 from diorama.view.mounts import Place
@@ -34,6 +35,8 @@ R = TypeVar("R", bound=Request)
 def translate(files: Files, call: Request) -> Outcome:
     """Put host paths in the place of those that meet a mount."""
     changed = call
+    if isinstance(call, UnlinkAt) and call.flags & AT_REMOVEDIR:
+        _refuse_removing(files, call)
     for rule in call.PATHS:
         place = files.locate(call, rule, parent=is_name(call, rule))
         if place is None:
@@ -69,7 +72,8 @@ def translate_pair(files: Files, call: RenameAt2 | LinkAt) -> Outcome:
         raise fail(errno.ENOENT)
     new = files.find(call, second, parent=True)
     known = [place for place in (old, new) if place is not None]
-    if not any(place.touched for place in known):
+    pointed = isinstance(call, RenameAt2) and any(place.path and has_points(place) for place in known)
+    if not (pointed or any(place.touched for place in known)):
         return None
     try:
         if isinstance(call, LinkAt) and new is not None:
@@ -78,6 +82,8 @@ def translate_pair(files: Files, call: RenameAt2 | LinkAt) -> Outcome:
             refuse_rename(files, call, old, new)
     except Done:
         return 0
+    if pointed:
+        raise Unsupported(call.NAME, "of a directory in which something is mounted", errno.EBUSY)
     changed: Request = call
     for rule, place in zip(call.PATHS, (old, new), strict=True):
         if place is not None:
@@ -91,6 +97,13 @@ def at_host(call: R, rule: PathRule, place: Place) -> R:
     if rule.anchor is not None:
         changes[rule.anchor] = AT_FDCWD
     return call.replace(**changes)
+
+
+def _refuse_removing(files: Files, call: UnlinkAt) -> None:
+    """A directory with a mount point in it is not empty, though the host may have nothing of that name."""
+    place = files.find(call, call.PATHS[0], parent=True)
+    if place is not None and place.path and has_points(place):
+        raise fail(errno.ENOTEMPTY)
 
 
 def _refusal(call: Request, place: Place) -> OSError:
