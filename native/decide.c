@@ -265,17 +265,21 @@ static enum part address_decide(const struct deciding *d, uint64_t address, int3
     return part == PART_WALK ? path_walk(d, &w, NULL) : part;
 }
 
-/* The beginning of struct msghdr: a pointer and a length. */
+/* The beginning of struct msghdr, six words: the address and its length, data, and what goes with it, which may be
+ * descriptors. */
 static enum part message_decide(const struct deciding *d) {
-    unsigned char head[12];
+    unsigned char head[48];
     uint32_t low;
-    uint64_t address;
+    uint64_t address, attached = 0;
     int32_t size;
     size_t word = d->asked->abi & 0x80000000u ? 8 : 4; /* __AUDIT_ARCH_64BIT */
-    ssize_t n = dio_memory_read(d->asked->tid, arg_of(d->asked, d->decision->arg), head, word + 4);
+    ssize_t n = dio_memory_read(d->asked->tid, arg_of(d->asked, d->decision->arg), head, 6 * word);
     if (n == -EFAULT)
         return PART_RUN;
-    if (n != (ssize_t)word + 4)
+    if (n != 6 * (ssize_t)word)
+        return PART_ASK;
+    memcpy(&attached, head + 5 * word, word);
+    if (attached && decider_has_opened(d->decider, d->asked->tid))
         return PART_ASK;
     memcpy(&low, head, sizeof low);
     memcpy(&address, head, sizeof address);

@@ -2,7 +2,10 @@
  *
  * A host directory is the same object whichever way it was reached, so the way is remembered here, by device and
  * inode, for as long as the process has it open: closing is not told, so what is closed is found out when the
- * table has grown. */
+ * table has grown.
+ *
+ * What was sent to others as a descriptor is noted for process 0 too: that is what holds for a process with no note
+ * of its own.  So who has opened such a directory plainly needs a note that says so, mount 0. */
 #include "decide.h"
 
 #include <dirent.h>
@@ -75,7 +78,7 @@ static ssize_t open_now(pid_t tgid, struct opened_entry **out) {
         return -errno;
     while ((one = readdir(listing)) != NULL) {
         struct stat status;
-        if (fstatat(dirfd(listing), one->d_name, &status, 0) || !S_ISDIR(status.st_mode))
+        if (fstatat(dirfd(listing), one->d_name, &status, 0))
             continue;
         if (count == room) {
             room = room ? 2 * room : 64;
@@ -120,7 +123,7 @@ int dio_decider_opened(struct dio_decider *d, pid_t tgid, uint64_t dev, uint64_t
     if (mount > 0 && d->opened.count >= d->sweep_at)
         opened_sweep(d, tgid);
     pthread_rwlock_wrlock(&d->lock);
-    if (mount > 0)
+    if (mount >= 0)
         error = sorted_put(&d->opened, &entry);
     else
         sorted_drop(&d->opened, &entry);
@@ -155,6 +158,9 @@ int32_t dio_decider_opened_through(struct dio_decider *d, pid_t tgid, uint64_t d
         mount = opened_end(d, first, tgid) > first ? 0 : OPENED_PLAINLY;
     } else {
         const struct opened_entry *found = sorted_find(&d->opened, &key);
+        key.tgid = 0;
+        if (!found)
+            found = sorted_find(&d->opened, &key);
         mount = found ? found->mount : OPENED_PLAINLY;
     }
     pthread_rwlock_unlock(&d->lock);
@@ -165,7 +171,10 @@ int32_t decider_opened_through(struct dio_decider *d, pid_t tid, const struct st
     if (!d->opened.count)
         return OPENED_PLAINLY;
     pid_t tgid = thread_process(tid);
-    return tgid < 0 ? OPENED_UNSURE : dio_decider_opened_through(d, tgid, status->st_dev, status->st_ino);
+    if (tgid < 0)
+        return OPENED_UNSURE;
+    int32_t mount = dio_decider_opened_through(d, tgid, status->st_dev, status->st_ino);
+    return mount > 0 ? mount : OPENED_PLAINLY;
 }
 
 int decider_has_opened(struct dio_decider *d, pid_t tid) {

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from diorama.abi.socket import MsgHdr, UnixAddress
-from diorama.catalogue.handles import Array, In
+from diorama.catalogue.handles import In
 from diorama.catalogue.model import Request
 from diorama.catalogue.paths import ChDir, GetCwd, MkDirAt
 from diorama.catalogue.processes import SetNs, Unshare
-from diorama.catalogue.sockets import SendMMsg, SendMsg
+from diorama.catalogue.sockets import SendMsg
 from diorama.dispatch.mediator import Mediator
 from diorama.errors import Unsupported
 from diorama.testing.fakes import FakeExecution, FakeHost, FakeStatus, FakeTracee
@@ -97,9 +97,6 @@ def test_the_name_in_a_message_is_translated(fakes: Fakes) -> None:
     changed = fakes.ask(fakes.first, SendMsg(3, In(at, MsgHdr, abi, "", memory), 0))
     sent = changed.message
     assert memory.read(sent.msg_name, sent.msg_namelen) == UnixAddress(b"/src/sub/file").pack()
-    several = Array(memory.place(header.pack(abi, "mmsghdr")), 1, MsgHdr, abi, "mmsghdr", memory)
-    with pytest.raises(Unsupported):
-        fakes.ask(fakes.first, SendMMsg(3, several, 1, 0))
 
 
 def test_a_message_without_a_path_is_left_alone(fakes: Fakes) -> None:

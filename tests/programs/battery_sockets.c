@@ -39,7 +39,7 @@ static long connect_to(int fd, const char *path)
 static void streams(void)
 {
 	int server = make(SOCK_STREAM), other = make(SOCK_STREAM), client = make(SOCK_STREAM), late = make(SOCK_STREAM);
-	struct stat s;
+	struct stat s = {0};
 
 	TRY(bind_to(server, P("stream")));
 	TRY(bind_to(server, P("stream2")));

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from diorama.abi.record import Record, record
+
+if TYPE_CHECKING:
+    from diorama.abi.arch import Abi
 
 __all__ = [
     "Inet6Address",
@@ -15,6 +18,7 @@ __all__ = [
     "SocketAddress",
     "UnixAddress",
     "parse_address",
+    "sent_descriptors",
 ]
 
 AF_UNSPEC = 0
@@ -161,6 +165,23 @@ class MsgHdr(Record):
     msg_controllen: int = 0
     msg_flags: int = 0
     msg_len: int = 0
+
+
+def sent_descriptors(abi: Abi, control: bytes) -> list[int]:
+    """The descriptors in the control data of a message, cmsg(3): those of SCM_RIGHTS."""
+    found: list[int] = []
+    word, at = abi.word, 0
+    head = word + 8
+    while at + head <= len(control):
+        size = int.from_bytes(control[at : at + word], "little")
+        level, kind = struct.unpack_from("<ii", control, at + word)
+        if size < head:
+            break
+        if (level, kind) == (SOL_SOCKET, SCM_RIGHTS):
+            data = control[at + head : at + size]
+            found += [number for (number,) in struct.iter_unpack("<i", data[: len(data) // 4 * 4])]
+        at += -(-size // word) * word
+    return found
 
 
 class UnixAddress(NamedTuple):

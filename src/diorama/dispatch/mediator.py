@@ -43,6 +43,7 @@ _SUBJECTS: Final = (
     "mounts",
     "namespaces",
     "opening",
+    "passing",
     "sockets",
     "status",
     "tables",

@@ -196,7 +196,10 @@ class Decider:
         _native.check(_native.lib.dio_decider_process(self._handle, pid, ctypes.byref(process)))
 
     def opened(self, pid: int, dev: int, ino: int, mount: int) -> None:
-        """A process has opened this through a mount (by its index); -1 when it has done so plainly since."""
+        """A process has opened this through a mount (by its index); -1 when it has done so plainly since.
+
+        Process 0 stands for those with no note of their own, and mount 0 for one that did so plainly.
+        """
         _native.check(_native.lib.dio_decider_opened(self._handle, pid, dev, ino, mount))
 
     def opened_through(self, pid: int, dev: int, ino: int) -> int | None:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-__all__ = ["adopt_orphans", "descends", "end_all", "filters_of"]
+__all__ = ["adopt_orphans", "descends", "end_all", "filters_of", "members"]
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _ROUNDS: Final = 200
@@ -78,6 +78,12 @@ def _children(pid: int) -> list[int]:
         with contextlib.suppress(OSError):
             found += map(int, task.read_bytes().split())
     return found
+
+
+def members() -> set[int]:
+    """All processes of our views that can be found: our descendants that have more filters than we."""
+    ours = filters_of(os.getpid()) or 0
+    return {pid for pid in _family(set(_children(os.getpid()))) if _is_within(pid, ours)}
 
 
 def descends(pid: int) -> bool:

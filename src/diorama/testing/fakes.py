@@ -88,6 +88,11 @@ class FakeHost:
             path = os.path.join(os.path.dirname(path), self.readlink(path))
         raise _error(errno.ELOOP)
 
+    def above(self, path: bytes) -> bytes:
+        """The name of the directory above one that has no name, as its link in /proc has it."""
+        name = self.links[path][0].removesuffix(b" (deleted)")
+        return name[: name.rfind(b"/")] or b"/"
+
     def readlink(self, path: bytes) -> bytes:
         """The target of a symbolic link."""
         node = self.tree.get(path)

@@ -54,6 +54,10 @@ class Host(Protocol):
         """Who a thread is to files."""
         ...
 
+    def above(self, path: bytes) -> bytes:
+        """The name of the directory above one that has no name itself, or has lost it."""
+        ...
+
 
 class RealHost:
     """The host itself."""
@@ -77,6 +81,15 @@ class RealHost:
             return os.readlink(path)
         except OSError as error:
             return _in_parts(error, path, lambda name, fd: os.readlink(name, dir_fd=fd))
+
+    @staticmethod
+    def above(path: bytes) -> bytes:
+        """The name of the directory above one that has no name itself, or has lost it."""
+        fd = os.open(path + b"/..", os.O_PATH | os.O_CLOEXEC)
+        try:
+            return os.readlink(b"/proc/self/fd/%d" % fd)
+        finally:
+            os.close(fd)
 
     @staticmethod
     def credentials(tid: int) -> Credentials:

@@ -156,7 +156,8 @@ class Place(NamedTuple):
     asked.  `removed` says that the name is gone, while somebody has it open.  `touched` says that the way
     crossed a mount: the kernel, walking the same path, may end elsewhere.  `straight` says that it does not,
     although a mount is touched: from the directory where the task really is, the way led through real
-    directories only.  `slash` says that the path insists on a directory.
+    directories only.  `slash` says that the path insists on a directory.  `link` is one of /proc that leads
+    to it: to what is open, whatever its name is by now.
     """
 
     mount: Mount
@@ -168,6 +169,7 @@ class Place(NamedTuple):
     directory: int = 0
     removed: bool = False
     straight: bool = False
+    link: bytes = b""
 
     @property
     def filesystem(self) -> FileSystem | None:
@@ -177,6 +179,8 @@ class Place(NamedTuple):
     @property
     def host_path(self) -> bytes:
         """The path on the host; ValueError for what is not on the host."""
+        if self.link:
+            return self.link
         path = self.mount.real(self.path)
         return path + b"/" if self.slash and path != b"/" else path
 

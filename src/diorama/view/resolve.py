@@ -49,6 +49,11 @@ class ResolutionError(OSError):
         self.touched = touched
 
 
+def _is_pin(path: bytes) -> bool:
+    """Whether a directory is placed at its link in /proc, for want of a name."""
+    return path.startswith(b"/proc/") and (path.endswith(b"/..") or _MAGIC.fullmatch(path) is not None)
+
+
 def _error(code: int) -> OSError:
     return OSError(code, os.strerror(code))
 
@@ -105,19 +110,17 @@ class Resolver:
             return self._at_link(link, self.tasks.descriptor(task, int(fd)), tree or self.tree)
         return self._at_link(link, None, tree or self.tree)
 
-    @staticmethod
-    def is_magic(place: Place) -> bool:
-        """Whether a place is a link of /proc that stands for an object."""
-        return place.mount.is_bottom and _MAGIC.fullmatch(place.path) is not None
-
     def _at_link(self, link: bytes, named: Place | None, tree: MountTree) -> Place:
         status = self.host.stat(link)
         found = self.inodes.find(status)
         if found is not None:
             return found
-        if not S_ISDIR(status.st_mode):
-            return Place(tree.root, link)
-        return named or self.tasks.located(self.host.readlink(link), tree=tree)
+        if S_ISDIR(status.st_mode):
+            return named or self.tasks.located(self.host.readlink(link), tree=tree)
+        if named is None or named.mount.is_bottom:
+            return Place(tree.root, link, link=link)
+        # The kernel finds it by itself, but not what may be done with it.
+        return named._replace(link=link, touched=named.mount.read_only)
 
 
 class _Walk:
@@ -261,10 +264,10 @@ class _Walk:
     def _jump(self, target: Place, todo: list[bytes]) -> Place | None:
         if self._restrict & (RESOLVE_NO_MAGICLINKS | RESOLVE_BENEATH | RESOLVE_IN_ROOT):
             raise _error(errno.ELOOP if self._restrict & RESOLVE_NO_MAGICLINKS else errno.EXDEV)
-        self.touched |= target.touched or not target.mount.is_bottom
+        self.touched |= target.touched or not (target.link or target.mount.is_bottom)
         self._straight = False
         self._go(target)
-        if self._is_directory():
+        if not target.link and self._is_directory():
             return None
         if todo or self._slash:
             raise _error(errno.ENOTDIR)
@@ -279,6 +282,9 @@ class _Walk:
             self._straight = False
             return
         self._straight &= path != b""
+        if mount.is_bottom and _is_pin(path):
+            self._leave_pin()
+            return
         while not path and (point := mount.point) is not None:
             if self._restrict & RESOLVE_NO_XDEV:
                 raise _error(errno.EXDEV)
@@ -289,6 +295,18 @@ class _Walk:
         self._go(place)
         if self.mount.filesystem is not None:
             self.inode = _inode_of(self.mount, self.path)
+
+    def _leave_pin(self) -> None:
+        """Go up from a directory that has no name: the kernel knows where that is."""
+        link = self.path
+        match = _MAGIC.match(link)
+        task = None if match is None else self._resolver.tasks.find(int(match[2] or match[1]))
+        place = None if task is None else self._resolver.tasks.above(task, link)
+        if place is None:
+            self.path = link + b"/.."
+            return
+        self.touched |= place.touched
+        self._go(place)
 
     def _last(self, name: bytes) -> Place:
         """The last component of a name to be made or removed: not followed, not crossed from above."""

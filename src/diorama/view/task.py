@@ -19,6 +19,7 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import dataclass, field, replace
+from stat import S_ISDIR
 from typing import Final
 
 from diorama.view.credentials import Credentials
@@ -31,6 +32,8 @@ __all__ = ["Calling", "Context", "Task", "Tasks"]
 CLONE_FS: Final = 0x200
 CLONE_FILES: Final = 0x400
 CLONE_NEWNS: Final = 0x20000
+
+_DELETED: Final = b" (deleted)"
 
 Identity = tuple[int, int]
 
@@ -83,7 +86,7 @@ class Task:
     tid: int
     pid: int
     context: Context
-    opened: dict[Identity, Mount] = field(default_factory=dict[Identity, Mount])
+    opened: dict[Identity, Mount | None] = field(default_factory=dict[Identity, "Mount | None"])
     executable: Place | None = None
     pending: Place | None = None
     calling: Calling | None = None
@@ -124,11 +127,21 @@ class Task:
 
 
 class Opened:
-    """Which real objects tasks have open that were opened through a mount: their own tables."""
+    """Which real objects tasks have open that were opened through a mount: their own tables.
+
+    A descriptor may come from another task, over a socket, and nobody sees it arrive.  So what was opened
+    through a mount and is sent is noted for all (`passed`): it holds for who has no note of his own.  Who had
+    it open already, or opens it by another way later, gets one (None: plainly).
+    """
+
+    def __init__(self) -> None:
+        self.passed: dict[Identity, Mount] = {}
 
     def find(self, task: Task, identity: Identity) -> Mount | None:
         """The mount; None for what was opened plainly."""
-        return task.opened.get(identity)
+        if identity in task.opened:
+            return task.opened[identity]
+        return self.passed.get(identity)
 
     def add(self, task: Task, identity: Identity, mount: Mount) -> None:
         """It was opened through a mount."""
@@ -136,11 +149,22 @@ class Opened:
 
     def drop(self, task: Task, identity: Identity) -> None:
         """It was opened plainly since."""
-        task.opened.pop(identity, None)
+        if identity in self.passed:
+            task.opened[identity] = None
+        else:
+            task.opened.pop(identity, None)
+
+    def send(self, identity: Identity, mount: Mount) -> None:
+        """It is sent to another task, one that nobody knows."""
+        self.passed[identity] = mount
+
+    def has_own(self, task: Task) -> bool:
+        """Whether there is one in its own table, which a child inherits."""
+        return bool(task.opened)
 
     def any(self, task: Task) -> bool:
-        """Whether there is one."""
-        return bool(task.opened)
+        """Whether there is one that may concern it."""
+        return bool(self.passed) or self.has_own(task)
 
 
 class Tasks:
@@ -195,7 +219,7 @@ class Tasks:
     def is_plain(self, task: Task) -> bool:
         """Whether nothing is remembered of a task."""
         here = task.tree is self._tree and task.context.cwd_mount is self._tree.base
-        return here and task.executable is None and not self.opened.any(task)
+        return here and task.executable is None and not self.opened.has_own(task)
 
     def sharing(self, task: Task) -> list[Task]:
         """The tasks, itself among them, that share its context or its table of descriptors."""
@@ -213,14 +237,16 @@ class Tasks:
         return found
 
     def cwd(self, task: Task) -> Place:
-        """The current directory."""
+        """The current directory; one without a name (removed, or too deep for one) is placed at its link."""
         link = b"/proc/%d/cwd" % task.tid
-        mount = task.context.cwd_mount
         if len(self._inodes):
             found = self._inodes.find(self._host.stat(link))
             if found is not None:
                 return task.context.here(found)
-        return self.located(self._host.readlink(link), mount, task.tree)
+        text = self._name(link)
+        if text is None:
+            return Place(task.tree.root, link)
+        return self.located(text, task.context.cwd_mount, task.tree)
 
     def descriptor(self, task: Task, fd: int) -> Place:
         """What a descriptor refers to; EBADF.
@@ -229,7 +255,7 @@ class Tasks:
         """
         link = b"/proc/%d/fd/%d" % (task.tid, fd)
         try:
-            text = self._host.readlink(link)
+            text = self._name(link)
             mount: Mount | None = None
             if len(self._inodes) or self.opened.any(task):
                 status = self._host.stat(link)
@@ -239,8 +265,47 @@ class Tasks:
                 mount = self.opened.find(task, (status.st_dev, status.st_ino))
         except FileNotFoundError:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from None
+        if text is not None:
+            return self.located(text, mount, task.tree)
+        place = Place(task.tree.root, link)
+        return place if mount is None or mount.is_bottom else self._unnamed(place, mount)
+
+    def _name(self, link: bytes) -> bytes | None:
+        """The host path that a link of /proc tells; None for what has none."""
+        try:
+            text = self._host.readlink(link)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                return None
+            raise
         if not text.startswith(b"/"):
-            return Place(task.tree.root, link)
+            return None
+        return None if text.endswith(_DELETED) and self._is_gone(text, link) else text
+
+    def _is_gone(self, text: bytes, link: bytes) -> bool:
+        try:
+            named, meant = self._host.lstat(text), self._host.stat(link)
+        except OSError:
+            return True
+        return (named.st_dev, named.st_ino) != (meant.st_dev, meant.st_ino)
+
+    def _unnamed(self, place: Place, mount: Mount) -> Place:
+        """What was opened through a mount and removed: the mount says what may be done with it."""
+        if S_ISDIR(self._host.stat(place.path).st_mode):
+            return place
+        real = self._host.readlink(place.path).removesuffix(_DELETED)
+        return Place(mount, mount.inside(real) or b"", removed=True, touched=mount.read_only, link=place.path)
+
+    def above(self, task: Task, link: bytes) -> Place | None:
+        """The directory above one that is placed at its link; None if that has no name either."""
+        text = self._host.above(link)
+        if text.endswith(_DELETED):
+            return None
+        if b"/cwd" in link:
+            mount: Mount | None = task.context.cwd_mount
+        else:
+            status = self._host.stat(link)
+            mount = self.opened.find(task, (status.st_dev, status.st_ino))
         return self.located(text, mount, task.tree)
 
     def virtual(self, task: Task, fd: int) -> Place | None:

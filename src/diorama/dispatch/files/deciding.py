@@ -29,6 +29,7 @@ class _DecidersOpened(Opened):
     """As `Opened`, by process, in the decider."""
 
     def __init__(self, decider: Decider, numbers: Numbers) -> None:
+        super().__init__()
         self._decider = decider
         self._numbers = numbers
 
@@ -40,9 +41,13 @@ class _DecidersOpened(Opened):
         self._decider.opened(task.pid, *identity, self._numbers.of(mount))
 
     def drop(self, task: Task, identity: Identity) -> None:
-        self._decider.opened(task.pid, *identity, -1)
+        self._decider.opened(task.pid, *identity, 0 if identity in self.passed else -1)
 
-    def any(self, task: Task) -> bool:
+    def send(self, identity: Identity, mount: Mount) -> None:
+        super().send(identity, mount)
+        self._decider.opened(0, *identity, self._numbers.of(mount))
+
+    def has_own(self, task: Task) -> bool:
         return self._decider.has_opened(task.pid)
 
 

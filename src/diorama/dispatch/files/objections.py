@@ -173,6 +173,8 @@ def _check_kind(kind: int, is_directory: bool, *, slash: bool) -> None:
 def _kind(files: Files, place: Place) -> int:
     if place.filesystem is not None:
         return place.filesystem.attributes(place.inode).kind
+    if place.link:
+        return stat.S_IFMT(files.host.stat(place.link).st_mode)
     return stat.S_IFMT(files.host.lstat(place.mount.real(place.path)).st_mode)
 
 
@@ -190,7 +192,7 @@ def refuse_link(files: Files, call: LinkAt, old: Place | None, new: Place) -> No
         return
     check_arguments(call)
     _refuse_making(call, new, parent)
-    link = _link_to(files, call, old)
+    link = _link_to(call, old)
     if link is not None:
         # By which mount it was opened only its name on the host can tell.
         apart = parent.mount.inside(files.host.readlink(link)) is None
@@ -200,10 +202,10 @@ def refuse_link(files: Files, call: LinkAt, old: Place | None, new: Place) -> No
         raise fail(errno.EXDEV)
 
 
-def _link_to(files: Files, call: LinkAt, old: Place | None) -> bytes | None:
+def _link_to(call: LinkAt, old: Place | None) -> bytes | None:
     """The link in /proc by which an open file is named."""
     if old is not None:
-        return old.path if files.resolver.is_magic(old) else None
+        return old.link if old.link and old.mount.is_bottom else None
     if call.oldpath or call.olddirfd < 0:
         return None
     return b"/proc/%d/fd/%d" % (call.tracee.tid, call.olddirfd)

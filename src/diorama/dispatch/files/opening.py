@@ -50,7 +50,7 @@ def _open(files: Files, call: OpenAt | OpenAt2, how: OpenHow) -> Outcome:
     if place is not None and not making and (made := _generated(files, call, place, how)) is not None:
         return made
     if place is None or not place.touched:
-        if place is not None and files.tasks.opened.any(task):
+        if place is not None and not place.link and files.tasks.opened.any(task):
             _forget(files, task, place)
         return None
     if place.filesystem is not None:
@@ -138,7 +138,8 @@ def _can_act(files: Files, call: OpenAt | OpenAt2, place: Place, flags: int, mod
 
 def _mode(files: Files, place: Place) -> int:
     try:
-        return files.host.lstat(place.host_path).st_mode
+        look = files.host.stat if place.link else files.host.lstat
+        return look(place.host_path).st_mode
     except OSError:
         return 0
 

@@ -7,15 +7,17 @@ import os
 from typing import Any
 
 from diorama.abi.fcntl import AT_FDCWD
-from diorama.abi.socket import UNIX_PATH_MAX, UnixAddress, parse_address
+from diorama.abi.socket import UNIX_PATH_MAX, MsgHdr, UnixAddress, parse_address
 from diorama.catalogue.model import Request
 from diorama.catalogue.sockets import Bind, Connect, SendMMsg, SendMsg, SendTo
 from diorama.dispatch.files.answers import Outcome, answers
+from diorama.dispatch.files.passing import note_sent
 from diorama.dispatch.files.state import Files, fail
 from diorama.errors import Unsupported
 from diorama.view.mounts import Place
 
 _ADDRESS_MAX = 128
+_MESSAGES_MAX = 1024
 
 
 @answers(Bind, Connect, SendTo)
@@ -31,22 +33,47 @@ def address(files: Files, call: Bind | Connect | SendTo) -> Outcome:
 def message(files: Files, call: SendMsg) -> Outcome:
     """A call with an address in a message."""
     header = call.message.read()
-    memory = call.tracee.memory
-    packed = _translate(files, call, _name(memory, header.msg_name, header.msg_namelen))
-    if packed is None:
-        return None
-    changed = header.replace(msg_name=memory.place(packed), msg_namelen=len(packed))
-    return call.replace(message=changed)
+    note_sent(files, call.tracee, header)
+    changed = _addressed(files, call, header)
+    return None if changed is header else call.replace(message=changed)
 
 
 @answers(SendMMsg)
 def messages(files: Files, call: SendMMsg) -> Outcome:
-    """Several messages: none of them may go through a mount."""
-    for header in call.messages.read_all(1024):
-        name = _name(call.tracee.memory, header.msg_name, header.msg_namelen)
-        if _translate(files, call, name) is not None:
-            raise Unsupported(call.NAME, "to a socket in a mount")
-    return None
+    """Several messages: those before one that cannot be sent are, and it is told of by the next call."""
+    headers = call.messages.read_all(_MESSAGES_MAX)
+    changed: list[MsgHdr] = []
+    for header in headers:
+        note_sent(files, call.tracee, header)
+        try:
+            changed.append(_addressed(files, call, header))
+        except OSError:
+            if not changed:
+                raise
+            break
+    if all(new is old for new, old in zip(changed, headers, strict=False)):
+        return None if len(changed) == len(headers) else call.replace(count=len(changed))
+    return _send(call, headers, changed)
+
+
+def _send(call: SendMMsg, headers: list[MsgHdr], changed: list[MsgHdr]) -> int:
+    """Send from another array, and put what the kernel writes there into the program's."""
+    abi, memory, size = call.tracee.abi, call.tracee.memory, MsgHdr.size(call.tracee.abi, "mmsghdr")
+    address = memory.place(b"".join(header.pack(abi, "mmsghdr") for header in changed))
+    count = call.replace(messages=address, count=len(changed)).run()
+    sent = [MsgHdr.unpack(abi, memory.read(address + at * size, size), "mmsghdr") for at in range(count)]
+    lengths = zip(headers, sent, strict=False)
+    call.messages.write_all([header.replace(msg_len=one.msg_len) for header, one in lengths])
+    return count
+
+
+def _addressed(files: Files, call: Request, header: MsgHdr) -> MsgHdr:
+    """The message with its host path, itself if that meets no mount."""
+    memory = call.tracee.memory
+    packed = _translate(files, call, _name(memory, header.msg_name, header.msg_namelen))
+    if packed is None:
+        return header
+    return header.replace(msg_name=memory.place(packed), msg_namelen=len(packed))
 
 
 def _name(memory: Any, at: int, size: int) -> bytes:
