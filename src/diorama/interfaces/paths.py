@@ -23,7 +23,9 @@ That is a read-only one.  With `writable = True` it has `save`, `delete` and, if
 
 Paths are `str`, relative to the root, which is the empty one; bytes that are not UTF-8 are surrogates
 (os.fsdecode).  Numbers of inodes are made here: that of a path which nobody has looked up is a hash, so a
-listing leaves nothing behind; after that it belongs to the file, which keeps it when it is renamed.
+listing leaves nothing behind; after that it belongs to the file, which keeps it when it is renamed.  They
+have 31 bits, since more is an error for some programs of 32 bits; of two names with the same hash, which is
+rare, one gets another number when it is looked up.
 """
 
 from __future__ import annotations
@@ -367,7 +369,7 @@ class _Numbers:
         salt = 0
         while inode is None:
             text = os.fsencode(path) + b"\0%d" % salt
-            number = int.from_bytes(blake2b(text, digest_size=8).digest(), "little") >> 1
+            number = int.from_bytes(blake2b(text, digest_size=4).digest(), "little") >> 1
             free = number > FileSystem.root and number not in self._paths and number not in self._dropped
             inode, salt = (number if free else None), salt + 1
         return inode

@@ -23,6 +23,7 @@ __all__ = ["is_scheme", "make_mount"]
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
 _BUILT_IN: Final = {
+    "py": ("diorama.modules.filesystems.python", "open_python"),
     "tar": ("diorama.modules.filesystems.tar", "open_tar"),
     "zip": ("diorama.modules.filesystems.zip", "open_zip"),
 }
