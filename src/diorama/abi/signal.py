@@ -58,6 +58,10 @@ SFD_CLOEXEC = 0o2000000
 
 _FIRST_REAL_TIME = 32
 _LAST_REAL_TIME = 64
+
+SIG_DFL = 0
+SIG_IGN = 1
+
 _NAMES = {
     number: name
     for name, number in list(globals().items())

@@ -39,6 +39,7 @@ _SUBJECTS: Final = (
     "directories",
     "execution",
     "inheritance",
+    "interruption",
     "links",
     "mounts",
     "namespaces",

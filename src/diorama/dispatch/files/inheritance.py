@@ -15,11 +15,15 @@ from diorama.abi.process import CLONE_FILES, CLONE_FS, CLONE_NEWNS, CLONE_THREAD
 from diorama.catalogue.identity import LandlockRestrictSelf
 from diorama.catalogue.model import Request
 from diorama.catalogue.processes import Clone, Clone3, Fork, VFork
+from diorama.catalogue.signals import RtSigAction
 from diorama.dispatch.files.answers import Outcome, answers
 from diorama.dispatch.files.state import Files, fail
 
-UNTOLD = frozenset({Clone3, Fork, VFork, LandlockRestrictSelf})
-"""What must be asked only if the engine tells of no clones.  `Clone` is asked for mount namespaces too."""
+UNTOLD = frozenset({Clone3, Fork, VFork, LandlockRestrictSelf, RtSigAction})
+"""What must be asked only if the engine tells of no clones, and signals end the wait of calls for us.
+
+`Clone` is asked for mount namespaces too.
+"""
 
 _SHARED: Final = CLONE_FS | CLONE_FILES
 
