@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -314,6 +315,25 @@ static enum part clone_decide(const struct deciding *d) {
     return decider_has_opened(d->decider, d->asked->tid) ? PART_ASK : PART_RUN;
 }
 
+/* ---- handlers of signals ---- */
+
+static enum part signal_decide(const struct deciding *d) {
+    struct {
+        uint64_t handler, flags;
+    } action;
+    uint64_t set = arg_of(d->asked, d->decision->arg), word;
+    ssize_t n = set ? dio_memory_read(d->asked->tid, set, &action, sizeof action) : 0;
+    if (n == -EFAULT)
+        return PART_RUN; /* the kernel cannot read it either */
+    if (set && n != sizeof action)
+        return PART_ASK;
+    if (set && action.handler > (uintptr_t)SIG_IGN && !(action.flags & SA_RESTART))
+        return PART_ASK;
+    if (!arg_of(d->asked, d->decision->arg2))
+        return PART_RUN;
+    return dio_memory_read(d->asked->tid, DIO_STUBS, &word, sizeof word) == -EFAULT ? PART_RUN : PART_ASK;
+}
+
 /* ---- the verdict ---- */
 
 static enum part call_decide(const struct deciding *d, struct dio_verdict *out) {
@@ -323,6 +343,7 @@ static enum part call_decide(const struct deciding *d, struct dio_verdict *out) 
     case DIO_SETTLE_RUN: return PART_RUN;
     case DIO_SETTLE_CWD: return current_decide(d);
     case DIO_SETTLE_CLONE: return clone_decide(d);
+    case DIO_SETTLE_SIGNAL: return signal_decide(d);
     case DIO_SETTLE_PATHS: return paths_decide(d, out);
     case DIO_SETTLE_EXEC: return d->process.ask_exec ? PART_ASK : paths_decide(d, out);
     case DIO_SETTLE_MESSAGE: return message_decide(d);

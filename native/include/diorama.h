@@ -189,8 +189,11 @@ enum dio_settle {
     DIO_SETTLE_ADDRESS, /* run unless the address `arg`, of size `arg2`, is a path (paths[0]) that meets a mount */
     DIO_SETTLE_EXEC,    /* as PATHS, and the file must not begin with "#!" */
     DIO_SETTLE_MESSAGE, /* as ADDRESS, for the name in the struct msghdr at `arg` */
-    DIO_SETTLE_CLONE    /* run if it makes a thread, or a process that inherits nothing and shares nothing */
+    DIO_SETTLE_CLONE,   /* run if it makes a thread, or a process that inherits nothing and shares nothing */
+    DIO_SETTLE_SIGNAL   /* rt_sigaction(arg, arg2): run unless it sets or tells of a handler that interrupts calls */
 };
+/* Where a process has the stubs before such handlers, if it has any (src/diorama/engine/stubs.py). */
+#define DIO_STUBS UINT64_C(0x2d1000000000)
 /* What is done for the program where a path leads to a host file through a mount. */
 enum dio_do { DIO_DO_NOTHING, DIO_DO_OPEN, DIO_DO_STAT, DIO_DO_STATX, DIO_DO_ACCESS, DIO_DO_READLINK };
 /* Whether a symbolic link at the end is followed.  OPEN: by the open(2) flags in `flags_arg`, or in `flag`

@@ -336,6 +336,29 @@ def test_a_process_stays_where_it_is_when_its_first_thread_ends(
     bench.same(run_with("--engine", engine, "--mount", "src=bound"), [programs("main_gone"), "bound"])
 
 
+# -- signals --------------------------------------------------------------------------------------
+
+
+@each_engine
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="handlers have stubs on x86-64 only")
+def test_signals_interrupt_what_waits_and_nothing_else(bench: Bench, programs: Programs, engine: str) -> None:
+    """Calls wait for a worker, where a signal would end the wait: the more, the busier the machine."""
+    bench.prepare = two_places
+    way = run_with("--engine", engine, "--mount", "src=bound")
+    script = 'for i in a b; do mkdir bound/$i; (cd bound/$i; exec "$0" 60) >$i & done; wait; cat a b'
+    found = bench.same(way, ["sh", "-c", script, programs("handlers")])
+    assert found.lines == ["told", "children: enough", "left", "interrupted", "wrong: 0"] * 2
+
+
+@each_engine
+def test_a_shell_can_fork_while_its_children_end(bench: Bench, engine: str) -> None:
+    """dash has a handler without SA_RESTART for SIGCHLD."""
+    bench.prepare = two_places
+    script = "cd bound; i=0; while [ $i -lt 60 ]; do /bin/true | /bin/true | echo $i; i=$((i + 1)); done"
+    found = bench.same(run_with("--engine", engine, "--mount", "src=bound"), ["sh", "-c", script])
+    assert len(found.lines) == 60
+
+
 # -- listeners of a program's own -----------------------------------------------------------------
 
 OWN_LISTENER = """

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import mmap
 import os
 import stat
+import struct
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,8 +20,11 @@ from hypothesis import strategies as st
 from diorama.abi.arch import Abi
 from diorama.abi.fcntl import AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW
 from diorama.abi.numbers import NUMBERS
+from diorama.abi.signal import SA_RESTART, SIG_DFL, SIG_IGN
 from diorama.dispatch.settling import settle_calls, settle_mounts
+from diorama.engine import stubs
 from diorama.engine.decider import Decider, Verdict, VerdictKind
+from diorama.engine.ourcall import make_call
 from diorama.interfaces.tree import Tree
 from diorama.view.host import RealHost
 from diorama.view.inodes import Inodes
@@ -429,6 +434,24 @@ def test_a_bad_pointer_is_for_the_kernel_to_refuse(bound: tuple[World, Path]) ->
     assert world.ask("truncate", b"/x" * 3000).kind == RUN
     verdict = world.ask("newfstatat", AT_FDCWD, os.fsencode(top / "bound/file"), 8, 0)
     assert verdict == Verdict(VALUE, -errno.EFAULT)
+
+
+@pytest.mark.skipif(NATIVE is not Abi.X86_64, reason="handlers have stubs on x86-64 only")
+def test_only_handlers_that_interrupt_calls_are_asked_about(bound: tuple[World, Path]) -> None:
+    world, _ = bound
+
+    def ask(handler: int | None, flags: int = 0, *, old: bool = False) -> VerdictKind:
+        new = 0 if handler is None else struct.pack("=4Q", handler, flags, 0, 0)
+        return world.ask("rt_sigaction", 10, new, bytes(32) if old else 0, 8).kind
+
+    assert [ask(SIG_DFL), ask(SIG_IGN, old=True), ask(4096, SA_RESTART), ask(None, old=True)] == [RUN] * 4
+    assert ask(4096) == ASK
+    # What a program with stubs has there.
+    make_call(NUMBER["mmap"], stubs.ADDRESS, 4096, mmap.PROT_READ, 0x100022, (1 << 64) - 1, 0)
+    try:
+        assert [ask(None, old=True), ask(SIG_DFL, old=True), ask(SIG_DFL)] == [ASK, ASK, RUN]
+    finally:
+        make_call(NUMBER["munmap"], stubs.ADDRESS, 4096)
 
 
 def test_mounts_that_make_no_tree_are_refused() -> None:

@@ -3,8 +3,8 @@
     python -m tools.conformance.cpython [--kinds bind,memory] [--engines notify] [TEST ...]
 
 Wants the package libpython3.11-testsuite, or what else makes `python3 -m test` run. The directory for
-temporary files, which is the current one too, is in the mount. What ends otherwise than natively is listed, and
-makes the exit status 1; run as an ordinary user, since much is skipped for root.
+temporary files, which is the current one too, is in the mount. What ends otherwise than natively is listed,
+and makes the exit status 1; run as an ordinary user, since much is skipped for root.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import argparse
 import subprocess
 import sys
 import tempfile
-import xml.etree.ElementTree as ElementTree
+import xml.etree.ElementTree as ET
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -21,9 +21,10 @@ from functools import partial
 from tools.conformance.kinds import ENGINES, KINDS, Kind
 
 TESTS = (
-    "test_os test_posix test_posixpath test_shutil test_pathlib test_tempfile test_mmap test_zipfile test_tarfile "
-    "test_glob test_fileio test_io test_largefile test_subprocess"
-).split()
+    "test_os", "test_posix", "test_posixpath", "test_shutil", "test_pathlib", "test_tempfile", "test_mmap",
+    "test_zipfile", "test_tarfile", "test_glob", "test_fileio", "test_io", "test_largefile",
+    "test_subprocess",
+)  # fmt: skip
 _LIMIT = 1800
 
 Result = dict[str, str]
@@ -32,11 +33,16 @@ Result = dict[str, str]
 
 def run(test: str, kind: Kind, engine: str, python: str, parent: str | None) -> Result:
     """Run one test file at a new site."""
-    with kind.site(engine, parent) as site, tempfile.TemporaryFile() as report, tempfile.TemporaryFile() as said:
+    with (
+        kind.site(engine, parent) as site,
+        tempfile.TemporaryFile() as report,
+        tempfile.TemporaryFile() as said,
+    ):
         place = str(site.directory)
-        report_path = f"/proc/self/fd/{report.fileno()}"
-        command = (python, "-m", "test", "-v", "--junit-xml", report_path, "--tempdir", place, test)
-        shell = ("sh", "-c", 'cd "$0" && exec "$@"', place, "env", "-u", "PYTHONPATH", f"TMPDIR={place}", *command)
+        written = f"/proc/self/fd/{report.fileno()}"
+        command = (python, "-m", "test", "-v", "--junit-xml", written, "--tempdir", place, test)
+        surroundings = ("env", "-u", "PYTHONPATH", f"TMPDIR={place}")
+        shell = ("sh", "-c", 'cd "$0" && exec "$@"', place, *surroundings, *command)
         try:
             status = subprocess.run(
                 [*site.words, *shell],
@@ -51,13 +57,13 @@ def run(test: str, kind: Kind, engine: str, python: str, parent: str | None) -> 
             return {f"{test}: the whole": f"not done after {_LIMIT} s"}
         report.seek(0)
         try:
-            return _cases(ElementTree.parse(report))
-        except ElementTree.ParseError:
+            return _cases(ET.parse(report))
+        except ET.ParseError:
             said.seek(0)
             return {f"{test}: the whole": f"status {status}: {said.read()[-500:].decode(errors='replace')}"}
 
 
-def _cases(report: ElementTree.ElementTree) -> Result:
+def _cases(report: ET.ElementTree[ET.Element]) -> Result:
     found: Result = {}
     for case in report.iter("testcase"):
         name = case.get("name", "?")
@@ -73,7 +79,7 @@ def _cases(report: ElementTree.ElementTree) -> Result:
 
 
 def _kind_of(result: str) -> str:
-    return result.split()[0]
+    return result.split(maxsplit=1)[0]
 
 
 def compare(natively: Result, found: Result, title: str) -> int:

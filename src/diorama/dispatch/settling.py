@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from diorama.abi.arch import Abi
 from diorama.abi.fcntl import AT_FDCWD
-from diorama.catalogue import dirs, files, index, mounts, paths, processes, sockets, xattr
+from diorama.catalogue import dirs, files, index, mounts, paths, processes, signals, sockets, xattr
 from diorama.catalogue.files import OpenFollows
 from diorama.catalogue.kinds import FlagTest, always, never
 from diorama.engine.decider import NO_ARG, Decision, Do, Follow, Mounted, Needs, PathUse, Settle
@@ -101,7 +101,7 @@ class _Unknown(Exception):
     """There is no rule for a spelling."""
 
 
-_WITHOUT_PATHS: Final = frozenset({Settle.RUN, Settle.FD, Settle.CLONE})
+_WITHOUT_PATHS: Final = frozenset({Settle.RUN, Settle.FD, Settle.CLONE, Settle.SIGNAL})
 
 
 def settle_calls(*, covered: bool = False) -> list[Decision]:
@@ -203,9 +203,20 @@ def _by_rule(spelling: Spelling) -> Decision:
     if request in _MAKING:
         flags, arguments = _optional(spelling, "flags"), _optional(spelling, "arguments")
         return Decision(abi, nr, Settle.CLONE, flags_arg=flags, buffer_arg=arguments)
+    if request is signals.RtSigAction:
+        return _of_handlers(spelling)
     if not request.PATHS or request in _ASKED:
         return Decision(abi, nr)
     return _by_paths(spelling)
+
+
+def _of_handlers(spelling: Spelling) -> Decision:
+    """Only the main ABI of x86-64 has stubs before handlers."""
+    abi, nr = spelling.abi, spelling.number
+    if abi is not Abi.X86_64:
+        return Decision(abi.audit, nr, Settle.RUN)
+    new, old = _position(spelling, "new"), _position(spelling, "old")
+    return Decision(abi.audit, nr, Settle.SIGNAL, arg=new, arg2=old)
 
 
 def _by_paths(spelling: Spelling) -> Decision:

@@ -40,7 +40,7 @@ NO_ARG: Final = _native.NO_ARG
 class Settle(IntEnum):
     """How the verdict on a call is found, see `enum dio_settle`."""
 
-    ASK, RUN, PATHS, FD, CWD, ADDRESS, EXEC, MESSAGE, CLONE = range(9)
+    ASK, RUN, PATHS, FD, CWD, ADDRESS, EXEC, MESSAGE, CLONE, SIGNAL = range(10)
 
 
 class Do(IntEnum):

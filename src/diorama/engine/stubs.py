@@ -1,15 +1,15 @@
-"""Stubs: code in a program's memory that lets its signal handlers interrupt calls, and only those that can be.
+"""Stubs: code in a program's memory that lets signal handlers interrupt calls, and only those that can be.
 
 A notified call waits for us, and until a worker has taken it a signal ends that wait; the kernel then makes
 it EINTR, unless the handler has SA_RESTART. Natively most of these calls are never interrupted, and a shell
 whose fork fails with EINTR gives up. So a handler without SA_RESTART is installed with it, and behind a stub:
-the kernel restarts every interrupted call, and the stub, which runs first, turns back those that would have been
-EINTR. It finds them in the interrupted context, where a call that is about to be restarted shows its number, and
-the instruction that it will return to in rcx.
+the kernel restarts every interrupted call, and the stub, which runs first, turns back those that would have
+been EINTR. It finds them in the interrupted context, where a call that is about to be restarted shows its
+number, and the instruction that it will return to in rcx.
 
-The page of stubs lies at a fixed address, and a word of its beginning tells whether it is there: so a fork has
-it, an exec does not, and nothing is to be remembered here. Only x86-64 needs the number to be found so, and only
-for it is there code.
+The page of stubs lies at a fixed address, and how it begins tells whether it is there: so a fork has it, an
+exec does not, and nothing is to be remembered here. Only x86-64 loses the number of a call that was EINTR,
+and only for it is there code.
 
     0    signature      16   a bit for each call that is to be EINTR
     128  common code    256  stubs, 16 bytes each: the handler's address into r11, jump to the common code
@@ -71,10 +71,11 @@ _CODE: Final = bytes.fromhex(
 )
 
 _INTERRUPTED: Final = (
-    "accept accept4 connect fcntl flock futex getrandom ioctl mq_timedreceive mq_timedsend pread64 preadv preadv2 "
-    "pwrite64 pwritev pwritev2 read readv recvfrom recvmmsg recvmsg sendfile sendmmsg sendmsg sendto splice tee "
-    "vmsplice wait4 waitid write writev"
-).split()
+    "accept", "accept4", "connect", "fcntl", "flock", "futex", "getrandom", "ioctl", "mq_timedreceive",
+    "mq_timedsend", "pread64", "preadv", "preadv2", "pwrite64", "pwritev", "pwritev2", "read", "readv",
+    "recvfrom", "recvmmsg", "recvmsg", "sendfile", "sendmmsg", "sendmsg", "sendto", "splice", "tee",
+    "vmsplice", "wait4", "waitid", "write", "writev",
+)  # fmt: skip
 """What gives ERESTARTSYS while it waits, signal(7).  Not open(2), which waits for FIFOs alone."""
 
 _lock: Final = threading.Lock()

@@ -1,4 +1,4 @@
-"""Interruption: handlers of signals, where calls wait for us and would be interrupted (`diorama.engine.stubs`).
+"""Interruption: handlers of signals, where calls wait for us and would be interrupted (`engine.stubs`).
 
 What a program asks about its handlers it gets as it has set it.
 """
