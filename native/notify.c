@@ -28,6 +28,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -64,20 +65,29 @@ static int64_t now_ns(void) {
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-static int give_and_send(struct dio_listener *l, const struct dio_reply *reply) {
+static int give(struct dio_listener *l, const struct dio_reply *reply, uint32_t flags) {
     struct seccomp_notif_addfd add = {.id = reply->cookie, .srcfd = (uint32_t)reply->fd,
-                                      .newfd_flags = reply->fd_flags, .flags = SECCOMP_ADDFD_FLAG_SEND};
+                                      .newfd_flags = reply->fd_flags, .flags = flags};
     int64_t start = now_ns();
-    int error = ioctl(l->fd, SECCOMP_IOCTL_NOTIF_ADDFD, &add) < 0 ? gone(errno) : 0;
+    int number = ioctl(l->fd, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
+    int result = number < 0 ? gone(errno) : number;
     int took = (int)(now_ns() - start), before = atomic_load_explicit(&l->giving_ns, memory_order_relaxed);
     atomic_store_explicit(&l->giving_ns, before + (took - before) / 4, memory_order_relaxed);
-    return error;
+    return result;
+}
+
+/* The rest of a call whose descriptor is there.  Ours is closed first. */
+static int give_end(struct dio_listener *l, const struct dio_reply *reply, int number) {
+    struct seccomp_notif_resp answer = {.id = reply->cookie, .val = number};
+    close(reply->fd);
+    if (number < 0)
+        return number;
+    return ioctl(l->fd, SECCOMP_IOCTL_NOTIF_SEND, &answer) ? gone(errno) : 0;
 }
 
 /* Both on this CPU until the descriptor is there; 1 if that cannot be done.  The tracee has its mask back before
  * its call returns. */
-static int give_here(struct dio_listener *l, const struct dio_reply *reply, int *error) {
-    struct seccomp_notif_resp answer = {.id = reply->cookie};
+static int give_here(struct dio_listener *l, const struct dio_reply *reply, int *number) {
     cpu_set_t here, ours, theirs;
     unsigned cpu;
     if (getcpu(&cpu, NULL) || cpu >= CPU_SETSIZE || sched_getaffinity(reply->tid, sizeof theirs, &theirs) ||
@@ -87,23 +97,33 @@ static int give_here(struct dio_listener *l, const struct dio_reply *reply, int 
     CPU_SET(cpu, &here);
     sched_setaffinity(0, sizeof here, &here);
     sched_setaffinity(reply->tid, sizeof here, &here);
-    int number = dio_listener_give(l, reply->cookie, reply->fd, reply->fd_flags);
+    *number = dio_listener_give(l, reply->cookie, reply->fd, reply->fd_flags);
     sched_setaffinity(reply->tid, sizeof theirs, &theirs);
     sched_setaffinity(0, sizeof ours, &ours);
-    answer.val = number;
-    *error = number < 0 ? number : ioctl(l->fd, SECCOMP_IOCTL_NOTIF_SEND, &answer) ? gone(errno) : 0;
     return 0;
+}
+
+static int is_file(int fd) {
+    struct stat status;
+    return !fstat(fd, &status) && S_ISREG(status.st_mode);
 }
 
 /* A descriptor is put into its table by the tracee itself, which wakes for it and wakes us: two wake-ups, for which
  * the kernel knows no SYNC_WAKE_UP.  While CPUs are idle they take 50 us, and staying together 12 (measured with 2
- * CPUs); on a busy machine they take 4.  So what they take is measured, now and then even while they are avoided. */
+ * CPUs); on a busy machine they take 4.  So what they take is measured, now and then even while they are avoided.
+ *
+ * The kernel can do it and answer at a stroke.  But then the program may have closed a file while we still have it:
+ * its locks and leases would last, its watchers hear of the closing later, and it could not be executed. */
 static int reply_give(struct dio_listener *l, const struct dio_reply *reply) {
-    int error, is_slow = atomic_load_explicit(&l->giving_ns, memory_order_relaxed) > GIVING_SLOW_NS;
+    int number, is_slow = atomic_load_explicit(&l->giving_ns, memory_order_relaxed) > GIVING_SLOW_NS;
     int is_due = atomic_fetch_add_explicit(&l->gifts, 1, memory_order_relaxed) % GIVING_TRY == 0;
-    if (l->has_sync && l->cpus > 1 && l->wanted == 1 && is_slow && !is_due && !give_here(l, reply, &error))
-        return error;
-    return give_and_send(l, reply);
+    if (l->has_sync && l->cpus > 1 && l->wanted == 1 && is_slow && !is_due && !give_here(l, reply, &number))
+        return give_end(l, reply, number);
+    if (is_file(reply->fd))
+        return give_end(l, reply, give(l, reply, 0));
+    number = give(l, reply, SECCOMP_ADDFD_FLAG_SEND);
+    close(reply->fd);
+    return number < 0 ? number : 0;
 }
 
 int dio_listener_reply(struct dio_listener *l, const struct dio_reply *reply) {
@@ -327,10 +347,7 @@ static int decided(struct dio_listener *l, const struct dio_event *call, struct 
 /* Sends a reply that C has made; a descriptor that cannot be given is that error for the program. */
 static void reply_settled(struct dio_listener *l, struct dio_reply *reply) {
     int error = dio_listener_reply(l, reply);
-    if (reply->kind != DIO_REPLY_GIVE)
-        return;
-    close(reply->fd);
-    if (!error || error == -ESRCH)
+    if (reply->kind != DIO_REPLY_GIVE || !error || error == -ESRCH)
         return;
     reply->kind = DIO_REPLY_VALUE;
     reply->value = error;

@@ -391,7 +391,7 @@ DIO_API void dio_guardian_close(struct dio_guardian *g);
 enum dio_reply_kind {
     DIO_REPLY_RUN,   /* as it is */
     DIO_REPLY_VALUE, /* `value` is its result, -errno for an error */
-    DIO_REPLY_GIVE   /* the descriptor `fd` is given to the tracee, its number is the result */
+    DIO_REPLY_GIVE   /* the descriptor `fd` is given to the tracee and closed here, its number is the result */
 };
 
 struct dio_reply {

@@ -120,10 +120,11 @@ static int promote(struct dio_listener *l, const struct dio_event *notice, int s
 }
 
 static void reply(struct dio_listener *l, const struct dio_event *e, uint32_t kind, int64_t value, int fd, uint32_t flags) {
-    const struct dio_reply one = {.kind = kind, .fd = fd, .fd_flags = flags, .cookie = e->cookie, .value = value};
+    struct dio_reply one = {.kind = kind, .fd = dup(fd), .fd_flags = flags, .cookie = e->cookie, .value = value};
     CHECK_EQ(dio_listener_valid(l, e->cookie), 0);
     CHECK_EQ(dio_listener_reply(l, &one), 0);
     CHECK_EQ(dio_listener_valid(l, e->cookie), -ESRCH);
+    one.fd = dup(fd);
     CHECK_EQ(dio_listener_reply(l, &one), -ESRCH);
     CHECK_EQ(dio_listener_give(l, e->cookie, 0, 0), -ESRCH);
 }

@@ -208,12 +208,11 @@ class Worker:
             held.answer_result(-(error.errno or errno.EPERM))
 
     def _send_descriptor(self, given: Descriptor) -> bool:
-        """At once, so that it can be closed."""
+        """At once, which closes it here."""
         reply = self._reply
         reply.kind, reply.fd, reply.tid = _native.REPLY_GIVE, given.fd, self._event.tid
         reply.fd_flags = os.O_CLOEXEC if given.cloexec else 0
         error = int(_native.lib.dio_listener_reply(self._pool.handle, self._reply_ref))
-        os.close(given.fd)
         if not error:
             return False
         reply.kind, reply.value = _native.REPLY_VALUE, error
