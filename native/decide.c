@@ -160,6 +160,9 @@ static enum part path_empty(const struct deciding *d, const struct dio_path_use 
     int is_meant = use->empty_flag == UINT32_MAX || flags & use->empty_flag;
     if (is_meant && d->decision->settle == DIO_SETTLE_EXEC)
         return PART_ASK; /* it may be a script */
+    /* By which mount an open file was reached, and so the id of that, is known in Python. */
+    if (is_meant && d->decision->op == DIO_DO_STATX && arg_of(d->asked, d->decision->mask_arg) & KERNEL_STATX_IDS)
+        return PART_ASK;
     return is_meant ? directory_decide(d, use) : PART_RUN;
 }
 

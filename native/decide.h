@@ -16,6 +16,7 @@
 /* As of Linux 5.8; older headers lack them.  The numbers are the same on every architecture. */
 #define KERNEL_OPENAT2 437
 #define KERNEL_FACCESSAT2 439
+#define KERNEL_STATX_IDS 0x5000 /* STATX_MNT_ID | STATX_MNT_ID_UNIQUE */
 #define KERNEL_NO_SYMLINKS 0x04 /* RESOLVE_NO_SYMLINKS */
 
 struct kernel_open_how {
@@ -83,10 +84,18 @@ struct rights {
     uint8_t known, privileged;
 };
 
+/* Where a file was reached by. */
+struct reached {
+    uint64_t dev, ino;
+    int32_t mount; /* 0: none */
+};
+enum { REACHED = 8192 };
+
 struct dio_decider {
     pthread_rwlock_t lock; /* of `table` (the pointer), and of the three below */
     struct table *table;
     struct sorted processes, opened, identities;
+    struct reached *reached; /* REACHED of them, each at the hash of its file, or NULL */
     struct rights rights;
     atomic_int strangers; /* somebody may have namespaces of its own */
     size_t sweep_at;      /* entries of `opened` at which what is closed is forgotten */

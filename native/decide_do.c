@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <linux/stat.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -14,6 +15,9 @@
 #define ALLOWED_AT (AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH)
 #define STATX_SYNC (AT_STATX_FORCE_SYNC | AT_STATX_DONT_SYNC)
 #define TMPFILE (O_TMPFILE & ~O_DIRECTORY)
+
+/* As of Linux 5.8; older headers lack them. */
+enum { STATX_MOUNT_ID_AT = 144, STATX_MOUNT_ROOT = 0x2000 };
 
 struct doing {
     struct dio_decider *decider;
@@ -55,8 +59,13 @@ static void do_statx(const struct doing *d, struct dio_verdict *out) {
     struct statx status;
     int how = AT_EMPTY_PATH | (int)(d->flags & (AT_NO_AUTOMOUNT | STATX_SYNC));
     uint32_t mask = (uint32_t)arg_of(d->asked, d->decision->mask_arg);
-    if (syscall(SYS_statx, d->w->fd, "", how, mask, &status))
+    if (mask & KERNEL_STATX_IDS || syscall(SYS_statx, d->w->fd, "", how, mask, &status))
         return;
+    /* It tells the id of its own mount even if nobody asks. */
+    status.stx_mask &= ~(uint32_t)KERNEL_STATX_IDS;
+    memset((char *)&status + STATX_MOUNT_ID_AT, 0, sizeof(uint64_t));
+    if (!d->w->length)
+        status.stx_attributes |= STATX_MOUNT_ROOT & status.stx_attributes_mask;
     answer_data(d, arg_of(d->asked, d->decision->buffer_arg), &status, sizeof status, 0, out);
 }
 
@@ -113,19 +122,27 @@ static int may_open(const struct doing *d) {
  * before the program has it. */
 static int note_opened(const struct doing *d) {
     const struct mounted *m = &d->w->table->mounts[d->w->mount];
-    if (d->w->mount <= 0 || !(m->read_only || S_ISDIR(d->status.st_mode)))
-        return 0;
+    int is_kept = m->read_only || S_ISDIR(d->status.st_mode);
+    int error = is_kept ? 0 : dio_decider_reach(d->decider, d->status.st_dev, d->status.st_ino, d->w->mount);
+    /* What was opened through a read-only mount before is meant by this one now. */
+    int is_known = decider_opened_through(d->decider, d->asked->tid, &d->status) != OPENED_PLAINLY;
+    if (d->w->mount <= 0 || error || !(is_kept || is_known))
+        return error;
     pid_t tgid = thread_process(d->asked->tid);
-    return tgid < 0 ? -ESRCH
-                    : dio_decider_opened(d->decider, tgid, d->status.st_dev, d->status.st_ino, d->w->mount);
+    if (tgid < 0)
+        return -ESRCH;
+    return dio_decider_opened(d->decider, tgid, d->status.st_dev, d->status.st_ino, is_kept ? d->w->mount : 0);
 }
 
-/* O_NONBLOCK: neither a FIFO in its place nor somebody's lease shall hold us up. */
+/* By the link of what was found, because O_NOFOLLOW would show in F_GETFL, unless the program has given it.
+ * O_NONBLOCK: neither a FIFO in its place nor somebody's lease shall hold us up. */
 static int open_exactly(const struct doing *d) {
-    const uint32_t ours = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+    const uint32_t ours = O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
     char text[PATH_MAX];
     struct stat status;
-    if (walk_text(d->w, text))
+    if (!(d->flags & O_NOFOLLOW))
+        snprintf(text, sizeof text, "/proc/self/fd/%d", d->w->fd);
+    else if (walk_text(d->w, text))
         return -1;
     int fd = (int)syscall(SYS_openat, AT_FDCWD, text, (d->flags & ~(uint32_t)O_CREAT) | ours, 0);
     if (fd < 0)

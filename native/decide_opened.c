@@ -180,3 +180,31 @@ int32_t decider_opened_through(struct dio_decider *d, pid_t tid, const struct st
 int decider_has_opened(struct dio_decider *d, pid_t tid) {
     return d->opened.count && dio_decider_opened_through(d, thread_process(tid), 0, 0) != OPENED_PLAINLY;
 }
+
+/* ---- by which mount a file was reached ---- */
+
+static size_t reached_at(uint64_t dev, uint64_t ino) {
+    uint64_t hash = (dev * UINT64_C(0x9e3779b97f4a7c15) ^ ino) * UINT64_C(0xff51afd7ed558ccd);
+    return (size_t)(hash >> 40) % REACHED;
+}
+
+int dio_decider_reach(struct dio_decider *d, uint64_t dev, uint64_t ino, int32_t mount) {
+    pthread_rwlock_wrlock(&d->lock);
+    if (!d->reached)
+        d->reached = calloc(REACHED, sizeof *d->reached);
+    if (d->reached)
+        d->reached[reached_at(dev, ino)] = (struct reached){.dev = dev, .ino = ino, .mount = mount};
+    int error = d->reached ? 0 : -ENOMEM;
+    pthread_rwlock_unlock(&d->lock);
+    return error;
+}
+
+int32_t dio_decider_reached(struct dio_decider *d, uint64_t dev, uint64_t ino) {
+    int32_t mount = OPENED_PLAINLY;
+    pthread_rwlock_rdlock(&d->lock);
+    const struct reached *r = d->reached ? &d->reached[reached_at(dev, ino)] : NULL;
+    if (r && r->mount > 0 && r->dev == dev && r->ino == ino)
+        mount = r->mount;
+    pthread_rwlock_unlock(&d->lock);
+    return mount;
+}

@@ -125,6 +125,7 @@ void dio_decider_free(struct dio_decider *d) {
     free(d->processes.items);
     free(d->opened.items);
     free(d->identities.items);
+    free(d->reached);
     pthread_rwlock_destroy(&d->lock);
     free(d);
 }

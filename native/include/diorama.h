@@ -266,6 +266,10 @@ DIO_API int dio_decider_process(struct dio_decider *decider, pid_t tgid, const s
 DIO_API int dio_decider_opened(struct dio_decider *decider, pid_t tgid, uint64_t dev, uint64_t ino, int32_t mount);
 /* The mount, or -1; with `dev` and `ino` 0: 0 if there is anything at all, else -1. */
 DIO_API int32_t dio_decider_opened_through(struct dio_decider *decider, pid_t tgid, uint64_t dev, uint64_t ino);
+/* By which mount a file was reached last, if only its name depends on that: a cache, which forgets.  Files that are
+ * given to a program by a verdict are noted as well.  The mount, or -1. */
+DIO_API int dio_decider_reach(struct dio_decider *decider, uint64_t dev, uint64_t ino, int32_t mount);
+DIO_API int32_t dio_decider_reached(struct dio_decider *decider, uint64_t dev, uint64_t ino);
 /* A child inherits what its parent has opened. */
 DIO_API int dio_decider_inherit(struct dio_decider *decider, pid_t parent, pid_t child);
 /* From now on there may be processes with namespaces of their own, where ids and paths mean something else. */

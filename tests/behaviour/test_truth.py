@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -250,8 +251,132 @@ def test_the_shell_completes_names_that_are_only_mounted(bench: Bench, way: Way)
 def test_walks_that_stay_on_one_file_system_stop_at_mounts(bench: Bench, way: Way) -> None:
     def lay(place: Path) -> None:
         prepare(place)
-        harness.subprocess.run(["tar", "cf", "a.tar", "src"], cwd=place, check=True)
+        subprocess.run(["tar", "cf", "a.tar", "src"], cwd=place, check=True)
 
     bench.prepare = lay
     script = "find . -xdev -path './tree*'; tar --one-file-system -cf - . 2>/dev/null | tar t | grep tree;"
     assert bench.inside(way, ["sh", "-c", script]).lines == ["./tree", "./tree/"]
+
+
+# -- numbers and names ----------------------------------------------------------------------------
+
+EVERY = run_with("--mount", "src=at", "--mount", "src/sub=ro:ro", "--mount", "tar:a.tar=tree")
+
+
+def lay_every(place: Path) -> None:
+    prepare(place)
+    shutil.copy(shutil.which("cat") or "", place / "src/sub/cat")
+    subprocess.run(["tar", "cf", "a.tar", "src"], cwd=place, check=True)
+
+
+@harness.each_way(EVERY)
+def test_all_that_tells_a_mount_tells_the_same(bench: Bench, way: Way) -> None:
+    bench.prepare = lay_every
+    script = """
+import ctypes, os, re
+libc = ctypes.CDLL(None, use_errno=True)
+def statx(path, dirfd=-100, flags=0):
+    buffer = ctypes.create_string_buffer(256)
+    number = {"x86_64": 332}.get(os.uname().machine, 291)
+    assert libc.syscall(number, dirfd, path.encode(), flags, 0x1000, buffer) == 0
+    return int.from_bytes(buffer[144:152], "little"), buffer.raw[9] & 0x20
+table = {}
+for line in open("/proc/self/mountinfo"):
+    id, parent, device, root, point = line.split()[:5]
+    table[point] = int(id), device
+def device(path):
+    number = os.stat(path).st_dev
+    return f"{os.major(number)}:{os.minor(number)}"
+for name in ("at", "at/sub", "at/sub/file", "ro", "ro/file", "tree", "tree/src/sub/file", "src", "/proc"):
+    path = point = os.path.abspath(name)
+    while point not in table:
+        point = os.path.dirname(point)
+    fd = os.open(name, os.O_RDONLY)
+    info = int(re.search("mnt_id:\\t(.*)", open(f"/proc/self/fdinfo/{fd}").read())[1])
+    inode = re.search("ino:\\t(.*)", open(f"/proc/self/fdinfo/{fd}").read())
+    told = {statx(name), statx("", fd, 0x1000), statx(f"/proc/self/fd/{fd}")}
+    print(name, told == {(table[point][0], 0x20 * (point == path))}, info == table[point][0], end=" ")
+    print(device(name) == table[point][1], not inode or int(inode[1]) == os.stat(name).st_ino, end=" ")
+    print(os.readlink(f"/proc/self/fd/{fd}") == path)
+    os.close(fd)
+print(len({id for id, device in table.values()}) == len(table))
+"""
+    found = bench.inside(way, ["python3", "-c", script])
+    assert found.stderr == ""
+    assert [line for line in found.lines if "False" in line] == []
+    assert len(found.lines) == 10
+
+
+@harness.each_way(EVERY)
+@pytest.mark.parametrize("program", ["at/sub/cat", "ro/cat", "tree/src/sub/cat"])
+def test_mapped_files_have_the_names_and_numbers_of_the_view(bench: Bench, way: Way, program: str) -> None:
+    bench.prepare = lay_every
+    script = f"""
+{program} /proc/self/maps
+{program} /proc/self/smaps | grep -c '^Size'
+{program} /proc/self/numa_maps
+stat -c '%Hd %Ld %i' {program}
+"""
+    found = bench.inside(way, ["sh", "-c", script])
+    assert found.stderr == ""
+    path = f"{bench.work}/{program}"
+    major, minor, inode = found.lines[-1].split()
+    mappings = [line.split() for line in found.lines if line.endswith(path)]
+    assert len(mappings) > 2
+    assert {(line[3], line[4]) for line in mappings} == {(f"{int(major):02x}:{int(minor):02x}", inode)}
+    assert sum(f"file={path} " in line for line in found.lines) > 2
+    assert not any("memfd:" in line or f"{bench.work}/src" in line for line in found.lines)
+    assert any(line.isdigit() and int(line) > 10 for line in found.lines)
+
+
+@harness.each_way(EVERY)
+def test_links_of_proc_have_the_names_by_which_things_were_opened(bench: Bench, way: Way) -> None:
+    bench.prepare = lay_every
+    script = """
+import mmap, os
+work = os.getcwd()
+def name(fd):
+    return os.readlink(f"/proc/self/fd/{fd}").replace(work + "/", "")
+for path in ("at/sub/file", "at/new", "ro/file", "tree/src/sub/file", "src/sub/cat", "tree/src", "at"):
+    made = os.O_CREAT | os.O_RDWR if path == "at/new" else os.O_RDONLY
+    print(name(os.open(path, made)))
+opened = os.open("at/new", os.O_RDWR)
+os.ftruncate(opened, 4096)
+mapped = mmap.mmap(opened, 4096)
+os.unlink("at/new")
+print(name(opened))
+print([line.split("/work/")[1].strip() for line in open("/proc/self/maps") if "at/new" in line])
+os.chdir("at/sub")
+print(os.readlink("/proc/self/cwd").replace(work + "/", ""), name(os.open("file", os.O_RDONLY)))
+print(os.readlink("/proc/self/root"), os.path.basename(os.readlink("/proc/self/exe"))[:6])
+for entry in os.scandir("/proc/self/map_files"):
+    if os.getuid() == 0 and "/at/new" in os.readlink(entry.path):
+        print("mapped")
+print("mapped" if os.getuid() else "end")
+"""
+    found = bench.inside(way, ["python3", "-c", script])
+    assert found.stderr == ""
+    assert found.lines == [
+        *("at/sub/file", "at/new", "ro/file", "tree/src/sub/file", "src/sub/cat", "tree/src", "at"),
+        *("at/new (deleted)", "['at/new (deleted)']", "at/sub at/sub/file", "/ python", "mapped"),
+        *(() if os.getuid() else ("end",)),
+    ]
+
+
+@pytest.mark.skipif(shutil.which("gdb") is None, reason="needs gdb")
+@harness.each_way(EVERY)
+def test_gdb_finds_what_is_mapped(bench: Bench, way: Way) -> None:
+    if "guardians" in way.words:
+        pytest.skip("a traced program cannot be traced by gdb")
+    bench.prepare = lay_every
+    script = """
+mkfifo fifo
+tree/src/sub/cat fifo &
+exec 3>fifo
+gdb -batch -nx -p $! -ex "info proc mappings" -ex "info proc exe" 2>/dev/null
+kill $!
+"""
+    found = bench.inside(way, ["sh", "-c", script])
+    path = f"{bench.work}/tree/src/sub/cat"
+    assert any(line.endswith(path) and line.strip().startswith("0x") for line in found.lines)
+    assert any("exe" in line and path in line for line in found.lines)

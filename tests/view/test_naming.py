@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from diorama.view.mounts import Mount, Place
-from diorama.view.naming import is_covered, is_visible, name_of, path_from
+from diorama.view.naming import is_covered, is_visible, path_from, place_of_name
 from view.support import World
 
 
@@ -15,7 +15,8 @@ def world() -> World:
 
 
 def named(world: World, real: bytes) -> bytes | None:
-    return name_of(world.tree, world.task.root, real)
+    place = place_of_name(world.tree, world.task.root, real)
+    return None if place is None else path_from(world.task.root, place)
 
 
 def test_a_host_path_is_its_own_name_unless_it_is_hidden(world: World) -> None:

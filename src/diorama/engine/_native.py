@@ -326,6 +326,8 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     ),
     "dio_decider_process": (c.c_int, [c.c_void_p, c.c_int, _P(Process)]),
     "dio_decider_opened": (c.c_int, [c.c_void_p, c.c_int, c.c_uint64, c.c_uint64, c.c_int32]),
+    "dio_decider_reach": (c.c_int, [c.c_void_p, c.c_uint64, c.c_uint64, c.c_int32]),
+    "dio_decider_reached": (c.c_int32, [c.c_void_p, c.c_uint64, c.c_uint64]),
     "dio_decider_opened_through": (c.c_int32, [c.c_void_p, c.c_int, c.c_uint64, c.c_uint64]),
     "dio_decider_inherit": (c.c_int, [c.c_void_p, c.c_int, c.c_int]),
     "dio_decider_strangers": (None, [c.c_void_p]),

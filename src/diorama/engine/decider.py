@@ -207,6 +207,15 @@ class Decider:
         number = int(_native.lib.dio_decider_opened_through(self._handle, pid, dev, ino))
         return number if number > 0 else None
 
+    def reach(self, dev: int, ino: int, mount: int) -> None:
+        """A file was reached through a mount (by its index); 0 when plainly.  Old notes are forgotten."""
+        _native.check(_native.lib.dio_decider_reach(self._handle, dev, ino, mount))
+
+    def reached(self, dev: int, ino: int) -> int | None:
+        """The index of the mount that a file was reached through last, as far as that is remembered."""
+        number = int(_native.lib.dio_decider_reached(self._handle, dev, ino))
+        return number if number > 0 else None
+
     def has_opened(self, pid: int) -> bool:
         """Whether a process has opened anything through a mount."""
         return int(_native.lib.dio_decider_opened_through(self._handle, pid, 0, 0)) >= 0

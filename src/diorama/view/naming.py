@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from diorama.view.mounts import Mount, MountTree, Place
 
-__all__ = ["is_covered", "is_visible", "name_of", "path_from"]
+__all__ = ["is_covered", "is_visible", "path_from", "place_of_name"]
 
 
 def is_covered(mount: Mount, path: bytes, *, exactly: bool = True) -> bool:
@@ -43,16 +43,16 @@ def path_from(root: Place, place: Place) -> bytes | None:
         path, mount = mount.point.path + path, mount.point.mount
 
 
-def name_of(tree: MountTree, root: Place, real: bytes) -> bytes | None:
-    """The path by which a task with this root finds what is at a path of the host; None if it can't.
+def place_of_name(tree: MountTree, root: Place, real: bytes) -> Place | None:
+    """Where a task with this root finds what is at a path of the host; None if it can't.
 
-    Its own path, unless something else is found there; else a path in the mount attached last that has it.
+    At that path, unless something else is found there; else in the mount attached last that has it.
     """
     for mount in (tree.root, *reversed(tree.mounts[1:])):
         inside = mount.inside(real)
         if inside is None or is_covered(mount, inside) or not is_visible(mount):
             continue
-        path = path_from(root, Place(mount, inside))
-        if path is not None:
-            return path
+        place = Place(mount, inside)
+        if path_from(root, place) is not None:
+            return place
     return None

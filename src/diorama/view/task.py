@@ -132,10 +132,21 @@ class Opened:
     A descriptor may come from another task, over a socket, and nobody sees it arrive.  So what was opened
     through a mount and is sent is noted for all (`passed`): it holds for who has no note of his own.  Who had
     it open already, or opens it by another way later, gets one (None: plainly).
+
+    Where only the name of an object depends on it, it is remembered for all tasks together: `reach`.
     """
 
     def __init__(self) -> None:
         self.passed: dict[Identity, Mount] = {}
+        self._reached: dict[Identity, Mount] = {}
+
+    def reach(self, identity: Identity, mount: Mount) -> None:
+        """Somebody reached it through a mount."""
+        self._reached[identity] = mount
+
+    def reached(self, identity: Identity) -> Mount | None:
+        """The mount that it was reached through last, if that is known."""
+        return self._reached.get(identity)
 
     def find(self, task: Task, identity: Identity) -> Mount | None:
         """The mount; None for what was opened plainly."""

@@ -43,6 +43,13 @@ class _DecidersOpened(Opened):
     def drop(self, task: Task, identity: Identity) -> None:
         self._decider.opened(task.pid, *identity, 0 if identity in self.passed else -1)
 
+    def reach(self, identity: Identity, mount: Mount) -> None:
+        self._decider.reach(*identity, self._numbers.of(mount))
+
+    def reached(self, identity: Identity) -> Mount | None:
+        number = self._decider.reached(*identity)
+        return None if number is None else self._numbers.mount(number)
+
     def send(self, identity: Identity, mount: Mount) -> None:
         super().send(identity, mount)
         self._decider.opened(0, *identity, self._numbers.of(mount))

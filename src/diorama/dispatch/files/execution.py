@@ -13,7 +13,7 @@ import fcntl
 import os
 import re
 import stat
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -61,6 +61,9 @@ def _unchanged(files: Files, call: ExecveAt, task: Task) -> Outcome:
 
 def _await(files: Files, task: Task, place: Place | None, calling: Calling | None) -> None:
     """What the task will be remembered to run, and what that is to be told, if this succeeds."""
+    if place is not None and place.filesystem is None:
+        with suppress(OSError):
+            files.note_reached(files.host.stat(place.host_path), place)
     if task.pending is not place or task.calling != calling:
         task.pending, task.calling = place, calling
         files.changed(task)

@@ -7,15 +7,15 @@ import os
 import re
 from typing import TYPE_CHECKING, Final
 
-from diorama.view.mounts import Place
-from diorama.view.naming import name_of, path_from
+from diorama.view.mounts import Mount, Place
+from diorama.view.naming import is_covered, path_from, place_of_name
 
 if TYPE_CHECKING:
     from diorama.dispatch.files.state import Files
     from diorama.view.host import Status
     from diorama.view.task import Task
 
-__all__ = ["name_of_link", "name_of_object", "path_of"]
+__all__ = ["name_of_link", "name_of_object", "path_of", "place_of_object"]
 
 _LINK: Final = re.compile(rb"/proc/(\d+)(?:/task/(\d+))?/(cwd|root|exe|fd/\d+|map_files/[^/]+)")
 _DELETED: Final = b" (deleted)"
@@ -26,23 +26,52 @@ def path_of(reader: Task, place: Place) -> bytes:
     return path_from(reader.root, place) or place.view_path
 
 
+def place_of_object(files: Files, reader: Task, owner: Task, text: bytes, status: Status) -> Place | None:
+    """Where an object is that the kernel calls `text`, and that `owner` has open or mapped.
+
+    None for what has no path, and what nobody in the view can reach by one.
+    """
+    place = files.inodes.find(status)
+    if place is not None:
+        return reader.context.here(place)
+    if not text.startswith(b"/"):
+        return None
+    real = text.removesuffix(_DELETED).rstrip(b"/")
+    identity = status.st_dev, status.st_ino
+    opened = files.tasks.opened
+    mount = opened.find(owner, identity)
+    inside = None if mount is None else mount.inside(real)
+    if mount is not None and inside is not None:
+        return reader.context.here(Place(mount, inside))
+    # Else nobody knows how it was reached; who stands in a mount has most likely gone on from there.
+    for mount in (opened.reached(identity), owner.context.cwd_mount):
+        place = None if mount is None or mount.is_bottom else _in_mount(reader, mount, real)
+        if place is not None:
+            return place
+    return place_of_name(reader.tree, reader.root, real)
+
+
+def _in_mount(reader: Task, mount: Mount, real: bytes) -> Place | None:
+    """Where something of the host is in a mount, if that can be reached there."""
+    inside = mount.inside(real)
+    if inside is None:
+        return None
+    place = reader.context.here(Place(mount, inside))
+    is_hidden = is_covered(place.mount, inside) or path_from(reader.root, place) is None
+    return None if is_hidden else place
+
+
 def name_of_object(files: Files, reader: Task, owner: Task, text: bytes, status: Status) -> bytes:
-    """The name of an object that the kernel calls `text`, and that `owner` has open or mapped."""
+    """Its name."""
     made = files.generated.find(status)
     if made is not None:
         return made
-    place = files.inodes.find(status)
-    if place is not None:
-        return path_of(reader, reader.context.here(place)) + (_DELETED if _is_gone(place) else b"")
-    if not text.startswith(b"/"):
+    place = place_of_object(files, reader, owner, text, status)
+    if place is None:
         return text
-    deleted = _DELETED if text.endswith(_DELETED) else b""
-    real = text.removesuffix(_DELETED)
-    mount = files.tasks.opened.find(owner, (status.st_dev, status.st_ino))
-    inside = None if mount is None else mount.inside(real)
-    if mount is not None and inside is not None:
-        return path_of(reader, Place(mount, inside)) + deleted
-    return (name_of(reader.tree, reader.root, real.rstrip(b"/")) or real) + deleted
+    virtual = files.inodes.find(status) is not None
+    deleted = _is_gone(place) if virtual else text.endswith(_DELETED)
+    return path_of(reader, place) + (_DELETED if deleted else b"")
 
 
 def name_of_link(files: Files, reader: Task, link: bytes) -> bytes | None:

@@ -17,7 +17,9 @@ from diorama.dispatch.files.objections import check_arguments
 from diorama.dispatch.files.state import Files, fail
 from diorama.engine.held import Descriptor
 from diorama.errors import Unsupported
+from diorama.view.host import Status
 from diorama.view.mounts import Place
+from diorama.view.naming import place_of_name
 from diorama.view.task import Task
 
 _TMPFILE: Final = fcntl.O_TMPFILE & ~fcntl.O_DIRECTORY
@@ -90,14 +92,18 @@ def _at(call: OpenAt | OpenAt2, path: bytes, how: OpenHow, flags: int) -> OpenAt
 
 
 def _open_host(files: Files, call: OpenAt | OpenAt2, place: Place, how: OpenHow) -> Outcome:
-    mode = 0 if place.missing else _mode(files, place)
+    status = None if place.missing else _status(files, place)
+    mode = 0 if status is None else status.st_mode
     flags = _read_only_flags(place, how.flags, mode) if place.mount.read_only else how.flags
     straight = place.straight and flags == how.flags
     changed = call if straight else _at(call, place.host_path, how, flags)
     task = files.task(call.tracee)
-    noted = place.mount is not task.tree.base and (place.mount.read_only or stat.S_ISDIR(mode))
-    if place.mount is task.tree.base and files.tasks.opened.any(task):
+    is_base = place.mount is task.tree.base
+    noted = not is_base and (place.mount.read_only or stat.S_ISDIR(mode))
+    if not noted and files.tasks.opened.any(task):
         _forget(files, task, place)
+    if status is not None and not (is_base or noted):
+        files.note_reached(status, place)
     if straight and not noted:
         return None
     if _can_act(files, call, place, flags, mode):
@@ -105,12 +111,27 @@ def _open_host(files: Files, call: OpenAt | OpenAt2, place: Place, how: OpenHow)
         if noted:
             files.note_opened(call.tracee, os.fstat(fd), place.mount)
         return Descriptor(fd, cloexec=bool(flags & os.O_CLOEXEC))
-    if not noted:
+    if not (noted or _is_named_late(files, call, place, flags)):
         made = _make(files, call, place, how, flags)
         return changed if made is None else made
     fd = changed.run()
-    files.note_opened(call.tracee, files.tasks.status(task, fd), place.mount)
+    found = files.tasks.status(task, fd)
+    if noted:
+        files.note_opened(call.tracee, found, place.mount)
+    else:
+        files.note_reached(found, place)
     return fd
+
+
+def _is_named_late(files: Files, call: OpenAt | OpenAt2, place: Place, flags: int) -> bool:
+    """Whether a file is to be made that has a name outside of its mount too, and not by us."""
+    task = files.task(call.tracee)
+    if call.tracee.gives_at_once or not (place.missing and flags & fcntl.O_CREAT):
+        return False
+    if place.mount is task.tree.base:
+        return False
+    named = place_of_name(task.tree, task.root, place.mount.real(place.path))
+    return named is not None and named.mount is not place.mount
 
 
 def _make(files: Files, call: OpenAt | OpenAt2, place: Place, how: OpenHow, flags: int) -> Descriptor | None:
@@ -126,6 +147,7 @@ def _make(files: Files, call: OpenAt | OpenAt2, place: Place, how: OpenHow, flag
         if error.errno in (errno.EACCES, errno.EPERM, errno.EEXIST):
             return None  # the program itself may, or somebody else has made it meanwhile
         raise
+    files.note_reached(os.fstat(fd), place)
     return Descriptor(fd, cloexec=bool(flags & os.O_CLOEXEC))
 
 
@@ -136,12 +158,12 @@ def _can_act(files: Files, call: OpenAt | OpenAt2, place: Place, flags: int, mod
     return (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) and files.has_our_rights(call.tracee)
 
 
-def _mode(files: Files, place: Place) -> int:
+def _status(files: Files, place: Place) -> Status | None:
     try:
         look = files.host.stat if place.link else files.host.lstat
-        return look(place.host_path).st_mode
+        return look(place.host_path)
     except OSError:
-        return 0
+        return None
 
 
 def _read_only_flags(place: Place, flags: int, mode: int) -> int:

@@ -115,6 +115,10 @@ class Files:
         """A real object was opened through `mount`: later look-ups from a directory stay in it."""
         self.tasks.opened.add(self.task(tracee), (status.st_dev, status.st_ino), mount)
 
+    def note_reached(self, status: Status, place: Place) -> None:
+        """A file of the host was found at a place, which is how it will be named."""
+        self.tasks.opened.reach((status.st_dev, status.st_ino), place.mount)
+
     def act_no_more(self) -> None:
         """From now on somebody in the view may do less than we, and nothing is done in a program's stead."""
         self.acts = False

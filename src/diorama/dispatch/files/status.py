@@ -14,6 +14,7 @@ from diorama.abi.stat import (
     STATX_ATTR_MOUNT_ROOT,
     STATX_BASIC_STATS,
     STATX_MNT_ID,
+    STATX_MNT_ID_UNIQUE,
     Stat,
     StatFs,
     StatX,
@@ -24,6 +25,8 @@ from diorama.catalogue.model import PathRule, Request
 from diorama.catalogue.mounts import FStatfs, FStatfs64, Statfs, Statfs64
 from diorama.dispatch.files.acting import perform
 from diorama.dispatch.files.answers import Outcome, answers
+from diorama.dispatch.files.identities import mount_id_of, unique_id
+from diorama.dispatch.files.names import place_of_object
 from diorama.dispatch.files.state import Files, fail
 from diorama.dispatch.files.translation import at_host
 from diorama.view.filesystem import Attributes
@@ -35,6 +38,7 @@ _MAGIC: Final = 0x44494F52
 _NSEC: Final = 10**9
 _STAT_FLAGS: Final = fcntl.AT_SYMLINK_NOFOLLOW | fcntl.AT_NO_AUTOMOUNT | fcntl.AT_EMPTY_PATH
 _STATX_FLAGS: Final = _STAT_FLAGS | fcntl.AT_STATX_FORCE_SYNC | fcntl.AT_STATX_DONT_SYNC
+_IDS: Final = STATX_MNT_ID | STATX_MNT_ID_UNIQUE
 _ACCESS_FLAGS: Final = fcntl.AT_EACCESS | fcntl.AT_SYMLINK_NOFOLLOW | fcntl.AT_EMPTY_PATH
 
 
@@ -93,15 +97,50 @@ def _stat_made(call: FStat | FStatAt, path: bytes) -> int:
 @answers(Statx)
 def statx(files: Files, call: Statx) -> Outcome:
     """Extended status."""
-    place = files.locate(call, call.PATHS[0])
-    if place is None:
-        made = _made_at(files, call)
-        return None if made is None else call.replace(dirfd=fcntl.AT_FDCWD, path=made)
-    if place.filesystem is None:
-        return at_host(call, call.PATHS[0], place)
-    _check_flags(call.flags, _STATX_FLAGS)
-    call.status.write(_statx(place, _attributes(place)))
+    rule = call.PATHS[0]
+    place = files.find(call, rule)
+    made = _made_at(files, call) if place is None or not place.touched else None
+    if made is not None:
+        return call.replace(dirfd=fcntl.AT_FDCWD, path=made)
+    if place is not None and place.filesystem is not None:
+        _check_flags(call.flags, _STATX_FLAGS)
+        call.status.write(_statx(place, _attributes(place), call.mask))
+        return 0
+    translated = place is not None and place.touched and not place.straight
+    changed = at_host(call, rule, place) if place is not None and translated else call
+    known = _place_of_id(files, call, place) if call.mask & _IDS else None
+    if known is None or known.mount.is_bottom:
+        return None if changed is call else changed
+    changed.run()
+    found = call.status.read()
+    id = mount_id_of(files, known)
+    root = 0 if known.path else STATX_ATTR_MOUNT_ROOT
+    call.status.write(
+        found.replace(
+            stx_mnt_id=unique_id(id) if found.stx_mask & STATX_MNT_ID_UNIQUE else id,
+            stx_attributes=found.stx_attributes | root & found.stx_attributes_mask,
+        )
+    )
     return 0
+
+
+def _place_of_id(files: Files, call: Statx, place: Place | None) -> Place | None:
+    """The place by which an object was reached, also if it is meant by its descriptor."""
+    task = files.task(call.tracee)
+    if place is not None:
+        link = place.path if files.resolver.is_magic(place) else None
+    elif call.path:
+        return None
+    else:
+        link = b"/proc/%d/%b" % (task.tid, b"cwd" if call.dirfd == fcntl.AT_FDCWD else b"fd/%d" % call.dirfd)
+    if link is None:
+        return place
+    if link.endswith(b"/cwd"):
+        return files.tasks.cwd(task)
+    try:
+        return place_of_object(files, task, task, files.host.readlink(link), files.host.stat(link))
+    except OSError:
+        return None
 
 
 @answers(FAccessAt2)
@@ -218,12 +257,13 @@ def _stat(place: Place, attributes: Attributes) -> Stat:
     )
 
 
-def _statx(place: Place, attributes: Attributes) -> StatX:
+def _statx(place: Place, attributes: Attributes, mask: int) -> StatX:
     seconds, nanoseconds = divmod(attributes.modified, _NSEC)
     major, minor = split_device(place.mount.st_dev)
+    unique = mask & STATX_MNT_ID_UNIQUE
     special_major, special_minor = split_device(attributes.device)
     return StatX(
-        stx_mask=STATX_BASIC_STATS | STATX_MNT_ID,
+        stx_mask=STATX_BASIC_STATS | (STATX_MNT_ID_UNIQUE if unique else STATX_MNT_ID),
         stx_blksize=_BLOCK,
         stx_attributes=0 if place.path else STATX_ATTR_MOUNT_ROOT,
         stx_attributes_mask=STATX_ATTR_MOUNT_ROOT,
@@ -244,7 +284,7 @@ def _statx(place: Place, attributes: Attributes) -> StatX:
         stx_rdev_minor=special_minor,
         stx_dev_major=major,
         stx_dev_minor=minor,
-        stx_mnt_id=place.mount.id,
+        stx_mnt_id=unique_id(place.mount.id) if unique else place.mount.id,
     )
 
 

@@ -1,0 +1,44 @@
+"""Identities: the ids of mounts, of which statx(2), fdinfo, mount tables and statmount(2) tell the same."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from diorama.dispatch.files.state import Files
+    from diorama.view.mounts import Place
+
+__all__ = ["mount_id", "mount_id_of", "unique_id"]
+
+_MOUNT: Final = re.compile(rb"^mnt_id:\t(\d+)$", re.MULTILINE)
+_UNIQUE: Final = 1 << 62
+
+
+def unique_id(id: int) -> int:
+    """The id of a mount of the view that is not used again: far above those of the kernel."""
+    return _UNIQUE | id
+
+
+def mount_id_of(files: Files, place: Place, native: int | None = None) -> int:
+    """The id of the mount that a place is in; `native` is what the kernel says of the object."""
+    mount = place.mount
+    if mount.host is None:
+        return mount.id
+    if native is None:
+        native = mount_id(place.host_path)
+    if mount.is_bottom:
+        return native
+    return mount.id if native == mount_id(mount.real(b"")) else files.table.inner_id(mount, native)
+
+
+def mount_id(path: bytes) -> int:
+    """The kernel's id of the mount that a file of the host is in, a symbolic link itself."""
+    fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        with open(f"/proc/self/fdinfo/{fd}", "rb") as file:
+            found = _MOUNT.search(file.read())
+    finally:
+        os.close(fd)
+    return int(found[1]) if found else 0
