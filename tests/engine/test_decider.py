@@ -387,12 +387,14 @@ def test_descriptors_of_virtual_objects_are_asked_about(bound: tuple[World, Path
 
 
 @pytest.mark.parametrize(("path", "kind"), [
-    ("/proc/self/status", RUN), ("/proc/thread-self/maps", RUN), ("/proc/1/net/dev", RUN),
-    ("/proc/mounts", RUN), ("/proc/sys/kernel/ostype", RUN), ("/proc/self", RUN), ("/proc/self/exe", ASK),
+    ("/proc/self/status", RUN), ("/proc/thread-self/comm", RUN), ("/proc/1/net/dev", RUN),
+    ("/proc/mounts", ASK), ("/proc/thread-self/maps", ASK), ("/proc/self/fdinfo/1", ASK),
+    ("/proc/net/unix", ASK), ("/proc/self/smaps_rollup", RUN), ("/proc/self", RUN),
+    ("/proc/sys/kernel/ostype", RUN), ("/proc/self/exe", ASK),
     ("/proc/self/cwd", ASK), ("/proc/1/task/1/fd/0", ASK), ("/proc/self/../self/status", ASK),
     ("/dev/fd/0", ASK), ("/proc/self/root", ASK),
 ])  # fmt: skip
-def test_links_of_proc_that_are_not_text_are_asked_about(
+def test_links_of_proc_that_are_not_text_are_asked_about_and_what_tells_of_the_view(
     bound: tuple[World, Path], path: str, kind: VerdictKind
 ) -> None:
     if path.startswith("/dev/") and not os.path.lexists("/dev/fd"):

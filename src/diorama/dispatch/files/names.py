@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+from stat import S_ISDIR
 from typing import TYPE_CHECKING, Final
 
 from diorama.view.mounts import Mount, Place
@@ -43,8 +44,10 @@ def place_of_object(files: Files, reader: Task, owner: Task, text: bytes, status
     inside = None if mount is None else mount.inside(real)
     if mount is not None and inside is not None:
         return reader.context.here(Place(mount, inside))
-    # Else nobody knows how it was reached; who stands in a mount has most likely gone on from there.
-    for mount in (opened.reached(identity), owner.context.cwd_mount):
+    # A directory was reached plainly then.  Of a file nobody knows for sure; who stands in a mount has most
+    # likely gone on from there.
+    likely = () if S_ISDIR(status.st_mode) else (opened.reached(identity), owner.context.cwd_mount)
+    for mount in likely:
         place = None if mount is None or mount.is_bottom else _in_mount(reader, mount, real)
         if place is not None:
             return place

@@ -76,7 +76,10 @@ def _generated(files: Files, call: OpenAt | OpenAt2, place: Place, how: OpenHow)
     if not files.has_our_rights(call.tracee):
         # Whether it may is found out by letting it.
         call.tracee.syscall.close(_at(call, path, how, how.flags).run())
-    fd = open_memory(files, subject, how.flags)
+    try:
+        fd = open_memory(files, subject, how.flags)
+    except PermissionError:
+        return None  # the program itself may, of itself; or the kernel says why not
     return Descriptor(fd, cloexec=bool(how.flags & os.O_CLOEXEC))
 
 

@@ -76,7 +76,7 @@ def _made_at(files: Files, call: FStatAt | Statx) -> bytes | None:
     if b"/fd/" not in call.path and files.generated.is_empty:
         return None
     place = files.find(call, call.PATHS[0])
-    if place is None or place.missing or not place.path.startswith(b"/proc/"):
+    if place is None or place.missing or place.filesystem is not None:
         return None
     return files.generated.behind(files.host, place.host_path)
 
@@ -128,7 +128,7 @@ def _place_of_id(files: Files, call: Statx, place: Place | None) -> Place | None
     """The place by which an object was reached, also if it is meant by its descriptor."""
     task = files.task(call.tracee)
     if place is not None:
-        link = place.path if files.resolver.is_magic(place) else None
+        link = place.link or None
     elif call.path:
         return None
     else:
