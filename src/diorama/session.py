@@ -93,6 +93,7 @@ class View:
         self._features: Features | None = None
         self.choice: Choice | None = None
         self.failures: list[BaseException] = []
+        self.unsaved: list[str] = []
         self._grows = grows
         if grows:
             self._files()
@@ -288,7 +289,9 @@ class View:
         if placement is not None:
             placement.close()
         if self._mediator is not None:
-            self._mediator.close()
+            for line in self._mediator.close():
+                self.unsaved.append(line)
+                print(f"diorama: {line}", file=sys.stderr)
 
     def __enter__(self) -> Self:
         return self

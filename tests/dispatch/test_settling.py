@@ -59,7 +59,7 @@ def test_what_names_no_file_and_has_no_rule_is_asked(abi: Abi) -> None:
     assert settled <= {
         "Bind", "Connect", "FChDir", "FChMod", "FChOwn", "FGetXattr", "FListXattr", "FRemoveXattr",
         "FSetXattr", "FStat", "FStatfs", "FStatfs64", "GetCwd", "GetDents", "GetDents64", "ReadDir",
-        "SendMsg", "SendTo", "Clone", "Clone3", "Fork", "VFork",
+        "SendMsg", "SendTo", "Clone", "Clone3", "Fork", "VFork", "FSync", "FDataSync", "SyncFs",
         "RtSigAction",
     }  # fmt: skip
 

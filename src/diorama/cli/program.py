@@ -35,7 +35,9 @@ def run_program(view: View, options: ViewOptions) -> int:
         except OSError as error:
             return _cannot_start(options.command[0], error)
         status = _wait(process, terminal, kill_on_exit=options.kill_on_exit)
-    return OWN_FAILURE if view.failures else status
+    if view.failures or (view.unsaved and not status):
+        return OWN_FAILURE
+    return status
 
 
 def _tell_engine(view: View) -> None:

@@ -29,12 +29,15 @@ if TYPE_CHECKING:
     from diorama.dispatch.files.deciding import Deciding
     from diorama.dispatch.files.mounting import Maker
     from diorama.engine.decider import Decider
+    from diorama.view.filesystem import FileSystem
+    from diorama.view.layers import Layers
     from diorama.view.mounts import Mount, Place
 
 __all__ = ["Mediator"]
 
 _SHARED: Final = CLONE_FS | CLONE_FILES
 _SUBJECTS: Final = (
+    "attributes",
     "descriptors",
     "directories",
     "execution",
@@ -43,14 +46,18 @@ _SUBJECTS: Final = (
     "interruption",
     "links",
     "maps",
+    "making",
     "mounts",
     "namespaces",
     "opening",
     "passing",
+    "removing",
+    "saving",
     "sockets",
     "status",
     "tables",
     "translation",
+    "xattrs",
 )
 
 
@@ -71,8 +78,13 @@ class Mediator:
     ) -> None:
         for subject in _SUBJECTS:
             import_module(f"diorama.dispatch.files.{subject}")
+        from diorama.dispatch.files.saving import Saver
+
         self.files = Files(host)
+        self._saver = Saver(self.files.synthetic.contents)
+        self._lost: list[str] = []
         self.files.mounting.make = make
+        self.files.mounting.on_release = self._released
         self.files.mounting.may_have = self._may_have
         self._deciding: Deciding | None = None
         self._grows = grows
@@ -248,15 +260,33 @@ class Mediator:
             self.files.mounting.on_change = self._deciding.mounted
         return self._deciding.decider
 
-    def close(self) -> None:
-        """The view has ended."""
+    def close(self) -> list[str]:
+        """The view has ended: save what is not saved.  What could not be, a line for each file."""
+        self._saver.close()
+        self._settle(None)
         self.files.close()
+        lost, self._lost = self._lost, []
+        return lost
+
+    def _released(self, one: FileSystem | Layers) -> None:
+        """A file system is about to be closed."""
+        self._settle(one)
+        self.files.synthetic.contents.discard(one)
+
+    def _settle(self, one: FileSystem | Layers | None) -> None:
+        from diorama.dispatch.files.saving import rescue
+
+        for content, error in self.files.synthetic.settle(one):
+            place = self.files.inodes.find(os.fstat(content.fd)) or content.place
+            copy = rescue(content, os.path.basename(place.path))
+            where = "and nowhere else either: it is lost" if copy is None else f"its content is in {copy}"
+            self._lost.append(f"{os.fsdecode(place.view_path)} could not be saved: {_reason(error)}; {where}")
 
     # -- called on guardians ------------------------------------------------------------------
 
     def answer(self, call: Request) -> Outcome:
         """Decide about a request."""
-        self.files.task(call.tracee).credentials = None
+        self.files.begin(self.files.task(call.tracee))
         return ANSWERS.get(type(call), translate)(self.files, call)
 
     def rooted(self, tracee: Tracee) -> None:
@@ -308,11 +338,12 @@ def _wanted(is_virtual: bool, is_read_only: bool) -> frozenset[type[Request]]:
     """What must be asked with mounts: of file systems of ours, read-only ones, or neither."""
     from diorama.catalogue import requests
     from diorama.dispatch.files.descriptors import CHANGING, LOOKING, TELLING
+    from diorama.dispatch.files.saving import SAVING
 
     wanted = frozenset(ANSWERS) | {request for request in requests() if request.PATHS}
     if not is_virtual:
-        wanted -= LOOKING if is_read_only else LOOKING | TELLING
-    return wanted if is_read_only else wanted - CHANGING
+        wanted -= SAVING | (LOOKING if is_read_only else LOOKING | TELLING)
+    return wanted if is_read_only or is_virtual else wanted - CHANGING
 
 
 def _reason(error: OSError) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from diorama.abi.arch import Abi
 from diorama.abi.fcntl import AT_FDCWD
-from diorama.catalogue import dirs, files, index, mounts, paths, processes, signals, sockets, xattr
+from diorama.catalogue import dirs, files, index, io, mounts, paths, processes, signals, sockets, xattr
 from diorama.catalogue.files import OpenFollows
 from diorama.catalogue.kinds import FlagTest, always, never
 from diorama.engine.decider import NO_ARG, Decision, Do, Follow, Mounted, Needs, PathUse, Settle
@@ -49,6 +49,9 @@ _BY_DESCRIPTOR: Final[dict[type[Request], Needs]] = {
     files.FChMod: Needs.NOT_OPENED,
     files.FChOwn: Needs.NOT_OPENED,
     files.FStat: Needs.NOTHING,
+    io.FDataSync: Needs.NOTHING,
+    io.FSync: Needs.NOTHING,
+    io.SyncFs: Needs.NOTHING,
     mounts.FStatfs: Needs.NOT_OPENED,
     mounts.FStatfs64: Needs.NOT_OPENED,
     paths.FChDir: Needs.PLAIN_CWD | Needs.NOT_OPENED,

@@ -57,6 +57,8 @@ class FileSystem(ABC):
     saves_late = False
     """Whether what was written need be saved only when the view drops it from memory: nobody else would see
     it before."""
+    lasts = True
+    """Whether what is saved is of use after `close`."""
     lazy_above: int | None = None
     """Of regular files with more bytes than this, pieces are asked by `read`: they are never copied whole."""
 

@@ -27,8 +27,11 @@ _BUILT_IN: Final = {
     "tar": ("diorama.modules.filesystems.tar", "open_tar"),
     "zip": ("diorama.modules.filesystems.zip", "open_zip"),
 }
-_MAKING: Final[dict[str, tuple[str, str]]] = {}
-"""Schemes of host-backed mounts: functions of the rest and the options that make a `Mount`."""
+_MAKING: Final[dict[str, tuple[str, str]]] = {
+    "memory": ("diorama.modules.filesystems.memory", "make_memory"),
+}
+"""Schemes with options of their own, and of host-backed mounts: functions of
+the rest and the options that make a `Mount`."""
 _GROUP: Final = "diorama.filesystems"
 
 
@@ -106,7 +109,7 @@ def _of_fsspec(scheme: str, rest: str, options: Options) -> Callable[[str], File
 def _unknown(scheme: str, rest: str) -> UsageError:
     from importlib.metadata import entry_points
 
-    known = sorted({*_BUILT_IN, "memory", *(entry.name for entry in entry_points(group=_GROUP))})
+    known = sorted({*_BUILT_IN, *_MAKING, *(entry.name for entry in entry_points(group=_GROUP))})
     return UsageError(
         f"unknown mount scheme {scheme!r}; known are {', '.join(known)} and the protocols of fsspec"
         f" (for a path, write ./{scheme}:{rest})"

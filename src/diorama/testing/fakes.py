@@ -27,6 +27,7 @@ class FakeStatus:
     st_mode: int
     st_dev: int = 1
     st_ino: int = 0
+    st_nlink: int = 1
 
 
 def _error(code: int) -> OSError:

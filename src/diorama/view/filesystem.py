@@ -46,7 +46,8 @@ class Attributes:
 class Changes:
     """What is to become of the status of an inode; None stays as it is.  Units as in `Attributes`.
 
-    `mode` has permission bits only.  A change always makes the time of change the present.
+    `mode` has permission bits only.  A change makes the time of change the present, unless `changed` says
+    when that was.
     """
 
     mode: int | None = None
@@ -55,6 +56,7 @@ class Changes:
     size: int | None = None
     accessed: int | None = None
     modified: int | None = None
+    changed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,9 @@ class FileSystem(Protocol):
 
     @property
     def saves_late(self) -> bool: ...
+
+    @property
+    def lasts(self) -> bool: ...
 
     @property
     def lazy_above(self) -> int | None: ...

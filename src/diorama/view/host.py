@@ -34,6 +34,11 @@ class Status(Protocol):
         """The inode number."""
         ...
 
+    @property
+    def st_nlink(self) -> int:
+        """The number of its names."""
+        ...
+
 
 class Host(Protocol):
     """Real files, by absolute path.  Everything raises `OSError` as the system call of that name."""

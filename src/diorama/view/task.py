@@ -26,6 +26,7 @@ from diorama.view.credentials import Credentials
 from diorama.view.host import Host, Status
 from diorama.view.inodes import Inodes
 from diorama.view.mounts import Mount, MountTree, Place
+from diorama.view.renaming import Renaming
 
 __all__ = ["Calling", "Context", "Task", "Tasks"]
 
@@ -226,6 +227,18 @@ class Tasks:
         """Forget a task, unless its thread id belongs to another by now."""
         if self._by_tid.get(task.tid) is task:
             del self._by_tid[task.tid]
+
+    def trees(self) -> list[MountTree]:
+        """The mount trees of all tasks, and that of the view."""
+        found = {id(task.tree): task.tree for task in list(self._by_tid.values())}
+        return list((found | {id(self._tree): self._tree}).values())
+
+    def renamed(self, renaming: Renaming) -> None:
+        """What tasks remember of what was renamed follows."""
+        for task in list(self._by_tid.values()):
+            task.context.root = renaming.place(task.context.root)
+            if task.executable is not None:
+                task.executable = renaming.place(task.executable)
 
     def is_plain(self, task: Task) -> bool:
         """Whether nothing is remembered of a task."""

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import errno
+import os
 import stat
 from typing import Final
 
 from diorama.abi.fcntl import O_PATH
 from diorama.catalogue.dirs import GetDents, GetDents64, ReadDir
-from diorama.catalogue.files import FChMod, FChOwn, FileGetAttr, FStat, NameToHandleAt, UTimeNsAt
+from diorama.catalogue.files import (
+    FChMod,
+    FChOwn,
+    FileGetAttr,
+    FileSetAttr,
+    FStat,
+    NameToHandleAt,
+    UTimeNsAt,
+)
 from diorama.catalogue.model import Request
 from diorama.catalogue.mounts import FStatfs, FStatfs64
 from diorama.catalogue.polling import InotifyAddWatch
-from diorama.catalogue.xattr import (
-    FGetXattr,
-    FListXattr,
-    FRemoveXattr,
-    FSetXattr,
-    GetXattr,
-    GetXattrAt,
-    LGetXattr,
-    ListXattr,
-    ListXattrAt,
-    LListXattr,
-)
-from diorama.dispatch.files.answers import Outcome, answers
-from diorama.dispatch.files.objections import check_arguments
+from diorama.catalogue.xattr import FGetXattr, FListXattr, FRemoveXattr, FSetXattr
+from diorama.dispatch.files.answers import SYNTHETIC, Outcome, answers
+from diorama.dispatch.files.objections import check_arguments, refuse_writing
 from diorama.dispatch.files.state import Files, fail
 from diorama.dispatch.files.translation import at_host, translate
 from diorama.view.mounts import Place
@@ -38,7 +36,7 @@ LOOKING: Final = frozenset({FStat, FGetXattr, FListXattr}) | LISTING
 """What concerns only descriptors of virtual objects, of which there are none without such a file system."""
 
 CHANGING: Final = frozenset({FChMod, FChOwn, FSetXattr, FRemoveXattr})
-"""What concerns only descriptors on read-only mounts."""
+"""What concerns only descriptors on read-only mounts and of virtual objects."""
 
 TELLING: Final = frozenset({FStatfs, FStatfs64})
 """What concerns only descriptors of virtual objects and on read-only mounts."""
@@ -48,7 +46,7 @@ TELLING: Final = frozenset({FStatfs, FStatfs64})
 def change(files: Files, call: FChMod | FChOwn | FSetXattr | FRemoveXattr) -> Outcome:
     """Nothing changes on a read-only mount."""
     _refuse(files, call, call.fd)
-    return None
+    return _virtual(files, call, call.fd)
 
 
 @answers(UTimeNsAt)
@@ -57,7 +55,7 @@ def set_times(files: Files, call: UTimeNsAt) -> Outcome:
     if call.path is not None:
         return translate(files, call)
     _refuse(files, call, call.dirfd)
-    return None
+    return None if call.flags else _virtual(files, call, call.dirfd)
 
 
 def _refuse(files: Files, call: Request, fd: int) -> None:
@@ -69,38 +67,32 @@ def _refuse(files: Files, call: Request, fd: int) -> None:
         raise fail(errno.EROFS)
 
 
-@answers(FGetXattr)
-def get_attribute(files: Files, call: FGetXattr) -> Outcome:
-    """File systems of ours have no extended attributes."""
-    if files.tasks.virtual(files.task(call.tracee), call.fd) is not None:
-        raise fail(errno.EOPNOTSUPP)
-    return None
+@answers(FGetXattr, FListXattr)
+def look(files: Files, call: FGetXattr | FListXattr) -> Outcome:
+    """Extended attributes of an open file."""
+    return _virtual(files, call, call.fd)
 
 
-@answers(FListXattr)
-def list_attributes(files: Files, call: FListXattr) -> Outcome:
-    """File systems of ours have no extended attributes."""
-    return None if files.tasks.virtual(files.task(call.tracee), call.fd) is None else 0
+def _virtual(files: Files, call: Request, fd: int) -> Outcome:
+    """The answer for what a descriptor refers to, if that is in a file system of ours."""
+    task = files.task(call.tracee)
+    place = files.tasks.virtual(task, fd)
+    if place is None:
+        return None
+    if files.tasks.flags(task, fd) & O_PATH:
+        raise fail(errno.EBADF)
+    return SYNTHETIC[type(call)](files, call, place)
 
 
-@answers(GetXattr, LGetXattr, GetXattrAt, FileGetAttr, NameToHandleAt)
-def get_attribute_at(files: Files, call: Request) -> Outcome:
-    """As by descriptor; neither are there inode attributes and handles."""
+@answers(FileGetAttr, FileSetAttr, NameToHandleAt)
+def refuse_at(files: Files, call: Request) -> Outcome:
+    """There are no inode attributes and no handles of virtual files."""
     place = files.locate(call, call.PATHS[0])
-    if place is not None and place.filesystem is not None:
-        raise fail(errno.ENOENT if place.missing else errno.EOPNOTSUPP)
-    return None if place is None else at_host(call, call.PATHS[0], place)
-
-
-@answers(ListXattr, LListXattr, ListXattrAt)
-def list_attributes_at(files: Files, call: Request) -> Outcome:
-    """As by descriptor."""
-    place = files.locate(call, call.PATHS[0])
-    if place is not None and place.filesystem is not None:
-        if place.missing:
-            raise fail(errno.ENOENT)
-        return 0
-    return None if place is None else at_host(call, call.PATHS[0], place)
+    if place is None or place.filesystem is None:
+        return translate(files, call)
+    if call.writes:
+        refuse_writing(files, call, call.PATHS[0], place)
+    raise fail(errno.ENOENT if place.missing else errno.EOPNOTSUPP)
 
 
 @answers(InotifyAddWatch)
@@ -115,10 +107,15 @@ def watch(files: Files, call: InotifyAddWatch) -> Outcome:
 
 
 def _stand_in(files: Files, task: Task, place: Place) -> bytes:
-    assert place.filesystem is not None
-    attributes = place.filesystem.attributes(place.inode)
-    if attributes.kind == stat.S_IFDIR:
-        return files.standins.directory(place)
-    if attributes.kind != stat.S_IFREG:
+    filesystem = place.filesystem
+    assert filesystem is not None
+    attributes = filesystem.attributes(place.inode)
+    if not files.permits(task, attributes, os.R_OK):
         raise fail(errno.EACCES)
-    return files.content(task, place, attributes).path
+    if attributes.kind == stat.S_IFDIR:
+        return files.standins.watch(place, lambda: [one.name for one in filesystem.entries(place.inode)])
+    if attributes.kind != stat.S_IFREG:
+        return files.stand_in(place, attributes)
+    content = files.content(task, place, attributes)
+    content.is_watched = True
+    return content.path

@@ -1,8 +1,8 @@
 """Directories: listing them, and the current one.
 
 The position in a virtual directory is kept by the kernel, as the offset of the real directory that stands for
-it.  So rewinddir(3), telldir(3) and shared descriptions work as for any directory.  An offset counts the
-entries before it.
+it.  So rewinddir(3), telldir(3) and shared descriptions work as for any directory.  What the offsets are is
+told in `listings`.
 """
 
 from __future__ import annotations
@@ -37,11 +37,13 @@ def get_entries(files: Files, call: GetDents64 | GetDents | ReadDir) -> Outcome:
         return list_points(files, call, layout) if len(files.points) else None
     if place.filesystem is None or not _is_directory(place):
         return None
+    if files.synthetic.is_dead(place.filesystem, place.inode):
+        raise fail(errno.ENOENT)
     with Offset(call.tracee, call.fd) as offset:
-        position = offset.get()
-        size, count = put_entries(call, files.listings.read(place, position)[position:], layout)
+        entries = files.listings.read(place, offset.get())
+        size, count = put_entries(call, entries, layout)
         if count:
-            offset.set(position + count)
+            offset.set(entries[count - 1].off)
         return size
 
 
@@ -79,6 +81,8 @@ def get_directory(files: Files, call: GetCwd) -> Outcome:
     place = files.tasks.cwd(task)
     if place.mount.is_bottom:
         return None
+    if place.removed:
+        raise fail(errno.ENOENT)
     # As the kernel's, for what no path leads to any more (getcwd(2)).
     path = (b"" if place.is_reachable else b"(unreachable)") + place.view_path + b"\0"
     if len(path) > call.size:

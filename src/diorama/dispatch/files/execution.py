@@ -280,8 +280,8 @@ class _Search:
         attributes = place.filesystem.attributes(place.inode)
         if attributes.kind != stat.S_IFREG or not self._files.permits(self._task, attributes, os.X_OK):
             raise fail(errno.EACCES)
-        content = self._files.standins.lease(place, attributes)
-        self._leases.callback(self._files.standins.release, content)
+        content = self._files.synthetic.contents.pin(place, attributes)
+        self._leases.callback(self._files.synthetic.contents.unpin, content)
         return _File(place, content.path, content.fd, _head(content.fd))
 
     def _check(self, file: _File) -> None:

@@ -3,56 +3,106 @@
 from __future__ import annotations
 
 import threading
+from bisect import bisect_right
 from collections import OrderedDict
 from typing import Final
 
 from diorama.abi.dirent import DT_DIR, DirEntry
 from diorama.dispatch.files.points import entry_of, points_below
+from diorama.view.filesystem import FileSystem
 from diorama.view.host import Host
 from diorama.view.mounts import Mount, Place
 
 __all__ = ["Listings"]
 
-_LISTINGS: Final = 64
+_LISTINGS: Final = 256
+_FIRST: Final = 3
+
+
+class _Listing:
+    """One directory: the offset of each name, and the entries in the order of their offsets."""
+
+    def __init__(self) -> None:
+        self.offsets: dict[bytes, int] = {}
+        self.next = _FIRST
+        self.entries: list[DirEntry] = []
+        self.is_fresh = False
+        self.lock = threading.Lock()
+
+    def read(self, place: Place, host: Host) -> None:
+        """Look again: what was there keeps its offset, what is new comes last."""
+        assert place.filesystem is not None
+        self.is_fresh = True  # before looking: a change meanwhile makes it stale again
+        found = place.filesystem.entries(place.inode)
+        known, self.offsets = self.offsets, {}
+        entries = [
+            DirEntry(entry.inode, self._offset(known, entry.name), entry.kind >> 12, entry.name)
+            for entry in found
+        ]
+        for name, mount in points_below(place.mount, place.path):
+            if name not in self.offsets:
+                entries.append(entry_of(host, name, mount, self._offset(known, name)))
+        entries.sort(key=_offset)
+        self.entries = [
+            DirEntry(place.inode, 1, DT_DIR, b"."),
+            DirEntry(_parent(place), 2, DT_DIR, b".."),
+            *entries,
+        ]
+
+    def _offset(self, known: dict[bytes, int], name: bytes) -> int:
+        off = known.get(name)
+        if off is None:
+            off, self.next = self.next, self.next + 1
+        self.offsets[name] = off
+        return off
 
 
 class Listings:
-    """Recent listings, so that a long one is made once for all the calls that read it."""
+    """Recent listings, so that a long one is made once for all the calls that read it.
+
+    The offset of a name stays its own while the directory is listed, so that a name which was there from the
+    start and is not removed comes exactly once.
+    """
 
     def __init__(self, host: Host) -> None:
         self._host = host
         self._lock = threading.Lock()
-        self._recent: OrderedDict[tuple[Mount, int], list[DirEntry]] = OrderedDict()
+        self._recent: OrderedDict[tuple[Mount, int], _Listing] = OrderedDict()
+        self._of: dict[tuple[int, int], set[tuple[Mount, int]]] = {}
 
     def read(self, place: Place, position: int) -> list[DirEntry]:
-        """All entries; made anew when somebody reads from the start."""
+        """The entries after a position; made anew when somebody reads from the start."""
         key = (place.mount, place.inode)
         with self._lock:
-            known = self._recent.get(key) if position else None
-        if known is None:
-            known = _list(place, self._host)
-            with self._lock:
-                self._recent[key] = known
-                if len(self._recent) > _LISTINGS:
-                    self._recent.popitem(last=False)
-        return known
+            listing = self._recent.get(key)
+            if listing is None:
+                listing = self._recent[key] = _Listing()
+                self._of.setdefault((id(place.filesystem), place.inode), set()).add(key)
+                self._trim()
+            self._recent.move_to_end(key)
+        with listing.lock:
+            if not position or not listing.is_fresh:
+                listing.read(place, self._host)
+            entries = listing.entries
+        return entries[bisect_right(entries, position, key=_offset) :]
+
+    def changed(self, filesystem: FileSystem, directory: int) -> None:
+        """The names in a directory are others now."""
+        with self._lock:
+            for key in self._of.get((id(filesystem), directory), ()):
+                self._recent[key].is_fresh = False
+
+    def _trim(self) -> None:
+        while len(self._recent) > _LISTINGS:
+            key, _ = self._recent.popitem(last=False)
+            name = (id(key[0].filesystem), key[1])
+            self._of[name].discard(key)
+            if not self._of[name]:
+                del self._of[name]
 
 
-def _list(place: Place, host: Host) -> list[DirEntry]:
-    filesystem = place.filesystem
-    assert filesystem is not None
-    entries = [
-        DirEntry(place.inode, 1, DT_DIR, b"."),
-        DirEntry(_parent(place), 2, DT_DIR, b".."),
-    ]
-    known = filesystem.entries(place.inode)
-    for off, entry in enumerate(known, 3):
-        entries.append(DirEntry(entry.inode, off, entry.kind >> 12, entry.name))
-    names = {entry.name for entry in known} if place.mount.children else set[bytes]()
-    for name, mount in points_below(place.mount, place.path):
-        if name not in names:
-            entries.append(entry_of(host, name, mount, len(entries) + 1))
-    return entries
+def _offset(entry: DirEntry) -> int:
+    return entry.off
 
 
 def _parent(place: Place) -> int:

@@ -31,6 +31,7 @@ class _Numbers:
     st_dev: int
     st_ino: int
     st_mode: int = 0
+    st_nlink: int = 0
 
 
 @makes(rb"maps|smaps")

@@ -15,8 +15,8 @@ from diorama.dispatch.files.answers import Outcome, answers
 from diorama.dispatch.files.generated import is_reading, open_memory, subject_of
 from diorama.dispatch.files.objections import check_arguments
 from diorama.dispatch.files.state import Files, fail
+from diorama.dispatch.files.virtual import open_virtual
 from diorama.engine.held import Descriptor
-from diorama.errors import Unsupported
 from diorama.view.host import Status
 from diorama.view.mounts import Place
 from diorama.view.naming import place_of_name
@@ -56,11 +56,21 @@ def _open(files: Files, call: OpenAt | OpenAt2, how: OpenHow) -> Outcome:
             _forget(files, task, place)
         return None
     if place.filesystem is not None:
-        path, flags = _open_virtual(files, call, place, how.flags)
-        if call.tracee.gives_at_once and not flags & fcntl.O_PATH:  # the kernel gives no such descriptors
+        path, flags = open_virtual(files, call, place, how)
+        if _can_give(files, call, task, path, flags):
             return Descriptor(os.open(path, flags | os.O_CLOEXEC), cloexec=bool(flags & os.O_CLOEXEC))
         return _at(call, path, how, flags)
     return _open_host(files, call, place, how)
+
+
+def _can_give(files: Files, call: OpenAt | OpenAt2, task: Task, path: bytes, flags: int) -> bool:
+    """Whether we are to open what stands for a file: where that is cheap, or where only we may."""
+    if not path.startswith(b"/proc/") and stat.S_ISFIFO(os.lstat(path).st_mode):
+        return False  # that may block
+    if not files.is_ours(task):
+        return True
+    # SECCOMP_IOCTL_NOTIF_ADDFD takes no descriptor that was opened with O_PATH.
+    return call.tracee.gives_at_once and not flags & fcntl.O_PATH
 
 
 def _generated(files: Files, call: OpenAt | OpenAt2, place: Place, how: OpenHow) -> Outcome:
@@ -198,44 +208,3 @@ def _forget(files: Files, task: Task, place: Place) -> None:
     except OSError:
         return
     files.tasks.opened.drop(task, (status.st_dev, status.st_ino))
-
-
-# -- in a file system of ours ---------------------------------------------------------------------
-
-
-def _open_virtual(files: Files, call: OpenAt | OpenAt2, place: Place, flags: int) -> tuple[bytes, int]:
-    """The path and the flags with which the kernel opens what stands for a virtual file."""
-    filesystem = place.filesystem
-    assert filesystem is not None
-    if place.missing:
-        raise fail(errno.EROFS if flags & fcntl.O_CREAT and not flags & fcntl.O_PATH else errno.ENOENT)
-    if flags & _MAKING == _MAKING and not flags & fcntl.O_PATH:
-        raise fail(errno.EEXIST)
-    attributes = filesystem.attributes(place.inode)
-    if attributes.kind == stat.S_IFLNK:
-        if not flags & fcntl.O_PATH:
-            raise fail(errno.ELOOP)
-        return files.standins.symlink(place, filesystem.readlink(place.inode)), flags
-    if attributes.kind == stat.S_IFDIR:
-        _check_directory(flags, may_read=files.permits(files.task(call.tracee), attributes, os.R_OK))
-        return files.standins.directory(place), flags | fcntl.O_DIRECTORY
-    if flags & fcntl.O_DIRECTORY:
-        raise fail(errno.ENOTDIR)
-    if attributes.kind != stat.S_IFREG:
-        raise Unsupported(call.NAME, f"special file on a {filesystem.title} file system", errno.ENXIO)
-    if not flags & fcntl.O_PATH and flags & (fcntl.O_ACCMODE | fcntl.O_TRUNC):
-        raise fail(errno.EROFS)
-    content = files.content(files.task(call.tracee), place, attributes)
-    # The path is a link, which must be followed.
-    return content.path, flags & ~(fcntl.O_NOFOLLOW | fcntl.O_CREAT | fcntl.O_EXCL)
-
-
-def _check_directory(flags: int, *, may_read: bool) -> None:
-    if flags & fcntl.O_PATH:
-        return
-    if flags & _TMPFILE:
-        raise fail(errno.EROFS)
-    if flags & (fcntl.O_ACCMODE | fcntl.O_CREAT | fcntl.O_TRUNC):
-        raise fail(errno.EISDIR)
-    if not may_read:
-        raise fail(errno.EACCES)

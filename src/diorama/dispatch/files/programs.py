@@ -25,7 +25,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from diorama.abi.elf import AT_EXECFN, Interpreter
-from diorama.dispatch.files.standins import StandIns, create_memfd
+from diorama.dispatch.files.memfd import create_memfd
+from diorama.dispatch.files.standins import StandIns
 from diorama.view.inodes import Inodes
 from diorama.view.mounts import Mount, Place
 from diorama.view.task import Calling, Task

@@ -1,64 +1,35 @@
-"""Standins: the real kernel objects that programs hold for virtual files and directories.
+"""Standins: the real objects on disk that programs hold for virtual directories, links and special files.
 
-A regular file is a memfd, filled once, sealed, and opened again by each program through
-`/proc/<our pid>/fd/<n>`, which gives it an open file description of its own.  A directory is an empty one in
-a private temporary tree, a symbolic link (only O_PATH can open one) a real link there.  The identity of each
-goes into `Inodes`.
+What programs can open of a regular file is in `contents`.  A directory is an empty one in a private
+temporary tree, a symbolic link (only O_PATH can open one) a real link there, a FIFO a real FIFO, a socket
+the one that was bound.  The identity of each goes into `Inodes`.  They stay until the view ends or what
+they stand for is removed; each is made once, and costs one inode.
 
-How long a memfd stays open *here*: programs keep the kernel object alive themselves, so ours are a cache for
-the next open.  It is bounded by number and bytes, least recently used first out; an identity stays known when
-its descriptor is closed, and a file opened again then gets a second one.  The one danger is to close, and use
-the number again, between our answer and the program's open, which comes later.  So each open holds a lease
-until its task makes another open or ends, and what is leased is not closed.  Directories stay until the view
-ends; each is opened once and costs one inode.
+While a program watches a directory (inotify(7)), the names in it are mirrored by placeholders in the real
+one, which are made, removed and renamed with them: then the kernel tells of it, as of any directory.
 
-Locks: `_lock` guards the tables, each file's own lock its filling, which may take long.
+Locks: `_lock` guards the tables and the tree on disk.
 """
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
+import itertools
 import os
-import resource
 import shutil
 import stat
 import tempfile
 import threading
-from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from typing import Final
 
-from diorama.abi.fcntl import F_ADD_SEALS, F_SEAL_GROW, F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_WRITE
-from diorama.view.filesystem import Attributes, FileSystem
+from diorama.view.filesystem import FileSystem
 from diorama.view.inodes import Inodes
 from diorama.view.mounts import Mount, Place
 
-__all__ = ["Content", "StandIns", "create_memfd"]
+__all__ = ["StandIns"]
 
-_MAX_BYTES: Final = 256 << 20
-_MAX_FILES: Final = 1024
-_MFD_EXEC: Final = 0x10
-_SEALS: Final = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE
-
-Key = tuple[Mount, int]
-
-
-@dataclass(slots=True, eq=False)
-class Content:
-    """The memfd of a regular file: `fd` is ours, read-only, -1 until it is filled."""
-
-    key: Key
-    stamp: tuple[int, int]
-    fd: int = -1
-    size: int = 0
-    leases: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @property
-    def path(self) -> bytes:
-        """Where other processes of this user can open it."""
-        return b"/proc/%d/fd/%d" % (os.getpid(), self.fd)
+_PLACEHOLDER: Final = stat.S_IFREG | 0o400
 
 
 class StandIns:
@@ -66,45 +37,14 @@ class StandIns:
 
     def __init__(self, inodes: Inodes) -> None:
         self._inodes = inodes
-        self._lock = threading.Lock()
-        self._contents: OrderedDict[Key, Content] = OrderedDict()
+        self._lock = threading.RLock()
         self._made: dict[tuple[Mount, int, bytes], bytes] = {}
+        self._of: dict[tuple[int, int], list[tuple[Mount, int, bytes]]] = {}
+        self._watched: dict[tuple[int, int], list[bytes]] = {}
         self._shortcuts: dict[bytes, bytes] = {}
         self._aliases: dict[tuple[bytes, bytes], bytes] = {}
-        self._count = 0
+        self._numbers = itertools.count()
         self._top: bytes | None = None
-        self._bytes = 0
-        self._max_files = min(_MAX_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
-
-    def lease(self, place: Place, attributes: Attributes) -> Content:
-        """The memfd of a regular file, open here until `release`; `OSError` if it cannot be read."""
-        key, stamp = (place.mount, place.inode), (attributes.size, attributes.modified)
-        with self._lock:
-            content = self._contents.get(key)
-            if content is not None and content.stamp != stamp:
-                self._drop(content)
-                content = None
-            if content is None:
-                content = self._contents[key] = Content(key, stamp)
-            content.leases += 1
-            self._contents.move_to_end(key)
-        try:
-            self._fill(content, place, attributes)
-        except BaseException:
-            with self._lock:
-                content.leases -= 1
-                self._drop(content)
-            raise
-        self._inodes.add(os.fstat(content.fd), place)
-        return content
-
-    def release(self, content: Content) -> None:
-        """The program that a file was leased for has opened it."""
-        with self._lock:
-            content.leases -= 1
-            if not content.leases and self._contents.get(content.key) is not content:
-                os.close(content.fd)
-            self._trim()
 
     def directory(self, place: Place) -> bytes:
         """The path of the real directory that stands for a virtual one."""
@@ -112,14 +52,38 @@ class StandIns:
 
     def symlink(self, place: Place, target: bytes) -> bytes:
         """The path of the real symbolic link that stands for a virtual one."""
-        return self._make(place, b"l", lambda path: os.symlink(target, path))
+        return self._make(place, b"l", lambda path: os.symlink(target or b".", path))
+
+    def special(self, place: Place, kind: int, device: int = 0) -> bytes:
+        """The path of the real FIFO, socket without an owner, or device; EPERM for one we may not make."""
+
+        def make(path: bytes) -> None:
+            os.mknod(path, kind | 0o666, device)
+            os.chmod(path, 0o666)
+
+        return self._make(place, b"n", make)
+
+    def bound(self, place: Place, path: bytes) -> None:
+        """A socket was bound there for a virtual one."""
+        os.chmod(path, 0o777)
+        with self._lock:
+            self._enter((place.mount, place.inode, b"n"), path)
+        self._inodes.add(os.lstat(path), place)
+
+    def socket(self, filesystem: FileSystem, inode: int) -> bytes | None:
+        """Where the socket of a virtual one is bound; None if nobody has bound it."""
+        with self._lock:
+            for key in self._of.get((id(filesystem), inode), ()):
+                if key[2] == b"n":
+                    return self._made[key]
+        return None
 
     def shortcut(self, directory: bytes) -> bytes:
         """A short path of a host directory: a link to it, for calls that have little room."""
         with self._lock:
             path = self._shortcuts.get(directory)
             if path is None:
-                path = os.path.join(self._home(), b"s%d" % len(self._shortcuts))
+                path = self._unused(b"s")
                 os.symlink(directory, path)
                 self._shortcuts[directory] = path
             return path
@@ -130,7 +94,7 @@ class StandIns:
         with self._lock:
             path = self._aliases.get(key)
             if path is None:
-                home = os.path.join(self._home(), b"x%d" % len(self._aliases))
+                home = self._unused(b"x")
                 os.mkdir(home, 0o711)
                 os.chmod(home, 0o711)
                 path = self._aliases[key] = os.path.join(home, name)
@@ -140,61 +104,99 @@ class StandIns:
     def unused(self) -> bytes:
         """The path of a file to be made, that is another each time."""
         with self._lock:
-            self._count += 1
-            return os.path.join(self._home(), b"p%d" % self._count)
+            return self._unused(b"p")
+
+    def remove(self, filesystem: FileSystem, inode: int) -> None:
+        """What they stand for is gone: who holds one holds a removed file."""
+        with self._lock:
+            self._watched.pop((id(filesystem), inode), None)
+            for key in self._of.pop((id(filesystem), inode), ()):
+                _remove(self._made.pop(key))
+
+    # -- watches ------------------------------------------------------------------------------
+
+    def watch(self, place: Place, names: Callable[[], Iterable[bytes]]) -> bytes:
+        """The real directory for a virtual one that is to be watched, with a placeholder for each name."""
+        path = self.directory(place)
+        key = (id(place.filesystem), place.inode)
+        with self._lock:
+            watched = self._watched.setdefault(key, [])
+            if path not in watched:
+                os.chmod(path, 0o755)
+                for name in names():
+                    _make_placeholder(os.path.join(path, name), directory=False)
+                watched.append(path)
+        return path
+
+    def is_watched(self, filesystem: FileSystem, directory: int) -> bool:
+        """Whether programs may be told of what happens to the names in a directory."""
+        return (id(filesystem), directory) in self._watched
+
+    def name_made(self, filesystem: FileSystem, directory: int, name: bytes, *, is_directory: bool) -> None:
+        """A name was made in a directory."""
+        for path in self._watched.get((id(filesystem), directory), ()):
+            _make_placeholder(os.path.join(path, name), directory=is_directory)
+
+    def name_removed(self, filesystem: FileSystem, directory: int, name: bytes) -> None:
+        """A name was removed."""
+        for path in self._watched.get((id(filesystem), directory), ()):
+            _remove(os.path.join(path, name))
+
+    def name_changed(self, filesystem: FileSystem, directory: int, name: bytes) -> None:
+        """The attributes of what has a name were changed."""
+        for path in self._watched.get((id(filesystem), directory), ()):
+            with contextlib.suppress(OSError):
+                os.utime(os.path.join(path, name), follow_symlinks=False)
+
+    def name_moved(
+        self, filesystem: FileSystem, directory: int, name: bytes, to_directory: int, to_name: bytes
+    ) -> None:
+        """A name became another, perhaps in another directory."""
+        sources = self._watched.get((id(filesystem), directory), [])
+        targets = self._watched.get((id(filesystem), to_directory), [])
+        if sources and targets:
+            with contextlib.suppress(OSError):
+                source, target = os.path.join(sources[0], name), os.path.join(targets[0], to_name)
+                if os.path.isdir(target) != os.path.isdir(source):
+                    _remove(target)
+                os.rename(source, target)
+            sources, targets = sources[1:], targets[1:]
+        for path in sources:
+            _move_out(os.path.join(path, name), self.unused())
+        for path in targets:
+            _move_in(self.unused(), os.path.join(path, to_name))
+
+    # -- behind the scenes --------------------------------------------------------------------
 
     def close(self) -> None:
-        """Close and remove everything."""
+        """Remove everything."""
         with self._lock:
-            for content in list(self._contents.values()):
-                self._drop(content)
             if self._top is not None:
                 shutil.rmtree(self._top, ignore_errors=True)
                 self._top = None
 
-    def _fill(self, content: Content, place: Place, attributes: Attributes) -> None:
-        with content.lock:
-            if content.fd >= 0:
-                return
-            assert place.filesystem is not None
-            content.fd = _fill_memfd(
-                place.filesystem, place.inode, attributes, os.path.basename(place.view_path)
-            )
-            content.size = os.fstat(content.fd).st_size
+    def home(self) -> bytes:
+        """The directory of all of them, made if need be."""
         with self._lock:
-            if self._contents.get(content.key) is content:
-                self._bytes += content.size
-            self._trim()
-
-    def _trim(self) -> None:
-        for content in list(self._contents.values()):
-            if self._bytes <= _MAX_BYTES and len(self._contents) <= self._max_files:
-                return
-            if not content.leases:
-                self._drop(content)
-
-    def _drop(self, content: Content) -> None:
-        if self._contents.get(content.key) is content:
-            del self._contents[content.key]
-            self._bytes -= content.size
-        if content.fd >= 0 and not content.leases:
-            os.close(content.fd)
+            return self._home()
 
     def _make(self, place: Place, letter: bytes, make: Callable[[bytes], None]) -> bytes:
         key = (place.mount, place.inode, letter)
         with self._lock:
             path = self._made.get(key)
             if path is None:
-                path = os.path.join(self._home(), b"%s%d" % (letter, len(self._made)))
+                path = self._unused(letter)
                 make(path)
-                self._made[key] = path
+                self._enter(key, path)
         self._inodes.add(os.lstat(path), place)
         return path
 
-    def home(self) -> bytes:
-        """The directory of all of them, made if need be."""
-        with self._lock:
-            return self._home()
+    def _unused(self, letter: bytes) -> bytes:
+        return os.path.join(self._home(), b"%s%d" % (letter, next(self._numbers)))
+
+    def _enter(self, key: tuple[Mount, int, bytes], path: bytes) -> None:
+        self._made[key] = path
+        self._of.setdefault((id(key[0].filesystem), key[1]), []).append(key)
 
     def _home(self) -> bytes:
         if self._top is None:
@@ -207,25 +209,30 @@ class StandIns:
         return self._top
 
 
-def _fill_memfd(filesystem: FileSystem, inode: int, attributes: Attributes, name: bytes) -> int:
-    writable = create_memfd(name)
-    try:
-        filesystem.copy_content(inode, writable)
-        fcntl.fcntl(writable, F_ADD_SEALS, _SEALS)
-        # Execution needs a file that nobody has open for writing (ETXTBSY).
-        fd = os.open(f"/proc/self/fd/{writable}", os.O_RDONLY | os.O_CLOEXEC)
-        os.fchmod(fd, stat.S_IMODE(attributes.mode) & 0o777)
-        return fd
-    finally:
-        os.close(writable)
+def _remove(path: bytes) -> None:
+    with contextlib.suppress(OSError):
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
 
 
-def create_memfd(named: bytes) -> int:
-    """A memfd that may be executed, open for reading and writing; `named` shows in /proc."""
-    name = os.fsdecode(named)[:200]
-    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
-    try:
-        return os.memfd_create(name, flags | _MFD_EXEC)
-    except OSError:
-        # Linux before 6.3 does not know the flag, and has memfds executable.
-        return os.memfd_create(name, flags)
+def _make_placeholder(path: bytes, *, directory: bool) -> None:
+    with contextlib.suppress(OSError):
+        if directory:
+            os.mkdir(path, 0o700)
+        else:
+            os.mknod(path, _PLACEHOLDER)
+
+
+def _move_out(path: bytes, away: bytes) -> None:
+    with contextlib.suppress(OSError):
+        os.rename(path, away)
+    _remove(away)
+
+
+def _move_in(outside: bytes, path: bytes) -> None:
+    _make_placeholder(outside, directory=False)
+    with contextlib.suppress(OSError):
+        os.rename(outside, path)
+    _remove(outside)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from diorama.abi.fcntl import AT_FDCWD
 from diorama.catalogue.model import PathRule, Request
 from diorama.dispatch.files.answers import fail
+from diorama.dispatch.files.contents import Content
 from diorama.dispatch.files.generated import Remembered
 from diorama.dispatch.files.listings import Listings
 from diorama.dispatch.files.mounting import Mounting
 from diorama.dispatch.files.points import Points
 from diorama.dispatch.files.programs import Programs
-from diorama.dispatch.files.standins import Content, StandIns
+from diorama.dispatch.files.synthetic import Synthetic
 from diorama.engine.descent import descends
 from diorama.view.filesystem import Attributes
 from diorama.view.host import Host, RealHost, Status
@@ -47,6 +50,8 @@ def _rights(pid: int) -> list[bytes]:
         return [line for line in status if line.startswith(_RIGHTS)]
 
 
+_PERMITTED: Final = RealHost.credentials(os.getpid()).permitted
+
 # Nobody can have less rights than a process without any.
 _PRIVILEGED: Final = int(_rights(os.getpid())[-1].split()[1], 16) != 0
 
@@ -60,10 +65,11 @@ class Files:
         self.inodes = Inodes()
         self.tasks = Tasks(self.tree, self.host, self.inodes)
         self.resolver = Resolver(self.tree, self.host, self.inodes, self.tasks)
-        self.standins = StandIns(self.inodes)
+        self.listings = Listings(self.host)
+        self.synthetic = Synthetic(self.inodes, self.tasks, self.listings)
+        self.standins = self.synthetic.standins
         self.programs = Programs(self.standins, self.inodes)
         self.mounting = Mounting(self)
-        self.listings = Listings(self.host)
         self.points = Points()
         self.generated = Remembered()
         self.table = MountTable(self.host)
@@ -74,7 +80,7 @@ class Files:
         self.on_strangers: Callable[[], None] = _nothing
         self.on_division: Callable[[Task], None] = _nobody
         self._of_tracee: dict[Any, Task] = {}
-        self._leases: dict[Task, Content] = {}
+        self._pinned: dict[Task, Content] = {}
 
     # -- tasks --------------------------------------------------------------------------------
 
@@ -98,8 +104,14 @@ class Files:
         task = self._of_tracee.pop(tracee, None)
         if task is not None:
             self.tasks.leave(task)
-            self._release(task)
+            self.unpin(task)
             self.programs.end(task)
+
+    def begin(self, task: Task) -> None:
+        """A task makes a call: what it was answered last is done, and what it was then may have changed."""
+        task.credentials = None
+        if task in self._pinned:
+            self.unpin(task)
 
     def changed(self, task: Task) -> None:
         """What is remembered of a task is another: tell who has a copy."""
@@ -209,22 +221,43 @@ class Files:
         """Whether a task may do what the R_OK, W_OK, X_OK bits say, in a file system of ours."""
         return self.tasks.credentials(task).permits(attributes, wanted)
 
+    def is_ours(self, task: Task) -> bool:
+        """Whether a task may open what we have open by its link in /proc (PTRACE_MODE_READ, ptrace(2))."""
+        who = self.tasks.credentials(task)
+        return (who.uid, who.gid) == (os.geteuid(), os.getegid()) and not _PERMITTED & ~who.capabilities
+
     # -- contents -----------------------------------------------------------------------------
 
     def content(self, task: Task, place: Place, attributes: Attributes) -> Content:
-        """The memfd of a regular file, kept open here until the task asks for another or ends."""
-        content = self.standins.lease(place, attributes)
-        self._release(task)
-        self._leases[task] = content
+        """The memfd of a regular file, kept open here until the task asks for something else or ends."""
+        content = self.synthetic.contents.pin(place, attributes)
+        self.unpin(task)
+        self._pinned[task] = content
         return content
+
+    def unpin(self, task: Task) -> None:
+        """The task has opened what it was given a path for."""
+        content = self._pinned.pop(task, None)
+        if content is not None:
+            self.synthetic.contents.unpin(content)
+
+    def stand_in(self, place: Place, attributes: Attributes) -> bytes:
+        """The path of what stands for a file that is not a regular one; EACCES for a device."""
+        if attributes.kind == stat.S_IFDIR:
+            return self.standins.directory(place)
+        assert place.filesystem is not None
+        if attributes.kind == stat.S_IFLNK:
+            return self.standins.symlink(place, place.filesystem.readlink(place.inode))
+        try:
+            return self.standins.special(place, attributes.kind, attributes.device)
+        except PermissionError:
+            raise fail(errno.EACCES) from None  # as on a mount with `nodev`
 
     def close(self) -> None:
         """Remove what the view put on disk, and release what it mounted."""
         self.programs.close()
+        for task in list(self._pinned):
+            self.unpin(task)
+        self.synthetic.contents.close()
         self.standins.close()
         self.mounting.close()
-
-    def _release(self, task: Task) -> None:
-        content = self._leases.pop(task, None)
-        if content is not None:
-            self.standins.release(content)

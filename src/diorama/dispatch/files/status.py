@@ -10,9 +10,11 @@ from typing import Final
 from diorama.abi import fcntl
 from diorama.abi.stat import (
     ST_RDONLY,
+    ST_RELATIME,
     ST_VALID,
     STATX_ATTR_MOUNT_ROOT,
     STATX_BASIC_STATS,
+    STATX_BTIME,
     STATX_MNT_ID,
     STATX_MNT_ID_UNIQUE,
     Stat,
@@ -39,6 +41,8 @@ _NSEC: Final = 10**9
 _STAT_FLAGS: Final = fcntl.AT_SYMLINK_NOFOLLOW | fcntl.AT_NO_AUTOMOUNT | fcntl.AT_EMPTY_PATH
 _STATX_FLAGS: Final = _STAT_FLAGS | fcntl.AT_STATX_FORCE_SYNC | fcntl.AT_STATX_DONT_SYNC
 _IDS: Final = STATX_MNT_ID | STATX_MNT_ID_UNIQUE
+_ACCESS_MODES: Final = fcntl.R_OK | fcntl.W_OK | fcntl.X_OK
+_FILES: Final = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
 _ACCESS_FLAGS: Final = fcntl.AT_EACCESS | fcntl.AT_SYMLINK_NOFOLLOW | fcntl.AT_EMPTY_PATH
 
 
@@ -52,7 +56,7 @@ def stat_at(files: Files, call: FStatAt) -> Outcome:
     if place.filesystem is None:
         return at_host(call, call.PATHS[0], place)
     _check_flags(call.flags, _STAT_FLAGS)
-    call.status.write(_stat(place, _attributes(place)))
+    call.status.write(_stat(place, _attributes(files, place)))
     return 0
 
 
@@ -64,7 +68,7 @@ def fstat(files: Files, call: FStat) -> Outcome:
     if place is None:
         made = files.generated.behind(files.host, b"/proc/%d/fd/%d" % (task.tid, call.fd))
         return None if made is None else _stat_made(call, made)
-    call.status.write(_stat(place, _attributes(place)))
+    call.status.write(_stat(place, _attributes(files, place)))
     return 0
 
 
@@ -104,7 +108,7 @@ def statx(files: Files, call: Statx) -> Outcome:
         return call.replace(dirfd=fcntl.AT_FDCWD, path=made)
     if place is not None and place.filesystem is not None:
         _check_flags(call.flags, _STATX_FLAGS)
-        call.status.write(_statx(place, _attributes(place), call.mask))
+        call.status.write(_statx(place, _attributes(files, place), call.mask))
         return 0
     translated = place is not None and place.touched and not place.straight
     changed = at_host(call, rule, place) if place is not None and translated else call
@@ -158,13 +162,15 @@ def access(files: Files, call: FAccessAt2) -> Outcome:
         perform(files, call, changed)
         raise fail(errno.EROFS)
     _check_flags(call.flags, _ACCESS_FLAGS)
-    attributes = _attributes(place)
-    if call.mode & fcntl.W_OK:
-        raise fail(errno.EROFS)
+    attributes = _attributes(files, place)
+    if call.mode & ~_ACCESS_MODES:
+        raise fail(errno.EINVAL)
     who = files.tasks.credentials(files.task(call.tracee))
     who = who if call.flags & fcntl.AT_EACCESS else who.real()
-    if not who.permits(attributes, call.mode & (fcntl.R_OK | fcntl.X_OK)):
+    if not who.permits(attributes, call.mode):
         raise fail(errno.EACCES)
+    if call.mode & fcntl.W_OK and place.mount.read_only and attributes.kind in _FILES:
+        raise fail(errno.EROFS)
     return 0
 
 
@@ -188,7 +194,7 @@ def statfs(files: Files, call: Statfs | Statfs64) -> Outcome:
     if place is None:
         return None
     if place.filesystem is not None:
-        _attributes(place)
+        _attributes(files, place)
         return _write_statfs(call, place)
     changed = at_host(call, call.PATHS[0], place)
     return _say_read_only(call, changed) if place.mount.read_only else changed
@@ -228,64 +234,83 @@ def _special(mode: int) -> bool:
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
-def _attributes(place: Place) -> Attributes:
+def _attributes(files: Files, place: Place) -> Attributes:
     if place.missing:
         raise fail(errno.ENOENT)
     assert place.filesystem is not None
-    return place.filesystem.attributes(place.inode)
+    return files.synthetic.attributes(place.filesystem, place.inode)
 
 
 def _stat(place: Place, attributes: Attributes) -> Stat:
-    seconds, nanoseconds = divmod(attributes.modified, _NSEC)
+    accessed, modified, changed = _times(attributes)
     return Stat(
         st_dev=place.mount.st_dev,
         st_ino=place.inode,
         st_mode=attributes.mode,
-        st_nlink=attributes.links,
+        st_nlink=_links(place, attributes),
         st_uid=attributes.uid,
         st_gid=attributes.gid,
         st_rdev=attributes.device,
         st_size=_size(attributes),
         st_blksize=_BLOCK,
         st_blocks=_sectors(attributes),
-        st_atime=seconds,
-        st_atime_nsec=nanoseconds,
-        st_mtime=seconds,
-        st_mtime_nsec=nanoseconds,
-        st_ctime=seconds,
-        st_ctime_nsec=nanoseconds,
+        st_atime=accessed[0],
+        st_atime_nsec=accessed[1],
+        st_mtime=modified[0],
+        st_mtime_nsec=modified[1],
+        st_ctime=changed[0],
+        st_ctime_nsec=changed[1],
     )
 
 
 def _statx(place: Place, attributes: Attributes, mask: int) -> StatX:
-    seconds, nanoseconds = divmod(attributes.modified, _NSEC)
+    accessed, modified, changed = _times(attributes)
+    created = divmod(attributes.created or 0, _NSEC)
     major, minor = split_device(place.mount.st_dev)
     unique = mask & STATX_MNT_ID_UNIQUE
     special_major, special_minor = split_device(attributes.device)
     return StatX(
-        stx_mask=STATX_BASIC_STATS | (STATX_MNT_ID_UNIQUE if unique else STATX_MNT_ID),
+        stx_mask=STATX_BASIC_STATS
+        | (STATX_MNT_ID_UNIQUE if unique else STATX_MNT_ID)
+        | (STATX_BTIME if attributes.created is not None else 0),
         stx_blksize=_BLOCK,
         stx_attributes=0 if place.path else STATX_ATTR_MOUNT_ROOT,
         stx_attributes_mask=STATX_ATTR_MOUNT_ROOT,
-        stx_nlink=attributes.links,
+        stx_nlink=_links(place, attributes),
         stx_uid=attributes.uid,
         stx_gid=attributes.gid,
         stx_mode=attributes.mode,
         stx_ino=place.inode,
         stx_size=_size(attributes),
         stx_blocks=_sectors(attributes),
-        stx_atime=seconds,
-        stx_atime_nsec=nanoseconds,
-        stx_ctime=seconds,
-        stx_ctime_nsec=nanoseconds,
-        stx_mtime=seconds,
-        stx_mtime_nsec=nanoseconds,
+        stx_atime=accessed[0],
+        stx_atime_nsec=accessed[1],
+        stx_btime=created[0],
+        stx_btime_nsec=created[1],
+        stx_ctime=changed[0],
+        stx_ctime_nsec=changed[1],
+        stx_mtime=modified[0],
+        stx_mtime_nsec=modified[1],
         stx_rdev_major=special_major,
         stx_rdev_minor=special_minor,
         stx_dev_major=major,
         stx_dev_minor=minor,
         stx_mnt_id=unique_id(place.mount.id) if unique else place.mount.id,
     )
+
+
+def _times(attributes: Attributes) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    """Access, modification and change, each as seconds and nanoseconds."""
+    modified = attributes.modified
+    accessed = modified if attributes.accessed is None else attributes.accessed
+    changed = modified if attributes.changed is None else attributes.changed
+    return divmod(accessed, _NSEC), divmod(modified, _NSEC), divmod(changed, _NSEC)
+
+
+def _links(place: Place, attributes: Attributes) -> int:
+    """A file that has lost its last name has none, whatever its file system remembers."""
+    is_gone = place.removed and (attributes.links == 1 or attributes.kind == stat.S_IFDIR)
+    return 0 if is_gone else attributes.links
 
 
 def _size(attributes: Attributes) -> int:
@@ -296,6 +321,8 @@ def _size(attributes: Attributes) -> int:
 def _sectors(attributes: Attributes) -> int:
     if attributes.kind not in (stat.S_IFREG, stat.S_IFDIR):
         return 0
+    if attributes.allocated is not None:
+        return -(-attributes.allocated // 512)
     return -(-_size(attributes) // _BLOCK) * _SECTORS
 
 
@@ -313,10 +340,11 @@ def _write_statfs(call: Request, place: Place) -> int:
             f_bfree=statistics.free,
             f_bavail=statistics.free,
             f_files=statistics.files,
+            f_ffree=statistics.free_files,
             f_fsid=_signed(place.mount.st_dev),
             f_namelen=statistics.name_max,
             f_frsize=statistics.block_size,
-            f_flags=ST_RDONLY | ST_VALID,
+            f_flags=ST_VALID | ST_RELATIME | (ST_RDONLY if place.mount.read_only else 0),
         )
     )
     return 0

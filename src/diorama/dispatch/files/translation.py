@@ -13,7 +13,8 @@ from diorama.abi.fcntl import AT_FDCWD, AT_REMOVEDIR
 from diorama.catalogue.model import PathRule, Request
 from diorama.catalogue.paths import LinkAt, RenameAt2, UnlinkAt
 from diorama.dispatch.files.acting import act
-from diorama.dispatch.files.answers import Outcome, answers
+from diorama.dispatch.files.answers import SYNTHETIC, Outcome, answers
+from diorama.dispatch.files.making import link
 from diorama.dispatch.files.objections import (
     Done,
     check_arguments,
@@ -23,6 +24,7 @@ from diorama.dispatch.files.objections import (
     refuse_writing,
 )
 from diorama.dispatch.files.points import has_points
+from diorama.dispatch.files.renaming import rename
 from diorama.dispatch.files.state import Files, fail
 from diorama.errors import Unsupported
 from diorama.view.mounts import Place
@@ -45,7 +47,7 @@ def translate(files: Files, call: Request) -> Outcome:
         if call.writes:
             refuse_writing(files, call, rule, place)
         if place.filesystem is not None:
-            raise _refusal(call, place)
+            return SYNTHETIC.get(type(call), _refuse)(files, call, place)
         changed = at_host(changed, rule, place)
     return None if changed is call else act(files, call, changed)
 
@@ -75,6 +77,15 @@ def translate_pair(files: Files, call: RenameAt2 | LinkAt) -> Outcome:
     pointed = isinstance(call, RenameAt2) and any(place.path and has_points(place) for place in known)
     if not (pointed or any(place.touched for place in known)):
         return None
+    if any(place.filesystem is not None for place in known):
+        return link(files, call, old, new) if isinstance(call, LinkAt) else rename(files, call, old, new)
+    return _translate_pair(files, call, old, new, pointed=pointed)
+
+
+def _translate_pair(
+    files: Files, call: RenameAt2 | LinkAt, old: Place | None, new: Place | None, *, pointed: bool
+) -> Outcome:
+    """Two paths of which none leads into a file system of ours."""
     try:
         if isinstance(call, LinkAt) and new is not None:
             refuse_link(files, call, old, new)
@@ -88,7 +99,7 @@ def translate_pair(files: Files, call: RenameAt2 | LinkAt) -> Outcome:
     for rule, place in zip(call.PATHS, (old, new), strict=True):
         if place is not None:
             changed = at_host(changed, rule, place)
-    return None if all(place.straight for place in known) else act(files, call, changed)
+    return None if all(place is None or place.straight for place in (old, new)) else act(files, call, changed)
 
 
 def at_host(call: R, rule: PathRule, place: Place) -> R:
@@ -106,8 +117,8 @@ def _refuse_removing(files: Files, call: UnlinkAt) -> None:
         raise fail(errno.ENOTEMPTY)
 
 
-def _refusal(call: Request, place: Place) -> OSError:
+def _refuse(_files: Files, call: Request, place: Place) -> Outcome:
     if place.missing:
-        return fail(errno.ENOENT)
+        raise fail(errno.ENOENT)
     assert place.filesystem is not None
-    return Unsupported(call.NAME, f"not supported on a {place.filesystem.title} file system")
+    raise Unsupported(call.NAME, f"not supported on a {place.filesystem.title} file system")

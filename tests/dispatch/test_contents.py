@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from diorama.dispatch.files import standins
+from diorama.dispatch.files import contents
+from diorama.dispatch.files.contents import Contents
 from diorama.dispatch.files.standins import StandIns
 from diorama.interfaces.tree import Tree
 from diorama.view.filesystem import Attributes
@@ -35,8 +37,8 @@ def other(place: Place) -> Place:
 
 
 def test_one_memfd_serves_all_opens(place: Place) -> None:
-    one = StandIns(Inodes())
-    first, second = one.lease(place, attributes(place)), one.lease(place, attributes(place))
+    one = Contents(Inodes())
+    first, second = one.pin(place, attributes(place)), one.pin(place, attributes(place))
     assert first is second
     assert os.pread(first.fd, 100, 0) == b"content"
     one.close()
@@ -44,38 +46,39 @@ def test_one_memfd_serves_all_opens(place: Place) -> None:
 
 def test_an_identity_is_known_after_its_memfd_was_closed(place: Place) -> None:
     inodes = Inodes()
-    one = StandIns(inodes)
-    content = one.lease(place, attributes(place))
+    one = Contents(inodes)
+    content = one.pin(place, attributes(place))
     with Path(os.fsdecode(content.path)).open("rb") as held:
-        one.release(content)
+        one.unpin(content)
         one.close()
         assert inodes.find(os.fstat(held.fileno())) == place
         assert held.read() == b"content"
 
 
-def test_what_is_leased_is_not_closed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(standins, "_MAX_BYTES", 10)
-    one = StandIns(Inodes())
-    first = one.lease(place, attributes(place))
-    second = one.lease(other(place), attributes(other(place)))
+def test_what_is_pinned_is_not_closed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contents, "_MAX_BYTES", 10)
+    monkeypatch.setattr(contents, "_PATIENCE", 1)
+    one = Contents(Inodes())
+    first = one.pin(place, attributes(place))
+    second = one.pin(other(place), attributes(other(place)))
     assert os.fstat(first.fd).st_size == 7
-    one.release(first)
-    one.release(second)
-    third = one.lease(place, attributes(place))
+    one.unpin(first)
+    one.unpin(second)
+    third = one.pin(place, attributes(place))
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(second.fd)
-    one.release(third)
+    one.unpin(third)
     one.close()
 
 
 def test_changed_attributes_mean_changed_content(place: Place) -> None:
-    one = StandIns(Inodes())
-    first = one.lease(place, attributes(place))
-    second = one.lease(place, Attributes(0o100644, size=7, modified=1))
+    one = Contents(Inodes())
+    first = one.pin(place, attributes(place))
+    second = one.pin(place, Attributes(0o100644, size=7, modified=1))
     assert first is not second
     os.fstat(first.fd)
-    one.release(first)
-    one.release(second)
+    one.unpin(first)
+    one.unpin(second)
     one.close()
 
 
@@ -84,14 +87,16 @@ def test_nothing_is_left_behind(place: Place, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     before = len(os.listdir("/proc/self/fd"))
-    one = StandIns(Inodes())
-    content = one.lease(place, attributes(place))
-    one.directory(place.mount.root)
-    one.symlink(place, b"target")
-    one.alias(content.path, b"name")
+    one, objects = Contents(Inodes()), StandIns(Inodes())
+    content = one.pin(place, attributes(place))
+    objects.directory(place.mount.root)
+    objects.symlink(place, b"target")
+    objects.special(place, stat.S_IFIFO)
+    objects.alias(content.path, b"name")
     assert os.listdir(tmp_path)
-    one.release(content)
+    one.unpin(content)
     one.close()
+    objects.close()
     assert not os.listdir(tmp_path)
     assert len(os.listdir("/proc/self/fd")) == before
 
@@ -103,8 +108,8 @@ def test_a_file_that_cannot_be_read_leaves_nothing(place: Place) -> None:
     assert isinstance(place.filesystem, Tree)
     inode = place.filesystem.add_file(b"bad", failing, Attributes(0o100644, size=3))
     bad = place._replace(inode=inode)
-    one = StandIns(Inodes())
+    one = Contents(Inodes())
     for _ in range(2):
         with pytest.raises(OSError, match="Input/output error"):
-            one.lease(bad, attributes(bad))
+            one.pin(bad, attributes(bad))
     one.close()

@@ -1,0 +1,475 @@
+"""Contents: the memfds that programs hold for regular files, which are their page cache.
+
+A file is copied into a memfd when somebody opens it, and every open of it by any name is another open file
+description of that one memfd, through `/proc/<our pid>/fd/<n>`.  So reading, writing, mapping, truncating,
+locks and offsets are the kernel's work.  While a memfd is here it is the truth about content, size and
+times of its file; the file system is told later, by `save`.
+
+What is in a read-only file system is sealed.  What can be written has mode 0777, since it was checked here
+who may open it, and the set-user-ID and set-group-ID bits of the file, which the kernel clears as it
+should.  Our own descriptor is read-only: execution needs a file that nobody has open for writing (ETXTBSY).
+
+*Held*: somebody else has it open or mapped.  The kernel tells by refusing us a lease (fcntl(2)).  What is
+held or not saved stays; the rest is a cache, bounded by number and bytes, least recently used first out.
+Closing a descriptor of ours and using its number again, between our answer and the open that a program
+makes itself, is the one danger.  So each open holds a *pin* until the program asks for something else, and
+what is pinned stays.
+
+*Dirty*: not saved as it is.  Size and times tell, against those of the last save; all changes of times by
+us are noted.  They do not tell of what was written through a mapping, which tmpfs does not stamp; so what
+was open for reading and writing is compared by a digest besides.
+
+Locks: `_lock` guards the tables; each content's own its filling and saving, which may take long, and is
+taken first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import resource
+import stat
+import threading
+import traceback
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from diorama.abi.fcntl import O_ACCMODE, O_RDWR, O_TRUNC, O_WRONLY
+from diorama.dispatch.files.memfd import digest, give_to, has_fine_times, is_held, is_written, make_memfd
+from diorama.view.filesystem import Attributes, Changes, FileSystem
+from diorama.view.inodes import Inodes
+from diorama.view.mounts import Place
+
+__all__ = ["Content", "Contents"]
+
+_MAX_BYTES: Final = 256 << 20
+_MAX_FILES: Final = 1024
+_LARGE: Final = 1 << 20
+_PATIENCE: Final = 16
+_DAY: Final = 86400 * 10**9
+
+Key = tuple[int, int]
+Stamp = tuple[int, int, int]
+
+
+@dataclass(slots=True, eq=False)
+class Content:
+    """The memfd of a regular file: `fd` is ours, read-only, -1 until it is filled.
+
+    `told` is what the file system said of it when both agreed last, `stamp` what the memfd said then.
+    `special` are the mode bits that the kernel may clear, and `lost` those that it has cleared since.
+    `is_dirty` as far as is known; `changed` when the kernel changed it last, 0 if it has not.  `writers` and
+    `mappers`: since then it was opened for writing, for both.  `is_orphan`: it has no name, but
+    may get one if `may_be_linked`.
+    `is_watched`: a program wants to be told of what happens to it.  `failure` is that
+    of a save that nobody was told of.
+    """
+
+    filesystem: FileSystem
+    place: Place
+    told: tuple[int, int]
+    fd: int = -1
+    pins: int = 0
+    stamp: Stamp = (0, 0, 0)
+    accessed: int = 0
+    special: int = 0
+    lost: int = 0
+    changed: int = 0
+    is_dirty: bool = False
+    is_racy: bool = False
+    writers: bool = False
+    mappers: bool = False
+    mark: bytes = b""
+    is_orphan: bool = False
+    may_be_linked: bool = False
+    is_watched: bool = False
+    watch: int = -1
+    failure: OSError | None = None
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @property
+    def key(self) -> Key:
+        """Its file."""
+        return id(self.filesystem), self.place.inode
+
+    @property
+    def path(self) -> bytes:
+        """Where other processes of this user can open it."""
+        return b"/proc/%d/fd/%d" % (os.getpid(), self.fd)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether somebody else has it open or mapped."""
+        return is_held(self.fd)
+
+    @property
+    def is_being_written(self) -> bool:
+        """Whether somebody has it open for writing, or mapped so."""
+        return is_written(self.fd)
+
+    def note(self) -> os.stat_result:
+        """See whether the kernel has changed it; its status.  To be asked before its times are set by us."""
+        status = os.fstat(self.fd)
+        if _stamp(status) != self.stamp:
+            self.is_dirty = True
+            self.changed = status.st_ctime_ns
+            self.stamp = _stamp(status)
+            self.lost |= self.special & ~status.st_mode
+            self.special &= status.st_mode
+        return status
+
+    def agree(self) -> None:
+        """What the memfd says now is no change."""
+        self.stamp = _stamp(os.fstat(self.fd))
+
+    def needs_saving(self) -> bool:
+        """Whether it may have what the file system has not."""
+        self.note()
+        if self.is_dirty or not self.writers:
+            return self.is_dirty
+        if self.filesystem.saves_late or self.is_racy:
+            return True
+        return self.mappers and digest(self.fd) != self.mark
+
+
+class Contents:
+    """The contents of one view.  Any thread.
+
+    `on_writing` is told of what will be open for writing, `on_orphan` of what lost its last name while it was
+    open, `on_drop` of what is closed here.
+    """
+
+    def __init__(self, inodes: Inodes) -> None:
+        self._inodes = inodes
+        self._lock = threading.RLock()
+        self._contents: OrderedDict[Key, Content] = OrderedDict()
+        self._max_files = min(_MAX_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+        self._unpinned = 0
+        self.on_writing: Callable[[Content], None] = _nothing
+        self.on_orphan: Callable[[Content], None] = _nothing
+        self.on_drop: Callable[[Content], None] = _nothing
+
+    def __iter__(self) -> Iterator[Content]:
+        with self._lock:
+            return iter(list(self._contents.values()))
+
+    # -- opening ------------------------------------------------------------------------------
+
+    def pin(self, place: Place, attributes: Attributes) -> Content:
+        """The memfd of a regular file, which stays until `unpin`; `OSError` if it cannot be read."""
+        filesystem = place.filesystem
+        assert filesystem is not None
+        key, told = (id(filesystem), place.inode), (attributes.size, attributes.modified)
+        with self._lock:
+            content = self._contents.get(key)
+            if content is not None and self._is_outdated(content, told):
+                self._drop(content)
+                content = None
+            if content is None:
+                content = self._contents[key] = Content(filesystem, place, told)
+            content.pins += 1
+            self._contents.move_to_end(key)
+        try:
+            self._fill(content, attributes)
+        except BaseException:
+            with self._lock:
+                content.pins -= 1
+                self._drop(content)
+            raise
+        self._inodes.add(os.fstat(content.fd), place)
+        return content
+
+    def unpin(self, content: Content) -> None:
+        """The program that a file was pinned for has opened it."""
+        self._release(content)
+        self._unpinned += 1 if content.stamp[0] < _LARGE else _PATIENCE
+        if self._unpinned >= _PATIENCE:
+            self._unpinned = 0
+            self.trim()
+
+    def opening(self, content: Content, flags: int) -> None:
+        """It is about to be opened with these flags."""
+        if not flags & (O_ACCMODE | O_TRUNC):
+            return
+        with content.lock:
+            if flags & O_ACCMODE == O_RDWR and not (content.mappers or content.filesystem.saves_late):
+                content.mark = b"" if content.needs_saving() else digest(content.fd)
+                content.mappers = True
+            content.writers = True
+        self.on_writing(content)
+
+    def find(self, filesystem: FileSystem | None, inode: int) -> Content | None:
+        """The memfd of a file, if there is one now."""
+        content = self._contents.get((id(filesystem), inode))
+        return content if content is not None and content.fd >= 0 else None
+
+    def truncate(self, content: Content, size: int) -> None:
+        """Set the length of what is open: ETXTBSY while it is run."""
+        self.opening(content, O_WRONLY)
+        fd = os.open(f"/proc/self/fd/{content.fd}", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.ftruncate(fd, size)
+        finally:
+            os.close(fd)
+
+    # -- its status ---------------------------------------------------------------------------
+
+    def live(self, filesystem: FileSystem, inode: int, attributes: Attributes) -> Attributes:
+        """The status of a file, with what programs have done to it since."""
+        if not filesystem.writable:
+            return attributes
+        with self._lock:
+            content = self.find(filesystem, inode)
+            if content is None:
+                return attributes
+            status = content.note()
+            changed = max(_changed(attributes), content.changed)
+            return replace(
+                attributes,
+                mode=attributes.mode & ~content.lost,
+                size=status.st_size,
+                allocated=status.st_blocks * 512,
+                modified=status.st_mtime_ns,
+                accessed=_relative(content, status, changed),
+                changed=changed,
+            )
+
+    @contextmanager
+    def kept(self, filesystem: FileSystem | None, inode: int) -> Generator[Content | None, None, None]:
+        """The memfd of a file, if there is one, which stays meanwhile."""
+        with self._lock:
+            content = self.find(filesystem, inode)
+            if content is not None:
+                content.pins += 1
+        try:
+            yield content
+        finally:
+            if content is not None:
+                self._release(content)
+
+    def told(self, content: Content, changes: Changes) -> None:
+        """The status of a file was changed, and before that noted: its memfd follows."""
+        with content.lock:
+            if changes.uid is not None or changes.gid is not None:
+                attributes = content.filesystem.attributes(content.place.inode)
+                give_to(content.fd, attributes.uid, attributes.gid)
+            if changes.mode is not None:
+                content.special, content.lost = _specials(changes.mode), 0
+            os.fchmod(content.fd, 0o777 | content.special)
+            if changes.accessed is not None or changes.modified is not None:
+                status = os.fstat(content.fd)
+                accessed = content.accessed if changes.accessed is None else changes.accessed
+                modified = status.st_mtime_ns if changes.modified is None else changes.modified
+                os.utime(content.fd, ns=(accessed, modified))
+                content.accessed = accessed
+                content.changed = 0
+            content.agree()
+            content.told = _told(content)
+
+    # -- saving and dropping ------------------------------------------------------------------
+
+    def save(self, content: Content) -> None:
+        """Let the file system keep what is in it, if it may not have it; `OSError`."""
+        with self.kept(content.filesystem, content.place.inode) as kept, content.lock:
+            if kept is not content or content.is_orphan or not content.needs_saving():
+                return
+            still_written = content.is_being_written
+            status = os.fstat(content.fd)
+            os.lseek(content.fd, 0, os.SEEK_SET)
+            _save_content(content)
+            _save_status(content, status)
+            content.told = _told(content)
+            content.stamp = _stamp(status)
+            content.is_dirty = False
+            content.is_racy = not has_fine_times()
+            content.writers = content.mappers = still_written
+            if still_written and not content.filesystem.saves_late:
+                content.mark = digest(content.fd)
+
+    def save_closed(self, content: Content) -> None:
+        """As `save`, if nobody can write to it any more; a failure waits until somebody asks."""
+        with self.kept(content.filesystem, content.place.inode) as kept:
+            if kept is not content or content.is_being_written:
+                return
+            try:
+                self.save(content)
+            except OSError as error:
+                content.failure = error
+
+    def settle_orphan(self, content: Content) -> None:
+        """Forget a file without a name if nobody has it open any more."""
+        with self._lock:
+            if content.pins or content.fd < 0 or not content.is_orphan or content.is_held:
+                return
+            self._drop(content)
+        content.filesystem.forget(content.place.inode)
+
+    def orphan(self, filesystem: FileSystem, inode: int) -> None:
+        """A file has lost its last name."""
+        content = self.find(filesystem, inode)
+        if content is None:
+            filesystem.forget(inode)
+            return
+        content.is_orphan = True
+        if content.is_held or content.pins:
+            self.on_orphan(content)
+        self.settle_orphan(content)
+
+    def trim(self) -> None:
+        """Drop what is least recently used, as far as it may be dropped, while there is too much."""
+        if len(self._contents) <= self._max_files and self._bytes() <= _MAX_BYTES:
+            return
+        for content in list(self._contents.values()):
+            self._evict(content)
+            if len(self._contents) <= self._max_files and self._bytes() <= _MAX_BYTES:
+                return
+
+    def discard(self, filesystem: object) -> None:
+        """Close what is known of a file system that is about to be closed."""
+        with self._lock:
+            for content in [one for one in self._contents.values() if one.filesystem is filesystem]:
+                self._drop(content)
+
+    def close(self) -> None:
+        """Close everything."""
+        with self._lock:
+            for content in list(self._contents.values()):
+                self._drop(content)
+
+    def _release(self, content: Content) -> None:
+        with self._lock:
+            content.pins -= 1
+            if not content.pins and self._contents.get(content.key) is not content:
+                self._close(content)
+                return
+        if content.is_orphan:
+            self.settle_orphan(content)
+
+    def _fill(self, content: Content, attributes: Attributes) -> None:
+        with content.lock:
+            if content.fd < 0:
+                _fill_memfd(content, attributes)
+
+    def _is_outdated(self, content: Content, told: tuple[int, int]) -> bool:
+        """Whether the file was changed by others, and nobody here would lose anything by looking again."""
+        if content.told == told or content.fd < 0:
+            return False
+        if not content.filesystem.writable:
+            return True
+        return not (content.pins or content.is_held or content.needs_saving())
+
+    def _evict(self, content: Content) -> None:
+        if content.is_orphan:
+            self.settle_orphan(content)
+            return
+        try:
+            if not (content.pins or content.fd < 0 or content.is_watched or content.is_held):
+                self.save(content)
+        except OSError as error:
+            content.failure = error
+        with self._lock:
+            if content.fd < 0:
+                return
+            if content.pins or content.is_watched or content.is_held or content.needs_saving():
+                self._contents.move_to_end(content.key)
+            else:
+                self._drop(content)
+
+    def _bytes(self) -> int:
+        found = 0
+        with self._lock:
+            for content in self._contents.values():
+                if content.fd >= 0 and not content.filesystem.saves_late:
+                    found += content.stamp[0]
+        return found
+
+    def _drop(self, content: Content) -> None:
+        if self._contents.get(content.key) is content:
+            del self._contents[content.key]
+        if not content.pins:
+            self._close(content)
+
+    def _close(self, content: Content) -> None:
+        if content.fd >= 0:
+            self.on_drop(content)
+            fd, content.fd = content.fd, -1
+            os.close(fd)
+
+
+def _nothing(_content: Content) -> None:
+    return
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _told(content: Content) -> tuple[int, int]:
+    attributes = content.filesystem.attributes(content.place.inode)
+    return attributes.size, attributes.modified
+
+
+def _changed(attributes: Attributes) -> int:
+    return attributes.modified if attributes.changed is None else attributes.changed
+
+
+def _specials(mode: int) -> int:
+    """What the kernel must know of a mode; without the execution bit it is not for writing to clear."""
+    return mode & stat.S_ISUID | (mode & stat.S_ISGID if mode & stat.S_IXGRP else 0)
+
+
+def _relative(content: Content, status: os.stat_result, changed: int) -> int:
+    """The time of the last access, as mounts with `relatime` keep it."""
+    seen, known = status.st_atime_ns, content.accessed
+    if seen != known and (known <= max(status.st_mtime_ns, changed) or seen - known > _DAY):
+        content.accessed = seen
+    return content.accessed
+
+
+def _save_content(content: Content) -> None:
+    try:
+        content.filesystem.save_content(content.place.inode, content.fd)
+    except OSError:
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        raise OSError(errno.EIO, os.strerror(errno.EIO)) from error
+
+
+def _save_status(content: Content, status: os.stat_result) -> None:
+    inode = content.place.inode
+    kept = stat.S_IMODE(content.filesystem.attributes(inode).mode) & ~content.lost
+    mode = kept if content.lost else None
+    changes = Changes(
+        mode=mode,
+        accessed=content.accessed,
+        modified=status.st_mtime_ns,
+        changed=content.changed or None,
+    )
+    with contextlib.suppress(OSError):  # what it can't keep
+        content.filesystem.set_attributes(inode, changes)
+        content.lost = 0
+
+
+def _fill_memfd(content: Content, attributes: Attributes) -> None:
+    filesystem, inode = content.filesystem, content.place.inode
+    fd = make_memfd(
+        os.path.basename(content.place.view_path),
+        lambda writable: filesystem.copy_content(inode, writable),
+        sealed=not filesystem.writable,
+    )
+    if filesystem.writable:
+        content.special = _specials(attributes.mode)
+        content.accessed = attributes.modified if attributes.accessed is None else attributes.accessed
+        give_to(fd, attributes.uid, attributes.gid)
+        os.fchmod(fd, 0o777 | content.special)
+        os.utime(fd, ns=(content.accessed, attributes.modified))
+    else:
+        os.fchmod(fd, stat.S_IMODE(attributes.mode) & 0o777)
+    content.fd = fd
+    content.agree()
+    content.is_racy = not has_fine_times()

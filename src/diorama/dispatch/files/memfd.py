@@ -1,0 +1,111 @@
+"""Memfd: the anonymous files of Linux, and what the kernel tells about who has one open."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+from collections.abc import Callable
+from functools import cache
+from typing import Final
+
+from diorama.abi.fcntl import (
+    F_ADD_SEALS,
+    F_RDLCK,
+    F_SEAL_GROW,
+    F_SEAL_SEAL,
+    F_SEAL_SHRINK,
+    F_SEAL_WRITE,
+    F_SETLEASE,
+    F_SETSIG,
+    F_UNLCK,
+    F_WRLCK,
+)
+
+__all__ = ["create_memfd", "digest", "give_to", "has_fine_times", "is_held", "is_written", "make_memfd"]
+
+_MFD_EXEC: Final = 0x10
+_SEALS: Final = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE
+_CHUNK: Final = 1 << 20
+
+
+def make_memfd(name: bytes, fill: Callable[[int], None], *, sealed: bool) -> int:
+    """A memfd that a function has filled, as a descriptor for reading that leaves the time of access alone.
+
+    It is the only one: execution needs a file that nobody has open for writing (ETXTBSY).
+    """
+    writable = create_memfd(name)
+    try:
+        fill(writable)
+        if sealed:
+            fcntl.fcntl(writable, F_ADD_SEALS, _SEALS)
+        fd = os.open(f"/proc/self/fd/{writable}", os.O_RDONLY | os.O_CLOEXEC | os.O_NOATIME)
+    finally:
+        os.close(writable)
+    # A lease that is broken must not end us by a signal.
+    fcntl.fcntl(fd, F_SETSIG, signal.SIGURG)
+    return fd
+
+
+def is_held(fd: int) -> bool:
+    """Whether a file that we have open once, for reading, is open or mapped elsewhere."""
+    return not _leasable(fd, F_WRLCK)
+
+
+def is_written(fd: int) -> bool:
+    """Whether somebody has it open for writing, or mapped so."""
+    return not _leasable(fd, F_RDLCK)
+
+
+def give_to(fd: int, uid: int, gid: int) -> None:
+    """Let it belong to somebody, where we may: leases are for owners."""
+    status = os.fstat(fd)
+    if (status.st_uid, status.st_gid) != (uid, gid):
+        with contextlib.suppress(OSError):
+            os.fchown(fd, uid, gid)
+
+
+def digest(fd: int) -> bytes:
+    """What tells its content from another."""
+    from hashlib import blake2b
+
+    found, at = blake2b(digest_size=16), 0
+    while chunk := os.pread(fd, _CHUNK, at):
+        found.update(chunk)
+        at += len(chunk)
+    return found.digest()
+
+
+@cache
+def has_fine_times() -> bool:
+    """Whether a file that was looked at gets another time by each change (multigrain, since Linux 6.13)."""
+    fd = create_memfd(b"times")
+    try:
+        times: list[int] = []
+        for _ in range(3):
+            os.write(fd, b"x")
+            times.append(os.fstat(fd).st_mtime_ns)
+        return len(set(times)) == len(times)
+    finally:
+        os.close(fd)
+
+
+def _leasable(fd: int, kind: int) -> bool:
+    try:
+        fcntl.fcntl(fd, F_SETLEASE, kind)
+    except OSError:
+        return False
+    fcntl.fcntl(fd, F_SETLEASE, F_UNLCK)
+    return True
+
+
+def create_memfd(named: bytes) -> int:
+    """A memfd that may be executed, open for reading and writing; `named` shows in /proc."""
+    name = os.fsdecode(named)[:200]
+    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+    try:
+        return os.memfd_create(name, flags | _MFD_EXEC)
+    except OSError:
+        # Linux before 6.3 does not know the flag, and has memfds executable.
+        return os.memfd_create(name, flags)

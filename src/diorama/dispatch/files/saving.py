@@ -1,0 +1,248 @@
+"""Saving: when what programs have written reaches the file system.
+
+At fsync(2) and its relatives, when the last writer has closed a file, and at the end of the view.  The kernel
+tells of the closing: an inotify watch on each memfd that is open for writing, read by a thread.  While
+somebody still can write, it is not the last one.
+
+A save that failed when nobody waited for it is told to the next fsync of that file, once; who never asks is
+told by the view in the end, and nothing is thrown away then: what could not be saved is put into a directory
+beside the other temporary files.
+
+Of files without a name it is the closing that lets them be forgotten.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import tempfile
+import threading
+from typing import TYPE_CHECKING, Final
+
+from diorama.abi.arch import Abi
+from diorama.abi.fcntl import O_PATH
+from diorama.abi.io import IN_CLOEXEC, IN_CLOSE_NOWRITE, IN_CLOSE_WRITE, IN_IGNORED, IN_NONBLOCK
+from diorama.abi.memory import MS_SYNC
+from diorama.abi.numbers import NUMBERS
+from diorama.catalogue.io import FDataSync, FSync, Sync, SyncFs
+from diorama.catalogue.memory import MSync
+from diorama.dispatch.files.answers import Outcome, answers
+from diorama.dispatch.files.state import Files, fail
+from diorama.engine.ourcall import OurMemory, make_call
+from diorama.errors import warn_once
+
+if TYPE_CHECKING:
+    from diorama.dispatch.files.contents import Content, Contents
+    from diorama.view.mounts import Place
+
+__all__ = ["SAVING", "Saver", "rescue"]
+
+SAVING: Final = frozenset({FSync, FDataSync, Sync, SyncFs, MSync})
+"""What concerns only file systems that keep what is written."""
+
+_EVENT: Final = 16
+_ROOM: Final = 1 << 16
+_LATE: Final = "files are saved at fsync and at the end of the view only"
+
+
+# -- on demand ------------------------------------------------------------------------------------
+
+
+@answers(FSync, FDataSync)
+def sync_file(files: Files, call: FSync | FDataSync) -> Outcome:
+    """Save one file; a failure, this one or one before, is told."""
+    task = files.task(call.tracee)
+    place = files.tasks.virtual(task, call.fd)
+    if place is None or files.tasks.flags(task, call.fd) & O_PATH:
+        return None
+    _sync(files, place)
+    return 0
+
+
+def _sync(files: Files, place: Place) -> None:
+    filesystem = place.filesystem
+    assert filesystem is not None
+    content = files.synthetic.contents.find(filesystem, place.inode)
+    if content is not None:
+        failure, content.failure = content.failure, None
+        files.synthetic.contents.save(content)
+        if failure is not None:
+            raise fail(failure.errno or errno.EIO)
+    filesystem.sync()
+
+
+@answers(SyncFs)
+def sync_filesystem(files: Files, call: SyncFs) -> Outcome:
+    """Save all of a file system."""
+    task = files.task(call.tracee)
+    place = files.tasks.virtual(task, call.fd)
+    if place is None or files.tasks.flags(task, call.fd) & O_PATH:
+        return None
+    assert place.filesystem is not None
+    failures = files.synthetic.settle(place.filesystem)
+    place.filesystem.sync()
+    if failures:
+        raise fail(failures[0][1].errno or errno.EIO)
+    return 0
+
+
+@answers(Sync)
+def sync_all(files: Files, call: Sync) -> Outcome:
+    """Save everything; sync(2) tells of no failures, so they wait for an fsync or the end."""
+    files.synthetic.settle()
+    return None
+
+
+@answers(MSync)
+def sync_mapping(files: Files, call: MSync) -> Outcome:
+    """Save the files that are mapped in a range."""
+    if not call.flags & MS_SYNC or call.address % os.sysconf("SC_PAGESIZE"):
+        return None
+    call.run()
+    for place in _mapped(files, call):
+        _sync(files, place)
+    return 0
+
+
+def _mapped(files: Files, call: MSync) -> list[Place]:
+    task = files.task(call.tracee)
+    found: dict[int, Place] = {}
+    for name in os.listdir(f"/proc/{task.pid}/map_files"):
+        begin, end = (int(part, 16) for part in name.split("-"))
+        if begin < call.address + call.length and call.address < end:
+            with contextlib.suppress(OSError):
+                place = files.inodes.find(os.stat(f"/proc/{task.pid}/map_files/{name}"))
+                if place is not None and place.filesystem is not None:
+                    found[place.inode] = place
+    return list(found.values())
+
+
+# -- when the last writer has closed --------------------------------------------------------------
+
+
+class Saver:
+    """The thread that saves what nobody writes any more; started with the first file that is written."""
+
+    def __init__(self, contents: Contents) -> None:
+        self._contents = contents
+        self._lock = threading.Lock()
+        self._by_watch: dict[int, Content] = {}
+        self._inotify = -1
+        self._stop: tuple[int, int] | None = None
+        self._thread: threading.Thread | None = None
+        self._failed = False
+        contents.on_writing = self._writing
+        contents.on_orphan = self._orphan
+        contents.on_drop = self._dropped
+
+    def close(self) -> None:
+        """End the thread; what it has not done is for `Synthetic.settle`."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+        if thread is None or self._stop is None:
+            return
+        os.close(self._stop[1])
+        thread.join()
+        os.close(self._stop[0])
+        os.close(self._inotify)
+        self._inotify = -1
+
+    def _writing(self, content: Content) -> None:
+        if not content.filesystem.saves_late:
+            self._watch(content, IN_CLOSE_WRITE)
+
+    def _orphan(self, content: Content) -> None:
+        self._watch(content, IN_CLOSE_WRITE | IN_CLOSE_NOWRITE)
+
+    def _watch(self, content: Content, mask: int) -> None:
+        with self._lock:
+            if self._failed or not self._start():
+                return
+            memory = OurMemory()
+            path = memory.place(b"/proc/self/fd/%d\0" % content.fd)
+            try:
+                content.watch = _call("inotify_add_watch", self._inotify, path, mask)
+            except OSError as error:
+                warn_once("inotify_add_watch", f"{error.strerror}: {_LATE}")
+                return
+            self._by_watch[content.watch] = content
+
+    def _dropped(self, content: Content) -> None:
+        with self._lock:
+            if content.watch >= 0 and self._inotify >= 0:
+                self._by_watch.pop(content.watch, None)
+                with contextlib.suppress(OSError):
+                    _call("inotify_rm_watch", self._inotify, content.watch)
+            content.watch = -1
+
+    def _start(self) -> bool:
+        if self._thread is not None:
+            return True
+        try:
+            self._inotify = _call("inotify_init1", IN_CLOEXEC | IN_NONBLOCK)
+        except OSError as error:
+            self._failed = True
+            warn_once("inotify_init1", f"{error.strerror}: {_LATE}")
+            return False
+        self._stop = os.pipe()
+        self._thread = threading.Thread(target=self._run, name="saver", daemon=True)
+        self._thread.start()
+        return True
+
+    def _run(self) -> None:
+        assert self._stop is not None
+        poll = select.poll()
+        poll.register(self._inotify, select.POLLIN)
+        poll.register(self._stop[0], select.POLLIN)
+        while all(fd != self._stop[0] for fd, _ in poll.poll()):
+            with contextlib.suppress(BlockingIOError):
+                for watch, mask in _events(os.read(self._inotify, _ROOM)):
+                    self._closed(watch, mask)
+
+    def _closed(self, watch: int, mask: int) -> None:
+        with self._lock:
+            content = self._by_watch.get(watch)
+            if mask & IN_IGNORED and content is not None:
+                self._by_watch.pop(watch)
+        if content is None or mask & IN_IGNORED:
+            return
+        if content.is_orphan:
+            self._contents.settle_orphan(content)
+            return
+        self._contents.save_closed(content)
+
+
+def _events(data: bytes) -> list[tuple[int, int]]:
+    """The watches and masks of inotify(7) events."""
+    found: list[tuple[int, int]] = []
+    at = 0
+    while at + _EVENT <= len(data):
+        watch, mask, _, size = (int.from_bytes(data[at + 4 * n : at + 4 * n + 4], "little") for n in range(4))
+        found.append((watch, mask))
+        at += _EVENT + size
+    return found
+
+
+def _call(name: str, *args: int) -> int:
+    return make_call(NUMBERS[Abi.native()[0].title][name], *args)
+
+
+# -- what could not be saved ----------------------------------------------------------------------
+
+
+def rescue(content: Content, name: bytes) -> str | None:
+    """Put a copy of what could not be saved where it can be found; its path, None if even that failed."""
+    try:
+        directory = tempfile.mkdtemp(prefix="diorama-unsaved-")
+        path = os.path.join(os.fsencode(directory), name or b"file")
+        target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(target, "wb") as file:
+            at = 0
+            while data := os.pread(content.fd, _ROOM, at):
+                file.write(data)
+                at += len(data)
+    except OSError:
+        return None
+    return os.fsdecode(path)

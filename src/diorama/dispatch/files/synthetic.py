@@ -1,0 +1,164 @@
+"""Synthetic: what the view keeps of file systems that exist only in it.
+
+A file system stores; here is what Linux does for all of them: one change of names at a time, open files
+(`contents`), what is held of things that were removed, and who must be told of a change.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from diorama.dispatch.files.contents import Content, Contents
+from diorama.dispatch.files.standins import StandIns
+from diorama.view.filesystem import Attributes, Changes, FileSystem
+from diorama.view.renaming import Renaming, rename_mounts
+
+if TYPE_CHECKING:
+    from diorama.dispatch.files.listings import Listings
+    from diorama.view.inodes import Inodes
+    from diorama.view.mounts import Place
+    from diorama.view.task import Tasks
+
+__all__ = ["Synthetic", "name_of", "whole_path"]
+
+
+def name_of(place: Place) -> bytes:
+    """The last component of the path that led to a place."""
+    return place.path.rpartition(b"/")[2]
+
+
+def whole_path(place: Place) -> bytes:
+    """The path from the root of the file system, of which a mount may show a part."""
+    return place.mount.subtree + place.path
+
+
+def _nothing() -> None:
+    return
+
+
+class Synthetic:
+    """The file systems of one view.  Any thread."""
+
+    def __init__(self, inodes: Inodes, tasks: Tasks, listings: Listings) -> None:
+        self.contents = Contents(inodes)
+        self.standins = StandIns(inodes)
+        self.on_moved: Callable[[], None] = _nothing
+        self._inodes = inodes
+        self._tasks = tasks
+        self._listings = listings
+        self._dead: set[tuple[int, int]] = set()
+        self._naming: dict[int, threading.RLock] = {}
+
+    # -- looking ------------------------------------------------------------------------------
+
+    def attributes(self, filesystem: FileSystem, inode: int) -> Attributes:
+        """The status of a file, as it is to be seen now."""
+        return self.contents.live(filesystem, inode, filesystem.attributes(inode))
+
+    def is_dead(self, filesystem: FileSystem, directory: int) -> bool:
+        """Whether a directory has been removed, while somebody may be in it."""
+        return (id(filesystem), directory) in self._dead
+
+    # -- changing -----------------------------------------------------------------------------
+
+    def naming(self, filesystem: FileSystem) -> threading.RLock:
+        """The lock to hold from looking at names to having changed them."""
+        return self._naming.setdefault(id(filesystem), threading.RLock())
+
+    def change(self, place: Place, changes: Changes) -> None:
+        """Change the status of a file; the size is that of an open file, or the file system's to set."""
+        filesystem, inode = place.filesystem, place.inode
+        assert filesystem is not None
+        with self.contents.kept(filesystem, inode) as content:
+            if content is None:
+                filesystem.set_attributes(inode, changes)
+            else:
+                with content.lock:
+                    content.note()
+                    filesystem.set_attributes(inode, changes)
+                    self.contents.told(content, changes)
+        self.attributes_changed(place)
+
+    def attributes_changed(self, place: Place) -> None:
+        """Let watchers of its directory see that a file has another status."""
+        if place.filesystem is not None and place.path and not place.removed:
+            directory = place.directory or self._parent(place)
+            self.standins.name_changed(place.filesystem, directory, name_of(place))
+
+    def _parent(self, place: Place) -> int:
+        assert place.filesystem is not None
+        inode = place.mount.inode
+        try:
+            for name in place.path.split(b"/")[1:-1]:
+                inode = place.filesystem.lookup(inode, name)
+        except OSError:
+            return 0
+        return inode
+
+    # -- names --------------------------------------------------------------------------------
+
+    def made(self, filesystem: FileSystem, directory: int, name: bytes, kind: int) -> None:
+        """There is a new name."""
+        self._listings.changed(filesystem, directory)
+        self.standins.name_made(filesystem, directory, name, is_directory=stat.S_ISDIR(kind))
+
+    def removed(self, place: Place, was: Attributes) -> None:
+        """A name is gone, with what it named if that has no other."""
+        filesystem = place.filesystem
+        assert filesystem is not None
+        self._listings.changed(filesystem, place.directory)
+        self.standins.name_removed(filesystem, place.directory, name_of(place))
+        self.lost(filesystem, whole_path(place), place.inode, was)
+
+    def lost(self, filesystem: FileSystem, path: bytes, inode: int, was: Attributes) -> None:
+        """A file has lost a name, by removal or because another took it."""
+        self._inodes.removed(filesystem, inode, path)
+        if was.kind == stat.S_IFREG:
+            with self.contents.kept(filesystem, inode) as content:
+                if content is not None:
+                    os.fchmod(content.fd, 0o777 | content.special)  # who watches it sees that
+                    content.note()
+        if was.kind != stat.S_IFDIR and was.links > 1:
+            return
+        if was.kind == stat.S_IFREG:
+            self.contents.orphan(filesystem, inode)
+            return
+        is_held = self._inodes.is_known(filesystem, inode)
+        if was.kind == stat.S_IFDIR and is_held:
+            self._dead.add((id(filesystem), inode))
+        self.standins.remove(filesystem, inode)
+        if not is_held:
+            filesystem.forget(inode)
+
+    def moved(self, renaming: Renaming, inodes: tuple[int, ...], *, directories: bool) -> None:
+        """A name became another, or two were exchanged."""
+        self._inodes.moved(renaming, inodes, directories=directories)
+        if not directories:
+            return
+        followed = False
+        for tree in self._tasks.trees():
+            followed |= rename_mounts(tree, renaming)
+        self._tasks.renamed(renaming)
+        if followed:
+            self.on_moved()
+
+    # -- the end ------------------------------------------------------------------------------
+
+    def settle(self, one: object = None) -> list[tuple[Content, OSError]]:
+        """Save all that is not saved, of one file system or of all; what could not be."""
+        failures: list[tuple[Content, OSError]] = []
+        for content in self.contents:
+            if one is not None and content.filesystem is not one:
+                continue
+            if not content.filesystem.lasts:
+                continue
+            try:
+                self.contents.save(content)
+            except OSError as error:
+                content.failure = error
+                failures.append((content, error))
+        return failures

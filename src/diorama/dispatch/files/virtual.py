@@ -1,0 +1,154 @@
+"""Virtual: opening what is in a file system of ours, by the rules of do_open() and may_open() (fs/namei.c).
+
+Who may open what is decided here.  What is opened then is a real object: the memfd of a regular file, or what
+stands for another; it is given to the program where the engine can, or else opened by the program itself.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING, Final
+
+from diorama.abi import fcntl
+from diorama.dispatch.files.entries import check_may_change, check_may_make, find, make, new_file
+from diorama.dispatch.files.state import Files, fail
+from diorama.dispatch.files.synthetic import name_of
+from diorama.view.filesystem import Attributes
+from diorama.view.mounts import Place
+
+if TYPE_CHECKING:
+    from diorama.abi.fcntl import OpenHow
+    from diorama.catalogue.files import OpenAt, OpenAt2
+    from diorama.view.task import Task
+
+__all__ = ["open_virtual"]
+
+_TMPFILE: Final = fcntl.O_TMPFILE & ~fcntl.O_DIRECTORY
+_DONE: Final = fcntl.O_CREAT | fcntl.O_EXCL | fcntl.O_NOFOLLOW | _TMPFILE | fcntl.O_DIRECTORY
+_WANTED: Final = (os.R_OK, os.W_OK, os.R_OK | os.W_OK, os.R_OK | os.W_OK)
+
+
+def open_virtual(
+    files: Files, call: OpenAt | OpenAt2, place: Place, how: OpenHow
+) -> tuple[bytes, int]:
+    """The path and the flags with which the kernel opens what stands for a file."""
+    task, flags = files.task(call.tracee), how.flags
+    if flags & fcntl.O_PATH:
+        return _open_path(files, task, place, flags)
+    if flags & _TMPFILE:
+        return _open_unnamed(files, task, place, how)
+    if not flags & fcntl.O_CREAT:
+        return _open_existing(files, task, place, flags)
+    if flags & fcntl.O_DIRECTORY:
+        raise fail(errno.EINVAL)
+    if place.slash:
+        raise fail(errno.EISDIR)
+    if not place.missing:
+        return _open_existing(files, task, place, flags)
+    filesystem = place.filesystem
+    assert filesystem is not None
+    with files.synthetic.naming(filesystem):
+        inode = find(filesystem, place.directory, name_of(place))
+        if inode is None:
+            return _create(files, task, place, how)
+    return _open_existing(files, task, place._replace(inode=inode, missing=False), flags)
+
+
+def _create(files: Files, task: Task, place: Place, how: OpenHow) -> tuple[bytes, int]:
+    filesystem = place.filesystem
+    assert filesystem is not None
+    check_may_change(place.mount)
+    above = check_may_make(files, task, filesystem, place.directory)
+    attributes = new_file(files, task, stat.S_IFREG | how.mode & 0o7777, above)
+    return _open_content(files, task, make(files, place, attributes), how.flags & ~fcntl.O_TRUNC)
+
+
+def _open_path(files: Files, task: Task, place: Place, flags: int) -> tuple[bytes, int]:
+    """A descriptor that only names a file: whoever may search the way may have it."""
+    attributes = _attributes(files, place)
+    flags &= fcntl.O_PATH | fcntl.O_CLOEXEC | fcntl.O_DIRECTORY | fcntl.O_NOFOLLOW
+    if flags & fcntl.O_DIRECTORY and attributes.kind != stat.S_IFDIR:
+        raise fail(errno.ENOTDIR)
+    if attributes.kind == stat.S_IFREG:
+        return _open_content(files, task, place, flags)
+    try:
+        return files.stand_in(place, attributes), flags
+    except PermissionError:  # a device that we may not make: any file can stand for what cannot be opened
+        return files.standins.special(place, stat.S_IFSOCK), flags
+
+
+def _open_existing(files: Files, task: Task, place: Place, flags: int) -> tuple[bytes, int]:
+    attributes = _attributes(files, place)
+    kind = attributes.kind
+    if flags & fcntl.O_CREAT and flags & fcntl.O_EXCL:
+        raise fail(errno.EEXIST)
+    if kind == stat.S_IFLNK:
+        raise fail(errno.ELOOP)
+    if kind == stat.S_IFDIR and flags & fcntl.O_CREAT:
+        raise fail(errno.EISDIR)
+    if kind != stat.S_IFDIR and flags & fcntl.O_DIRECTORY:
+        raise fail(errno.ENOTDIR)
+    _check_permission(files, task, place, attributes, flags)
+    if kind == stat.S_IFREG:
+        return _open_content(files, task, place, flags)
+    if kind == stat.S_IFSOCK:
+        raise fail(errno.ENXIO)
+    path = files.stand_in(place, attributes)
+    # Not followed: it is no link, and what is there must be what we have put there.
+    return path, flags & ~_DONE | (fcntl.O_DIRECTORY if kind == stat.S_IFDIR else fcntl.O_NOFOLLOW)
+
+
+def _check_permission(files: Files, task: Task, place: Place, attributes: Attributes, flags: int) -> None:
+    wanted = _WANTED[flags & fcntl.O_ACCMODE]
+    is_file, is_directory = attributes.kind == stat.S_IFREG, attributes.kind == stat.S_IFDIR
+    if flags & fcntl.O_TRUNC and (is_file or is_directory):
+        wanted |= os.W_OK
+    if is_directory and wanted & os.W_OK:
+        raise fail(errno.EISDIR)
+    if is_file and wanted & os.W_OK:
+        check_may_change(place.mount)
+    who = files.tasks.credentials(task)
+    if not who.permits(attributes, wanted):
+        raise fail(errno.EACCES)
+    if flags & fcntl.O_NOATIME and not who.owns(attributes):
+        raise fail(errno.EPERM)
+
+
+def _open_content(files: Files, task: Task, place: Place, flags: int) -> tuple[bytes, int]:
+    assert place.filesystem is not None
+    content = files.content(task, place, place.filesystem.attributes(place.inode))
+    if not flags & fcntl.O_PATH:
+        files.synthetic.contents.opening(content, flags)
+    # The path is a link, which must be followed.
+    return content.path, flags & ~_DONE
+
+
+def _open_unnamed(files: Files, task: Task, place: Place, how: OpenHow) -> tuple[bytes, int]:
+    """A file without a name, in a directory."""
+    attributes = _attributes(files, place)
+    if attributes.kind != stat.S_IFDIR:
+        raise fail(errno.ENOTDIR)
+    if not how.flags & fcntl.O_ACCMODE:
+        raise fail(errno.EINVAL)
+    check_may_change(place.mount)
+    filesystem = place.filesystem
+    assert filesystem is not None
+    above = check_may_make(files, task, filesystem, place.inode)
+    made = new_file(files, task, stat.S_IFREG | how.mode & 0o7777, above)
+    inode = filesystem.make_unnamed(place.inode, made)
+    unnamed = Place(place.mount, place.path + b"/#%d" % inode, inode, removed=True, touched=True)
+    path, flags = _open_content(files, task, unnamed, how.flags)
+    content = files.synthetic.contents.find(filesystem, inode)
+    assert content is not None
+    content.may_be_linked = not how.flags & fcntl.O_EXCL
+    files.synthetic.contents.orphan(filesystem, inode)
+    return path, flags
+
+
+def _attributes(files: Files, place: Place) -> Attributes:
+    if place.missing:
+        raise fail(errno.ENOENT)
+    assert place.filesystem is not None
+    return files.synthetic.attributes(place.filesystem, place.inode)
