@@ -380,3 +380,41 @@ kill $!
     path = f"{bench.work}/tree/src/sub/cat"
     assert any(line.endswith(path) and line.strip().startswith("0x") for line in found.lines)
     assert any("exe" in line and path in line for line in found.lines)
+
+
+# -- sockets --------------------------------------------------------------------------------------
+
+SOCKETS = """
+import os, socket
+def shown(name):
+    return os.path.relpath(name) if name else name
+for first in (os.path.abspath("at/stream"), "at/relative"):
+    server, client = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+    server.bind(first)
+    server.listen()
+    client.bind(first + "-client")
+    client.connect(first)
+    accepted, name = server.accept()
+    print(*map(shown, [server.getsockname(), client.getpeername(), client.getsockname(), name]))
+    print(*map(shown, [accepted.getsockname(), accepted.getpeername()]), first.startswith("/"))
+    one, two = (socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(2))
+    one.bind(first + "-one")
+    two.bind(first + "-two")
+    two.sendto(b"ask", first + "-one")
+    data, back = one.recvfrom(10)
+    one.sendto(b"answer", back)
+    print(data, shown(back), *two.recvfrom(10)[:1], one.getsockname() == first + "-one")
+    listed = {line.split()[-1] for line in open("/proc/net/unix")}
+    print(sorted(shown(name) for name in listed if name.startswith(first)))
+plain = socket.socket(socket.AF_UNIX)
+plain.bind("plain")
+print(plain.getsockname(), socket.socket(socket.AF_UNIX).getsockname() == "")
+inet = socket.socket()
+inet.bind(("127.0.0.1", 0))
+print(inet.getsockname()[0])
+"""
+
+
+@harness.each_way(run_with("--mount", "src=at"))
+def test_sockets_have_the_names_that_they_were_bound_to(bench: Bench, way: Way) -> None:
+    bench.same(way, ["python3", "-c", SOCKETS])

@@ -56,6 +56,7 @@ _SUBJECTS: Final = (
     "sockets",
     "status",
     "tables",
+    "telling",
     "translation",
     "xattrs",
 )
@@ -112,12 +113,13 @@ class Mediator:
 
     @property
     def tests(self) -> dict[type[Request], ArgumentTest]:
-        """A send without an address never concerns a mount, nor does a clone, where children are told of."""
+        """Without an address nothing is sent or received by one; of clones others may tell."""
         from diorama.catalogue.processes import Clone
-        from diorama.catalogue.sockets import SendTo
+        from diorama.catalogue.sockets import Accept4, RecvFrom, SendTo
         from diorama.engine._native import TEST_BITS, TEST_NE
 
-        found: dict[type[Request], ArgumentTest] = {SendTo: ArgumentTest("address", TEST_NE, 0)}
+        addressed = ArgumentTest("address", TEST_NE, 0)
+        found: dict[type[Request], ArgumentTest] = dict.fromkeys((Accept4, RecvFrom, SendTo), addressed)
         if self.files.tells_execs:
             found[Clone] = ArgumentTest("flags", TEST_BITS, CLONE_NEWNS)
         return found

@@ -107,15 +107,29 @@ class _Unknown(Exception):
 _WITHOUT_PATHS: Final = frozenset({Settle.RUN, Settle.FD, Settle.CLONE, Settle.SIGNAL})
 
 
-def settle_calls(*, covered: bool = False) -> list[Decision]:
+_NAMING: Final = frozenset[type["Request"]](
+    {sockets.Accept4, sockets.GetPeerName, sockets.GetSockName, sockets.RecvFrom}
+)
+"""Requests that tell addresses of sockets."""
+
+
+def settle_calls(*, covered: bool = False, named: bool = False) -> list[Decision]:
     """A decision for every system call number of every ABI of this machine that has a spelling.
 
-    `covered`: something is mounted on `/`, so no path leads where the kernel finds it.
+    `covered`: something is mounted on `/`, so no path leads where the kernel finds it.  `named`: there are
+    sockets whose address is not what the kernel knows.
     """
-    found = [decision_of(one) for abi in Abi.native() for one in index.spellings(abi).values()]
+    spellings = [one for abi in Abi.native() for one in index.spellings(abi).values()]
+    found = [decision_of(one) if named else _unnamed(one) for one in spellings]
     if not covered:
         return found
     return [one if one.settle in _WITHOUT_PATHS else Decision(one.abi, one.nr) for one in found]
+
+
+def _unnamed(spelling: Spelling) -> Decision:
+    if spelling.request not in _NAMING or spelling.is_multiplexed:
+        return decision_of(spelling)
+    return Decision(spelling.abi.audit, spelling.number, Settle.RUN)
 
 
 class Numbers:

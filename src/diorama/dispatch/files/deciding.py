@@ -69,7 +69,7 @@ class Deciding:
     def __init__(self, files: Files) -> None:
         self.decider = Decider()
         self._files = files
-        self._calls: dict[bool, list[Decision]] = {}
+        self._calls: dict[tuple[bool, bool], list[Decision]] = {}
         self._divided: set[int] = set()
         self._numbers = Numbers()
         self._loading = threading.Lock()
@@ -80,6 +80,7 @@ class Deciding:
             self._identify(status)
         files.on_change = self._remember
         files.on_restriction = self.mounted
+        files.addresses.on_first = self.mounted
         files.on_strangers = self.decider.strangers
         files.on_division = self.divide
 
@@ -90,9 +91,10 @@ class Deciding:
         # Who stands in what is mounted no longer is still asked about.
         prefix = files.standins.home() if virtual or len(files.inodes) else None
         covered = files.tree.base is not files.tree.root
-        calls = self._calls.get(covered)
+        named = len(files.addresses) > 0
+        calls = self._calls.get((covered, named))
         if calls is None:
-            calls = self._calls[covered] = settle_calls(covered=covered)
+            calls = self._calls[covered, named] = settle_calls(covered=covered, named=named)
         with self._loading:
             mounts = self._numbers.settle(files.tree)
             self.decider.load(calls, mounts, prefix, on_behalf=files.acts)

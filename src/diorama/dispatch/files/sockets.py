@@ -25,7 +25,10 @@ def address(files: Files, call: Bind | Connect | SendTo) -> Outcome:
     """A call with an address as an argument."""
     if not call.address or not 2 < call.address_size <= _ADDRESS_MAX:
         return None
-    packed = _translate(files, call, call.address.read())
+    data = call.address.read()
+    packed = _translate(files, call, data)
+    if isinstance(call, Bind):
+        files.addresses.bound(packed or data, data)
     return None if packed is None else call.replace(address=packed, address_size=len(packed))
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from diorama.abi.fcntl import AT_FDCWD
 from diorama.catalogue.model import PathRule, Request
+from diorama.dispatch.files.addresses import Addresses
 from diorama.dispatch.files.answers import fail
 from diorama.dispatch.files.contents import Content
 from diorama.dispatch.files.generated import Remembered
@@ -72,6 +73,7 @@ class Files:
         self.mounting = Mounting(self)
         self.points = Points()
         self.generated = Remembered()
+        self.addresses = Addresses()
         self.table = MountTable(self.host)
         self.tells_execs = True
         self.acts = True
