@@ -308,7 +308,7 @@ class View:
             from diorama.dispatch.mediator import Mediator
             from diorama.modules.filesystems.implicit import make_implicit
 
-            self._mediator = Mediator(grows=self._grows, make=_make_mount, implicit=make_implicit)
+            self._mediator = Mediator(grows=self._grows, kinds=_Kinds(), implicit=make_implicit)
             self.router.add_base(self._mediator)
         return self._mediator
 
@@ -438,10 +438,20 @@ class View:
                     _shut(launched.life_fd)
 
 
-def _make_mount(type: str | None, source: Any, options: Sequence[str], below: Below) -> Mount:
-    from diorama.modules.types import make_of_type
+class _Kinds:
+    """What can be mounted: imported when somebody mounts."""
 
-    return make_of_type(type, source, options, below)
+    @staticmethod
+    def check(type: str) -> None:
+        from diorama.modules.types import check_type
+
+        check_type(type)
+
+    @staticmethod
+    def make(type: str | None, source: Any, options: Sequence[str], below: Below) -> Mount:
+        from diorama.modules.types import make_of_type
+
+        return make_of_type(type, source, options, below)
 
 
 def _shut(life_fd: int) -> None:

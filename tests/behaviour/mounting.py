@@ -67,25 +67,34 @@ def outcome(done: subprocess.CompletedProcess[str]) -> list[str]:
 
 
 def natively(script: str, directory: Path) -> list[str]:
-    """What the kernel says to it, in namespaces of its own."""
+    """What the kernel says to a script."""
+    return native_run([sys.executable, "-c", PRELUDE + script], directory)
+
+
+def native_run(argv: list[str], directory: Path) -> list[str]:
+    """What the kernel says to a command, in namespaces of its own."""
     ways = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-r", "-m"]
     if subprocess.run([*ways, "true"], check=False, capture_output=True).returncode:
         pytest.skip("no mount namespaces (user namespaces are restricted here)")
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir()
     lay(directory)
-    command = [*ways, sys.executable, "-c", PRELUDE + script]
+    command = [*ways, *argv]
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=30, check=False)
     return outcome(done)
 
 
 def in_view(script: str, directory: Path, engine: str, *before: str) -> list[str]:
-    """What it is told in a view that grows."""
+    """What a script is told in a view that grows."""
+    return view_run([*before, sys.executable, "-c", PRELUDE + script], directory, engine)
+
+
+def view_run(argv: list[str], directory: Path, engine: str) -> list[str]:
+    """What a command is told in a view that grows."""
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir()
     lay(directory)
     with diorama.View(engine=engine, grows=True, strict=True) as view:
-        command = [*before, sys.executable, "-c", PRELUDE + script]
-        done = view.run(command, cwd=directory, capture_output=True, text=True, timeout=40)
+        done = view.run(argv, cwd=directory, capture_output=True, text=True, timeout=40)
         assert not view.failures
     return outcome(done)

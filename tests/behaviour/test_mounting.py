@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import diorama
-from behaviour.mounting import PRELUDE, in_view, lay, natively, outcome
+from behaviour.mounting import PRELUDE, in_view, lay, native_run, natively, outcome, view_run
+from behaviour.programs import Programs
 from diorama.interfaces.tree import Tree
 
 SAME = {
@@ -275,3 +276,118 @@ def test_the_superuser_of_a_user_namespace_mounts_with_mount(engine: str, tmp_pa
     natively("", tmp_path / "work")
     script = 'os.system("mount --bind a mnt; ls mnt; umount mnt; ls mnt; mount -t tmpfs none mnt && ls mnt")'
     assert in_view(script, tmp_path / "work", engine, "unshare", "-rm") == ["file", "sub"]
+
+
+def test_the_calls_on_descriptors(engine: str, tmp_path: Path, programs: Programs) -> None:
+    program = str(programs("new_mount_api"))
+    expected = native_run([program, "."], tmp_path / "work")
+    assert view_run([program, "."], tmp_path / "work", engine) == expected
+
+
+def test_a_loose_mount_is_closed_with_its_last_descriptor(engine: str, tmp_path: Path) -> None:
+    lay(tmp_path)
+    script = """
+number = {"fsopen": 430, "fsconfig": 431, "fsmount": 432}
+def make():
+    fs = libc.syscall(number["fsopen"], b"diorama", 1)
+    assert fs >= 0 and not libc.syscall(number["fsconfig"], fs, 1, b"source", b"zip:a.zip", 0)
+    assert not libc.syscall(number["fsconfig"], fs, 6, None, None, 0)
+    made = libc.syscall(number["fsmount"], fs, 1, 0)
+    os.close(fs)
+    return made
+made = make(); show(f"/proc/self/fd/{made}"); os.close(made); umount("mnt")
+made = make(); bind("a", "mnt"); umount("mnt"); show(f"/proc/self/fd/{made}/name")
+"""
+    archive(tmp_path / "a.zip", name="text\n")
+    with diorama.View(engine=engine, grows=True, strict=True) as view:
+        command = [sys.executable, "-c", PRELUDE + script]
+        done = view.run(command, cwd=tmp_path, capture_output=True, text=True)
+        told = [line.rpartition("/")[2] for line in outcome(done) if "/proc/" in line]
+        assert [line.partition(" ")[2] for line in told] == ["['name']", "text"]
+        view.mount(made(b""), tmp_path / "mnt")
+        view.unmount(tmp_path / "mnt")
+        assert not open_here(tmp_path / "a.zip")
+
+
+def open_here(path: Path) -> list[str]:
+    links = (os.path.join("/proc/self/fd", name) for name in os.listdir("/proc/self/fd"))
+    return [link for link in links if os.path.exists(link) and os.readlink(link) == str(path)]
+
+
+COMMANDS = """
+diorama mount zip:a.zip mnt; cat mnt/d/f; diorama mount -o ro zip:mnt/inner.zip mnt2; cat mnt2/side
+diorama mount a c; ls c; diorama umount c mnt2; ls c mnt2
+(cd mnt; diorama umount ../mnt; echo $?; diorama umount -l ../mnt; echo $?; cat d/f); ls mnt
+diorama mount zip:none.zip mnt; diorama mount zip:a.zip none; diorama mount zip:a.zip mnt -o nonsense
+diorama mount -t nosuch x mnt; diorama mount plain mnt; diorama umount mnt; echo $?
+diorama mount a mnt; diorama mount --move mnt mnt2; ls mnt2; diorama mount --move mnt mnt2
+diorama mount b mnt2/sub; diorama mount -o rbind mnt2 c; ls c/sub; touch c/sub/new && ls b
+"""
+TOLD = """text
+inner
+file
+sub
+c:
+other
+
+mnt2:
+diorama: cannot unmount ../mnt: in use, by a process in it or by what is mounted on it; --lazy lets it go on
+125
+0
+text
+diorama: cannot mount zip:none.zip: no such file or directory
+diorama: cannot mount on none: no such file or directory
+diorama: cannot mount zip:a.zip: unknown mount option 'nonsense'; known are ro, rw
+diorama: cannot mount x: unknown file system type 'nosuch'
+diorama: cannot mount plain on mnt: one of them is a directory
+diorama: cannot unmount mnt: nothing is mounted there
+125
+file
+sub
+diorama: cannot move mnt to mnt2: mnt is no mount of the view
+only
+new
+only
+"""
+
+
+def test_the_commands(engine: str, tmp_path: Path) -> None:
+    lay(tmp_path)
+    archive(tmp_path / "inner.zip", side="inner\n")
+    archive(tmp_path / "a.zip", d__f="text\n", **{"inner.zip": (tmp_path / "inner.zip").read_bytes()})
+    script = f'diorama() {{ "{sys.executable}" -P -m diorama "$@"; }}\n{COMMANDS}'
+    with diorama.View(engine=engine, grows=True, strict=True) as view:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        with view.Popen(["bash", "-c", script], cwd=tmp_path, **pipes) as process:
+            told, _ = process.communicate(timeout=50)
+    assert told == TOLD
+
+
+def test_the_commands_say_where_they_are_of_no_use(tmp_path: Path) -> None:
+    lay(tmp_path)
+    command = [sys.executable, "-P", "-m", "diorama", "mount", "a", "mnt"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout) == (125, "")
+    assert "not inside a view" in done.stderr
+    assert "diorama run --grow" in done.stderr
+
+
+MOUNT = """
+mount --bind a mnt; ls mnt; mount -o remount,bind,ro mnt; touch mnt/x; mount -t zip a.zip mnt2; ls mnt2
+(cd mnt2; umount ../mnt2; umount -l ../mnt2; ls); ls mnt2; mount --rbind a mnt2; ls mnt2
+umount mnt2 && umount mnt && ls mnt mnt2; mount -t zip none.zip mnt
+"""
+
+
+def test_mount_and_umount_of_the_system(engine: str, tmp_path: Path) -> None:
+    lay(tmp_path)
+    archive(tmp_path / "a.zip", name="text\n")
+    with diorama.View(engine=engine, grows=True, strict=True) as view:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        with view.Popen(["bash", "-c", MOUNT], cwd=tmp_path, **pipes) as process:
+            told, _ = process.communicate(timeout=50)
+    lines = told.splitlines()
+    assert lines[:4] == ["file", "sub", "touch: cannot touch 'mnt/x': Read-only file system", "name"]
+    assert lines[4].endswith("mnt2: target is busy.")
+    assert lines[5:11] == ["name", "file", "sub", "mnt:", "", "mnt2:"]
+    assert "none.zip does not exist" in lines[11]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from diorama.abi.record import Record, record
+
 MS_RDONLY = 0x1
 MS_NOSUID = 0x2
 MS_NODEV = 0x4
@@ -74,6 +76,18 @@ MOUNT_ATTR_STRICTATIME = 0x20
 MOUNT_ATTR_NODIRATIME = 0x80
 MOUNT_ATTR_IDMAP = 0x100000
 MOUNT_ATTR_NOSYMFOLLOW = 0x200000
+
+
+@record({"mount_attr": "u64 attr_set, u64 attr_clr, u64 propagation, u64 userns_fd"})
+class MountAttr(Record):
+    """What mount_setattr(2) changes."""
+
+    attr_set: int = 0
+    attr_clr: int = 0
+    propagation: int = 0
+    userns_fd: int = 0
+
+
 
 SWAP_FLAG_PREFER = 0x8000
 SWAP_FLAG_DISCARD = 0x10000

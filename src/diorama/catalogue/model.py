@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Execution", "Memory", "PathRule", "Request", "Spelling", "Syscalls", "Tracee", "request"]
 
 C = TypeVar("C", bound="type[Request]")
+R = TypeVar("R", bound="Request")
 
 
 class Memory(Protocol):
@@ -197,6 +198,10 @@ class Request(Frozen):
         copy = self._copy()
         _set_execution(copy, execution)
         return copy
+
+    def instead(self, other: R) -> R:
+        """Another request, run by the execution of this one."""
+        return other.bound(self._bound())
 
     def run(self, **changes: Any) -> int:
         """Let it happen now, with some fields changed; the result, or OSError."""

@@ -27,7 +27,7 @@ from diorama.view.task import CLONE_FILES, CLONE_FS, CLONE_NEWNS, Context, Task
 if TYPE_CHECKING:
     from diorama.catalogue.model import Request, Tracee
     from diorama.dispatch.files.deciding import Deciding
-    from diorama.dispatch.files.mounting import Maker
+    from diorama.dispatch.files.mounting import Kinds
     from diorama.engine.decider import Decider
     from diorama.view.filesystem import FileSystem
     from diorama.view.layers import Layers
@@ -38,6 +38,7 @@ __all__ = ["Mediator"]
 _SHARED: Final = CLONE_FS | CLONE_FILES
 _SUBJECTS: Final = (
     "attributes",
+    "configuring",
     "descriptors",
     "directories",
     "execution",
@@ -45,6 +46,7 @@ _SUBJECTS: Final = (
     "inheritance",
     "interruption",
     "links",
+    "loose",
     "maps",
     "making",
     "mounts",
@@ -66,7 +68,7 @@ class Mediator:
     """The file tree of one view; `implicit` makes a mount of the directories in a path.
 
     Mounts are made by the caller's threads; everything else is called on guardians, by several at once.
-    `make` makes mounts of sources (`diorama.dispatch.files.mounting.Maker`).
+    `kinds` makes mounts of sources.
     """
 
     def __init__(
@@ -74,7 +76,7 @@ class Mediator:
         host: Host | None = None,
         *,
         grows: bool = False,
-        make: Maker | None = None,
+        kinds: Kinds | None = None,
         implicit: Callable[[bytes], Mount] | None = None,
     ) -> None:
         for subject in _SUBJECTS:
@@ -84,7 +86,7 @@ class Mediator:
         self.files = Files(host)
         self._saver = Saver(self.files.synthetic.contents)
         self._lost: list[str] = []
-        self.files.mounting.make = make
+        self.files.mounting.kinds = kinds
         self.files.mounting.on_release = self._released
         self.files.mounting.may_have = self._may_have
         self._deciding: Deciding | None = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import sys
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -58,7 +59,9 @@ def _receive(tracee: Tracee, fd: int) -> tuple[int, int]:
         _call(tracee, "getsockname", theirs, room, size)
         name = memory.read(room, int.from_bytes(memory.read(size, 4), "little"))[2:]
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as ours:
-            socket.send_fds(ours, [b"f"], [fd], 0, name)
+            # Not send_fds, which forgets the address.
+            rights = fd.to_bytes(4, sys.byteorder)
+            ours.sendmsg([b"f"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)], 0, name)
         header, control = _message(tracee)
         _call(tracee, "recvmsg", theirs, header, _MSG_CMSG_CLOEXEC)
         got = memory.read(control, 2 * tracee.abi.word + 8)

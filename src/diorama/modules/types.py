@@ -16,11 +16,20 @@ from diorama.modules.opening import Below, looking_in
 from diorama.modules.sources import is_scheme, make_mount
 from diorama.view.mounts import Mount
 
-__all__ = ["make_of_type"]
+__all__ = ["check_type", "make_of_type"]
 
 _ANY: Final = "diorama"
 
 Translation = Callable[[str, Sequence[str]], tuple[str, list[str]]]
+
+
+def check_type(type: str) -> None:
+    """`UsageError` with ENODEV for a type that nobody knows; `Unsupported` for one that the kernel knows."""
+    if type == _ANY or type in _TRANSLATED or is_scheme(type):
+        return
+    if type in _of_kernel():
+        raise Unsupported("mount", f"the kernel's file system type {type!r} is not supported", errno.EPERM)
+    raise UsageError(f"unknown file system type {type!r}", errno.ENODEV)
 
 
 def make_of_type(
@@ -37,8 +46,7 @@ def make_of_type(
         if type in _TRANSLATED:
             source, asked = _TRANSLATED[type](source, options)
             return make_mount(source, *asked)
-        if not is_scheme(type):
-            raise _unknown(type)
+        check_type(type)
         return make_mount(source if source.startswith(f"{type}:") else f"{type}:{source}", *options)
 
 
@@ -48,12 +56,6 @@ def _memory(_source: str, options: Sequence[str]) -> tuple[str, list[str]]:
 
 _TRANSLATED: Final[dict[str, Translation]] = {"tmpfs": _memory, "ramfs": _memory, "memory": _memory}
 """Types of the kernel that something of ours serves as well."""
-
-
-def _unknown(type: str) -> Exception:
-    if type in _of_kernel():
-        return Unsupported("mount", f"the kernel's file system type {type!r} is not supported", errno.EPERM)
-    return UsageError(f"unknown file system type {type!r}", errno.ENODEV)
 
 
 def _of_kernel() -> set[str]:

@@ -157,7 +157,8 @@ class Place(NamedTuple):
     crossed a mount: the kernel, walking the same path, may end elsewhere.  `straight` says that it does not,
     although a mount is touched: from the directory where the task really is, the way led through real
     directories only.  `slash` says that the path insists on a directory.  `link` is one of /proc that leads
-    to it: to what is open, whatever its name is by now.
+    to it: to what is open, whatever its name is by now.  `stands`: a directory of ours is there in the place
+    of one of the host, and the kernel finds nothing from it.
     """
 
     mount: Mount
@@ -170,6 +171,7 @@ class Place(NamedTuple):
     removed: bool = False
     straight: bool = False
     link: bytes = b""
+    stands: bool = False
 
     @property
     def filesystem(self) -> FileSystem | None:

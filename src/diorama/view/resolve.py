@@ -127,8 +127,8 @@ class _Walk:
     """One resolution: where it is (`mount`, `path`, `inode`, always a directory) and what it has met."""
 
     __slots__ = (
-        "_links", "_resolver", "_restrict", "_root", "_slash", "_straight", "_task", "inode", "mount", "path",
-        "touched"
+        "_links", "_resolver", "_restrict", "_root", "_slash", "_stands", "_straight", "_task", "inode",
+        "mount", "path", "touched"
     )  # fmt: skip
 
     def __init__(self, resolver: Resolver, task: Task, start: Place, restrict: int) -> None:
@@ -138,6 +138,7 @@ class _Walk:
         self._root = start if restrict & (RESOLVE_BENEATH | RESOLVE_IN_ROOT) else task.context.root
         self._links = 0
         self._straight = False
+        self._stands = start.stands
         self._slash = False
         self.mount: Mount = start.mount
         self.path = start.path
@@ -154,7 +155,7 @@ class _Walk:
             raise _error(errno.ENAMETOOLONG)
         if not path.startswith(b"/"):
             self._need_directory()
-        self._straight = self.mount.host is not None and not path.startswith(b"/")
+        self._straight = self.mount.host is not None and not path.startswith(b"/") and not self._stands
         self._slash = path.endswith(b"/")
         todo = [name for name in path.split(b"/") if name]
         todo.reverse()

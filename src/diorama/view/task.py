@@ -333,6 +333,11 @@ class Tasks:
         return self.located(text, mount, task.tree)
 
     def virtual(self, task: Task, fd: int) -> Place | None:
+        """What a descriptor of ours stands for in a file system of ours; None for all others."""
+        found = self.standing(task, fd)
+        return None if found is None or found.filesystem is None else found
+
+    def standing(self, task: Task, fd: int) -> Place | None:
         """What a descriptor of ours stands for; None for those of the host and bad ones."""
         if fd < 0 or not len(self._inodes):
             return None

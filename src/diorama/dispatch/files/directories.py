@@ -69,7 +69,8 @@ def change_to_descriptor(files: Files, call: FChDir) -> Outcome:
         return None
     if place.filesystem is not None:
         _check_search(files, files.task(call.tracee), place)
-    return _enter(files, call, call, place.mount)
+    changed = call.instead(ChDir(place.host_path)) if place.stands and place.filesystem is None else call
+    return _enter(files, call, changed, place.mount)
 
 
 @answers(GetCwd)

@@ -34,15 +34,19 @@ if TYPE_CHECKING:
     from diorama.view.layers import Layers
     from diorama.view.task import Task
 
-__all__ = ["Maker", "Mounting", "is_mounted"]
+__all__ = ["Kinds", "Mounting", "is_mounted"]
 
 _HOW = "start the view with --grow (View(grows=True)) to mount this while programs run"
 
 
-class Maker(Protocol):
-    """Makes a mount of a source, of a type as mount(2) names it or of the kind that the source tells."""
+class Kinds(Protocol):
+    """What can be mounted: a source of a type as mount(2) names it, or of the kind that it tells itself."""
 
-    def __call__(
+    def check(self, type: str) -> None:
+        """`UsageError` with ENODEV for a type that nobody knows."""
+        ...
+
+    def make(
         self, type: str | None, source: str | os.PathLike[str], options: Sequence[str], below: Sources
     ) -> Mount:
         """A mount in no tree; `UsageError` with the errno, `OSError`."""
@@ -57,7 +61,7 @@ def is_mounted(place: Place) -> bool:
 class Mounting:
     """The mounts of a view while they change.
 
-    `make` is set by who knows the kinds of mounts.  `may_have` tells whether running programs can have a
+    `kinds` is set by who knows them.  `may_have` tells whether running programs can have a
     mount: of a file system of ours or not, read-only or not.  `on_change` is told when the first namespace
     has changed, `on_release` when a file system or layers are about to be closed.  `held` are more mounts
     that somebody holds.
@@ -65,7 +69,7 @@ class Mounting:
 
     def __init__(self, files: Files) -> None:
         self.lock = threading.RLock()
-        self.make: Maker | None = None
+        self.kinds: Kinds | None = None
         self.may_have: Callable[[bool, bool], bool] = _always
         self.on_change: Callable[[], None] = _nothing
         self.on_release: Callable[[FileSystem | Layers], None] = _nothing
@@ -86,9 +90,16 @@ class Mounting:
         if "rbind" in options:
             rest = [option for option in options if option != "rbind"]
             return self.bind(below.find(os.fspath(source)), below, recursive=True, options=rest)
-        if self.make is None:
+        return self.keep(self._kinds().make(type, source, options, below))
+
+    def check_type(self, type: str) -> None:
+        """`UsageError` with ENODEV for a type that nobody knows."""
+        self._kinds().check(type)
+
+    def _kinds(self) -> Kinds:
+        if self.kinds is None:
             raise Unsupported("mount", "there is nothing here that makes mounts", errno.EPERM)
-        return self.keep(self.make(type, source, options, below))
+        return self.kinds
 
     def bind(
         self, place: Place, below: Sources, *, recursive: bool = False, options: Sequence[str] = ()
@@ -182,7 +193,7 @@ class Mounting:
             self._changed(tree)
             self.sweep()
 
-    def set_read_only(self, tree: MountTree, mounts: Iterable[Mount], *, read_only: bool) -> None:
+    def set_read_only(self, mounts: Iterable[Mount], *, read_only: bool) -> None:
         """Let nothing be changed through some mounts, or let it."""
         with self.lock:
             changing = [mount for mount in mounts if mount.read_only is not read_only]
@@ -192,7 +203,7 @@ class Mounting:
             self._check(changing, read_only=read_only)
             for mount in changing:
                 mount.read_only = read_only
-            self._changed(tree)
+            self.on_change()
 
     def divided(self, task: Task) -> None:
         """A task lives in a namespace of its own from now on."""

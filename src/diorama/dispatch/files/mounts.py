@@ -122,7 +122,7 @@ def _remount(files: Files, call: MountCall, flags: int, target: Place) -> None:
     """Change the flags of a mount; without MS_BIND the kernel's change those of its file system too."""
     tree = files.task(call.tracee).tree
     files.mounting.check_own(tree, "mount", target)
-    files.mounting.set_read_only(tree, [target.mount], read_only=bool(flags & abi.MS_RDONLY))
+    files.mounting.set_read_only([target.mount], read_only=bool(flags & abi.MS_RDONLY))
     set_flags(target.mount, _named(flags))
 
 

@@ -5,15 +5,7 @@ from __future__ import annotations
 import errno
 
 from diorama.catalogue.model import Request
-from diorama.catalogue.mounts import (
-    FsMount,
-    FsPick,
-    MountSetAttr,
-    MoveMount,
-    OpenTree,
-    OpenTreeAttr,
-    PivotRoot,
-)
+from diorama.catalogue.mounts import PivotRoot
 from diorama.catalogue.paths import ChRoot
 from diorama.catalogue.processes import SetNs, Unshare
 from diorama.catalogue.rings import IoUringSetup
@@ -25,7 +17,7 @@ from diorama.view.task import CLONE_FILES, CLONE_FS, CLONE_NEWNS
 CLONE_NEWUSER = 0x10000000
 
 
-@answers(ChRoot, FsMount, FsPick, MountSetAttr, MoveMount, OpenTree, OpenTreeAttr, PivotRoot)
+@answers(ChRoot, PivotRoot)
 def change_tree(files: Files, call: Request) -> Outcome:
     """The kernel's mounts are not the view's."""
     raise Unsupported(call.NAME, "not supported in a view with mounts", errno.EPERM)

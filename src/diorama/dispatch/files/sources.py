@@ -56,9 +56,18 @@ class Sources:
         self._check = check
         self._other = other
 
-    def find(self, path: str | bytes, dirfd: int = AT_FDCWD, *, follow: bool = True) -> Place:
-        """Where a path leads; ENOENT for what is missing."""
+    def find(
+        self,
+        path: str | bytes,
+        dirfd: int = AT_FDCWD,
+        *,
+        follow: bool = True,
+        accepts_empty: bool = False,
+    ) -> Place:
+        """Where a path leads; ENOENT for what is missing.  An empty one may mean the descriptor itself."""
         name = os.fsencode(path)
+        if accepts_empty and not name:
+            return self._files.start(self._task, dirfd, b".")
         if self._directory is not None and name:
             name = os.path.join(self._directory, name)
         try:

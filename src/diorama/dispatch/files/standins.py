@@ -50,6 +50,12 @@ class StandIns:
         """The path of the real directory that stands for a virtual one."""
         return self._make(place, b"d", lambda path: os.mkdir(path, 0o555))
 
+    def mark(self, place: Place, kind: int) -> bytes:
+        """The path of what stands for the root of a mount, whatever that shows."""
+        if stat.S_ISDIR(kind):
+            return self.directory(place)
+        return self._make(place, b"m", lambda path: os.close(os.open(path, os.O_CREAT | os.O_CLOEXEC, 0o444)))
+
     def symlink(self, place: Place, target: bytes) -> bytes:
         """The path of the real symbolic link that stands for a virtual one."""
         return self._make(place, b"l", lambda path: os.symlink(target or b".", path))

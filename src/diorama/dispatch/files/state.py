@@ -13,6 +13,7 @@ from diorama.catalogue.model import PathRule, Request
 from diorama.dispatch.files.addresses import Addresses
 from diorama.dispatch.files.answers import fail
 from diorama.dispatch.files.contents import Content
+from diorama.dispatch.files.contexts import Contexts
 from diorama.dispatch.files.generated import Remembered
 from diorama.dispatch.files.listings import Listings
 from diorama.dispatch.files.mounting import Mounting
@@ -71,6 +72,8 @@ class Files:
         self.standins = self.synthetic.standins
         self.programs = Programs(self.standins, self.inodes)
         self.mounting = Mounting(self)
+        self.contexts = Contexts()
+        self.mounting.held = self.contexts.mounts
         self.points = Points()
         self.generated = Remembered()
         self.addresses = Addresses()
@@ -193,7 +196,7 @@ class Files:
     def at_descriptor(self, task: Task, fd: int) -> Place | None:
         """What an empty path at a descriptor stands for, if that is not the kernel's own object."""
         if fd != AT_FDCWD:
-            return self.tasks.virtual(task, fd)
+            return self.tasks.standing(task, fd)
         if not len(self.inodes):
             return None
         place = self.tasks.cwd(task)
@@ -262,4 +265,5 @@ class Files:
             self.unpin(task)
         self.synthetic.contents.close()
         self.standins.close()
+        self.contexts.close()
         self.mounting.close()

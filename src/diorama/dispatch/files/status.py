@@ -8,6 +8,7 @@ import stat
 from typing import Final
 
 from diorama.abi import fcntl
+from diorama.abi.fcntl import AT_FDCWD
 from diorama.abi.stat import (
     ST_RDONLY,
     ST_RELATIME,
@@ -64,7 +65,9 @@ def stat_at(files: Files, call: FStatAt) -> Outcome:
 def fstat(files: Files, call: FStat) -> Outcome:
     """Status of a descriptor."""
     task = files.task(call.tracee)
-    place = files.tasks.virtual(task, call.fd)
+    place = files.tasks.standing(task, call.fd)
+    if place is not None and place.filesystem is None:
+        return call.instead(FStatAt(AT_FDCWD, place.host_path, call.status, 0))
     if place is None:
         made = files.generated.behind(files.host, b"/proc/%d/fd/%d" % (task.tid, call.fd))
         return None if made is None else _stat_made(call, made)
@@ -204,11 +207,20 @@ def statfs(files: Files, call: Statfs | Statfs64) -> Outcome:
 def fstatfs(files: Files, call: FStatfs | FStatfs64) -> Outcome:
     """The file system of a descriptor."""
     task = files.task(call.tracee)
-    place = files.tasks.virtual(task, call.fd)
+    place = files.tasks.standing(task, call.fd)
+    if place is not None and place.filesystem is None:
+        return _statfs_of_root(call, place)
     if place is not None:
         return _write_statfs(call, place)
     mount = files.mount_of(task, call.fd)
     return _say_read_only(call, call) if mount is not None and mount.read_only else None
+
+
+def _statfs_of_root(call: FStatfs | FStatfs64, place: Place) -> Outcome:
+    """Of a mount of the host, whose root something of ours stands for."""
+    path, status = place.host_path, call.status
+    by_path = Statfs(path, status) if isinstance(call, FStatfs) else Statfs64(path, call.size, status)
+    return _say_read_only(call, call.instead(by_path)) if place.mount.read_only else call.instead(by_path)
 
 
 def _say_read_only(call: Statfs | Statfs64 | FStatfs | FStatfs64, changed: Request) -> int:

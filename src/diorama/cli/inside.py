@@ -1,0 +1,132 @@
+"""Inside: the calls about mounts, as a process in a view makes them.
+
+A file system type `diorama` is there in a view in which mounts can be made, and nowhere else.  That is how
+to tell that one is in such a view.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from diorama.abi import mount as abi
+from diorama.abi.arch import Abi
+from diorama.abi.fcntl import AT_FDCWD
+from diorama.catalogue.mounts import FsConfig, FsMount, FsOpen, MoveMount, Umount2
+from diorama.engine.ourcall import OurMemory, make_call
+from diorama.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from diorama.catalogue.model import Request
+
+__all__ = ["mount", "unmount"]
+
+_TYPE: Final = "diorama"
+_ATTRIBUTES: Final = {
+    "nosuid": abi.MOUNT_ATTR_NOSUID,
+    "nodev": abi.MOUNT_ATTR_NODEV,
+    "noexec": abi.MOUNT_ATTR_NOEXEC,
+    "noatime": abi.MOUNT_ATTR_NOATIME,
+    "nodiratime": abi.MOUNT_ATTR_NODIRATIME,
+    "nosymfollow": abi.MOUNT_ATTR_NOSYMFOLLOW,
+}
+_MESSAGE: Final = 4096
+
+
+def mount(source: str, target: str, options: Sequence[str] = (), type: str = _TYPE) -> None:
+    """Mount a source on a target, `move` it there, or say why not by a `UsageError`."""
+    _need_view()
+    with _told(f"cannot mount on {target}"):
+        os.stat(target)
+    if "move" in options:
+        if len(options) > 1:
+            raise UsageError(f"cannot move {source}: no other option goes with that")
+        with _told(f"cannot move {source} to {target}", {errno.EINVAL: f"{source} is no mount of the view"}):
+            _call(MoveMount(AT_FDCWD, os.fsencode(source), AT_FDCWD, os.fsencode(target), 0))
+        return
+    with _told(f"cannot mount {source}", {errno.ENODEV: f"unknown file system type {type!r}"}):
+        context = _call(FsOpen(os.fsencode(type), abi.FSOPEN_CLOEXEC))
+    try:
+        made = _make(context, source, options)
+    finally:
+        os.close(context)
+    try:
+        with _told(f"cannot mount {source} on {target}", {errno.EINVAL: "one of them is a directory"}):
+            _call(MoveMount(made, b"", AT_FDCWD, os.fsencode(target), abi.MOVE_MOUNT_F_EMPTY_PATH))
+    finally:
+        os.close(made)
+
+
+def _make(context: int, source: str, options: Sequence[str]) -> int:
+    attributes = sum(_ATTRIBUTES[option] for option in set(options) if option in _ATTRIBUTES)
+    try:
+        _set(context, "source", source)
+        for option in options:
+            name, found, value = option.partition("=")
+            if option not in _ATTRIBUTES:
+                _set(context, name, value if found else None)
+        _call(FsConfig(context, abi.FSCONFIG_CMD_CREATE, None, 0, 0))
+        return _call(FsMount(context, abi.FSMOUNT_CLOEXEC, attributes))
+    except OSError as error:
+        raise UsageError(_message(context) or f"cannot mount {source}: {_reason(error)}") from None
+
+
+def unmount(target: str, *, lazy: bool = False) -> None:
+    """Take away what is mounted on a target, or say why not by a `UsageError`."""
+    _need_view()
+    reasons = {
+        errno.EINVAL: "nothing is mounted there",
+        errno.EBUSY: "in use, by a process in it or by what is mounted on it; --lazy lets it go on",
+        errno.EPERM: "it is mounted outside of the view",
+    }
+    with _told(f"cannot unmount {target}", reasons):
+        _call(Umount2(os.fsencode(target), abi.MNT_DETACH if lazy else 0))
+
+
+def _need_view() -> None:
+    try:
+        os.close(_call(FsOpen(_TYPE.encode(), abi.FSOPEN_CLOEXEC)))
+    except OSError:
+        raise UsageError(
+            "this is not inside a view in which mounts can be made: start one with `diorama run --grow`"
+        ) from None
+
+
+def _set(context: int, key: str, value: str | None) -> None:
+    command = abi.FSCONFIG_SET_FLAG if value is None else abi.FSCONFIG_SET_STRING
+    memory = OurMemory()
+    address = 0 if value is None else memory.place(os.fsencode(value) + b"\0")
+    _call(FsConfig(context, command, os.fsencode(key), address, 0), memory)
+
+
+def _message(context: int) -> str:
+    """What the context has to tell of a failure."""
+    try:
+        text = os.fsdecode(os.read(context, _MESSAGE)).rstrip("\n")
+    except OSError:
+        return ""
+    return text.removeprefix("e ").partition(": ")[2]
+
+
+@contextmanager
+def _told(what: str, reasons: dict[int, str] | None = None) -> Generator[None, None, None]:
+    try:
+        yield
+    except OSError as error:
+        told = (reasons or {}).get(error.errno or 0) or _reason(error)
+        raise UsageError(f"{what}: {told}") from None
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+def _call(request: Request, memory: OurMemory | None = None) -> int:
+    memory = memory or OurMemory()
+    number, args = request.encode(Abi.native()[0], memory)
+    return make_call(number, *args)
