@@ -28,3 +28,18 @@ def test_the_clock_of_the_page(laid: Bench, way: Way) -> None:
     out = laid.inside(way, ["sh", "-c", "ls mnt; cat mnt/now; cat mnt/then"])
     assert re.fullmatch(r"now\n\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\n", out.stdout)
     assert "No such file" in out.stderr
+
+
+NOTES = """
+cd mnt
+echo milk > buy; echo bread >> buy; cat buy
+mv buy sell; ls
+sed -i s/milk/cheese/ sell; cat sell
+wc -c < sell
+rm sell; ls
+"""
+
+
+@each_way(run_with("--strict", "--mount", "py:./notes.py:Notes=mnt"))
+def test_the_notes_of_the_page(laid: Bench, way: Way) -> None:
+    assert laid.same(way, ["sh", "-c", NOTES]).stdout.startswith("milk\nbread\n")

@@ -53,6 +53,7 @@ _SUBJECTS: Final = (
     "namespaces",
     "opening",
     "passing",
+    "reading",
     "removing",
     "saving",
     "sockets",
@@ -101,6 +102,7 @@ class Mediator:
         """
         from diorama.dispatch.files.descriptors import LISTING
         from diorama.dispatch.files.inheritance import UNTOLD
+        from diorama.dispatch.files.reading import READING
 
         self.files.tells_execs = tells_clones
         mounts = self.files.tree.mounts[1:]
@@ -110,18 +112,26 @@ class Mediator:
         wanted = _wanted(virtual, self._grows or any(mount.read_only for mount in mounts))
         if len(self.files.points):
             wanted |= LISTING
+        if any(mount.filesystem and mount.filesystem.lazy_above is not None for mount in mounts):
+            wanted |= READING
         self._sees = wanted if self._sees is None else self._sees & wanted
+        self.files.lazy.is_seen = self._sees >= READING
         return wanted - UNTOLD if tells_clones else wanted
 
     @property
     def tests(self) -> dict[type[Request], ArgumentTest]:
-        """Without an address nothing is sent or received by one; of clones others may tell."""
+        """Without an address nothing is sent or received by one; of clones others may tell.
+
+        A mapping of no file concerns nobody.
+        """
+        from diorama.catalogue.memory import MMap
         from diorama.catalogue.processes import Clone
         from diorama.catalogue.sockets import Accept4, RecvFrom, SendTo
         from diorama.engine._native import TEST_BITS, TEST_NE
 
         addressed = ArgumentTest("address", TEST_NE, 0)
         found: dict[type[Request], ArgumentTest] = dict.fromkeys((Accept4, RecvFrom, SendTo), addressed)
+        found[MMap] = ArgumentTest("fd", TEST_NE, 0xFFFFFFFF)
         if self.files.tells_execs:
             found[Clone] = ArgumentTest("flags", TEST_BITS, CLONE_NEWNS)
         return found
@@ -342,9 +352,10 @@ def _wanted(is_virtual: bool, is_read_only: bool) -> frozenset[type[Request]]:
     """What must be asked with mounts: of file systems of ours, read-only ones, or neither."""
     from diorama.catalogue import requests
     from diorama.dispatch.files.descriptors import CHANGING, LOOKING, TELLING
+    from diorama.dispatch.files.reading import READING
     from diorama.dispatch.files.saving import SAVING
 
-    wanted = frozenset(ANSWERS) | {request for request in requests() if request.PATHS}
+    wanted = (frozenset(ANSWERS) | {request for request in requests() if request.PATHS}) - READING
     if not is_virtual:
         wanted -= SAVING | (LOOKING if is_read_only else LOOKING | TELLING)
     return wanted if is_read_only or is_virtual else wanted - CHANGING

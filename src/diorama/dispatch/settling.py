@@ -14,7 +14,19 @@ from typing import TYPE_CHECKING, Final
 
 from diorama.abi.arch import Abi
 from diorama.abi.fcntl import AT_FDCWD
-from diorama.catalogue import dirs, files, index, io, mounts, paths, processes, signals, sockets, xattr
+from diorama.catalogue import (
+    dirs,
+    files,
+    index,
+    io,
+    memory,
+    mounts,
+    paths,
+    processes,
+    signals,
+    sockets,
+    xattr,
+)
 from diorama.catalogue.files import OpenFollows
 from diorama.catalogue.kinds import FlagTest, always, never
 from diorama.engine.decider import NO_ARG, Decision, Do, Follow, Mounted, Needs, PathUse, Settle
@@ -43,6 +55,16 @@ _ASKED: Final = frozenset[type["Request"]]({
 """Requests with paths that Python must answer wherever they lead."""
 
 _BY_DESCRIPTOR: Final[dict[type[Request], Needs]] = {
+    io.CopyFileRange: Needs.NOTHING,
+    io.LLSeek: Needs.NOTHING,
+    io.LSeek: Needs.NOTHING,
+    io.PRead64: Needs.NOTHING,
+    io.PReadV2: Needs.NOTHING,
+    io.Read: Needs.NOTHING,
+    io.ReadV: Needs.NOTHING,
+    io.SendFile: Needs.NOTHING,
+    io.Splice: Needs.NOTHING,
+    memory.MMap: Needs.NOTHING,
     dirs.GetDents: Needs.NOTHING,
     dirs.GetDents64: Needs.NOTHING,
     dirs.ReadDir: Needs.NOTHING,
@@ -207,7 +229,8 @@ def decision_of(spelling: Spelling) -> Decision:
 def _by_rule(spelling: Spelling) -> Decision:
     request, abi, nr = spelling.request, spelling.abi.audit, spelling.number
     if request in _BY_DESCRIPTOR:
-        return Decision(abi, nr, Settle.FD, arg=_position(spelling, "fd"), needs=_BY_DESCRIPTOR[request])
+        field = "in_fd" if "in_fd" in request.FIELDS else "fd"
+        return Decision(abi, nr, Settle.FD, arg=_position(spelling, field), needs=_BY_DESCRIPTOR[request])
     if request in _BY_ADDRESS:
         at, size = _position(spelling, "address"), _position(spelling, "address_size")
         path = PathUse(at, follow=_BY_ADDRESS[request])

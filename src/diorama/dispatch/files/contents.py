@@ -36,10 +36,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 from diorama.abi.fcntl import O_ACCMODE, O_RDWR, O_TRUNC, O_WRONLY
-from diorama.dispatch.files.memfd import digest, give_to, has_fine_times, is_held, is_written, make_memfd
+from diorama.dispatch.files import memfd
+from diorama.dispatch.files.lazy import Lazy
+from diorama.dispatch.files.pieces import Pieces
 from diorama.view.filesystem import Attributes, Changes, FileSystem
 from diorama.view.inodes import Inodes
 from diorama.view.mounts import Place
@@ -65,8 +68,8 @@ class Content:
     `is_dirty` as far as is known; `changed` when the kernel changed it last, 0 if it has not.  `writers` and
     `mappers`: since then it was opened for writing, for both.  `is_orphan`: it has no name, but
     may get one if `may_be_linked`.
-    `is_watched`: a program wants to be told of what happens to it.  `failure` is that
-    of a save that nobody was told of.
+    `is_watched`: a program wants to be told of what happens to it.  `failure` is that of a save that nobody
+    was told of.  `pieces` while it is not all there (`diorama.dispatch.files.lazy`): `fd` is for writing too.
     """
 
     filesystem: FileSystem
@@ -89,6 +92,7 @@ class Content:
     is_watched: bool = False
     watch: int = -1
     failure: OSError | None = None
+    pieces: Pieces | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
@@ -104,17 +108,17 @@ class Content:
     @property
     def is_held(self) -> bool:
         """Whether somebody else has it open or mapped."""
-        return is_held(self.fd)
+        return memfd.is_held(self.fd)
 
     @property
     def is_being_written(self) -> bool:
         """Whether somebody has it open for writing, or mapped so."""
-        return is_written(self.fd)
+        return memfd.is_written(self.fd)
 
     def note(self) -> os.stat_result:
         """See whether the kernel has changed it; its status.  To be asked before its times are set by us."""
         status = os.fstat(self.fd)
-        if _stamp(status) != self.stamp:
+        if self.pieces is None and _stamp(status) != self.stamp:
             self.is_dirty = True
             self.changed = status.st_ctime_ns
             self.stamp = _stamp(status)
@@ -133,7 +137,7 @@ class Content:
             return self.is_dirty
         if self.filesystem.saves_late or self.is_racy:
             return True
-        return self.mappers and digest(self.fd) != self.mark
+        return self.mappers and memfd.digest(self.fd) != self.mark
 
 
 class Contents:
@@ -143,7 +147,8 @@ class Contents:
     open, `on_drop` of what is closed here.
     """
 
-    def __init__(self, inodes: Inodes) -> None:
+    def __init__(self, inodes: Inodes, lazy: Lazy | None = None) -> None:
+        self._lazy = lazy or Lazy()
         self._inodes = inodes
         self._lock = threading.RLock()
         self._contents: OrderedDict[Key, Content] = OrderedDict()
@@ -159,8 +164,11 @@ class Contents:
 
     # -- opening ------------------------------------------------------------------------------
 
-    def pin(self, place: Place, attributes: Attributes) -> Content:
-        """The memfd of a regular file, which stays until `unpin`; `OSError` if it cannot be read."""
+    def pin(self, place: Place, attributes: Attributes, *, whole: bool = False) -> Content:
+        """The memfd of a regular file, which stays until `unpin`; `OSError` if it cannot be read.
+
+        `whole`: all of it is there.
+        """
         filesystem = place.filesystem
         assert filesystem is not None
         key, told = (id(filesystem), place.inode), (attributes.size, attributes.modified)
@@ -175,6 +183,8 @@ class Contents:
             self._contents.move_to_end(key)
         try:
             self._fill(content, attributes)
+            if whole:
+                self.complete(content)
         except BaseException:
             with self._lock:
                 content.pins -= 1
@@ -195,12 +205,22 @@ class Contents:
         """It is about to be opened with these flags."""
         if not flags & (O_ACCMODE | O_TRUNC):
             return
+        self.complete(content)
         with content.lock:
             if flags & O_ACCMODE == O_RDWR and not (content.mappers or content.filesystem.saves_late):
-                content.mark = b"" if content.needs_saving() else digest(content.fd)
+                content.mark = b"" if content.needs_saving() else memfd.digest(content.fd)
                 content.mappers = True
             content.writers = True
         self.on_writing(content)
+
+    def complete(self, content: Content) -> None:
+        """Let all of a file be there, and nobody have it open for writing."""
+        with content.lock:
+            if content.pieces is not None:
+                content.pieces.complete()
+                self._lazy.finish(content.pieces)
+                content.pieces = None
+                _set_status(content, content.filesystem.attributes(content.place.inode))
 
     def find(self, filesystem: FileSystem | None, inode: int) -> Content | None:
         """The memfd of a file, if there is one now."""
@@ -224,7 +244,7 @@ class Contents:
             return attributes
         with self._lock:
             content = self.find(filesystem, inode)
-            if content is None:
+            if content is None or content.pieces is not None:
                 return attributes
             status = content.note()
             changed = max(_changed(attributes), content.changed)
@@ -256,9 +276,9 @@ class Contents:
         with content.lock:
             if changes.uid is not None or changes.gid is not None:
                 attributes = content.filesystem.attributes(content.place.inode)
-                give_to(content.fd, attributes.uid, attributes.gid)
+                memfd.give_to(content.fd, attributes.uid, attributes.gid)
             if changes.mode is not None:
-                content.special, content.lost = _specials(changes.mode), 0
+                content.special, content.lost = memfd.special_bits(changes.mode), 0
             os.fchmod(content.fd, 0o777 | content.special)
             if changes.accessed is not None or changes.modified is not None:
                 status = os.fstat(content.fd)
@@ -285,10 +305,10 @@ class Contents:
             content.told = _told(content)
             content.stamp = _stamp(status)
             content.is_dirty = False
-            content.is_racy = not has_fine_times()
+            content.is_racy = not memfd.has_fine_times()
             content.writers = content.mappers = still_written
             if still_written and not content.filesystem.saves_late:
-                content.mark = digest(content.fd)
+                content.mark = memfd.digest(content.fd)
 
     def save_closed(self, content: Content) -> None:
         """As `save`, if nobody can write to it any more; a failure waits until somebody asks."""
@@ -339,6 +359,7 @@ class Contents:
         with self._lock:
             for content in list(self._contents.values()):
                 self._drop(content)
+        self._lazy.close()
 
     def _release(self, content: Content) -> None:
         with self._lock:
@@ -351,8 +372,19 @@ class Contents:
 
     def _fill(self, content: Content, attributes: Attributes) -> None:
         with content.lock:
-            if content.fd < 0:
-                _fill_memfd(content, attributes)
+            if content.fd >= 0:
+                return
+            filesystem, inode = content.filesystem, content.place.inode
+            named = os.path.basename(content.place.view_path)
+            if self._lazy.wants(filesystem, attributes):
+                content.pieces = self._lazy.add(named, filesystem, inode, attributes.size)
+                content.fd = content.pieces.fd
+            else:
+                copy = partial(filesystem.copy_content, inode)
+                content.fd = memfd.make_memfd(named, copy, sealed=not filesystem.writable)
+            _set_status(content, attributes)
+            if content.pieces is not None:
+                content.stamp = (0, 0, 0)  # it takes no room that counts here
 
     def _is_outdated(self, content: Content, told: tuple[int, int]) -> bool:
         """Whether the file was changed by others, and nobody here would lose anything by looking again."""
@@ -397,7 +429,10 @@ class Contents:
         if content.fd >= 0:
             self.on_drop(content)
             fd, content.fd = content.fd, -1
-            os.close(fd)
+            if content.pieces is None:
+                os.close(fd)
+            else:
+                self._lazy.retire(content.pieces)
 
 
 def _nothing(_content: Content) -> None:
@@ -415,11 +450,6 @@ def _told(content: Content) -> tuple[int, int]:
 
 def _changed(attributes: Attributes) -> int:
     return attributes.modified if attributes.changed is None else attributes.changed
-
-
-def _specials(mode: int) -> int:
-    """What the kernel must know of a mode; without the execution bit it is not for writing to clear."""
-    return mode & stat.S_ISUID | (mode & stat.S_ISGID if mode & stat.S_IXGRP else 0)
 
 
 def _relative(content: Content, status: os.stat_result, changed: int) -> int:
@@ -455,21 +485,16 @@ def _save_status(content: Content, status: os.stat_result) -> None:
         content.lost = 0
 
 
-def _fill_memfd(content: Content, attributes: Attributes) -> None:
-    filesystem, inode = content.filesystem, content.place.inode
-    fd = make_memfd(
-        os.path.basename(content.place.view_path),
-        lambda writable: filesystem.copy_content(inode, writable),
-        sealed=not filesystem.writable,
-    )
-    if filesystem.writable:
-        content.special = _specials(attributes.mode)
+def _set_status(content: Content, attributes: Attributes) -> None:
+    """Let a memfd that nobody has yet look as its file does."""
+    fd = content.fd
+    if content.filesystem.writable:
+        content.special = memfd.special_bits(attributes.mode)
         content.accessed = attributes.modified if attributes.accessed is None else attributes.accessed
-        give_to(fd, attributes.uid, attributes.gid)
+        memfd.give_to(fd, attributes.uid, attributes.gid)
         os.fchmod(fd, 0o777 | content.special)
         os.utime(fd, ns=(content.accessed, attributes.modified))
     else:
         os.fchmod(fd, stat.S_IMODE(attributes.mode) & 0o777)
-    content.fd = fd
     content.agree()
-    content.is_racy = not has_fine_times()
+    content.is_racy = not memfd.has_fine_times()

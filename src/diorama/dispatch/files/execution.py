@@ -280,7 +280,7 @@ class _Search:
         attributes = place.filesystem.attributes(place.inode)
         if attributes.kind != stat.S_IFREG or not self._files.permits(self._task, attributes, os.X_OK):
             raise fail(errno.EACCES)
-        content = self._files.synthetic.contents.pin(place, attributes)
+        content = self._files.synthetic.contents.pin(place, attributes, whole=True)
         self._leases.callback(self._files.synthetic.contents.unpin, content)
         return _File(place, content.path, content.fd, _head(content.fd))
 

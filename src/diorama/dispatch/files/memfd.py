@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import signal
+import stat
 from collections.abc import Callable
 from functools import cache
 from typing import Final
@@ -23,7 +24,10 @@ from diorama.abi.fcntl import (
     F_WRLCK,
 )
 
-__all__ = ["create_memfd", "digest", "give_to", "has_fine_times", "is_held", "is_written", "make_memfd"]
+__all__ = [
+    "create_memfd", "digest", "give_to", "has_fine_times", "is_held", "is_written", "make_memfd",
+    "special_bits",
+]  # fmt: skip
 
 _MFD_EXEC: Final = 0x10
 _SEALS: Final = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE
@@ -64,6 +68,11 @@ def give_to(fd: int, uid: int, gid: int) -> None:
     if (status.st_uid, status.st_gid) != (uid, gid):
         with contextlib.suppress(OSError):
             os.fchown(fd, uid, gid)
+
+
+def special_bits(mode: int) -> int:
+    """What the kernel must know of a mode; without the execution bit it is not for writing to clear."""
+    return mode & stat.S_ISUID | (mode & stat.S_ISGID if mode & stat.S_IXGRP else 0)
 
 
 def digest(fd: int) -> bytes:

@@ -70,6 +70,7 @@ class Files:
         self.listings = Listings(self.host)
         self.synthetic = Synthetic(self.inodes, self.tasks, self.listings)
         self.standins = self.synthetic.standins
+        self.lazy = self.synthetic.lazy
         self.programs = Programs(self.standins, self.inodes)
         self.mounting = Mounting(self)
         self.contexts = Contexts()

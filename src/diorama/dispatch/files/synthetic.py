@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from diorama.dispatch.files.contents import Content, Contents
+from diorama.dispatch.files.lazy import Lazy
 from diorama.dispatch.files.standins import StandIns
 from diorama.view.filesystem import Attributes, Changes, FileSystem
 from diorama.view.renaming import Renaming, rename_mounts
@@ -44,7 +45,8 @@ class Synthetic:
     """The file systems of one view.  Any thread."""
 
     def __init__(self, inodes: Inodes, tasks: Tasks, listings: Listings) -> None:
-        self.contents = Contents(inodes)
+        self.lazy = Lazy()
+        self.contents = Contents(inodes, self.lazy)
         self.standins = StandIns(inodes)
         self.on_moved: Callable[[], None] = _nothing
         self._inodes = inodes

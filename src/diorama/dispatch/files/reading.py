@@ -1,0 +1,315 @@
+"""Reading: calls that read from files which are held in pieces, by descriptor.
+
+The kernel would read zeros where a piece is missing.  So what is to be read is fetched first, and held while
+it is read.  A call that uses the offset of its open file is not left to the kernel: between our look at the
+offset and its own another thread may have moved it, to where nothing is.  `read` and its relatives are done
+here, on the program's open file itself; the others are run with an explicit offset, and the file's is set
+afterwards.  At most `_MOST` bytes are held at once; whoever moves bytes from file to file must be ready to be
+given less than asked.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from typing import Final
+
+from diorama.abi.fcntl import O_ACCMODE, O_PATH, O_WRONLY, SEEK_DATA, SEEK_HOLE
+from diorama.abi.io import RWF_HIPRI, Number
+from diorama.abi.memory import MAP_ANONYMOUS
+from diorama.catalogue.io import (
+    CopyFileRange,
+    LLSeek,
+    LSeek,
+    PRead64,
+    PReadV2,
+    Read,
+    ReadV,
+    SendFile,
+    Splice,
+)
+from diorama.catalogue.memory import MMap, MRemap, RemapFilePages
+from diorama.catalogue.model import Memory, Request, Tracee
+from diorama.catalogue.rings import IoSubmit
+from diorama.dispatch.files.answers import Outcome, answers
+from diorama.dispatch.files.lazy import waiter
+from diorama.dispatch.files.pieces import Pieces
+from diorama.dispatch.files.state import Files, fail
+from diorama.engine.taking import taken
+from diorama.errors import Unsupported
+
+__all__ = ["READING"]
+
+READING: Final = frozenset[type[Request]]({
+    CopyFileRange, IoSubmit, LLSeek, LSeek, MMap, MRemap, PRead64, PReadV2, Read, ReadV, RemapFilePages,
+    SendFile, Splice,
+})  # fmt: skip
+"""What concerns only files in pieces, of which there are none without such a file system."""
+
+_MOST: Final = 4 << 20
+_MAX_COUNT: Final = 0x7FFFF000
+_IOV_MAX: Final = 1024
+_PAGE: Final = 4096
+_IOCB: Final = 64
+_IOCB_FD: Final = 20
+_MAX_OPERATIONS: Final = 65536
+
+Piece = tuple[int, int]
+"""An address in the program and a size."""
+
+
+# -- read(2) and its relatives --------------------------------------------------------------------
+
+
+@answers(Read)
+def read(files: Files, call: Read) -> Outcome:
+    """Read at the file's offset."""
+    pieces = files.lazy.find(files.task(call.tracee), call.fd)
+    if pieces is None or call.size >= 1 << 63:
+        return None
+    return _read(call.tracee, call.fd, pieces, [(call.buffer.address, call.size)], None)
+
+
+@answers(PRead64)
+def read_at(files: Files, call: PRead64) -> Outcome:
+    """Read at an offset."""
+    pieces = files.lazy.find(files.task(call.tracee), call.fd)
+    if pieces is None or call.offset < 0 or call.size >= 1 << 63:
+        return None
+    return _read(call.tracee, call.fd, pieces, [(call.buffer.address, call.size)], call.offset)
+
+
+@answers(ReadV, PReadV2)
+def read_pieces(files: Files, call: ReadV | PReadV2) -> Outcome:
+    """Read into several pieces of memory."""
+    pieces = files.lazy.find(files.task(call.tracee), call.fd)
+    if pieces is None or not 0 <= call.count <= _IOV_MAX:
+        return None
+    places = [(one.iov_base, one.iov_len) for one in call.pieces.read_all()] if call.count else []
+    if any(size >= 1 << 63 for _, size in places):
+        return None
+    offset = None if isinstance(call, ReadV) else _offset_of(call)
+    return _read(call.tracee, call.fd, pieces, places, offset)
+
+
+def _offset_of(call: PReadV2) -> int | None:
+    """The offset to read at; None for the file's own, which only preadv2 knows."""
+    has_flags = call.spelling is None or "flags" not in call.spelling.fixed
+    if call.offset < -has_flags:
+        raise fail(errno.EINVAL)
+    if call.flags & ~RWF_HIPRI:
+        raise fail(errno.EOPNOTSUPP)
+    return None if call.offset == -1 else call.offset
+
+
+def _read(tracee: Tracee, fd: int, pieces: Pieces, places: list[Piece], offset: int | None) -> int | None:
+    with taken(tracee.tid, tracee.pid, fd) as ours:
+        if not _may_read(ours):
+            return None  # the kernel says EBADF
+        if offset is not None:
+            return _deliver(tracee, pieces, places, offset)
+        with pieces.position:
+            start = os.lseek(ours, 0, os.SEEK_CUR)
+            done = _deliver(tracee, pieces, places, start)
+            _advance(ours, start, done)
+            return done
+
+
+def _may_read(fd: int) -> bool:
+    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    return not flags & O_PATH and flags & O_ACCMODE != O_WRONLY
+
+
+def _advance(fd: int, start: int, done: int) -> None:
+    """Move an offset on, unless the program has set it meanwhile: then that came last."""
+    if done and os.lseek(fd, 0, os.SEEK_CUR) == start:
+        os.lseek(fd, start + done, os.SEEK_SET)
+
+
+def _deliver(tracee: Tracee, pieces: Pieces, places: list[Piece], offset: int) -> int:
+    """Copy into the program's memory; how many bytes, which are less only at the end or at a bad address."""
+    total = 0
+    for address, size in places:
+        size = min(size, max(pieces.size - offset - total, 0), _MAX_COUNT - total)
+        for at in range(0, size, _MOST):
+            wanted = min(_MOST, size - at)
+            with pieces.hold(offset + total, offset + total + wanted, waiter(tracee)):
+                data = os.pread(pieces.fd, wanted, offset + total)
+            done = _put(tracee.memory, address + at, data)
+            total += done
+            if done < wanted:
+                if not total:
+                    raise fail(errno.EFAULT)
+                return total
+    return total
+
+
+def _put(memory: Memory, address: int, data: bytes) -> int:
+    """Write to memory that may end in the middle."""
+    try:
+        memory.write(address, data)
+        return len(data)
+    except OSError as error:
+        if error.errno != errno.EFAULT:
+            raise
+    done = 0
+    while done < len(data):
+        size = min(_PAGE - (address + done) % _PAGE, len(data) - done)
+        try:
+            memory.write(address + done, data[done : done + size])
+        except OSError:
+            break
+        done += size
+    return done
+
+
+# -- seeking --------------------------------------------------------------------------------------
+
+
+@answers(LSeek)
+def seek(files: Files, call: LSeek) -> Outcome:
+    """Where there is data: everywhere, as in a file system that does not know holes."""
+    if call.whence not in (SEEK_DATA, SEEK_HOLE):
+        return None
+    pieces = files.lazy.find(files.task(call.tracee), call.fd)
+    return None if pieces is None else _seek(call.tracee, call.fd, pieces, call.offset, call.whence)
+
+
+@answers(LLSeek)
+def seek_long(files: Files, call: LLSeek) -> Outcome:
+    """The same for programs of 32 bits."""
+    if call.whence not in (SEEK_DATA, SEEK_HOLE):
+        return None
+    pieces = files.lazy.find(files.task(call.tracee), call.fd)
+    if pieces is None:
+        return None
+    found = _seek(call.tracee, call.fd, pieces, call.high << 32 | call.low, call.whence)
+    if found is None:
+        return None
+    call.position.write(Number(found))
+    return 0
+
+
+def _seek(tracee: Tracee, fd: int, pieces: Pieces, offset: int, whence: int) -> int | None:
+    with taken(tracee.tid, tracee.pid, fd) as ours, pieces.position:
+        if not _may_read(ours):
+            return None
+        if not 0 <= offset < pieces.size:
+            raise fail(errno.ENXIO)
+        return os.lseek(ours, offset if whence == SEEK_DATA else pieces.size, os.SEEK_SET)
+
+
+# -- from file to file ----------------------------------------------------------------------------
+
+
+@answers(SendFile, CopyFileRange, Splice)
+def move_bytes(files: Files, call: SendFile | CopyFileRange | Splice) -> Outcome:
+    """Move bytes out of a file."""
+    pieces = files.lazy.find(files.task(call.tracee), call.in_fd)
+    if pieces is None:
+        return None
+    name = "offset" if isinstance(call, SendFile) else "in_offset"
+    pointer = getattr(call, name)
+    with taken(call.tracee.tid, call.tracee.pid, call.in_fd) as ours:
+        if not _may_read(ours):
+            return None
+        if pointer:
+            start = pointer.read().value
+            return _move(call, pieces, start, {})
+        with pieces.position:
+            start = os.lseek(ours, 0, os.SEEK_CUR)
+        done = _move(call, pieces, start, {name: Number(start)})
+        with pieces.position:
+            _advance(ours, start, done)
+        return done
+
+
+def _move(
+    call: SendFile | CopyFileRange | Splice, pieces: Pieces, start: int, changes: dict[str, object]
+) -> int:
+    size = min(call.size, _MOST, max(pieces.size - start, 0))
+    with pieces.hold(start, start + size, waiter(call.tracee)):
+        return call.replace(size=size or call.size, **changes).run()
+
+
+# -- mapping --------------------------------------------------------------------------------------
+
+
+@answers(MMap)
+def map_file(files: Files, call: MMap) -> Outcome:
+    """What is mapped is read without a call: all of it must be there."""
+    if call.flags & MAP_ANONYMOUS:
+        return None
+    pieces = files.lazy.find(files.task(call.tracee), call.fd)
+    if pieces is not None:
+        _keep(call.NAME, pieces, call.tracee, call.offset, call.length)
+    return None
+
+
+@answers(MRemap)
+def remap(files: Files, call: MRemap) -> Outcome:
+    """A mapping that grows shows more of its file."""
+    found = _mapped(files, call.tracee, call.address)
+    if found is not None:
+        pieces, offset = found
+        _keep(call.NAME, pieces, call.tracee, offset, call.new_length)
+    return None
+
+
+@answers(RemapFilePages)
+def remap_pages(files: Files, call: RemapFilePages) -> Outcome:
+    """Any page of the file may be wanted."""
+    found = _mapped(files, call.tracee, call.address)
+    if found is not None:
+        _keep(call.NAME, found[0], call.tracee, 0, found[0].size)
+    return None
+
+
+def _keep(name: str, pieces: Pieces, tracee: Tracee, offset: int, length: int) -> None:
+    try:
+        pieces.keep(offset, offset + length, waiter(tracee))
+    except OSError as error:
+        if error.errno != errno.ENOMEM:
+            raise
+        why = "more than 1 GiB of files that are fetched in pieces would be mapped"
+        raise Unsupported(name, why, errno.ENODEV) from None
+
+
+def _mapped(files: Files, tracee: Tracee, address: int) -> tuple[Pieces, int] | None:
+    """The pieces that are mapped at an address, and which offset of them is there (proc(5))."""
+    if not files.lazy.are_mapped:
+        return None
+    for start, end, offset, identity in _mappings(tracee.tid):
+        if start <= address < end:
+            pieces = files.lazy.at(identity)
+            return None if pieces is None else (pieces, offset + address - start)
+    return None
+
+
+def _mappings(tid: int) -> Iterator[tuple[int, int, int, tuple[int, int]]]:
+    with open(f"/proc/{tid}/maps", "rb") as maps:
+        for line in maps:
+            span, _, offset, device, inode = line.split(None, 5)[:5]
+            start, _, end = span.partition(b"-")
+            major, _, minor = device.partition(b":")
+            identity = os.makedev(int(major, 16), int(minor, 16)), int(inode)
+            yield int(start, 16), int(end, 16), int(offset, 16), identity
+
+
+# -- asynchronously -------------------------------------------------------------------------------
+
+
+@answers(IoSubmit)
+def submit(files: Files, call: IoSubmit) -> Outcome:
+    """Operations on such files are refused: when they are done cannot be told."""
+    task, memory, word = files.task(call.tracee), call.tracee.memory, call.tracee.abi.word
+    count = min(max(call.count, 0), _MAX_OPERATIONS)
+    table = memory.read(call.operations, count * word) if count else b""
+    for at in range(0, len(table) - word + 1, word):
+        operation = memory.read(int.from_bytes(table[at : at + word], "little"), _IOCB)
+        fd = int.from_bytes(operation[_IOCB_FD : _IOCB_FD + 4], "little", signed=True)
+        if files.lazy.find(task, fd) is not None:
+            raise Unsupported(call.NAME, "not supported for files that are fetched in pieces", errno.EINVAL)
+    return None
