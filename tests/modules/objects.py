@@ -101,6 +101,7 @@ class _Writing(io.BytesIO):
     def close(self) -> None:
         if not self.closed:
             self._objects.store[self._path] = self.getvalue()
+            self._objects.sizes.pop(self._path, None)
         super().close()
 
 
