@@ -35,8 +35,8 @@ import os
 import stat
 import threading
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from hashlib import blake2b
 from typing import Final, NoReturn
@@ -46,6 +46,7 @@ from diorama.interfaces.filesystem import Attributes, Changes, Entry, FileSystem
 __all__ = ["PathFileSystem", "directory_status", "file_status", "missing"]
 
 _CHUNK: Final = 1 << 20
+_LOOK, _CONTENT, _NAMES = range(3)
 
 
 def _error(code: int) -> OSError:
@@ -76,6 +77,7 @@ class PathFileSystem(FileSystem):
 
     def __init__(self) -> None:
         self._numbers = _Numbers()
+        self._turns = _Turns()
         self._unlinked: dict[int, Attributes] = {}
 
     # -- what is to be written ----------------------------------------------------------------
@@ -149,91 +151,97 @@ class PathFileSystem(FileSystem):
 
     def lookup(self, directory: int, name: bytes) -> int:
         """The inode of a name."""
-        path = self._child(directory, name)
-        self.stat(path)
-        return self._numbers.keep(path)
+        with self._turns.of(_LOOK, lambda: (self._child(directory, name),)) as (path,):
+            self.stat(path)
+            return self._numbers.keep(path)
 
     def attributes(self, inode: int) -> Attributes:
         """Its status."""
-        path = self._numbers.path(inode)
-        if path is not None:
-            return self.stat(path)
-        if inode not in self._unlinked:
-            raise _error(errno.ESTALE)
-        return self._unlinked[inode]
+        with self._turns.of(_LOOK, lambda: self._now(inode)) as paths:
+            if paths:
+                return self.stat(paths[0])
+            if inode not in self._unlinked:
+                raise _error(errno.ESTALE)
+            return self._unlinked[inode]
 
     def entries(self, directory: int) -> Sequence[Entry]:
         """The names in a directory, in the order of their bytes."""
-        path = self._path(directory)
-        found = [
-            Entry(os.fsencode(name), self._numbers.of(_join(path, name)), kind)
-            for name, kind in self.scan(path)
-        ]
+        with self._turns.of(_LOOK, lambda: (self._path(directory),)) as (path,):
+            found = [
+                Entry(os.fsencode(name), self._numbers.of(_join(path, name)), kind)
+                for name, kind in self.scan(path)
+            ]
         return sorted(found, key=lambda entry: entry.name)
 
     def readlink(self, inode: int) -> bytes:
         """The target of a link."""
-        return os.fsencode(self.target(self._path(inode)))
+        with self._turns.of(_LOOK, lambda: (self._path(inode),)) as (path,):
+            return os.fsencode(self.target(path))
 
     def copy_content(self, inode: int, fd: int) -> None:
         """Write the content of a file."""
-        self.download(self._path(inode), fd)
+        with self._turns.of(_LOOK, lambda: (self._path(inode),)) as (path,):
+            self.download(path, fd)
 
     def read(self, inode: int, offset: int, size: int) -> bytes:
         """A piece of a file."""
-        return self.load_part(self._path(inode), offset, size)
+        with self._turns.of(_LOOK, lambda: (self._path(inode),)) as (path,):
+            return self.load_part(path, offset, size)
 
     def make(self, directory: int, name: bytes, attributes: Attributes, target: bytes = b"") -> int:
         """Make a file, a directory or a symbolic link; the others can't be made."""
-        path = self._child(directory, name)
-        if attributes.kind == stat.S_IFREG:
-            self.save(path, b"")
-        elif attributes.kind == stat.S_IFDIR:
-            self.make_directory(path)
-        elif attributes.kind == stat.S_IFLNK:
-            self.make_symlink(path, os.fsdecode(target))
-        else:
-            raise _error(errno.EPERM)
-        if attributes.kind != stat.S_IFLNK:
-            with suppress(OSError):
-                wanted = Changes(stat.S_IMODE(attributes.mode), attributes.uid, attributes.gid)
-                self._change(path, wanted)
-        return self._numbers.keep(path)
+        with self._turns.of(_NAMES, lambda: (self._child(directory, name),)) as (path,):
+            if attributes.kind == stat.S_IFREG:
+                self.save(path, b"")
+            elif attributes.kind == stat.S_IFDIR:
+                self.make_directory(path)
+            elif attributes.kind == stat.S_IFLNK:
+                self.make_symlink(path, os.fsdecode(target))
+            else:
+                raise _error(errno.EPERM)
+            if attributes.kind != stat.S_IFLNK:
+                with suppress(OSError):
+                    wanted = Changes(stat.S_IMODE(attributes.mode), attributes.uid, attributes.gid)
+                    self._change(path, wanted)
+            return self._numbers.keep(path)
 
     def remove(self, directory: int, name: bytes) -> None:
         """Remove a name; what is open stays known until it is forgotten."""
-        path = self._child(directory, name)
-        last = self.stat(path)
-        if last.kind == stat.S_IFDIR and any(True for _ in self.names(path)):
-            raise _error(errno.ENOTEMPTY)
-        self.delete(path)
-        self._unlink(path, last)
+        with self._turns.of(_NAMES, lambda: (self._child(directory, name),)) as (path,):
+            last = self.stat(path)
+            if last.kind == stat.S_IFDIR and any(True for _ in self.names(path)):
+                raise _error(errno.ENOTEMPTY)
+            self.delete(path)
+            self._unlink(path, last)
 
     def rename(self, directory: int, name: bytes, to_directory: int, to_name: bytes) -> None:
         """Give a file another path."""
-        path, to = self._child(directory, name), self._child(to_directory, to_name)
-        if path == to:
-            return
-        replaced = self._replaced(to)
-        self.move(path, to)
-        if replaced is not None:
-            self._unlink(to, replaced)
-        self._numbers.move(path, to)
+
+        def both() -> tuple[str, str]:
+            return self._child(directory, name), self._child(to_directory, to_name)
+
+        with self._turns.of(_NAMES, both) as (path, to):
+            if path == to:
+                return
+            replaced = self._replaced(to)
+            self.move(path, to)
+            if replaced is not None:
+                self._unlink(to, replaced)
+            self._numbers.move(path, to)
 
     def set_attributes(self, inode: int, changes: Changes) -> None:
         """Change what is not so already."""
-        path = self._numbers.path(inode)
-        if path is None:
-            return
-        if changes.size is not None:
-            self._resize(path, changes.size)
-        self._change(path, changes)
+        with self._turns.of(_CONTENT, lambda: self._now(inode)) as paths:
+            for path in paths:
+                if changes.size is not None:
+                    self._resize(path, changes.size)
+                self._change(path, changes)
 
     def save_content(self, inode: int, fd: int) -> None:
         """Keep the content of a file, unless it was removed meanwhile."""
-        path = self._numbers.path(inode)
-        if path is not None:
-            self.upload(path, fd)
+        with self._turns.of(_CONTENT, lambda: self._now(inode)) as paths:
+            for path in paths:
+                self.upload(path, fd)
 
     def forget(self, inode: int) -> None:
         """Nobody has it open any more."""
@@ -241,6 +249,11 @@ class PathFileSystem(FileSystem):
         self._numbers.forget(inode)
 
     # -- details ------------------------------------------------------------------------------
+
+    def _now(self, inode: int) -> tuple[str, ...]:
+        """Its path, if it has one."""
+        path = self._numbers.path(inode)
+        return () if path is None else (path,)
 
     def _path(self, inode: int) -> str:
         path = self._numbers.path(inode)
@@ -309,6 +322,45 @@ def _difference(changes: Changes, now: Attributes) -> Changes:
         accessed=None if changes.accessed in (now.accessed, now.modified) else changes.accessed,
         modified=None if changes.modified == now.modified else changes.modified,
     )
+
+
+class _Turns:
+    """Who uses a path while others may give it to something else.  Any thread.
+
+    Content takes its time on the way to its path, and must not arrive where another file is by then.  So a
+    name is changed only when nobody uses that path or one below it.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._taken: list[tuple[int, tuple[str, ...]]] = []
+
+    @contextmanager
+    def of(self, use: int, find: Callable[[], tuple[str, ...]]) -> Generator[tuple[str, ...], None, None]:
+        """What `find` says are the paths, which they are as long as the context lasts."""
+        with self._changed:
+            while self._is_taken(use, paths := find()):
+                self._changed.wait()
+            mine = (use, paths)
+            self._taken.append(mine)
+        try:
+            yield paths
+        finally:
+            with self._changed:
+                self._taken.remove(mine)
+                self._changed.notify_all()
+
+    def _is_taken(self, use: int, paths: tuple[str, ...]) -> bool:
+        return any(
+            _exclude(use, path, other, one) for other, taken in self._taken for one in taken for path in paths
+        )
+
+
+def _exclude(use: int, path: str, other_use: int, other: str) -> bool:
+    if use == other_use == _CONTENT:
+        return path == other
+    changes = use == _NAMES and f"{other}/".startswith(f"{path}/")
+    return changes or (other_use == _NAMES and f"{path}/".startswith(f"{other}/"))
 
 
 class _Numbers:
