@@ -418,3 +418,66 @@ print(inet.getsockname()[0])
 @harness.each_way(run_with("--mount", "src=at"))
 def test_sockets_have_the_names_that_they_were_bound_to(bench: Bench, way: Way) -> None:
     bench.same(way, ["python3", "-c", SOCKETS])
+
+
+# -- statmount ------------------------------------------------------------------------------------
+
+STATMOUNT = """
+import ctypes, errno, struct
+libc = ctypes.CDLL(None, use_errno=True)
+def request(id, param):
+    return ctypes.create_string_buffer(struct.pack("<IIQQ", 24, 0, id, param), 32)
+def result(value):
+    return value if value >= 0 else errno.errorcode[ctypes.get_errno()]
+def listed(id, last=0, count=1000, flags=0):
+    ids = (ctypes.c_uint64 * count)()
+    found = result(libc.syscall(458, request(id, last), ids, count, flags))
+    return list(ids[:found]) if isinstance(found, int) else found
+def told(id, mask=0x1FFF, size=8192):
+    data = ctypes.create_string_buffer(size)
+    found = result(libc.syscall(457, request(id, mask), data, size, 0))
+    return data.raw if found == 0 else found
+def text(data, at):
+    start = 512 + int.from_bytes(data[at:at + 4], "little")
+    return data[start:].split(b"\\0")[0].decode()
+"""
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="numbers of x86-64")
+@harness.each_way(run_with("--mount", "src=at", "--mount", "tar:a.tar=tree", "--mount", "/dev=at/sub"))
+def test_mounts_tell_by_their_ids_what_the_table_tells(bench: Bench, way: Way) -> None:
+    bench.prepare = lay_every
+    script = STATMOUNT + """
+everything = listed(2**64 - 1)
+if everything == "ENOSYS":
+    raise SystemExit("no listmount")
+table = {}
+for line in open("/proc/self/mountinfo"):
+    id, parent, device, root, point = line.split()[:5]
+    kind = line.split(" - ")[1].split()[0]
+    table[int(id)] = (int(parent), device, root, point, kind)
+found = {}
+for id in everything:
+    data = told(id)
+    major, minor = struct.unpack_from("<II", data, 16)
+    own, parent = struct.unpack_from("<II", data, 56)
+    found[own] = parent, f"{major}:{minor}", text(data, 104), text(data, 108), text(data, 36)
+    assert struct.unpack_from("<Q", data, 40)[0] == id
+print(found == table, len(everything) == len(set(everything)), everything == sorted(everything))
+by_point = {text(told(id), 108): id for id in everything}
+at = by_point[[point for point in by_point if point.endswith("/at")][0]]
+below = listed(at)
+print(all("/at/sub" in text(told(id), 108) for id in below), len(below) > 0, at in below)
+print(listed(2**64 - 1, count=3) + listed(2**64 - 1, last=everything[2]) == everything)
+print(listed(2**64 - 1, flags=1) == everything[::-1], listed(2**64 - 1, count=0))
+print(told(at + 1000), listed(at + 1000), told(5), listed(5), told(at, size=513), listed(at, flags=2))
+print(len(told(at, mask=2, size=64)))
+"""
+    found = bench.inside(way, ["python3", "-c", script])
+    if "no listmount" in found.stderr:
+        pytest.skip("this kernel has no listmount")
+    assert found.stderr == ""
+    assert found.lines == [
+        *("True True True", "True True False", "True", "True []"),
+        *("ENOENT ENOENT EINVAL EINVAL EOVERFLOW EINVAL", "64"),
+    ]

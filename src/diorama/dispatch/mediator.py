@@ -57,6 +57,7 @@ _SUBJECTS: Final = (
     "removing",
     "saving",
     "sockets",
+    "statmount",
     "status",
     "tables",
     "telling",

@@ -22,11 +22,15 @@ __all__ = ["MountTable", "Row"]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of the table, and the mount of the view; `inner` is the kernel's id of what is the host's."""
+    """A line of the table, and the mount of the view; `inner` is the kernel's id of what is the host's.
+
+    `real` is a path of the host at its root, None for a file system of ours.
+    """
 
     line: MountLine
     mount: Mount
     inner: int | None = None
+    real: bytes | None = None
 
 
 class MountTable:
@@ -59,14 +63,15 @@ class MountTable:
         if mount.is_bottom:
             places = [(line, _inside(mount, line)) for line in lines]
             return [
-                Row(replace(line, point=point), mount, line.id)
+                Row(replace(line, point=point), mount, line.id, line.point)
                 for line, inside in places
                 if inside is not None and (point := _point(root, mount, inside)) is not None
             ]
         point = path_from(root, mount.root)
         found: list[Row] = []
         if point is not None:
-            found.append(Row(self._own(mount, point, lines), mount))
+            real = None if mount.filesystem is not None else mount.real(b"")
+            found.append(Row(self._own(mount, point, lines), mount, real=real))
         if mount.host is None:
             return found
         for line in lines:
@@ -74,7 +79,8 @@ class MountTable:
             point = _point(root, mount, inside) if inside else None
             if point is not None:
                 number, parent = self.inner_id(mount, line.id), self._id(mount, line.parent, lines)
-                found.append(Row(replace(line, id=number, parent=parent, point=point), mount, line.id))
+                shown = replace(line, id=number, parent=parent, point=point)
+                found.append(Row(shown, mount, line.id, line.point))
         return found
 
     def _own(self, mount: Mount, point: bytes, lines: Sequence[MountLine]) -> MountLine:

@@ -37,7 +37,8 @@ from diorama.view.mounts import Place
 
 _BLOCK: Final = 4096
 _SECTORS: Final = _BLOCK // 512
-_MAGIC: Final = 0x44494F52
+MAGIC: Final = 0x44494F52
+"""The type of our file systems, for statfs(2)."""
 _NSEC: Final = 10**9
 _STAT_FLAGS: Final = fcntl.AT_SYMLINK_NOFOLLOW | fcntl.AT_NO_AUTOMOUNT | fcntl.AT_EMPTY_PATH
 _STATX_FLAGS: Final = _STAT_FLAGS | fcntl.AT_STATX_FORCE_SYNC | fcntl.AT_STATX_DONT_SYNC
@@ -346,7 +347,7 @@ def _write_statfs(call: Request, place: Place) -> int:
     statistics = place.filesystem.statistics()
     call.status.write(
         StatFs(
-            f_type=_MAGIC,
+            f_type=MAGIC,
             f_bsize=statistics.block_size,
             f_blocks=statistics.blocks,
             f_bfree=statistics.free,
