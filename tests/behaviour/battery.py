@@ -27,7 +27,7 @@ import pytest
 
 from behaviour.harness import DIORAMA, finish
 
-__all__ = ["PROGRAMS", "WAYS", "Kind", "check"]
+__all__ = ["PROGRAMS", "WAYS", "Kind", "check", "run_by_kernel", "run_in_view"]
 
 PROGRAMS = ("content", "dirs", "names", "refused", "sockets", "status")
 WAYS = ("absolute", "relative", "inside", "descriptor", "link", "up")
@@ -111,7 +111,8 @@ def _namespace() -> tuple[str, ...] | None:
     return tuple(ways) if done.returncode == 0 else None
 
 
-def _by_kernel(kind: Kind, ground: Path, argv: list[str]) -> list[str]:
+def run_by_kernel(kind: Kind, ground: Path, argv: list[str]) -> list[str]:
+    """The output of a command on the mounts of the kernel; skips the test where they cannot be made."""
     if not kind.native:
         return _run(argv, ground)
     namespace = _namespace()
@@ -122,16 +123,19 @@ def _by_kernel(kind: Kind, ground: Path, argv: list[str]) -> list[str]:
     return _run([*namespace, script, "sh", *argv], ground)
 
 
+def run_in_view(kind: Kind, ground: Path, argv: list[str], engine: str) -> list[str]:
+    """The output of a command in a view."""
+    return _run([*DIORAMA, "run", "--strict", "--engine", engine, *kind.words(ground), "--", *argv], ground)
+
+
 def check(kind: Kind, program: Path, engine: str) -> None:
     """Run a program both ways and demand the same of both."""
     with _ground() as ground:
         argv = [str(program), str(ground / "work/top"), str(ground / "work/other")]
         _lay(ground, kind, program)
-        expected = _by_kernel(kind, ground, argv)
+        expected = run_by_kernel(kind, ground, argv)
         _lay(ground, kind, program)
-        found = _run(
-            [*DIORAMA, "run", "--strict", "--engine", engine, *kind.words(ground), "--", *argv], ground
-        )
+        found = run_in_view(kind, ground, argv, engine)
         different = _difference(expected, found, kind)
         assert not different, "\n".join(different)
 

@@ -153,8 +153,10 @@ class _Walk:
             raise _error(errno.ENOENT)
         if len(path) >= PATH_MAX:
             raise _error(errno.ENAMETOOLONG)
-        if not path.startswith(b"/"):
+        if not path.startswith(b"/") or self._restrict & RESOLVE_IN_ROOT:
             self._need_directory()
+        elif self._restrict & RESOLVE_BENEATH:
+            raise _error(errno.EXDEV)
         self._straight = self.mount.host is not None and not path.startswith(b"/") and not self._stands
         self._slash = path.endswith(b"/")
         todo = [name for name in path.split(b"/") if name]
@@ -213,11 +215,11 @@ class _Walk:
 
     def _cross(self, mount: Mount, path: bytes, todo: list[bytes]) -> Place | None:
         """Enter what is mounted on `path`."""
+        self.touched = True
+        self._straight = False
         if self._restrict & RESOLVE_NO_XDEV:
             raise _error(errno.EXDEV)
         self._go(MountTree.top(Place(self.mount, path)))
-        self.touched = True
-        self._straight = False
         if S_ISDIR(self.mount.kind):
             return None
         if todo or self._slash:
@@ -316,6 +318,7 @@ class _Walk:
             return self._named(path, self.inode)
         covering = self.mount.children.get(path)
         if covering is not None:
+            self.touched = True
             if self._restrict & RESOLVE_NO_XDEV:
                 raise _error(errno.EXDEV)
             return MountTree.top(Place(self.mount, path))._replace(touched=True, slash=self._slash)

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from diorama.abi.fcntl import AT_FDCWD
+from diorama.abi.fcntl import AT_FDCWD, RESOLVE_IN_ROOT
 from diorama.catalogue.model import PathRule, Request
 from diorama.dispatch.files.addresses import Addresses
 from diorama.dispatch.files.answers import fail
@@ -175,7 +175,7 @@ class Files:
     ) -> Place | None:
         """As `find`, for a path that does not stand in a request."""
         try:
-            start = self.start(task, dirfd, path)
+            start = self.start(task, dirfd, path, restrict)
         except OSError:
             return None
         try:
@@ -217,9 +217,9 @@ class Files:
         except OSError:
             return None
 
-    def start(self, task: Task, dirfd: int, path: bytes) -> Place:
+    def start(self, task: Task, dirfd: int, path: bytes, restrict: int = 0) -> Place:
         """Where the walk along a path begins; EBADF."""
-        if path.startswith(b"/"):
+        if path.startswith(b"/") and not restrict & RESOLVE_IN_ROOT:
             return task.root
         return self.tasks.cwd(task) if dirfd == AT_FDCWD else self.tasks.descriptor(task, dirfd)
 
