@@ -27,7 +27,7 @@ enum { COVER_NONE = -1, COVER_PRIVATE = -2 };
 
 struct mounted {
     int32_t parent;
-    uint8_t read_only, directory, synthetic;
+    uint8_t read_only, directory, no_exec, synthetic;
     size_t point_length, host_length;
     char *point, *host;
 };

@@ -72,7 +72,8 @@ static void do_statx(const struct doing *d, struct dio_verdict *out) {
 static void do_access(const struct doing *d, struct dio_verdict *out) {
     uint32_t mode = (uint32_t)arg_of(d->asked, d->decision->mode_arg);
     int how = AT_EMPTY_PATH | (int)(d->flags & AT_EACCESS);
-    if (mode & W_OK && d->w->table->mounts[d->w->mount].read_only)
+    const struct mounted *m = &d->w->table->mounts[d->w->mount];
+    if ((mode & W_OK && m->read_only) || (mode & X_OK && m->no_exec))
         return;
     if (!syscall(KERNEL_FACCESSAT2, d->w->fd, "", (int)mode, how))
         answer_value(out, 0);
@@ -118,11 +119,11 @@ static int may_open(const struct doing *d) {
     return !(flags & O_CREAT) || may_create_there(d->w);
 }
 
-/* How a directory was reached, or a file that nobody may change by its descriptor, is known here only, and must be
+/* How a directory was reached, or a file that nobody may change, or map to execute, by its descriptor, is known here only, and must be
  * before the program has it. */
 static int note_opened(const struct doing *d) {
     const struct mounted *m = &d->w->table->mounts[d->w->mount];
-    int is_kept = m->read_only || S_ISDIR(d->status.st_mode);
+    int is_kept = m->read_only || m->no_exec || S_ISDIR(d->status.st_mode);
     int error = is_kept ? 0 : dio_decider_reach(d->decider, d->status.st_dev, d->status.st_ino, d->w->mount);
     /* What was opened through a read-only mount before is meant by this one now. */
     int is_known = decider_opened_through(d->decider, d->asked->tid, &d->status) != OPENED_PLAINLY;

@@ -60,6 +60,7 @@ static int mounts_copy(struct table *t, const struct dio_mounted *mounts, size_t
             return -EINVAL;
         m->parent = i ? mounts[i].parent : -1;
         m->read_only = mounts[i].read_only;
+        m->no_exec = mounts[i].no_exec;
         m->directory = mounts[i].directory || !i;
         m->synthetic = !mounts[i].host;
         int error = text_copy(i && mounts[i].point ? mounts[i].point : "", &m->point, &m->point_length);

@@ -233,7 +233,7 @@ struct dio_mounted {
     int32_t parent;
     const char *point; /* inside the parent mount: "/x/y", "" on its root */
     const char *host;  /* host path of its root without a slash at the end; NULL if it is not on the host */
-    uint8_t read_only, directory, pad[6];
+    uint8_t read_only, directory, no_exec, pad[5];
 };
 
 /* What is special about a process. */

@@ -29,12 +29,11 @@ if TYPE_CHECKING:
     from diorama.dispatch.files.deciding import Deciding
     from diorama.dispatch.files.mounting import Kinds
     from diorama.engine.decider import Decider
-    from diorama.view.filesystem import FileSystem
-    from diorama.view.layers import Layers
-    from diorama.view.mounts import Mount, Place
+    from diorama.view.mounts import Backing, Mount, Place
 
 __all__ = ["Mediator"]
 
+_EXCEPT: Final = "except="
 _SHARED: Final = CLONE_FS | CLONE_FILES
 _SUBJECTS: Final = (
     "attributes",
@@ -101,6 +100,7 @@ class Mediator:
 
         `tells_clones`: the engine tells of clones and execs without being asked.
         """
+        from diorama.catalogue.memory import MMap
         from diorama.dispatch.files.descriptors import LISTING
         from diorama.dispatch.files.inheritance import UNTOLD
         from diorama.dispatch.files.reading import READING
@@ -110,21 +110,25 @@ class Mediator:
         if not (mounts or self._grows):
             return frozenset()
         virtual = self._grows or any(mount.filesystem is not None for mount in mounts)
-        wanted = _wanted(virtual, self._grows or any(mount.read_only for mount in mounts))
+        wanted = _wanted(virtual, self._grows or any(mount.is_restricted for mount in mounts))
         if len(self.files.points):
             wanted |= LISTING
-        if any(mount.filesystem and mount.filesystem.lazy_above is not None for mount in mounts):
+        if self._has_pieces():
             wanted |= READING
+        if self._grows or any(mount.no_exec for mount in mounts):
+            wanted |= {MMap}
         self._sees = wanted if self._sees is None else self._sees & wanted
         self.files.lazy.is_seen = self._sees >= READING
         return wanted - UNTOLD if tells_clones else wanted
 
     @property
     def tests(self) -> dict[type[Request], ArgumentTest]:
-        """Without an address nothing is sent or received by one; of clones others may tell.
+        """Arguments without which some calls never concern a mount.
 
-        A mapping of no file concerns nobody.
+        Without an address nothing is sent or received by one; of clones others may tell.  A mapping of no
+        file concerns nobody, and one of a whole file only if it is to be executed.
         """
+        from diorama.abi.memory import PROT_EXEC
         from diorama.catalogue.memory import MMap
         from diorama.catalogue.processes import Clone
         from diorama.catalogue.sockets import Accept4, RecvFrom, SendTo
@@ -132,10 +136,17 @@ class Mediator:
 
         addressed = ArgumentTest("address", TEST_NE, 0)
         found: dict[type[Request], ArgumentTest] = dict.fromkeys((Accept4, RecvFrom, SendTo), addressed)
-        found[MMap] = ArgumentTest("fd", TEST_NE, 0xFFFFFFFF)
+        found[MMap] = ArgumentTest("protection", TEST_BITS, PROT_EXEC)
+        if self._has_pieces():
+            found[MMap] = ArgumentTest("fd", TEST_NE, 0xFFFFFFFF)
         if self.files.tells_execs:
             found[Clone] = ArgumentTest("flags", TEST_BITS, CLONE_NEWNS)
         return found
+
+    def _has_pieces(self) -> bool:
+        """Whether files may be held in pieces."""
+        mounts = self.files.tree.mounts
+        return any(mount.filesystem and mount.filesystem.lazy_above is not None for mount in mounts)
 
     def _may_have(self, is_virtual: bool, is_read_only: bool) -> bool:
         """Whether the filters of the programs so far let through no call that would concern such a mount."""
@@ -173,8 +184,13 @@ class Mediator:
         """As `mount`, of a source that is found in the tree as the mounts so far have left it.
 
         With another root, what the caller names is the host's first.  Options `rbind` and `move` are those of
-        mount(8).
+        mount(8).  Each `except=PATH`, from the target, leaves to be seen there what was before.
         """
+        excepted = [option.removeprefix(_EXCEPT) for option in options if option.startswith(_EXCEPT)]
+        if excepted:
+            options = [option for option in options if not option.startswith(_EXCEPT)]
+            self._mount_around(source, target, options, excepted)
+            return
         mounting, sources = self.files.mounting, self._sources()
         try:
             if "move" in options:
@@ -188,6 +204,34 @@ class Mediator:
         except BaseException:
             mounting.discard(mount)
             raise
+
+    def _mount_around(
+        self,
+        source: str | os.PathLike[str],
+        target: str | bytes | os.PathLike[str],
+        options: Sequence[str],
+        excepted: Sequence[str],
+    ) -> None:
+        """Mount, and on each excepted place what was there."""
+        mounting = self.files.mounting
+        before = Sources(self.files, self._us(), os.path.join(os.getcwdb(), os.fsencode(target)))
+        kept: dict[str, Mount] = {}
+        try:
+            for path in excepted:
+                kept[path] = self._kept(before, path)
+            self.mount_source(source, target, options)
+        except BaseException:
+            for mount in kept.values():
+                mounting.discard(mount)
+            raise
+        for path, mount in kept.items():
+            self.mount(mount, os.path.join(os.fsencode(target), os.fsencode(path)))
+
+    def _kept(self, before: Sources, path: str) -> Mount:
+        try:
+            return self.files.mounting.bind(_inside(before, path), before, recursive=True)
+        except OSError as error:
+            raise UsageError(f"cannot leave out {path}: {_reason(error)}") from None
 
     def unmount(self, target: str | bytes | os.PathLike[str], *, lazy: bool = False) -> None:
         """Take away the topmost mount on a path; `UsageError` if it is in use, unless `lazy`."""
@@ -283,12 +327,12 @@ class Mediator:
         lost, self._lost = self._lost, []
         return lost
 
-    def _released(self, one: FileSystem | Layers) -> None:
+    def _released(self, one: Backing) -> None:
         """A file system is about to be closed."""
         self._settle(one)
         self.files.synthetic.contents.discard(one)
 
-    def _settle(self, one: FileSystem | Layers | None) -> None:
+    def _settle(self, one: Backing | None) -> None:
         from diorama.dispatch.files.saving import rescue
 
         for content, error in self.files.synthetic.settle(one):
@@ -360,6 +404,14 @@ def _wanted(is_virtual: bool, is_read_only: bool) -> frozenset[type[Request]]:
     if not is_virtual:
         wanted -= SAVING | (LOOKING if is_read_only else LOOKING | TELLING)
     return wanted if is_read_only or is_virtual else wanted - CHANGING
+
+
+def _inside(sources: Sources, path: str) -> Place:
+    """A place in the directory of the sources, which names cannot leave."""
+    parts = path.split("/")
+    if path.startswith("/") or ".." in parts or not path.strip("/."):
+        raise UsageError(f"cannot leave out {path!r}: write a path from the target, without .. and /")
+    return sources.find(path)
 
 
 def _reason(error: OSError) -> str:

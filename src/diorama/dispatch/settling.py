@@ -199,6 +199,7 @@ class Numbers:
             point=b"" if point is None else point.path,
             host=mount.host,
             read_only=mount.read_only,
+            no_exec=mount.no_exec,
             directory=stat.S_ISDIR(mount.kind),
         )
 

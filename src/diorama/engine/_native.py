@@ -247,7 +247,8 @@ class Mounted(c.Structure):
         ("host", c.c_char_p),
         ("read_only", c.c_uint8),
         ("directory", c.c_uint8),
-        ("pad", c.c_uint8 * 6),
+        ("no_exec", c.c_uint8),
+        ("pad", c.c_uint8 * 5),
     ]
 
 

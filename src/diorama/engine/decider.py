@@ -118,6 +118,7 @@ class Mounted:
     point: bytes
     host: bytes | None
     read_only: bool = False
+    no_exec: bool = False
     directory: bool = True
 
 
@@ -171,6 +172,7 @@ class Decider:
         for place, mount in zip(places, mounts, strict=False):
             place.parent, place.point, place.host = mount.parent, mount.point, mount.host
             place.read_only, place.directory = mount.read_only, mount.directory
+            place.no_exec = mount.no_exec
         flags = on_behalf * _native.DECIDE_ON_BEHALF
         flags |= crawl * _native.DECIDE_CRAWL
         _native.check(

@@ -10,8 +10,8 @@ from diorama.errors import UsageError
 
 __all__ = ["Options"]
 
-_FOR_ALL: Final = frozenset({"ro", "rw"})
-_OPPOSITES: Final = (("ro", "rw"),)
+_FOR_ALL: Final = frozenset({"ro", "rw", "noexec", "exec"})
+_OPPOSITES: Final = (("ro", "rw"), ("noexec", "exec"))
 
 
 @dataclass(slots=True)

@@ -29,6 +29,7 @@ _BUILT_IN: Final = {
 }
 _MAKING: Final[dict[str, tuple[str, str]]] = {
     "memory": ("diorama.modules.filesystems.memory", "make_memory"),
+    "tmp": ("diorama.modules.filesystems.tmp", "open_tmp"),
 }
 """Schemes with options of their own, and of host-backed mounts: functions of
 the rest and the options that make a `Mount`."""

@@ -21,13 +21,13 @@ import itertools
 import stat
 import threading
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from diorama.abi.stat import make_device
 from diorama.view.filesystem import FileSystem
 from diorama.view.layers import Layers, LayersBelow
 
-__all__ = ["Mount", "MountTree", "Place", "below", "copy_mounts", "is_within", "next_id"]
+__all__ = ["Backing", "Mount", "MountTree", "Place", "below", "copy_mounts", "is_within", "next_id"]
 
 _numbers = itertools.count(1)
 _ids = itertools.count(1 << 30)
@@ -38,6 +38,14 @@ def next_id() -> int:
     return next(_ids)
 
 
+class Backing(Protocol):
+    """What must be closed when a mount is no longer used."""
+
+    def close(self) -> None:
+        """Release it.  Nothing is asked afterwards."""
+        ...
+
+
 class Mount:
     """Something mounted: a subtree of the host, layers of such, or a file system.
 
@@ -46,12 +54,13 @@ class Mount:
     file type of its root, `type` what mount tables call it, `source` what it was made of, `options` those
     that it was mounted with, `id` what mount tables tell it by.  Of a file system it shows what is at
     `subtree`, whose inode is `inode`; mounts of one file system have one `device`.  `is_bottom`: the host's
-    own tree, below all that is mounted in a namespace.  Compared by identity.
+    own tree, below all that is mounted in a namespace.  `backing` is what there is of it besides, to be
+    closed when no mount shows it any more.  Compared by identity.
     """
 
     __slots__ = (
-        "children", "device", "filesystem", "host", "id", "inode", "is_bottom", "kind", "layers", "number",
-        "options", "point", "read_only", "source", "subtree", "type",
+        "backing", "children", "device", "filesystem", "host", "id", "inode", "is_bottom", "kind", "layers",
+        "number", "options", "point", "read_only", "source", "subtree", "type",
     )  # fmt: skip
 
     def __init__(
@@ -65,6 +74,7 @@ class Mount:
         source: str = "",
         type: str = "none",
         options: tuple[str, ...] = (),
+        backing: Backing | None = None,
     ) -> None:
         if sum(one is not None for one in (host, layers, filesystem)) != 1:
             raise ValueError("a mount has a host path, layers or a file system")
@@ -76,6 +86,7 @@ class Mount:
         self.source = source
         self.type = type
         self.options = options
+        self.backing = backing
         self.number = next(_numbers)
         self.device = self.number
         self.subtree = b""
@@ -99,6 +110,16 @@ class Mount:
         return make_device(0, 0xFFFFF - self.device)
 
     @property
+    def no_exec(self) -> bool:
+        """Whether nothing in it may be executed."""
+        return "noexec" in self.options
+
+    @property
+    def is_restricted(self) -> bool:
+        """Whether the kernel would allow in it what its options do not."""
+        return self.read_only or self.no_exec
+
+    @property
     def is_loose(self) -> bool:
         """Whether it is in no tree."""
         return self.point is None and not self.is_bottom
@@ -114,6 +135,7 @@ class Mount:
             source=self.source,
             type=self.type,
             options=self.options,
+            backing=self.backing,
         )
         twin.device, twin.subtree, twin.inode = self.device, self.subtree, self.inode
         return twin

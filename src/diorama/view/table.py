@@ -87,6 +87,7 @@ class MountTable:
         """The line of a mount of the view."""
         parent = self._parent(mount, lines)
         access = b"ro" if mount.read_only else b"rw"
+        own_flags = (b"noexec",) if mount.no_exec else ()
         if mount.host is not None:
             below = _containing(lines, mount.host)
             if below is not None:
@@ -97,17 +98,17 @@ class MountTable:
                     parent=parent,
                     root=below.root.rstrip(b"/") + inside or b"/",
                     point=point,
-                    options=(b"ro" if mount.read_only else below.options[0], *below.options[1:]),
+                    options=(b"ro" if mount.read_only else below.options[0], *own_flags, *below.options[1:]),
                     optional=(),
                 )
-        own = tuple(os.fsencode(option) for option in mount.options if option not in ("ro", "rw"))
+        own = tuple(os.fsencode(option) for option in mount.options if option not in ("ro", "rw", "noexec"))
         return MountLine(
             id=mount.id,
             parent=parent,
             device=split_device(self._device(mount)),
             root=mount.subtree or b"/",
             point=point,
-            options=(access, b"relatime"),
+            options=(access, *own_flags, b"relatime"),
             optional=(),
             type=os.fsencode(mount.type),
             source=os.fsencode(mount.source) or b"none",

@@ -102,7 +102,7 @@ def _asked(files: Files, call: ExecveAt, task: Task) -> _Asked | None:
         return None
     if call.flags & AT_SYMLINK_NOFOLLOW and place.touched and _is_link(files, place):
         raise fail(errno.ELOOP)
-    hidden = called is not call.path and _closes_on_exec(task, call.dirfd)
+    hidden = called is not call.path and _closes_on_exec(files, task, call.dirfd)
     return _Asked(place, called, os.path.basename(call.path), hidden)
 
 
@@ -149,13 +149,11 @@ def _is_link(files: Files, place: Place) -> bool:
     return stat.S_ISLNK(files.host.lstat(place.host_path).st_mode)
 
 
-def _closes_on_exec(task: Task, fd: int) -> bool:
+def _closes_on_exec(files: Files, task: Task, fd: int) -> bool:
     try:
-        with open(f"/proc/{task.tid}/fdinfo/{fd}", "rb") as info:
-            flags = next(line for line in info if line.startswith(b"flags:"))
-    except (OSError, StopIteration):
+        return bool(files.tasks.flags(task, fd) & os.O_CLOEXEC)
+    except OSError:
         return False
-    return bool(int(flags[6:], 8) & os.O_CLOEXEC)
 
 
 # -- what the kernel is to run --------------------------------------------------------------------
@@ -260,6 +258,8 @@ class _Search:
     def _open(self, place: Place) -> _File:
         if place.missing and place.touched:
             raise fail(errno.ENOENT)
+        if place.mount.no_exec:
+            raise fail(errno.EACCES)
         if place.filesystem is not None:
             return self._open_virtual(place)
         path = place.host_path

@@ -26,12 +26,10 @@ from diorama.dispatch.files.answers import fail
 from diorama.dispatch.files.holders import held_mounts
 from diorama.dispatch.files.sources import Sources, kind_of
 from diorama.errors import Unsupported
-from diorama.view.mounts import Mount, MountTree, Place, below, copy_mounts
+from diorama.view.mounts import Backing, Mount, MountTree, Place, below, copy_mounts
 
 if TYPE_CHECKING:
     from diorama.dispatch.files.state import Files
-    from diorama.view.filesystem import FileSystem
-    from diorama.view.layers import Layers
     from diorama.view.task import Task
 
 __all__ = ["Kinds", "Mounting", "is_mounted"]
@@ -72,12 +70,12 @@ class Mounting:
         self.kinds: Kinds | None = None
         self.may_have: Callable[[bool, bool], bool] = _always
         self.on_change: Callable[[], None] = _nothing
-        self.on_release: Callable[[FileSystem | Layers], None] = _nothing
+        self.on_release: Callable[[Backing], None] = _nothing
         self.held: Callable[[], set[Mount]] = set
         self._files = files
         self._trees: WeakSet[MountTree] = WeakSet([files.tree])
         self._loose: set[Mount] = set()
-        self._served: dict[int, FileSystem | Layers] = {}
+        self._served: dict[int, Backing] = {}
         self._fresh: dict[Task, Mount] = {}
         self._expiring: Mount | None = None
 
@@ -116,7 +114,7 @@ class Mounting:
         """Have a loose mount as long as somebody holds it."""
         with self.lock:
             self._loose.add(mount)
-            served = mount.filesystem if mount.filesystem is not None else mount.layers
+            served = next((one for one in _parts(mount) if one is not None), None)
             if served is not None:
                 self._served.setdefault(mount.device, served)
         return mount
@@ -269,6 +267,11 @@ def _is_in(tree: MountTree, mount: Mount) -> bool:
     while mount.point is not None:
         mount = mount.point.mount
     return mount is tree.root
+
+
+def _parts(mount: Mount) -> tuple[Backing | None, ...]:
+    """What a mount is made of, of which it has one at most."""
+    return mount.filesystem, mount.layers, mount.backing
 
 
 def _always(_is_virtual: bool, _is_read_only: bool) -> bool:

@@ -112,7 +112,7 @@ def _open_host(files: Files, call: OpenAt | OpenAt2, place: Place, how: OpenHow)
     changed = call if straight else _at(call, place.host_path, how, flags)
     task = files.task(call.tracee)
     is_base = place.mount is task.tree.base
-    noted = not is_base and (place.mount.read_only or stat.S_ISDIR(mode))
+    noted = not is_base and (place.mount.is_restricted or stat.S_ISDIR(mode))
     if not noted and files.tasks.opened.any(task):
         _forget(files, task, place)
     if status is not None and not (is_base or noted):

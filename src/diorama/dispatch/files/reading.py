@@ -35,6 +35,7 @@ from diorama.catalogue.model import Memory, Request, Tracee
 from diorama.catalogue.rings import IoSubmit
 from diorama.dispatch.files.answers import Outcome, answers
 from diorama.dispatch.files.lazy import waiter
+from diorama.dispatch.files.mapping import refuse_execution
 from diorama.dispatch.files.pieces import Pieces
 from diorama.dispatch.files.state import Files, fail
 from diorama.engine.taking import taken
@@ -242,6 +243,7 @@ def map_file(files: Files, call: MMap) -> Outcome:
     """What is mapped is read without a call: all of it must be there."""
     if call.flags & MAP_ANONYMOUS:
         return None
+    refuse_execution(files, call)
     pieces = files.lazy.find(files.task(call.tracee), call.fd)
     if pieces is not None:
         _keep(call.NAME, pieces, call.tracee, call.offset, call.length)

@@ -190,7 +190,7 @@ class Files:
     ) -> Place | None:
         """As `find`, but None also for a place that the kernel finds by itself, and where it may do all."""
         place = self.find(call, rule, parent=parent, restrict=restrict)
-        if place is None or not place.touched or (place.straight and not place.mount.read_only):
+        if place is None or not place.touched or (place.straight and not place.mount.is_restricted):
             return None
         return place
 

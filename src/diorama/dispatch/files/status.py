@@ -10,6 +10,7 @@ from typing import Final
 from diorama.abi import fcntl
 from diorama.abi.fcntl import AT_FDCWD
 from diorama.abi.stat import (
+    ST_NOEXEC,
     ST_RDONLY,
     ST_RELATIME,
     ST_VALID,
@@ -33,7 +34,7 @@ from diorama.dispatch.files.names import place_of_object
 from diorama.dispatch.files.state import Files, fail
 from diorama.dispatch.files.translation import at_host
 from diorama.view.filesystem import Attributes
-from diorama.view.mounts import Place
+from diorama.view.mounts import Mount, Place
 
 _BLOCK: Final = 4096
 _SECTORS: Final = _BLOCK // 512
@@ -159,6 +160,8 @@ def access(files: Files, call: FAccessAt2) -> Outcome:
     if place is None:
         return _access_by_descriptor(files, call, rule)
     if place.filesystem is None:
+        if place.mount.no_exec and call.mode & fcntl.X_OK and _is_regular(files, place):
+            raise fail(errno.EACCES)
         changed = at_host(call, rule, place)
         if not (call.writes and place.mount.read_only) or _is_special(files, place):
             return changed
@@ -169,6 +172,8 @@ def access(files: Files, call: FAccessAt2) -> Outcome:
     attributes = _attributes(files, place)
     if call.mode & ~_ACCESS_MODES:
         raise fail(errno.EINVAL)
+    if place.mount.no_exec and call.mode & fcntl.X_OK and stat.S_ISREG(attributes.mode):
+        raise fail(errno.EACCES)
     who = files.tasks.credentials(files.task(call.tracee))
     who = who if call.flags & fcntl.AT_EACCESS else who.real()
     if not who.permits(attributes, call.mode):
@@ -179,11 +184,16 @@ def access(files: Files, call: FAccessAt2) -> Outcome:
 
 
 def _access_by_descriptor(files: Files, call: FAccessAt2, rule: PathRule) -> Outcome:
-    if call.path or not (call.writes and rule.accepts_empty(call)):
+    if call.path or not rule.accepts_empty(call):
         return None
     task = files.task(call.tracee)
     mount = files.mount_of(task, call.dirfd)
-    if mount is None or not mount.read_only:
+    if mount is None:
+        return None
+    mode = 0 if call.dirfd == fcntl.AT_FDCWD else files.tasks.status(task, call.dirfd).st_mode
+    if mount.no_exec and call.mode & fcntl.X_OK and stat.S_ISREG(mode):
+        raise fail(errno.EACCES)
+    if not mount.read_only or not call.writes:
         return None
     if call.dirfd != fcntl.AT_FDCWD and _special(files.tasks.status(task, call.dirfd).st_mode):
         return None
@@ -201,7 +211,7 @@ def statfs(files: Files, call: Statfs | Statfs64) -> Outcome:
         _attributes(files, place)
         return _write_statfs(call, place)
     changed = at_host(call, call.PATHS[0], place)
-    return _say_read_only(call, changed) if place.mount.read_only else changed
+    return _say_options(call, changed, place.mount) if place.mount.is_restricted else changed
 
 
 @answers(FStatfs, FStatfs64)
@@ -214,26 +224,38 @@ def fstatfs(files: Files, call: FStatfs | FStatfs64) -> Outcome:
     if place is not None:
         return _write_statfs(call, place)
     mount = files.mount_of(task, call.fd)
-    return _say_read_only(call, call) if mount is not None and mount.read_only else None
+    return _say_options(call, call, mount) if mount is not None and mount.is_restricted else None
 
 
 def _statfs_of_root(call: FStatfs | FStatfs64, place: Place) -> Outcome:
     """Of a mount of the host, whose root something of ours stands for."""
     path, status = place.host_path, call.status
     by_path = Statfs(path, status) if isinstance(call, FStatfs) else Statfs64(path, call.size, status)
-    return _say_read_only(call, call.instead(by_path)) if place.mount.read_only else call.instead(by_path)
+    instead = call.instead(by_path)
+    return _say_options(call, instead, place.mount) if place.mount.is_restricted else instead
 
 
-def _say_read_only(call: Statfs | Statfs64 | FStatfs | FStatfs64, changed: Request) -> int:
+def _say_options(call: Statfs | Statfs64 | FStatfs | FStatfs64, changed: Request, mount: Mount) -> int:
     changed.run()
     found = call.status.read()
-    call.status.write(found.replace(f_flags=found.f_flags | ST_RDONLY | ST_VALID))
+    call.status.write(found.replace(f_flags=found.f_flags | _flags(mount)))
     return 0
+
+
+def _flags(mount: Mount) -> int:
+    return ST_VALID | (ST_RDONLY if mount.read_only else 0) | (ST_NOEXEC if mount.no_exec else 0)
 
 
 def _check_flags(flags: int, known: int) -> None:
     if flags & ~known:
         raise fail(errno.EINVAL)
+
+
+def _is_regular(files: Files, place: Place) -> bool:
+    try:
+        return not place.missing and stat.S_ISREG(files.host.stat(place.host_path).st_mode)
+    except OSError:
+        return False
 
 
 def _is_special(files: Files, place: Place) -> bool:
@@ -357,7 +379,7 @@ def _write_statfs(call: Request, place: Place) -> int:
             f_fsid=_signed(place.mount.st_dev),
             f_namelen=statistics.name_max,
             f_frsize=statistics.block_size,
-            f_flags=ST_VALID | ST_RELATIME | (ST_RDONLY if place.mount.read_only else 0),
+            f_flags=ST_RELATIME | _flags(place.mount),
         )
     )
     return 0
