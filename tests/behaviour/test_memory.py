@@ -168,3 +168,46 @@ def test_copies_are_faithful(bench: Bench, way: Way) -> None:
     bench.prepare = lambda work: (work / "mnt").mkdir()
     outcome = bench.same(way, ["bash", "-c", f"cd mnt; {COPIES}"])
     assert "same" in outcome.stdout
+
+
+SOCKETS = r"""
+import os, socket, stat
+
+server = socket.socket(socket.AF_UNIX)
+server.bind("sock")
+server.listen()
+print(stat.filemode(os.stat("sock").st_mode), server.getsockname())
+client = socket.socket(socket.AF_UNIX)
+client.connect("./sock")
+accepted, _ = server.accept()
+client.send(b"through")
+print(accepted.recv(10), client.getpeername())
+other = socket.socket(socket.AF_UNIX)
+open("file", "w").close()
+for call, path in [(other.bind, "sock"), (other.bind, "none/x"), (other.connect, "none"),
+                   (other.connect, "file"), (other.connect, "."), (open, "sock")]:
+    try:
+        call(path)
+    except OSError as error:
+        print(error.strerror)
+one, two = (socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(2))
+one.bind("one")
+two.bind("two")
+two.sendto(b"datagram", "one")
+print(one.recvfrom(20))
+os.rename("sock", "moved")
+socket.socket(socket.AF_UNIX).connect("moved")
+os.unlink("moved")
+try:
+    socket.socket(socket.AF_UNIX).connect("moved")
+except OSError as error:
+    print(error.strerror)
+print(sorted(os.listdir(".")))
+"""
+
+
+@WAYS
+def test_sockets_have_names(bench: Bench, way: Way) -> None:
+    bench.prepare = lambda work: (work / "mnt").mkdir()
+    outcome = bench.same(way, ["sh", "-c", 'cd mnt; exec python3 -c "$0"', SOCKETS])
+    assert "datagram" in outcome.stdout

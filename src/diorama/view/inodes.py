@@ -82,6 +82,12 @@ class Inodes:
             for key in self._of(filesystem, inode):
                 self._places[key] = self._places[key]._replace(path=place.path, removed=False)
 
+    def forget(self, filesystem: FileSystem, inode: int) -> None:
+        """Nobody has a file of ours any more, and what stood for it is not used again."""
+        with self._lock:
+            for key in self._named.pop((id(filesystem), inode), ()):
+                self._places.pop(key, None)
+
     def is_known(self, filesystem: FileSystem, inode: int) -> bool:
         """Whether something stands, or stood, for a file."""
         return (id(filesystem), inode) in self._named

@@ -21,6 +21,9 @@ from diorama.view.mounts import Place
 if TYPE_CHECKING:
     from diorama.abi.time import Times
     from diorama.catalogue.model import Request
+    from diorama.view.task import Task
+
+__all__ = ["drop_special_bits"]
 
 _FLAGS: Final = AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH
 _NOBODY: Final = (-1, 0xFFFFFFFF)
@@ -126,13 +129,18 @@ def truncate(files: Files, call: Truncate, place: Place) -> Outcome:
     who, was = _look(files, call, place)
     if not who.permits(was, os.W_OK):
         raise fail(errno.EACCES)
-    lost = 0 if who.has(CAP_FSETID) else who.drops(was)
-    mode = stat.S_IMODE(was.mode) & ~lost if lost else None
     with files.synthetic.contents.kept(filesystem, place.inode) as content:
         if content is not None:
             files.synthetic.contents.truncate(content, call.length)
-            if mode is not None:
-                files.synthetic.change(place, Changes(mode=mode))
-            return 0
-    files.synthetic.change(place, Changes(mode=mode, size=call.length, modified=time.time_ns()))
+        else:
+            files.synthetic.change(place, Changes(size=call.length, modified=time.time_ns()))
+    drop_special_bits(files, files.task(call.tracee), place, was)
     return 0
+
+
+def drop_special_bits(files: Files, task: Task, place: Place, was: Attributes) -> None:
+    """Clear what a file loses when it is truncated by this task, for which the kernel would see us."""
+    who = files.tasks.credentials(task)
+    lost = 0 if who.has(CAP_FSETID) else who.drops(was)
+    if lost:
+        files.synthetic.change(place, Changes(mode=stat.S_IMODE(was.mode) & ~lost))

@@ -25,126 +25,47 @@ taken first.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
 import resource
-import stat
 import threading
-import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
 from diorama.abi.fcntl import O_ACCMODE, O_RDWR, O_TRUNC, O_WRONLY
 from diorama.dispatch.files import memfd
+from diorama.dispatch.files.content import (
+    Content,
+    Key,
+    changed_of,
+    relative_access,
+    save_content,
+    save_status,
+    set_status,
+    stamp_of,
+    told_of,
+)
 from diorama.dispatch.files.lazy import Lazy
-from diorama.dispatch.files.pieces import Pieces
 from diorama.view.filesystem import Attributes, Changes, FileSystem
 from diorama.view.inodes import Inodes
 from diorama.view.mounts import Place
 
-__all__ = ["Content", "Contents"]
+__all__ = ["Contents"]
 
 _MAX_BYTES: Final = 256 << 20
 _MAX_FILES: Final = 1024
 _LARGE: Final = 1 << 20
 _PATIENCE: Final = 16
-_DAY: Final = 86400 * 10**9
-
-Key = tuple[int, int]
-Stamp = tuple[int, int, int]
-
-
-@dataclass(slots=True, eq=False)
-class Content:
-    """The memfd of a regular file: `fd` is ours, read-only, -1 until it is filled.
-
-    `told` is what the file system said of it when both agreed last, `stamp` what the memfd said then.
-    `special` are the mode bits that the kernel may clear, and `lost` those that it has cleared since.
-    `is_dirty` as far as is known; `changed` when the kernel changed it last, 0 if it has not.  `writers` and
-    `mappers`: since then it was opened for writing, for both.  `is_orphan`: it has no name, but
-    may get one if `may_be_linked`.
-    `is_watched`: a program wants to be told of what happens to it.  `failure` is that of a save that nobody
-    was told of.  `pieces` while it is not all there (`diorama.dispatch.files.lazy`): `fd` is for writing too.
-    """
-
-    filesystem: FileSystem
-    place: Place
-    told: tuple[int, int]
-    fd: int = -1
-    pins: int = 0
-    stamp: Stamp = (0, 0, 0)
-    accessed: int = 0
-    special: int = 0
-    lost: int = 0
-    changed: int = 0
-    is_dirty: bool = False
-    is_racy: bool = False
-    writers: bool = False
-    mappers: bool = False
-    mark: bytes = b""
-    is_orphan: bool = False
-    may_be_linked: bool = False
-    is_watched: bool = False
-    watch: int = -1
-    failure: OSError | None = None
-    pieces: Pieces | None = None
-    lock: threading.RLock = field(default_factory=threading.RLock)
-
-    @property
-    def key(self) -> Key:
-        """Its file."""
-        return id(self.filesystem), self.place.inode
-
-    @property
-    def path(self) -> bytes:
-        """Where other processes of this user can open it."""
-        return b"/proc/%d/fd/%d" % (os.getpid(), self.fd)
-
-    @property
-    def is_held(self) -> bool:
-        """Whether somebody else has it open or mapped."""
-        return memfd.is_held(self.fd)
-
-    @property
-    def is_being_written(self) -> bool:
-        """Whether somebody has it open for writing, or mapped so."""
-        return memfd.is_written(self.fd)
-
-    def note(self) -> os.stat_result:
-        """See whether the kernel has changed it; its status.  To be asked before its times are set by us."""
-        status = os.fstat(self.fd)
-        if self.pieces is None and _stamp(status) != self.stamp:
-            self.is_dirty = True
-            self.changed = status.st_ctime_ns
-            self.stamp = _stamp(status)
-            self.lost |= self.special & ~status.st_mode
-            self.special &= status.st_mode
-        return status
-
-    def agree(self) -> None:
-        """What the memfd says now is no change."""
-        self.stamp = _stamp(os.fstat(self.fd))
-
-    def needs_saving(self) -> bool:
-        """Whether it may have what the file system has not."""
-        self.note()
-        if self.is_dirty or not self.writers:
-            return self.is_dirty
-        if self.filesystem.saves_late or self.is_racy:
-            return True
-        return self.mappers and memfd.digest(self.fd) != self.mark
 
 
 class Contents:
     """The contents of one view.  Any thread.
 
     `on_writing` is told of what will be open for writing, `on_orphan` of what lost its last name while it was
-    open, `on_drop` of what is closed here.
+    open, `on_forget` when that is closed, and `on_drop` of whatever is closed here.
     """
 
     def __init__(self, inodes: Inodes, lazy: Lazy | None = None) -> None:
@@ -156,6 +77,7 @@ class Contents:
         self._unpinned = 0
         self.on_writing: Callable[[Content], None] = _nothing
         self.on_orphan: Callable[[Content], None] = _nothing
+        self.on_forget: Callable[[Content], None] = _nothing
         self.on_drop: Callable[[Content], None] = _nothing
 
     def __iter__(self) -> Iterator[Content]:
@@ -220,7 +142,7 @@ class Contents:
                 content.pieces.complete()
                 self._lazy.finish(content.pieces)
                 content.pieces = None
-                _set_status(content, content.filesystem.attributes(content.place.inode))
+                set_status(content, content.filesystem.attributes(content.place.inode))
 
     def find(self, filesystem: FileSystem | None, inode: int) -> Content | None:
         """The memfd of a file, if there is one now."""
@@ -247,14 +169,14 @@ class Contents:
             if content is None or content.pieces is not None:
                 return attributes
             status = content.note()
-            changed = max(_changed(attributes), content.changed)
+            changed = max(changed_of(attributes), content.changed)
             return replace(
                 attributes,
                 mode=attributes.mode & ~content.lost,
                 size=status.st_size,
                 allocated=status.st_blocks * 512,
                 modified=status.st_mtime_ns,
-                accessed=_relative(content, status, changed),
+                accessed=relative_access(content, status, changed),
                 changed=changed,
             )
 
@@ -288,7 +210,7 @@ class Contents:
                 content.accessed = accessed
                 content.changed = 0
             content.agree()
-            content.told = _told(content)
+            content.told = told_of(content)
 
     # -- saving and dropping ------------------------------------------------------------------
 
@@ -300,10 +222,10 @@ class Contents:
             still_written = content.is_being_written
             status = os.fstat(content.fd)
             os.lseek(content.fd, 0, os.SEEK_SET)
-            _save_content(content)
-            _save_status(content, status)
-            content.told = _told(content)
-            content.stamp = _stamp(status)
+            save_content(content)
+            save_status(content, status)
+            content.told = told_of(content)
+            content.stamp = stamp_of(status)
             content.is_dirty = False
             content.is_racy = not memfd.has_fine_times()
             content.writers = content.mappers = still_written
@@ -326,6 +248,7 @@ class Contents:
             if content.pins or content.fd < 0 or not content.is_orphan or content.is_held:
                 return
             self._drop(content)
+        self.on_forget(content)
         content.filesystem.forget(content.place.inode)
 
     def orphan(self, filesystem: FileSystem, inode: int) -> None:
@@ -382,7 +305,7 @@ class Contents:
             else:
                 copy = partial(filesystem.copy_content, inode)
                 content.fd = memfd.make_memfd(named, copy, sealed=not filesystem.writable)
-            _set_status(content, attributes)
+            set_status(content, attributes)
             if content.pieces is not None:
                 content.stamp = (0, 0, 0)  # it takes no room that counts here
 
@@ -437,64 +360,3 @@ class Contents:
 
 def _nothing(_content: Content) -> None:
     return
-
-
-def _stamp(status: os.stat_result) -> Stamp:
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def _told(content: Content) -> tuple[int, int]:
-    attributes = content.filesystem.attributes(content.place.inode)
-    return attributes.size, attributes.modified
-
-
-def _changed(attributes: Attributes) -> int:
-    return attributes.modified if attributes.changed is None else attributes.changed
-
-
-def _relative(content: Content, status: os.stat_result, changed: int) -> int:
-    """The time of the last access, as mounts with `relatime` keep it."""
-    seen, known = status.st_atime_ns, content.accessed
-    if seen != known and (known <= max(status.st_mtime_ns, changed) or seen - known > _DAY):
-        content.accessed = seen
-    return content.accessed
-
-
-def _save_content(content: Content) -> None:
-    try:
-        content.filesystem.save_content(content.place.inode, content.fd)
-    except OSError:
-        raise
-    except Exception as error:
-        traceback.print_exc()
-        raise OSError(errno.EIO, os.strerror(errno.EIO)) from error
-
-
-def _save_status(content: Content, status: os.stat_result) -> None:
-    inode = content.place.inode
-    kept = stat.S_IMODE(content.filesystem.attributes(inode).mode) & ~content.lost
-    mode = kept if content.lost else None
-    changes = Changes(
-        mode=mode,
-        accessed=content.accessed,
-        modified=status.st_mtime_ns,
-        changed=content.changed or None,
-    )
-    with contextlib.suppress(OSError):  # what it can't keep
-        content.filesystem.set_attributes(inode, changes)
-        content.lost = 0
-
-
-def _set_status(content: Content, attributes: Attributes) -> None:
-    """Let a memfd that nobody has yet look as its file does."""
-    fd = content.fd
-    if content.filesystem.writable:
-        content.special = memfd.special_bits(attributes.mode)
-        content.accessed = attributes.modified if attributes.accessed is None else attributes.accessed
-        memfd.give_to(fd, attributes.uid, attributes.gid)
-        os.fchmod(fd, 0o777 | content.special)
-        os.utime(fd, ns=(content.accessed, attributes.modified))
-    else:
-        os.fchmod(fd, stat.S_IMODE(attributes.mode) & 0o777)
-    content.agree()
-    content.is_racy = not memfd.has_fine_times()

@@ -37,7 +37,7 @@ def get_entries(files: Files, call: GetDents64 | GetDents | ReadDir) -> Outcome:
         return list_points(files, call, layout) if len(files.points) else None
     if place.filesystem is None or not _is_directory(place):
         return None
-    if files.synthetic.is_dead(place.filesystem, place.inode):
+    if files.synthetic.is_nameless(place.filesystem, place.inode):
         raise fail(errno.ENOENT)
     with Offset(call.tracee, call.fd) as offset:
         entries = files.listings.read(place, offset.get())

@@ -47,7 +47,7 @@ class Victim:
         self.inode = find(filesystem, place.directory, self.name)
         self.directory: Attributes = filesystem.attributes(place.directory)
         self.status = None if self.inode is None else files.synthetic.attributes(filesystem, self.inode)
-        self.is_dead = files.synthetic.is_dead(filesystem, place.directory)
+        self.is_dead = files.synthetic.is_nameless(filesystem, place.directory)
 
     @property
     def is_directory(self) -> bool:
@@ -108,7 +108,7 @@ def check_may_change(mount: Mount) -> None:
 
 def check_may_make(files: Files, task: Task, filesystem: FileSystem, directory: int) -> Attributes:
     """may_create() of fs/namei.c; the status of the directory."""
-    if files.synthetic.is_dead(filesystem, directory):
+    if files.synthetic.is_nameless(filesystem, directory):
         raise fail(errno.ENOENT)
     attributes = filesystem.attributes(directory)
     if not files.tasks.credentials(task).permits(attributes, _CHANGING):

@@ -114,7 +114,7 @@ def _link(files: Files, call: LinkAt, old: Place, new: Place) -> None:
     if attributes.kind == stat.S_IFDIR:
         raise fail(errno.EPERM)
     with files.synthetic.contents.kept(filesystem, old.inode) as content:
-        is_orphan = attributes.links == 0 or (content is not None and content.is_orphan)
+        is_orphan = attributes.links == 0
         if is_orphan and (content is None or not content.may_be_linked):
             raise fail(errno.ENOENT)
         filesystem.link(old.inode, new.directory, name_of(new))
@@ -122,7 +122,7 @@ def _link(files: Files, call: LinkAt, old: Place, new: Place) -> None:
             content.is_orphan = False
     files.synthetic.made(filesystem, new.directory, name_of(new), attributes.kind)
     if is_orphan:
-        files.inodes.got_name(filesystem, old.inode, new)
+        files.synthetic.named(filesystem, old.inode, new)
 
 
 def _may_link(who: Credentials, attributes: Attributes) -> bool:

@@ -46,8 +46,9 @@ def _open(files: Files, call: OpenAt | OpenAt2, how: OpenHow) -> Outcome:
     rule = call.PATHS[0]
     if isinstance(call, OpenAt2) or how.flags & _TMPFILE or how.flags & _UNSURE == _UNSURE:
         check_arguments(call)
-    making = how.flags & _MAKING == _MAKING
-    place = files.find(call, rule, parent=making, restrict=how.resolve)
+    # With O_CREAT, a slash at the end is an error whatever is there.
+    making = how.flags & _MAKING == _MAKING or (how.flags & fcntl.O_CREAT and call.path.endswith(b"/"))
+    place = files.find(call, rule, parent=bool(making), restrict=how.resolve)
     task = files.task(call.tracee)
     if place is not None and not making and (made := _generated(files, call, place, how)) is not None:
         return made

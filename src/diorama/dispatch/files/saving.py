@@ -34,7 +34,8 @@ from diorama.engine.ourcall import OurMemory, make_call
 from diorama.errors import warn_once
 
 if TYPE_CHECKING:
-    from diorama.dispatch.files.contents import Content, Contents
+    from diorama.dispatch.files.content import Content
+    from diorama.dispatch.files.contents import Contents
     from diorama.view.mounts import Place
 
 __all__ = ["SAVING", "Saver", "rescue"]

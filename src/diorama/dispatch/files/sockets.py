@@ -11,9 +11,9 @@ from diorama.abi.socket import UNIX_PATH_MAX, MsgHdr, UnixAddress, parse_address
 from diorama.catalogue.model import Request
 from diorama.catalogue.sockets import Bind, Connect, SendMMsg, SendMsg, SendTo
 from diorama.dispatch.files.answers import Outcome, answers
+from diorama.dispatch.files.binding import bind, bound_path
 from diorama.dispatch.files.passing import note_sent
 from diorama.dispatch.files.state import Files, fail
-from diorama.errors import Unsupported
 from diorama.view.mounts import Place
 
 _ADDRESS_MAX = 128
@@ -26,7 +26,10 @@ def address(files: Files, call: Bind | Connect | SendTo) -> Outcome:
     if not call.address or not 2 < call.address_size <= _ADDRESS_MAX:
         return None
     data = call.address.read()
-    packed = _translate(files, call, data)
+    place = _place(files, call, data)
+    if isinstance(call, Bind) and place is not None and place.filesystem is not None:
+        return bind(files, call, place, data)
+    packed = None if place is None else _pack(files, call, place)
     if isinstance(call, Bind):
         files.addresses.bound(packed or data, data)
     return None if packed is None else call.replace(address=packed, address_size=len(packed))
@@ -73,7 +76,8 @@ def _send(call: SendMMsg, headers: list[MsgHdr], changed: list[MsgHdr]) -> int:
 def _addressed(files: Files, call: Request, header: MsgHdr) -> MsgHdr:
     """The message with its host path, itself if that meets no mount."""
     memory = call.tracee.memory
-    packed = _translate(files, call, _name(memory, header.msg_name, header.msg_namelen))
+    place = _place(files, call, _name(memory, header.msg_name, header.msg_namelen))
+    packed = None if place is None else _pack(files, call, place)
     if packed is None:
         return header
     return header.replace(msg_name=memory.place(packed), msg_namelen=len(packed))
@@ -83,8 +87,8 @@ def _name(memory: Any, at: int, size: int) -> bytes:
     return memory.read(at, size) if at and 2 < size <= _ADDRESS_MAX else b""
 
 
-def _translate(files: Files, call: Request, data: bytes) -> bytes | None:
-    """The address with its host path; None if it meets no mount."""
+def _place(files: Files, call: Request, data: bytes) -> Place | None:
+    """Where an address leads; None if it meets no mount."""
     parsed = parse_address(data)
     if not isinstance(parsed, UnixAddress) or parsed.path[:1] in (b"", b"\0"):
         return None
@@ -94,13 +98,15 @@ def _translate(files: Files, call: Request, data: bytes) -> bytes | None:
         return None
     if is_name and place.mount.read_only:
         raise fail(errno.EROFS if place.missing else errno.EADDRINUSE)
-    if place.filesystem is not None:
-        if place.missing:
-            raise fail(errno.ENOENT)
-        raise Unsupported(call.NAME, f"socket on a {place.filesystem.title} file system", errno.ECONNREFUSED)
+    return place
+
+
+def _pack(files: Files, call: Request, place: Place) -> bytes | None:
+    """The address with its host path; None if that is what the kernel finds anyway."""
     if place.straight:
         return None
-    return UnixAddress(_short_path(files, place)).pack()[: 2 + UNIX_PATH_MAX]
+    path = _short_path(files, place) if place.filesystem is None else bound_path(files, call, place)
+    return UnixAddress(path).pack()[: 2 + UNIX_PATH_MAX]
 
 
 def _short_path(files: Files, place: Place) -> bytes:

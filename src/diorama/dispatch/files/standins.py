@@ -69,9 +69,19 @@ class StandIns:
 
         return self._make(place, b"n", make)
 
+    def room_for_socket(self) -> bytes:
+        """A path at which any program may bind a socket."""
+        with self._lock:
+            home = os.path.join(self._home(), b"q")
+            if not os.path.exists(home):
+                os.mkdir(home, 0o700)
+                os.chmod(home, 0o1777)
+            return os.path.join(home, b"%d" % next(self._numbers))
+
     def bound(self, place: Place, path: bytes) -> None:
         """A socket was bound there for a virtual one."""
-        os.chmod(path, 0o777)
+        with contextlib.suppress(PermissionError):  # it may belong to another user
+            os.chmod(path, 0o777)
         with self._lock:
             self._enter((place.mount, place.inode, b"n"), path)
         self._inodes.add(os.lstat(path), place)

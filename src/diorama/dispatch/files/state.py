@@ -12,7 +12,7 @@ from diorama.abi.fcntl import AT_FDCWD, RESOLVE_IN_ROOT
 from diorama.catalogue.model import PathRule, Request
 from diorama.dispatch.files.addresses import Addresses
 from diorama.dispatch.files.answers import fail
-from diorama.dispatch.files.contents import Content
+from diorama.dispatch.files.content import Content
 from diorama.dispatch.files.contexts import Contexts
 from diorama.dispatch.files.generated import Remembered
 from diorama.dispatch.files.listings import Listings

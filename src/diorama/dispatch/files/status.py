@@ -282,7 +282,7 @@ def _stat(place: Place, attributes: Attributes) -> Stat:
         st_dev=place.mount.st_dev,
         st_ino=place.inode,
         st_mode=attributes.mode,
-        st_nlink=_links(place, attributes),
+        st_nlink=attributes.links,
         st_uid=attributes.uid,
         st_gid=attributes.gid,
         st_rdev=attributes.device,
@@ -311,7 +311,7 @@ def _statx(place: Place, attributes: Attributes, mask: int) -> StatX:
         stx_blksize=_BLOCK,
         stx_attributes=0 if place.path else STATX_ATTR_MOUNT_ROOT,
         stx_attributes_mask=STATX_ATTR_MOUNT_ROOT,
-        stx_nlink=_links(place, attributes),
+        stx_nlink=attributes.links,
         stx_uid=attributes.uid,
         stx_gid=attributes.gid,
         stx_mode=attributes.mode,
@@ -340,12 +340,6 @@ def _times(attributes: Attributes) -> tuple[tuple[int, int], tuple[int, int], tu
     accessed = modified if attributes.accessed is None else attributes.accessed
     changed = modified if attributes.changed is None else attributes.changed
     return divmod(accessed, _NSEC), divmod(modified, _NSEC), divmod(changed, _NSEC)
-
-
-def _links(place: Place, attributes: Attributes) -> int:
-    """A file that has lost its last name has none, whatever its file system remembers."""
-    is_gone = place.removed and (attributes.links == 1 or attributes.kind == stat.S_IFDIR)
-    return 0 if is_gone else attributes.links
 
 
 def _size(attributes: Attributes) -> int:

@@ -10,9 +10,11 @@ import os
 import stat
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from diorama.dispatch.files.contents import Content, Contents
+from diorama.dispatch.files.content import Content
+from diorama.dispatch.files.contents import Contents
 from diorama.dispatch.files.lazy import Lazy
 from diorama.dispatch.files.standins import StandIns
 from diorama.view.filesystem import Attributes, Changes, FileSystem
@@ -52,18 +54,20 @@ class Synthetic:
         self._inodes = inodes
         self._tasks = tasks
         self._listings = listings
-        self._dead: set[tuple[int, int]] = set()
+        self._nameless: set[tuple[int, int]] = set()
+        self.contents.on_forget = self._forgotten
         self._naming: dict[int, threading.RLock] = {}
 
     # -- looking ------------------------------------------------------------------------------
 
     def attributes(self, filesystem: FileSystem, inode: int) -> Attributes:
         """The status of a file, as it is to be seen now."""
-        return self.contents.live(filesystem, inode, filesystem.attributes(inode))
+        found = self.contents.live(filesystem, inode, filesystem.attributes(inode))
+        return replace(found, links=0) if found.links and self.is_nameless(filesystem, inode) else found
 
-    def is_dead(self, filesystem: FileSystem, directory: int) -> bool:
-        """Whether a directory has been removed, while somebody may be in it."""
-        return (id(filesystem), directory) in self._dead
+    def is_nameless(self, filesystem: FileSystem, inode: int) -> bool:
+        """Whether a file has no name any more, while somebody may have it open, or be in it."""
+        return (id(filesystem), inode) in self._nameless
 
     # -- changing -----------------------------------------------------------------------------
 
@@ -101,6 +105,16 @@ class Synthetic:
             return 0
         return inode
 
+    def named(self, filesystem: FileSystem, inode: int, place: Place) -> None:
+        """A file that had no name has got one."""
+        self._nameless.discard((id(filesystem), inode))
+        self._inodes.got_name(filesystem, inode, place)
+
+    def _forgotten(self, content: Content) -> None:
+        self._nameless.discard(content.key)
+        if not content.is_named:
+            self._inodes.forget(content.filesystem, content.place.inode)
+
     # -- names --------------------------------------------------------------------------------
 
     def made(self, filesystem: FileSystem, directory: int, name: bytes, kind: int) -> None:
@@ -126,12 +140,12 @@ class Synthetic:
                     content.note()
         if was.kind != stat.S_IFDIR and was.links > 1:
             return
+        is_held = self._inodes.is_known(filesystem, inode)
+        if is_held:
+            self._nameless.add((id(filesystem), inode))
         if was.kind == stat.S_IFREG:
             self.contents.orphan(filesystem, inode)
             return
-        is_held = self._inodes.is_known(filesystem, inode)
-        if was.kind == stat.S_IFDIR and is_held:
-            self._dead.add((id(filesystem), inode))
         self.standins.remove(filesystem, inode)
         if not is_held:
             filesystem.forget(inode)

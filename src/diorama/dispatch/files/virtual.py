@@ -12,6 +12,7 @@ import stat
 from typing import TYPE_CHECKING, Final
 
 from diorama.abi import fcntl
+from diorama.dispatch.files.attributes import drop_special_bits
 from diorama.dispatch.files.entries import check_may_change, check_may_make, find, make, new_file
 from diorama.dispatch.files.state import Files, fail
 from diorama.dispatch.files.synthetic import name_of
@@ -72,7 +73,11 @@ def _open_path(files: Files, task: Task, place: Place, flags: int) -> tuple[byte
     if flags & fcntl.O_DIRECTORY and attributes.kind != stat.S_IFDIR:
         raise fail(errno.ENOTDIR)
     if attributes.kind == stat.S_IFREG:
-        return _open_content(files, task, place, flags)
+        path, flags = _open_content(files, task, place, flags)
+        content = files.synthetic.contents.find(place.filesystem, place.inode)
+        if content is not None:
+            content.is_named = True
+        return path, flags
     try:
         return files.stand_in(place, attributes), flags
     except PermissionError:  # a device that we may not make: any file can stand for what cannot be opened
@@ -92,6 +97,8 @@ def _open_existing(files: Files, task: Task, place: Place, flags: int) -> tuple[
         raise fail(errno.ENOTDIR)
     _check_permission(files, task, place, attributes, flags)
     if kind == stat.S_IFREG:
+        if flags & fcntl.O_TRUNC:
+            drop_special_bits(files, task, place, attributes)
         return _open_content(files, task, place, flags)
     if kind == stat.S_IFSOCK:
         raise fail(errno.ENXIO)

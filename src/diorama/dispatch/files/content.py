@@ -1,0 +1,185 @@
+"""Content: the memfd of one regular file, and how it agrees with what the file system knows.
+
+Everything here is asked with the lock of the content, or before anybody else has it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import threading
+import traceback
+from dataclasses import dataclass, field
+from typing import Final
+
+from diorama.dispatch.files import memfd
+from diorama.dispatch.files.pieces import Pieces
+from diorama.view.filesystem import Attributes, Changes, FileSystem
+from diorama.view.mounts import Place
+
+__all__ = [
+    "Content",
+    "Key",
+    "changed_of",
+    "relative_access",
+    "save_content",
+    "save_status",
+    "set_status",
+    "stamp_of",
+    "told_of",
+]
+
+_DAY: Final = 86400 * 10**9
+
+Key = tuple[int, int]
+Stamp = tuple[int, int, int]
+
+
+@dataclass(slots=True, eq=False)
+class Content:
+    """The memfd of a regular file: `fd` is ours, read-only, -1 until it is filled.
+
+    `told` is what the file system said of it when both agreed last, `stamp` what the memfd said then.
+    `special` are the mode bits that the kernel may clear, and `lost` those that it has cleared since.
+    `is_dirty` as far as is known; `changed` when the kernel changed it last, 0 if it has not.  `writers` and
+    `mappers`: since then it was opened for writing, for both.  `is_orphan`: it has no name, but may get one
+    if `may_be_linked`.  `is_named`: it was opened with O_PATH, which does not hold it.  `is_watched`: a
+    program wants to be told of what happens to it.  `failure` is that of a save that nobody was told of.
+    `pieces` while it is not all there (`diorama.dispatch.files.lazy`): `fd` is for writing too.
+    """
+
+    filesystem: FileSystem
+    place: Place
+    told: tuple[int, int]
+    fd: int = -1
+    pins: int = 0
+    stamp: Stamp = (0, 0, 0)
+    accessed: int = 0
+    special: int = 0
+    lost: int = 0
+    changed: int = 0
+    is_dirty: bool = False
+    is_racy: bool = False
+    writers: bool = False
+    mappers: bool = False
+    mark: bytes = b""
+    is_orphan: bool = False
+    may_be_linked: bool = False
+    is_named: bool = False
+    is_watched: bool = False
+    watch: int = -1
+    failure: OSError | None = None
+    pieces: Pieces | None = None
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @property
+    def key(self) -> Key:
+        """Its file."""
+        return id(self.filesystem), self.place.inode
+
+    @property
+    def path(self) -> bytes:
+        """Where other processes of this user can open it."""
+        return b"/proc/%d/fd/%d" % (os.getpid(), self.fd)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether somebody else has it open or mapped."""
+        return memfd.is_held(self.fd)
+
+    @property
+    def is_being_written(self) -> bool:
+        """Whether somebody has it open for writing, or mapped so."""
+        return memfd.is_written(self.fd)
+
+    def note(self) -> os.stat_result:
+        """See whether the kernel has changed it; its status.  To be asked before its times are set by us."""
+        status = os.fstat(self.fd)
+        if self.pieces is None and stamp_of(status) != self.stamp:
+            self.is_dirty = True
+            self.changed = status.st_ctime_ns
+            self.stamp = stamp_of(status)
+            self.lost |= self.special & ~status.st_mode
+            self.special &= status.st_mode
+        return status
+
+    def agree(self) -> None:
+        """What the memfd says now is no change."""
+        self.stamp = stamp_of(os.fstat(self.fd))
+
+    def needs_saving(self) -> bool:
+        """Whether it may have what the file system has not."""
+        self.note()
+        if self.is_dirty or not self.writers:
+            return self.is_dirty
+        if self.filesystem.saves_late or self.is_racy:
+            return True
+        return self.mappers and memfd.digest(self.fd) != self.mark
+
+
+def stamp_of(status: os.stat_result) -> Stamp:
+    """What changes with every change by the kernel."""
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def told_of(content: Content) -> tuple[int, int]:
+    """What the file system says of it now: size and time of modification."""
+    attributes = content.filesystem.attributes(content.place.inode)
+    return attributes.size, attributes.modified
+
+
+def changed_of(attributes: Attributes) -> int:
+    """The time of the last change."""
+    return attributes.modified if attributes.changed is None else attributes.changed
+
+
+def relative_access(content: Content, status: os.stat_result, changed: int) -> int:
+    """The time of the last access, as mounts with `relatime` keep it."""
+    seen, known = status.st_atime_ns, content.accessed
+    if seen != known and (known <= max(status.st_mtime_ns, changed) or seen - known > _DAY):
+        content.accessed = seen
+    return content.accessed
+
+
+def save_content(content: Content) -> None:
+    """Let the file system keep it; whatever goes wrong is an `OSError`."""
+    try:
+        content.filesystem.save_content(content.place.inode, content.fd)
+    except OSError:
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        raise OSError(errno.EIO, os.strerror(errno.EIO)) from error
+
+
+def save_status(content: Content, status: os.stat_result) -> None:
+    """Let the file system keep times, and the bits that the kernel has cleared, as far as it can."""
+    inode = content.place.inode
+    kept = stat.S_IMODE(content.filesystem.attributes(inode).mode) & ~content.lost
+    mode = kept if content.lost else None
+    changes = Changes(
+        mode=mode,
+        accessed=content.accessed,
+        modified=status.st_mtime_ns,
+        changed=content.changed or None,
+    )
+    with contextlib.suppress(OSError):  # what it can't keep
+        content.filesystem.set_attributes(inode, changes)
+        content.lost = 0
+
+
+def set_status(content: Content, attributes: Attributes) -> None:
+    """Let a memfd that nobody has yet look as its file does."""
+    fd = content.fd
+    if content.filesystem.writable:
+        content.special = memfd.special_bits(attributes.mode)
+        content.accessed = attributes.modified if attributes.accessed is None else attributes.accessed
+        memfd.give_to(fd, attributes.uid, attributes.gid)
+        os.fchmod(fd, 0o777 | content.special)
+        os.utime(fd, ns=(content.accessed, attributes.modified))
+    else:
+        os.fchmod(fd, stat.S_IMODE(attributes.mode) & 0o777)
+    content.agree()
+    content.is_racy = not memfd.has_fine_times()
