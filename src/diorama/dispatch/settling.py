@@ -64,7 +64,7 @@ _BY_DESCRIPTOR: Final[dict[type[Request], Needs]] = {
     io.ReadV: Needs.NOTHING,
     io.SendFile: Needs.NOTHING,
     io.Splice: Needs.NOTHING,
-    memory.MMap: Needs.NOTHING,
+    memory.MMap: Needs.NOT_OPENED,
     dirs.GetDents: Needs.NOTHING,
     dirs.GetDents64: Needs.NOTHING,
     dirs.ReadDir: Needs.NOTHING,
