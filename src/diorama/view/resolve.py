@@ -143,10 +143,8 @@ class _Walk:
         self.mount: Mount = start.mount
         self.path = start.path
         self.inode = start.inode
-        root = task.context.root
         # Where the task's root is not the kernel's, an absolute link leads elsewhere than for the kernel.
-        displaced = not root.mount.is_bottom or root.path != b""
-        self.touched = displaced or start.touched or not start.mount.is_bottom
+        self.touched = task.is_displaced or start.touched or not start.mount.is_bottom
 
     def run(self, path: bytes, follow: bool, parent: bool) -> Place:
         if not path:

@@ -105,6 +105,16 @@ class Task:
         """The mounts of its namespace."""
         return self.context.tree
 
+    @property
+    def is_displaced(self) -> bool:
+        """Whether its root is not where the kernel thinks: then no path is the kernel's to find."""
+        return not self.root.mount.is_bottom or self.root.path != b""
+
+    @property
+    def is_confined(self) -> bool:
+        """Whether it has changed its root."""
+        return self.root.mount is not self.tree.base or self.root.path != b""
+
     def unshare(self, flags: int) -> None:
         """Keep what these CLONE_* flags name to itself from now on."""
         if flags & CLONE_NEWNS:
@@ -243,6 +253,7 @@ class Tasks:
     def is_plain(self, task: Task) -> bool:
         """Whether nothing is remembered of a task."""
         here = task.tree is self._tree and task.context.cwd_mount is self._tree.base
+        here = here and not task.is_confined
         return here and task.executable is None and not self.opened.has_own(task)
 
     def sharing(self, task: Task) -> list[Task]:

@@ -13,6 +13,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from diorama.abi.arch import Abi
+from diorama.abi.fcntl import AT_EACCESS, AT_FDCWD
 from diorama.catalogue.files import FAccessAt2, FChModAt2, FChOwnAt
 from diorama.catalogue.model import Request
 from diorama.catalogue.paths import LinkAt, MkDirAt, MkNodAt, RenameAt2, SymlinkAt, UnlinkAt
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from diorama.dispatch.files.answers import Outcome
     from diorama.dispatch.files.state import Files
 
-__all__ = ["act", "assume_umask", "perform"]
+__all__ = ["act", "assume_umask", "may_access", "perform"]
 
 _BY_NAME: Final = (FAccessAt2, FChModAt2, FChOwnAt, LinkAt, MkDirAt, MkNodAt, RenameAt2, SymlinkAt, UnlinkAt)
 _MASKED: Final = (MkDirAt, MkNodAt)
@@ -63,6 +64,22 @@ def assume_umask(tracee: Tracee) -> None:
         text = status.read()
     at = text.index(b"\nUmask:") + 7
     os.umask(int(text[at : text.index(b"\n", at)], 8))
+
+
+def may_access(files: Files, tracee: Tracee, path: bytes, mode: int) -> bool:
+    """Whether a tracee may do what these R_OK, W_OK, X_OK bits say with what is at a host path.
+
+    Asked of the kernel by us, or by the tracee itself where that is not the same.
+    """
+    if files.has_our_rights(tracee):
+        return os.access(path, mode, effective_ids=True)
+    try:
+        tracee.syscall.faccessat2(AT_FDCWD, path, mode, AT_EACCESS)
+    except OSError as error:
+        if error.errno == errno.EACCES:
+            return False
+        raise
+    return True
 
 
 def _is_absolute(call: Request) -> bool:

@@ -126,7 +126,7 @@ class Deciding:
         self.decider.process(
             task.pid,
             cwd_mount=self._numbers.of(mount) if in_mount else -1,
-            ask_all=is_elsewhere or task.pid in self._divided,
+            ask_all=is_elsewhere or task.is_confined or task.pid in self._divided,
             ask_exec=_concerns_exec(task),
-            ask_clone=in_mount or task.executable is not None,
+            ask_clone=in_mount or task.is_confined or task.executable is not None,
         )

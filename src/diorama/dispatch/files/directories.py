@@ -23,6 +23,7 @@ from diorama.dispatch.files.points import list_points, put_entries
 from diorama.dispatch.files.state import Files, fail
 from diorama.dispatch.files.translation import at_host
 from diorama.view.mounts import Mount, Place
+from diorama.view.naming import path_from
 from diorama.view.task import Task
 
 _LAYOUTS: Final = {GetDents64: DIRENT64, GetDents: DIRENT, ReadDir: OLD_DIRENT}
@@ -77,15 +78,15 @@ def change_to_descriptor(files: Files, call: FChDir) -> Outcome:
 def get_directory(files: Files, call: GetCwd) -> Outcome:
     """The path of the current directory in the view."""
     task = files.task(call.tracee)
-    if task.context.cwd_mount.is_bottom and not len(files.inodes):
+    if task.context.cwd_mount.is_bottom and not len(files.inodes) and not task.is_displaced:
         return None
     place = files.tasks.cwd(task)
-    if place.mount.is_bottom:
+    if place.mount.is_bottom and not task.is_displaced:
         return None
     if place.removed:
         raise fail(errno.ENOENT)
     # As the kernel's, for what no path leads to any more (getcwd(2)).
-    path = (b"" if place.is_reachable else b"(unreachable)") + place.view_path + b"\0"
+    path = (path_from(task.root, place) or b"(unreachable)" + place.view_path) + b"\0"
     if len(path) > call.size:
         raise fail(errno.ERANGE)
     call.tracee.memory.write(call.buffer.address, path)

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from diorama.abi.elf import Interpreter, find_interpreter
-from diorama.abi.fcntl import AT_EACCESS, AT_EMPTY_PATH, AT_EXECVE_CHECK, AT_FDCWD, AT_SYMLINK_NOFOLLOW
+from diorama.abi.fcntl import AT_EMPTY_PATH, AT_EXECVE_CHECK, AT_FDCWD, AT_SYMLINK_NOFOLLOW
 from diorama.catalogue.processes import ExecveAt
+from diorama.dispatch.files.acting import may_access
 from diorama.dispatch.files.answers import Outcome, answers
 from diorama.dispatch.files.directories import enter_view
 from diorama.dispatch.files.programs import path_for
@@ -294,15 +295,7 @@ class _Search:
     def _may_execute(self, file: _File) -> bool:
         if file.place.filesystem is not None:
             return True
-        if self._files.has_our_rights(self._call.tracee):
-            return os.access(file.path, os.X_OK, effective_ids=True)
-        try:
-            self._call.tracee.syscall.faccessat2(AT_FDCWD, file.path, os.X_OK, AT_EACCESS)
-        except OSError as error:
-            if error.errno == errno.EACCES:
-                return False
-            raise
-        return True
+        return may_access(self._files, self._call.tracee, file.path, os.X_OK)
 
 
 def _head(fd: int) -> bytes:

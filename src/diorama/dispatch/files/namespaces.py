@@ -3,24 +3,63 @@
 from __future__ import annotations
 
 import errno
+import os
+import stat
 
+from diorama.abi.fcntl import AT_FDCWD
 from diorama.catalogue.model import Request
 from diorama.catalogue.mounts import PivotRoot
 from diorama.catalogue.paths import ChRoot
 from diorama.catalogue.processes import SetNs, Unshare
 from diorama.catalogue.rings import IoUringSetup
+from diorama.dispatch.files.acting import may_access
 from diorama.dispatch.files.answers import Outcome, answers
-from diorama.dispatch.files.state import Files
+from diorama.dispatch.files.sources import kind_of
+from diorama.dispatch.files.state import Files, fail
 from diorama.errors import Unsupported
+from diorama.view.credentials import CAP_SYS_CHROOT
+from diorama.view.mounts import Place
 from diorama.view.task import CLONE_FILES, CLONE_FS, CLONE_NEWNS
 
 CLONE_NEWUSER = 0x10000000
 
 
-@answers(ChRoot, PivotRoot)
+@answers(PivotRoot)
 def change_tree(files: Files, call: Request) -> Outcome:
     """The kernel's mounts are not the view's."""
     raise Unsupported(call.NAME, "not supported in a view with mounts", errno.EPERM)
+
+
+@answers(ChRoot)
+def change_root(files: Files, call: ChRoot) -> Outcome:
+    """Another root in the view, for the task and who shares it; the kernel's own stays, as for all mounts.
+
+    Allowed as by Linux: to who has CAP_SYS_CHROOT, in the user namespace that it is in.
+    """
+    task = files.task(call.tracee)
+    place = files.resolver.resolve(task, files.start(task, AT_FDCWD, call.path), call.path)
+    if place.missing:
+        if place.filesystem is None and not files.has_our_rights(call.tracee):
+            _check_search(files, call, place)  # it may not get there
+        raise fail(errno.ENOENT)
+    if not stat.S_ISDIR(kind_of(files, place)):
+        raise fail(errno.ENOTDIR)
+    _check_search(files, call, place)
+    if not files.tasks.credentials(task).capabilities >> CAP_SYS_CHROOT & 1:
+        raise fail(errno.EPERM)
+    task.context.root = place._replace(touched=False, slash=False)
+    files.changed(task)
+    return 0
+
+
+def _check_search(files: Files, call: ChRoot, place: Place) -> None:
+    if place.filesystem is not None:
+        attributes = place.filesystem.attributes(place.inode)
+        allowed = files.permits(files.task(call.tracee), attributes, os.X_OK)
+    else:
+        allowed = may_access(files, call.tracee, place.host_path, os.X_OK)
+    if not allowed:
+        raise fail(errno.EACCES)
 
 
 @answers(IoUringSetup)
