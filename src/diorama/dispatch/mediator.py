@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from diorama.dispatch.files.answers import ANSWERS, Outcome
+from diorama.dispatch.files.objections import is_name
 from diorama.dispatch.files.programs import tell_name
 from diorama.dispatch.files.sources import Sources, kind_of
 from diorama.dispatch.files.state import Files
@@ -25,7 +26,8 @@ from diorama.view.resolve import ResolutionError
 from diorama.view.task import CLONE_FILES, CLONE_FS, CLONE_NEWNS, Context, Task
 
 if TYPE_CHECKING:
-    from diorama.catalogue.model import Request, Tracee
+    from diorama.catalogue.forms import Args
+    from diorama.catalogue.model import Request, Spelling, Tracee
     from diorama.dispatch.files.deciding import Deciding
     from diorama.dispatch.files.mounting import Kinds
     from diorama.engine.decider import Decider
@@ -63,6 +65,17 @@ _SUBJECTS: Final = (
     "translation",
     "xattrs",
 )
+
+
+class _Asking:
+    """Who asks, for a request that is not to be run."""
+
+    def __init__(self, tracee: Tracee) -> None:
+        self.tracee = tracee
+
+    def run(self, request: Request) -> int:
+        """Nothing."""
+        raise RuntimeError(request.NAME)
 
 
 class Mediator:
@@ -347,6 +360,23 @@ class Mediator:
         """Decide about a request."""
         self.files.begin(self.files.task(call.tracee))
         return ANSWERS.get(type(call), translate)(self.files, call)
+
+    def unread(self, spelling: Spelling, args: Args, tracee: Tracee, error: OSError) -> None:
+        """The kernel looks for the first of two paths before it reads the second: so do we, if it is ours."""
+        paths = spelling.request.PATHS
+        if len(paths) != 2:
+            return
+        at = {arg.field: arg.index for arg in spelling.args}
+        whole = list(args)
+        whole[at[paths[1].field]] = args[at[paths[0].field]]
+        try:
+            call = spelling.decode(tuple(whole), tracee)
+        except OSError:
+            return
+        call.bind(_Asking(tracee))
+        place = self.files.find(call, paths[0], parent=is_name(call, paths[0]))
+        if place is not None and place.filesystem is not None:
+            raise error
 
     def rooted(self, tracee: Tracee) -> None:
         """The first task of a program."""

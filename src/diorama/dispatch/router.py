@@ -23,7 +23,7 @@ from diorama.errors import TraceeDied, Unsupported, errno_of, warn_once
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from diorama.catalogue.forms import Spelling
+    from diorama.catalogue.forms import Args, Spelling
     from diorama.catalogue.model import Request
     from diorama.dispatch.subscription import ArgumentTest, Handler, Subscription
     from diorama.engine.filter import Alternatives
@@ -78,6 +78,9 @@ class Base(Protocol):
 
     def answer(self, call: Any) -> int | Descriptor | Request | None:
         """As a handler."""
+
+    def unread(self, spelling: Spelling, args: Args, tracee: Tracee, error: OSError) -> None:
+        """What a call points at cannot be read: raise that, if the kernel would say another thing."""
 
 
 class Link(NamedTuple):
@@ -302,6 +305,8 @@ class Router:
             if error.errno == errno.EPERM and self._base is not None:
                 # What it names may be in a mount, and the kernel can read it.
                 raise Unsupported(spelling.name, _CLOSED, errno.EPERM) from None
+            if self._base is not None:
+                self._base.unread(spelling, held.args, tracee, error)
             # A bad pointer: the kernel cannot read it either and says so itself.
             held.answer_run()
             return
