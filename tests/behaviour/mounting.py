@@ -98,3 +98,90 @@ def view_run(argv: list[str], directory: Path, engine: str) -> list[str]:
         done = view.run(argv, cwd=directory, capture_output=True, text=True, timeout=40)
         assert not view.failures
     return outcome(done)
+
+
+WALK = r"""
+TOP = os.getcwd()
+DIRECTORIES = [TOP + "/" + name for name in ("a", "a/sub", "a/sub/deep", "b", "c", "mnt", "mnt2", "mnt/sub", "mnt2/sub")]
+FILES = [TOP + "/" + name for name in ("a/file", "a/sub/file", "plain", "b/only")]
+held = []
+
+def place(chance):
+    path = chance.choice(DIRECTORIES)
+    kind = chance.randrange(8)
+    if kind == 0:
+        return chance.choice(FILES)
+    if kind == 1:
+        return path + "/.."
+    if kind == 2:
+        return chance.choice([".", "..", "sub", "../sub"])
+    if kind == 3 and held:
+        return f"/proc/self/fd/{chance.choice(held)}"
+    return path
+
+def shown(path):
+    try:
+        if not os.path.isdir(path):
+            return open(path).read()
+        names = sorted(os.listdir(path))
+        return names
+    except OSError as error:
+        return errno.errorcode[error.errno]
+
+def here():
+    buffer = ctypes.create_string_buffer(4096)
+    libc.syscall(79 if os.uname().machine == "x86_64" else 17, buffer, 4096)
+    return buffer.value.decode().replace(TOP, "TOP")
+
+def tried(function, *args):
+    try:
+        return function(*args)
+    except OSError as error:
+        return errno.errorcode[error.errno]
+
+def made(path):
+    with open(path, "x"):
+        return "made"
+
+def step(chance, number):
+    kind = chance.randrange(16)
+    one, other = place(chance), place(chance)
+    if kind < 3:
+        bind(one, other, chance.choice([0, 0, MS_REC]))
+    elif kind == 3:
+        mount(one, other, None, MS_MOVE)
+    elif kind < 6:
+        umount(one, chance.choice([0, 0, 0, MNT_DETACH, UMOUNT_NOFOLLOW]))
+    elif kind == 6:
+        mount("none", one, "tmpfs")
+    elif kind == 7:
+        mount(None, one, None, MS_REMOUNT | MS_BIND | chance.choice([0, MS_RDONLY]))
+    elif kind == 8:
+        print("go", one, tried(os.chdir, one))
+    elif kind == 9 and len(held) < 4:
+        fd = tried(os.open, one, os.O_RDONLY | os.O_DIRECTORY)
+        print("open", one, fd if isinstance(fd, str) else "done")
+        held.extend([] if isinstance(fd, str) else [fd])
+    elif kind == 10 and held:
+        os.close(held.pop(chance.randrange(len(held))))
+    elif kind == 11 and held:
+        fd = chance.choice(held)
+        print("below", tried(lambda: sorted(os.listdir(fd))), tried(lambda: os.stat("sub/file", dir_fd=fd).st_size))
+        print("gone to", tried(os.fchdir, fd))
+    elif kind == 12:
+        print("new", one, tried(made, f"{one}/n{number % 5}"))
+    elif kind == 13:
+        print("removed", one, tried(os.unlink, f"{one}/n{number % 5}"), tried(os.rmdir, one))
+    elif kind == 14:
+        print("renamed", one, other, tried(os.rename, f"{one}/n{number % 5}", f"{other}/n{number % 5}"))
+    else:
+        same = tried(lambda: os.path.samestat(os.stat(one), os.stat(other)))
+        print("same", one, other, same)
+    print(number, here(), shown("."), shown(other), [shown(name) for name in DIRECTORIES[number % 9:][:2]])
+
+def walk(seed, steps):
+    import random
+    chance = random.Random(seed)
+    for number in range(steps):
+        step(chance, number)
+"""

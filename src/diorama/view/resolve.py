@@ -293,6 +293,7 @@ class _Walk:
         path = path[: path.rfind(b"/")] if path else path
         place = MountTree.top(Place(mount, path))
         self.touched |= place.touched
+        self._straight &= not place.touched
         self._go(place)
         if self.mount.filesystem is not None:
             self.inode = _inode_of(self.mount, self.path)

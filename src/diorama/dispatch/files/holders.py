@@ -50,7 +50,7 @@ def _of_task(files: Files, task: Task) -> Iterator[Mount]:
             yield program.mount
     if not files.tasks.opened.any(task):
         return
-    for status in _open_files(task.tid):
+    for status in _statuses(task.tid, _descriptors(task.tid)):
         mount = files.tasks.opened.find(task, (status.st_dev, status.st_ino))
         if mount is not None:
             yield mount
@@ -59,7 +59,7 @@ def _of_task(files: Files, task: Task) -> Iterator[Mount]:
 def _virtual(files: Files) -> Iterator[Place]:
     """The virtual objects that somebody has."""
     for pid in _others():
-        for status in _open_files(pid):
+        for status in _statuses(pid, [*_descriptors(pid), "cwd", "root", "exe"]):
             place = files.inodes.find(status)
             if place is not None:
                 yield place
@@ -76,13 +76,16 @@ def _others() -> Iterator[int]:
             yield int(name)
 
 
-def _open_files(pid: int) -> Iterator[Status]:
-    """The status of what a process has open, and of its directory and root."""
+def _descriptors(pid: int) -> list[str]:
     try:
-        numbers = os.listdir(f"/proc/{pid}/fd")
+        return [f"fd/{number}" for number in os.listdir(f"/proc/{pid}/fd")]
     except OSError:
-        return
-    for link in (*(f"fd/{number}" for number in numbers), "cwd", "root", "exe"):
+        return []
+
+
+def _statuses(pid: int, links: list[str]) -> Iterator[Status]:
+    """The status of what links of a process lead to."""
+    for link in links:
         try:
             yield os.stat(f"/proc/{pid}/{link}")
         except OSError:
