@@ -102,9 +102,9 @@ def view_run(argv: list[str], directory: Path, engine: str) -> list[str]:
 
 WALK = r"""
 TOP = os.getcwd()
-DIRECTORIES = [TOP + "/" + name for name in ("a", "a/sub", "a/sub/deep", "b", "c", "mnt", "mnt2", "mnt/sub", "mnt2/sub")]
+NAMES = ("a", "a/sub", "a/sub/deep", "b", "c", "mnt", "mnt2", "mnt/sub", "mnt2/sub")
+DIRECTORIES = [TOP + "/" + name for name in NAMES]
 FILES = [TOP + "/" + name for name in ("a/file", "a/sub/file", "plain", "b/only")]
-held = []
 
 def place(chance):
     path = chance.choice(DIRECTORIES)
@@ -114,24 +114,8 @@ def place(chance):
     if kind == 1:
         return path + "/.."
     if kind == 2:
-        return chance.choice([".", "..", "sub", "../sub"])
-    if kind == 3 and held:
-        return f"/proc/self/fd/{chance.choice(held)}"
+        return chance.choice([".", "sub", "../sub"])
     return path
-
-def shown(path):
-    try:
-        if not os.path.isdir(path):
-            return open(path).read()
-        names = sorted(os.listdir(path))
-        return names
-    except OSError as error:
-        return errno.errorcode[error.errno]
-
-def here():
-    buffer = ctypes.create_string_buffer(4096)
-    libc.syscall(79 if os.uname().machine == "x86_64" else 17, buffer, 4096)
-    return buffer.value.decode().replace(TOP, "TOP")
 
 def tried(function, *args):
     try:
@@ -139,13 +123,26 @@ def tried(function, *args):
     except OSError as error:
         return errno.errorcode[error.errno]
 
+def shown(path):
+    return tried(lambda: sorted(os.listdir(path)) if os.path.isdir(path) else open(path).read())
+
+def here():
+    buffer = ctypes.create_string_buffer(4096)
+    libc.syscall(79 if os.uname().machine == "x86_64" else 17, buffer, 4096)
+    return buffer.value.decode()
+
 def made(path):
     with open(path, "x"):
         return "made"
 
+def look_at(number, one, other):
+    pairs = [(one, other), (".", one)]
+    same = [tried(lambda: os.path.samestat(os.stat(one), os.stat(other))) for one, other in pairs]
+    print(number, here(), same, shown("."), shown(other), shown(DIRECTORIES[number % len(NAMES)]))
+
 def step(chance, number):
-    kind = chance.randrange(16)
-    one, other = place(chance), place(chance)
+    kind = chance.randrange(12)
+    one, other, name = place(chance), place(chance), f"n{number % 5}"
     if kind < 3:
         bind(one, other, chance.choice([0, 0, MS_REC]))
     elif kind == 3:
@@ -156,28 +153,13 @@ def step(chance, number):
         mount("none", one, "tmpfs")
     elif kind == 7:
         mount(None, one, None, MS_REMOUNT | MS_BIND | chance.choice([0, MS_RDONLY]))
-    elif kind == 8:
+    elif kind < 10:
         print("go", one, tried(os.chdir, one))
-    elif kind == 9 and len(held) < 4:
-        fd = tried(os.open, one, os.O_RDONLY | os.O_DIRECTORY)
-        print("open", one, fd if isinstance(fd, str) else "done")
-        held.extend([] if isinstance(fd, str) else [fd])
-    elif kind == 10 and held:
-        os.close(held.pop(chance.randrange(len(held))))
-    elif kind == 11 and held:
-        fd = chance.choice(held)
-        print("below", tried(lambda: sorted(os.listdir(fd))), tried(lambda: os.stat("sub/file", dir_fd=fd).st_size))
-        print("gone to", tried(os.fchdir, fd))
-    elif kind == 12:
-        print("new", one, tried(made, f"{one}/n{number % 5}"))
-    elif kind == 13:
-        print("removed", one, tried(os.unlink, f"{one}/n{number % 5}"), tried(os.rmdir, one))
-    elif kind == 14:
-        print("renamed", one, other, tried(os.rename, f"{one}/n{number % 5}", f"{other}/n{number % 5}"))
+    elif kind == 10:
+        print("new", one, tried(made, f"{one}/{name}"), "removed", tried(os.unlink, f"{other}/{name}"))
     else:
-        same = tried(lambda: os.path.samestat(os.stat(one), os.stat(other)))
-        print("same", one, other, same)
-    print(number, here(), shown("."), shown(other), [shown(name) for name in DIRECTORIES[number % 9:][:2]])
+        print("renamed", one, other, tried(os.rename, f"{one}/{name}", f"{other}/{name}"))
+    look_at(number, one, other)
 
 def walk(seed, steps):
     import random
@@ -185,3 +167,4 @@ def walk(seed, steps):
     for number in range(steps):
         step(chance, number)
 """
+"""A walk by chance: mounts, and looks at what is to be seen of them."""

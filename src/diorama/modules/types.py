@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -50,12 +51,41 @@ def make_of_type(
         return make_mount(source if source.startswith(f"{type}:") else f"{type}:{source}", *options)
 
 
-def _memory(_source: str, options: Sequence[str]) -> tuple[str, list[str]]:
-    return "memory:", list(options)
+def _new(scheme: str) -> Translation:
+    """What has no source, whatever name programs give for one."""
+
+    def translate(_source: str, options: Sequence[str]) -> tuple[str, list[str]]:
+        return f"{scheme}:", [option for option in options if option not in _MEANINGLESS]
+
+    return translate
 
 
-_TRANSLATED: Final[dict[str, Translation]] = {"tmpfs": _memory, "ramfs": _memory, "memory": _memory}
-"""Types of the kernel that something of ours serves as well."""
+def _overlay(_source: str, options: Sequence[str]) -> tuple[str, list[str]]:
+    """The options of the kernel's overlayfs: directories apart by colons, the topmost first."""
+    asked: list[str] = []
+    lowers: list[str] = []
+    for option in options:
+        name, _, value = option.partition("=")
+        if name == "lowerdir":
+            lowers = [part.replace("\\:", ":") for part in _COLON.split(value)]
+        elif name in _OVERLAY:
+            asked.append(f"{_OVERLAY[name]}={value}")
+        elif option != "userxattr":
+            asked.append(option)
+    return f"overlay:{','.join(lowers)}", asked
+
+
+_COLON: Final = re.compile(r"(?<!\\):")
+_OVERLAY: Final = {"upperdir": "upper", "workdir": "work"}
+_MEANINGLESS: Final = frozenset({"inode32", "inode64"})
+_TRANSLATED: Final[dict[str, Translation]] = {
+    "memory": _new("memory"),
+    "overlay": _overlay,
+    "ramfs": _new("tmp"),
+    "tmp": _new("tmp"),
+    "tmpfs": _new("tmp"),
+}
+"""Types of the kernel that something of ours serves as well, and ours without a source."""
 
 
 def _of_kernel() -> set[str]:

@@ -80,7 +80,7 @@ def link(files: Files, call: LinkAt, old: Place | None, new: Place | None) -> Ou
     if call.flags & ~_LINK_FLAGS:
         raise fail(errno.EINVAL)
     if old is None or new is None:
-        raise fail(errno.EXDEV)
+        raise files.reason(call, call.PATHS[old is not None])
     if old.missing:
         raise fail(errno.ENOENT)
     if not call.oldpath:

@@ -75,6 +75,7 @@ class Mounting:
         self._files = files
         self._trees: WeakSet[MountTree] = WeakSet([files.tree])
         self._loose: set[Mount] = set()
+        self._left: set[Mount] = set()
         self._served: dict[int, Backing] = {}
         self._fresh: dict[Task, Mount] = {}
         self._expiring: Mount | None = None
@@ -103,6 +104,8 @@ class Mounting:
         self, place: Place, below: Sources, *, recursive: bool = False, options: Sequence[str] = ()
     ) -> Mount:
         """A loose mount of what is at a place, and of what is mounted there and below."""
+        if self.has_left(place.mount):
+            raise fail(errno.EINVAL)
         part = below.part(place)
         if "ro" in options:
             part.read_only = True
@@ -171,11 +174,12 @@ class Mounting:
             self._changed(tree)
 
     def unmount(self, tree: MountTree, place: Place, *, lazy: bool = False, expire: bool = False) -> None:
-        """Take away the mount whose root is at a place: EBUSY while it is in use, unless `lazy`.
+        """Take away the mount on top of a place, or whose root that is: EBUSY while in use, unless `lazy`.
 
         `expire`: EAGAIN the first time.
         """
         with self.lock:
+            place = MountTree.top(place)
             mount = place.mount
             self.check_own(tree, "umount", place)
             if mount is tree.base:
@@ -187,7 +191,7 @@ class Mounting:
                 raise fail(errno.EAGAIN)
             gone = tree.detach(mount)
             if lazy:
-                self._loose.update(gone)
+                self._left.update(gone)
             self._changed(tree)
             self.sweep()
 
@@ -213,10 +217,12 @@ class Mounting:
     def sweep(self) -> None:
         """Let go of loose mounts that nobody holds, and close what nobody shows any more."""
         with self.lock:
-            held = held_mounts(self._files, {one for top in self._loose for one in below(top)}) | self.held()
+            loose = {one for top in self._loose for one in below(top)}
+            held = held_mounts(self._files, loose | self._left) | self.held()
             living = set(self._files.tasks.all())
             held |= {mount for task, mount in self._fresh.items() if task in living}
             self._loose = {top for top in self._loose if not held.isdisjoint(below(top))}
+            self._left &= held
             self._close_unused()
 
     def close(self) -> None:
@@ -229,6 +235,7 @@ class Mounting:
     def _close_unused(self) -> None:
         used = {mount.device for tree in self._trees for mount in tree.mounts}
         used |= {mount.device for top in self._loose for mount in below(top)}
+        used |= {mount.device for mount in self._left}
         for device in [device for device in self._served if device not in used]:
             one = self._served[device]
             self.on_release(one)
@@ -239,9 +246,13 @@ class Mounting:
 
     def _check_target(self, tree: MountTree, place: Place) -> None:
         if not _is_in(tree, place.mount):
-            raise fail(errno.EINVAL)
+            raise fail(errno.ENOENT if self.has_left(place.mount) else errno.EINVAL)
         if is_mounted(place) and place.mount is tree.base:
             raise Unsupported("mount", "on the root of a running view is not supported", errno.EBUSY)
+
+    def has_left(self, mount: Mount) -> bool:
+        """Whether a mount was in a tree and is there no longer."""
+        return mount in self._left
 
     def _check(self, mounts: Iterable[Mount], *, read_only: bool = False) -> None:
         for mount in mounts:

@@ -87,6 +87,8 @@ def _mount(
         made = files.mounting.bind(place, sources, recursive=bool(flags & abi.MS_REC))
         _attach(files, call, made, target)
     elif flags & _PROPAGATION:
+        if files.mounting.has_left(target.mount):
+            raise fail(errno.EINVAL)
         change_propagation(target, flags & ~(abi.MS_REC | abi.MS_SILENT))
     elif flags & abi.MS_MOVE:
         files.mounting.move(tree, sources.find(_given(call.source)), target)

@@ -28,7 +28,7 @@ def rename(files: Files, call: RenameAt2, old: Place | None, new: Place | None) 
     if flags & RENAME_EXCHANGE and flags & RENAME_NOREPLACE:
         raise fail(errno.EINVAL)
     if old is None or new is None:
-        raise fail(errno.EXDEV)
+        raise files.reason(call, call.PATHS[old is not None])
     if not old.path or is_dots(old):
         raise fail(errno.EBUSY)
     if not new.path or is_dots(new):

@@ -194,6 +194,16 @@ class Files:
             return None
         return place
 
+    def reason(self, call: Request, rule: PathRule) -> OSError:
+        """Why the path of a name leads nowhere, if that is not left to the kernel; EXDEV if it does not."""
+        path: bytes = getattr(call, rule.field)
+        task = self.task(call.tracee)
+        try:
+            self.resolver.resolve(task, self.start(task, rule.dirfd(call), path), path, parent=True)
+        except OSError as error:
+            return error
+        return fail(errno.EXDEV)
+
     def at_descriptor(self, task: Task, fd: int) -> Place | None:
         """What an empty path at a descriptor stands for, if that is not the kernel's own object."""
         if fd != AT_FDCWD:

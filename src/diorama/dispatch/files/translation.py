@@ -67,6 +67,8 @@ def translate_pair(files: Files, call: RenameAt2 | LinkAt) -> Outcome:
     """Two paths that must lead into one mount."""
     first, second = call.PATHS
     old = files.find(call, first, parent=is_name(call, first))
+    if old is None and getattr(call, first.field):
+        return None  # the kernel fails at the same place, before it looks at the other path
     if isinstance(call, LinkAt) and old is not None and old.missing:
         if not old.touched:
             return None
