@@ -142,6 +142,19 @@ class View:
             self._files().mount(make_mount(name), name)
         self.router.changed = True
 
+    def cow(self, layer: str | os.PathLike[str]) -> None:
+        """Let everything be changed, and keep the changes in `layer`; to be said before anything is mounted.
+
+        A directory of the caller's, made if it is not there, of which `diorama diff`, `commit` and `discard`
+        know.  What the caller may read it may change.  `UsageError` if a running view uses the layer.
+        """
+        from diorama.modules.sources import make_mount
+
+        if self._is_running() or self._files().has_mounts:
+            raise UsageError(f"cannot lay {layer} over the root: something is mounted or runs already")
+        self._files().mount(make_mount("cow:/", f"layer={os.fspath(layer)}"), "/")
+        self.router.changed = True
+
     def on(self, *names: str, path: str | bytes | None = None, **arguments: int) -> Callable[[_F], _F]:
         """Register a handler for calls by name, `%class` or `/regex`; a decorator.
 

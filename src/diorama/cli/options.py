@@ -42,6 +42,7 @@ class ViewOptions:
 
     root: str | None = None
     bare: bool = False
+    cow: str | None = None
     mount: tuple[str, ...] = ()
     grow: bool = False
     module: tuple[str, ...] = ()
@@ -84,6 +85,8 @@ class ViewOptions:
             raise UsageError("--bare says what is in another root: it needs --root DIR")
         if self.root is not None:
             view.root(self.root, bare=self.bare)
+        if self.cow is not None:
+            view.cow(self.cow)
         for text in self.mount:
             mount = Mount.parse(text)
             view.mount(mount.source, mount.target, *mount.options)
@@ -98,6 +101,11 @@ _DECORATORS = (
         help="Make DIR the root of the view, with the host's /proc, /dev and /sys in it.",
     ),
     click.option("--bare", is_flag=True, help="With --root: nothing of the host in it."),
+    click.option(
+        "--cow",
+        metavar="LAYER",
+        help="Let everything be changed, and keep the changes in the directory LAYER.",
+    ),
     click.option(
         "--mount",
         multiple=True,

@@ -122,8 +122,10 @@ class Mediator:
         mounts = self.files.tree.mounts[1:]
         if not (mounts or self._grows):
             return frozenset()
-        virtual = self._grows or any(mount.filesystem is not None for mount in mounts)
-        wanted = _wanted(virtual, self._grows or any(mount.is_restricted for mount in mounts))
+        # Descriptors in layers are asked about as both: what they tell, and what changes them.
+        layered = self._grows or any(mount.layers is not None for mount in mounts)
+        virtual = layered or any(mount.filesystem is not None for mount in mounts)
+        wanted = _wanted(virtual, layered or any(mount.is_restricted for mount in mounts))
         if len(self.files.points):
             wanted |= LISTING
         if self._has_pieces():

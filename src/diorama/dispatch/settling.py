@@ -134,15 +134,36 @@ _NAMING: Final = frozenset[type["Request"]](
 )
 """Requests that tell addresses of sockets."""
 
+_ASKED_IN_LAYERS: Final = frozenset[type["Request"]]({
+    dirs.GetDents,
+    dirs.GetDents64,
+    dirs.ReadDir,
+    files.FChMod,
+    files.FChOwn,
+    files.UTimeNsAt,
+    xattr.FListXattr,
+    xattr.FRemoveXattr,
+    xattr.FSetXattr,
+})
+"""Requests about descriptors that Python must answer where there are layers: the kernel holds one of them."""
 
-def settle_calls(*, covered: bool = False, named: bool = False) -> list[Decision]:
+
+def settle_calls(*, covered: bool = False, named: bool = False, layered: bool = False) -> list[Decision]:
     """A decision for every system call number of every ABI of this machine that has a spelling.
 
     `covered`: something is mounted on `/`, so no path leads where the kernel finds it.  `named`: there are
-    sockets whose address is not what the kernel knows.
+    sockets whose address is not what the kernel knows.  `layered`: there are mounts of layers.
     """
     spellings = [one for abi in Abi.native() for one in index.spellings(abi).values()]
-    found = [decision_of(one) if named else _unnamed(one) for one in spellings]
+    asked = _ASKED_IN_LAYERS if layered else frozenset[type["Request"]]()
+    found = [
+        Decision(one.abi.audit, one.number)
+        if one.request in asked
+        else decision_of(one)
+        if named
+        else _unnamed(one)
+        for one in spellings
+    ]
     if not covered:
         return found
     return [one if one.settle in _WITHOUT_PATHS else Decision(one.abi, one.nr) for one in found]

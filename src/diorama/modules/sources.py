@@ -28,7 +28,10 @@ _BUILT_IN: Final = {
     "zip": ("diorama.modules.filesystems.zip", "open_zip"),
 }
 _MAKING: Final[dict[str, tuple[str, str]]] = {
+    "cow": ("diorama.modules.filesystems.layers.mounting", "open_cow"),
     "memory": ("diorama.modules.filesystems.memory", "make_memory"),
+    "mincow": ("diorama.modules.filesystems.layers.mounting", "open_mincow"),
+    "overlay": ("diorama.modules.filesystems.layers.mounting", "open_overlay"),
     "tmp": ("diorama.modules.filesystems.tmp", "open_tmp"),
 }
 """Schemes with options of their own, and of host-backed mounts: functions of

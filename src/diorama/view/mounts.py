@@ -178,9 +178,10 @@ class Place(NamedTuple):
     asked.  `removed` says that the name is gone, while somebody has it open.  `touched` says that the way
     crossed a mount: the kernel, walking the same path, may end elsewhere.  `straight` says that it does not,
     although a mount is touched: from the directory where the task really is, the way led through real
-    directories only.  `slash` says that the path insists on a directory.  `link` is one of /proc that leads
-    to it: to what is open, whatever its name is by now.  `stands`: a directory of ours is there in the place
-    of one of the host, and the kernel finds nothing from it.
+    directories only, or through what layers over the host's root have left as it is (to change that is still
+    for the view).  `slash` says that the path insists on a directory.  `link` is one of /proc that leads to
+    it: to what is open, whatever its name is by now.  `stands`: a directory of ours is there in the place of
+    one of the host, and the kernel finds nothing from it.
     """
 
     mount: Mount

@@ -29,7 +29,7 @@ from diorama.abi.fcntl import (
     RESOLVE_NO_SYMLINKS,
     RESOLVE_NO_XDEV,
 )
-from diorama.view.host import Host
+from diorama.view.host import Host, Status
 from diorama.view.inodes import Inodes
 from diorama.view.mounts import Mount, MountTree, Place
 from diorama.view.task import Task, Tasks
@@ -119,6 +119,8 @@ class Resolver:
             return named or self.tasks.located(self.host.readlink(link), tree=tree)
         if named is None or named.mount.is_bottom:
             return Place(tree.root, link, link=link)
+        if named.mount.layers is not None:
+            return named if _is_layered(named, status) else Place(tree.root, link, link=link)
         # The kernel finds it by itself, but not what may be done with it.
         return named._replace(link=link, touched=named.mount.read_only)
 
@@ -137,7 +139,7 @@ class _Walk:
         self._restrict = restrict
         self._root = start if restrict & (RESOLVE_BENEATH | RESOLVE_IN_ROOT) else task.context.root
         self._links = 0
-        self._straight = False
+        self._straight = start.straight
         self._stands = start.stands
         self._slash = False
         self.mount: Mount = start.mount
@@ -151,11 +153,7 @@ class _Walk:
             raise _error(errno.ENOENT)
         if len(path) >= PATH_MAX:
             raise _error(errno.ENAMETOOLONG)
-        if not path.startswith(b"/") or self._restrict & RESOLVE_IN_ROOT:
-            self._need_directory()
-        elif self._restrict & RESOLVE_BENEATH:
-            raise _error(errno.EXDEV)
-        self._straight = self.mount.host is not None and not path.startswith(b"/") and not self._stands
+        self._begin(path.startswith(b"/"))
         self._slash = path.endswith(b"/")
         todo = [name for name in path.split(b"/") if name]
         todo.reverse()
@@ -170,6 +168,16 @@ class _Walk:
                 if done is not None:
                     return done
         return self._here()
+
+    def _begin(self, is_absolute: bool) -> None:
+        if not is_absolute or self._restrict & RESOLVE_IN_ROOT:
+            self._need_directory()
+        elif self._restrict & RESOLVE_BENEATH:
+            raise _error(errno.EXDEV)
+        if is_absolute:
+            self._straight = _is_kernels_root(self._root)
+        else:
+            self._straight = (self._straight or self.mount.host is not None) and not self._stands
 
     def _step(self, name: bytes, todo: list[bytes], follow: bool) -> Place | None:
         """Go down by one name; the result if that was the last one and is not a directory."""
@@ -214,10 +222,13 @@ class _Walk:
     def _cross(self, mount: Mount, path: bytes, todo: list[bytes]) -> Place | None:
         """Enter what is mounted on `path`."""
         self.touched = True
-        self._straight = False
+        straight, self._straight = self._straight, False
         if self._restrict & RESOLVE_NO_XDEV:
             raise _error(errno.EXDEV)
+        text = (self.mount.host or b"") + path
         self._go(MountTree.top(Place(self.mount, path)))
+        # A mount of the host's own place, on changes of the host's root.
+        self._straight = straight and self.mount.host == text and _is_kernels_root(self._root)
         if S_ISDIR(self.mount.kind):
             return None
         if todo or self._slash:
@@ -230,6 +241,7 @@ class _Walk:
         if self._links > _MAX_LINKS or self._restrict & RESOLVE_NO_SYMLINKS:
             raise _error(errno.ELOOP)
         target = self._target(path, inode)
+        self._straight &= self._finds_own(path)
         if isinstance(target, Place):
             return self._jump(target, todo)
         if not target:
@@ -237,7 +249,7 @@ class _Walk:
         if target.startswith(b"/"):
             if self._restrict & RESOLVE_BENEATH:
                 raise _error(errno.EXDEV)
-            self._straight = False
+            self._straight &= _is_kernels_root(self._root)
             self._go(self._root)
         if target.endswith(b"/") and not todo:
             self._slash = True
@@ -266,13 +278,15 @@ class _Walk:
         if self._restrict & (RESOLVE_NO_MAGICLINKS | RESOLVE_BENEATH | RESOLVE_IN_ROOT):
             raise _error(errno.ELOOP if self._restrict & RESOLVE_NO_MAGICLINKS else errno.EXDEV)
         self.touched |= target.touched or not (target.link or target.mount.is_bottom)
-        self._straight = False
+        # A link of /proc leads to the same object for the kernel.
+        leads_there = bool(target.link) or target.mount.is_bottom
+        self._straight &= target.straight or (leads_there and _is_kernels_root(self._root))
         self._go(target)
         if not target.link and self._is_directory():
             return None
         if todo or self._slash:
             raise _error(errno.ENOTDIR)
-        return target._replace(touched=self.touched)
+        return target._replace(touched=self.touched, straight=self._straight)
 
     def _up(self) -> None:
         root = self._root
@@ -340,7 +354,12 @@ class _Walk:
 
     def _at(self, path: bytes, inode: int) -> Place:
         place = Place(self.mount, path, inode, touched=self.touched, directory=self.inode)
-        return place._replace(straight=True) if self._straight else place
+        return place._replace(straight=True) if self._straight and self._finds_own(path) else place
+
+    def _finds_own(self, path: bytes) -> bool:
+        """Whether the kernel, having come the same way, finds in the mount that we are in what we find."""
+        layers = self.mount.layers
+        return layers is None or layers.real(path) == (path or b"/")
 
     def _here(self) -> Place:
         return self._at(self.path, self.inode)._replace(directory=0)
@@ -365,3 +384,23 @@ def _inode_of(mount: Mount, path: bytes) -> int:
     for name in path.split(b"/")[1:]:
         inode = mount.filesystem.lookup(inode, name)
     return inode
+
+
+def _is_kernels_root(root: Place) -> bool:
+    """Whether a root is the host's own with changes, so that the kernel begins at the same place."""
+    layers, point = root.mount.layers, root.mount.point
+    if layers is None or point is None or root.path:
+        return False
+    return layers.over_root and point.mount.is_bottom and not point.path
+
+
+def _is_layered(named: Place, status: Status) -> bool:
+    """Whether an open file is what is seen at its name in layers: opening it again may need a copy of it."""
+    if named.mount.layers is None:
+        return False
+    layers, path = named.mount.layers.whole(named.path)
+    try:
+        seen = layers.find(path).status
+    except OSError:
+        return False
+    return (status.st_dev, status.st_ino) in ((seen.st_dev, seen.st_ino), layers.original(seen))

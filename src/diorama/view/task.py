@@ -383,5 +383,7 @@ class Tasks:
         if not mount.is_bottom:
             inside = mount.inside(text)
             if inside is not None:
-                return Place(mount, inside, touched=True)
+                layers = mount.layers
+                straight = layers is not None and layers.over_root and text.rstrip(b"/") == inside
+                return Place(mount, inside, touched=True, straight=straight)
         return Place(tree.root, text.rstrip(b"/"))

@@ -69,7 +69,7 @@ class Deciding:
     def __init__(self, files: Files) -> None:
         self.decider = Decider()
         self._files = files
-        self._calls: dict[tuple[bool, bool], list[Decision]] = {}
+        self._calls: dict[tuple[bool, bool, bool], list[Decision]] = {}
         self._divided: set[int] = set()
         self._numbers = Numbers()
         self._loading = threading.Lock()
@@ -90,11 +90,15 @@ class Deciding:
         virtual = any(mount.filesystem is not None for mount in files.tree.mounts)
         # Who stands in what is mounted no longer is still asked about.
         prefix = files.standins.home() if virtual or len(files.inodes) else None
-        covered = files.tree.base is not files.tree.root
+        covered, layered = files.tree.base is not files.tree.root, files.has_layers
         named = len(files.addresses) > 0
-        calls = self._calls.get((covered, named))
+        calls = self._calls.get((covered, named, layered))
         if calls is None:
-            calls = self._calls[covered, named] = settle_calls(covered=covered, named=named)
+            calls = settle_calls(covered=covered, named=named, layered=layered)
+            self._calls[covered, named, layered] = calls
+        for mount in files.tree.mounts if layered else ():
+            if mount.layers is not None:
+                mount.layers.whole(b"")[0].on_identity = self._identify_one
         with self._loading:
             mounts = self._numbers.settle(files.tree)
             self.decider.load(calls, mounts, prefix, on_behalf=files.acts)
@@ -118,6 +122,9 @@ class Deciding:
         # All memfds are on one device, and nothing that has a path is.
         is_file = stat.S_ISREG(status.st_mode)
         self.decider.identity(status.st_dev, 0 if is_file else status.st_ino)
+
+    def _identify_one(self, status: Status) -> None:
+        self.decider.identity(status.st_dev, status.st_ino)
 
     def _remember(self, task: Task) -> None:
         mount = task.context.cwd_mount

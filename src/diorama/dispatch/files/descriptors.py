@@ -23,6 +23,7 @@ from diorama.catalogue.mounts import FStatfs, FStatfs64
 from diorama.catalogue.polling import InotifyAddWatch
 from diorama.catalogue.xattr import FGetXattr, FListXattr, FRemoveXattr, FSetXattr
 from diorama.dispatch.files.answers import SYNTHETIC, Outcome, answers
+from diorama.dispatch.files.layered_descriptors import change_open_file
 from diorama.dispatch.files.objections import check_arguments, refuse_writing
 from diorama.dispatch.files.state import Files, fail
 from diorama.dispatch.files.translation import at_host, translate
@@ -46,7 +47,8 @@ TELLING: Final = frozenset({FStatfs, FStatfs64})
 def change(files: Files, call: FChMod | FChOwn | FSetXattr | FRemoveXattr) -> Outcome:
     """Nothing changes on a read-only mount."""
     _refuse(files, call, call.fd)
-    return _virtual(files, call, call.fd)
+    outcome = _virtual(files, call, call.fd)
+    return change_open_file(files, call, call.fd) if outcome is None and files.has_layers else outcome
 
 
 @answers(UTimeNsAt)
@@ -55,7 +57,8 @@ def set_times(files: Files, call: UTimeNsAt) -> Outcome:
     if call.path is not None:
         return translate(files, call)
     _refuse(files, call, call.dirfd)
-    return None if call.flags else _virtual(files, call, call.dirfd)
+    outcome = None if call.flags else _virtual(files, call, call.dirfd)
+    return change_open_file(files, call, call.dirfd) if outcome is None and files.has_layers else outcome
 
 
 def _refuse(files: Files, call: Request, fd: int) -> None:

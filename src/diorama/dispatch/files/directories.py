@@ -19,6 +19,7 @@ from diorama.catalogue.model import Request
 from diorama.catalogue.paths import ChDir, FChDir, GetCwd
 from diorama.dispatch.files.answers import Outcome, answers
 from diorama.dispatch.files.borrowing import Offset
+from diorama.dispatch.files.layered_listing import list_layered
 from diorama.dispatch.files.points import list_points, put_entries
 from diorama.dispatch.files.state import Files, fail
 from diorama.dispatch.files.translation import at_host
@@ -35,7 +36,8 @@ def get_entries(files: Files, call: GetDents64 | GetDents | ReadDir) -> Outcome:
     task, layout = files.task(call.tracee), _LAYOUTS[type(call)]
     place = files.tasks.virtual(task, call.fd)
     if place is None:
-        return list_points(files, call, layout) if len(files.points) else None
+        size = list_layered(files, call, layout) if files.has_layers else None
+        return list_points(files, call, layout) if size is None and len(files.points) else size
     if place.filesystem is None or not _is_directory(place):
         return None
     if files.synthetic.is_nameless(place.filesystem, place.inode):

@@ -256,7 +256,8 @@ class Mounting:
 
     def _check(self, mounts: Iterable[Mount], *, read_only: bool = False) -> None:
         for mount in mounts:
-            if not self.may_have(mount.filesystem is not None, mount.read_only or read_only):
+            guarded = mount.read_only or mount.layers is not None or read_only
+            if not self.may_have(mount.host is None, guarded):
                 raise Unsupported("mount", _HOW, errno.EPERM)
 
     @staticmethod

@@ -13,6 +13,7 @@ from diorama.catalogue.files import OpenAt, OpenAt2
 from diorama.dispatch.files.acting import assume_umask
 from diorama.dispatch.files.answers import Outcome, answers
 from diorama.dispatch.files.generated import is_reading, open_memory, subject_of
+from diorama.dispatch.files.layered_open import changes_nothing, open_layered
 from diorama.dispatch.files.objections import check_arguments
 from diorama.dispatch.files.state import Files, fail
 from diorama.dispatch.files.virtual import open_virtual
@@ -52,16 +53,23 @@ def _open(files: Files, call: OpenAt | OpenAt2, how: OpenHow) -> Outcome:
     task = files.task(call.tracee)
     if place is not None and not making and (made := _generated(files, call, place, how)) is not None:
         return made
-    if place is None or not place.touched:
+    if place is None or not place.touched or _is_native(place, how.flags):
         if place is not None and not place.link and files.tasks.opened.any(task):
             _forget(files, task, place)
         return None
+    if place.mount.layers is not None:
+        return open_layered(files, call, place, how)
     if place.filesystem is not None:
         path, flags = open_virtual(files, call, place, how)
         if _can_give(files, call, task, path, flags):
             return Descriptor(os.open(path, flags | os.O_CLOEXEC), cloexec=bool(flags & os.O_CLOEXEC))
         return _at(call, path, how, flags)
     return _open_host(files, call, place, how)
+
+
+def _is_native(place: Place, flags: int) -> bool:
+    """Whether the kernel, which ends at the same place, changes no layer by opening it."""
+    return place.straight and place.mount.layers is not None and changes_nothing(flags)
 
 
 def _can_give(files: Files, call: OpenAt | OpenAt2, task: Task, path: bytes, flags: int) -> bool:

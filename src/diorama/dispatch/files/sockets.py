@@ -12,6 +12,7 @@ from diorama.catalogue.model import Request
 from diorama.catalogue.sockets import Bind, Connect, SendMMsg, SendMsg, SendTo
 from diorama.dispatch.files.answers import Outcome, answers
 from diorama.dispatch.files.binding import bind, bound_path
+from diorama.dispatch.files.layered import check_directory, parent_of, whole
 from diorama.dispatch.files.passing import note_sent
 from diorama.dispatch.files.state import Files, fail
 from diorama.view.mounts import Place
@@ -29,6 +30,8 @@ def address(files: Files, call: Bind | Connect | SendTo) -> Outcome:
     place = _place(files, call, data)
     if isinstance(call, Bind) and place is not None and place.filesystem is not None:
         return bind(files, call, place, data)
+    if isinstance(call, Bind) and place is not None and place.mount.layers is not None:
+        return _bind_in_layers(files, call, place)
     packed = None if place is None else _pack(files, call, place)
     if isinstance(call, Bind):
         files.addresses.bound(packed or data, data)
@@ -83,6 +86,30 @@ def _addressed(files: Files, call: Request, header: MsgHdr) -> MsgHdr:
     return header.replace(msg_name=memory.place(packed), msg_namelen=len(packed))
 
 
+def _bind_in_layers(files: Files, call: Bind, place: Place) -> Outcome:
+    """Make the socket in the writable layer."""
+    layers, path = whole(place)
+    if not place.missing:
+        raise fail(errno.EADDRINUSE)
+    with layers.lock:
+        check_directory(files, call.tracee, layers, parent_of(path))
+        real, covered = layers.room(path)
+        if not covered:
+            return _bind_at(files, call, real)
+        layers.make_over(path, lambda staged: _run(_bind_at(files, call, staged)))
+    return 0
+
+
+def _bind_at(files: Files, call: Bind, path: bytes) -> Bind:
+    packed = UnixAddress(_shortened(files, path)).pack()[: 2 + UNIX_PATH_MAX]
+    files.addresses.bound(packed, call.address.read())
+    return call.replace(address=packed, address_size=len(packed))
+
+
+def _run(call: Bind) -> None:
+    call.run()
+
+
 def _name(memory: Any, at: int, size: int) -> bytes:
     return memory.read(at, size) if at and 2 < size <= _ADDRESS_MAX else b""
 
@@ -98,6 +125,8 @@ def _place(files: Files, call: Request, data: bytes) -> Place | None:
         return None
     if is_name and place.mount.read_only:
         raise fail(errno.EROFS if place.missing else errno.EADDRINUSE)
+    if place.missing and not is_name and place.mount.layers is not None:
+        raise fail(errno.ENOENT)  # what the host has there may be what hides it
     return place
 
 
@@ -111,7 +140,10 @@ def _pack(files: Files, call: Request, place: Place) -> bytes | None:
 
 def _short_path(files: Files, place: Place) -> bytes:
     """The host path, which an address has little room for; by a link to the directory if it is too long."""
-    path = place.host_path
+    return _shortened(files, place.host_path)
+
+
+def _shortened(files: Files, path: bytes) -> bytes:
     if len(path) <= UNIX_PATH_MAX:
         return path
     directory, name = os.path.split(path.rstrip(b"/"))

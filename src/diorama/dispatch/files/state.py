@@ -15,6 +15,7 @@ from diorama.dispatch.files.answers import fail
 from diorama.dispatch.files.content import Content
 from diorama.dispatch.files.contexts import Contexts
 from diorama.dispatch.files.generated import Remembered
+from diorama.dispatch.files.layered_listing import LayeredListings
 from diorama.dispatch.files.listings import Listings
 from diorama.dispatch.files.mounting import Mounting
 from diorama.dispatch.files.points import Points
@@ -75,6 +76,7 @@ class Files:
         self.mounting = Mounting(self)
         self.contexts = Contexts()
         self.mounting.held = self.contexts.mounts
+        self.layered_listings = LayeredListings()
         self.points = Points()
         self.generated = Remembered()
         self.addresses = Addresses()
@@ -159,9 +161,16 @@ class Files:
             return self.at_descriptor(task, rule.dirfd(call)) if rule.accepts_empty(call) else None
         if not rule.applies(call):
             return None
-        return self.walk(
+        place = self.walk(
             task, rule.dirfd(call), path, follow=rule.follows(call), parent=parent, restrict=restrict
         )
+        is_absent = place is not None and place.missing and place.mount.layers is not None
+        if is_absent and not (parent or rule.creates(call)):
+            from diorama.dispatch.files.objections import check_arguments
+
+            check_arguments(call)
+            raise fail(errno.ENOENT)  # what the host has there may be what hides it
+        return place
 
     def walk(
         self,
@@ -190,9 +199,10 @@ class Files:
     ) -> Place | None:
         """As `find`, but None also for a place that the kernel finds by itself, and where it may do all."""
         place = self.find(call, rule, parent=parent, restrict=restrict)
-        if place is None or not place.touched or (place.straight and not place.mount.is_restricted):
+        if place is None or not place.touched:
             return None
-        return place
+        changes_layer = place.mount.layers is not None and call.writes
+        return None if place.straight and not (place.mount.is_restricted or changes_layer) else place
 
     def reason(self, call: Request, rule: PathRule) -> OSError:
         """Why the path of a name leads nowhere, if that is not left to the kernel; EXDEV if it does not."""
@@ -207,11 +217,29 @@ class Files:
     def at_descriptor(self, task: Task, fd: int) -> Place | None:
         """What an empty path at a descriptor stands for, if that is not the kernel's own object."""
         if fd != AT_FDCWD:
-            return self.tasks.standing(task, fd)
+            return self.tasks.standing(task, fd) or self.layered(task, fd)
         if not len(self.inodes):
             return None
         place = self.tasks.cwd(task)
         return None if place.filesystem is None else place
+
+    @property
+    def has_layers(self) -> bool:
+        """Whether there is a mount of layers."""
+        return any(mount.layers is not None for mount in self.tree.mounts)
+
+    def layered(self, task: Task, fd: int) -> Place | None:
+        """What a descriptor refers to in layers, by its name; None if it is elsewhere or has none there."""
+        if not self.has_layers:
+            return None
+        try:
+            place = self.tasks.descriptor(task, fd)
+            if place.mount.layers is None:
+                return None
+            place.mount.layers.look(place.path)
+        except OSError:
+            return None
+        return place
 
     def mount_of(self, task: Task, fd: int) -> Mount | None:
         """The mount that a descriptor, or AT_FDCWD, was opened through; None if that is not known."""

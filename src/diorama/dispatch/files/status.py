@@ -30,6 +30,12 @@ from diorama.catalogue.mounts import FStatfs, FStatfs64, Statfs, Statfs64
 from diorama.dispatch.files.acting import perform
 from diorama.dispatch.files.answers import Outcome, answers
 from diorama.dispatch.files.identities import mount_id_of, unique_id
+from diorama.dispatch.files.layered_status import (
+    access_layered,
+    fstat_layered,
+    stat_layered,
+    statx_layered,
+)
 from diorama.dispatch.files.names import place_of_object
 from diorama.dispatch.files.state import Files, fail
 from diorama.dispatch.files.translation import at_host
@@ -52,10 +58,16 @@ _ACCESS_FLAGS: Final = fcntl.AT_EACCESS | fcntl.AT_SYMLINK_NOFOLLOW | fcntl.AT_E
 @answers(FStatAt)
 def stat_at(files: Files, call: FStatAt) -> Outcome:
     """Status by path."""
+    if not call.path and files.has_layers:
+        outcome = fstat_layered(files, call, call.dirfd)
+        if outcome is not None:
+            return outcome
     place = files.locate(call, call.PATHS[0])
     if place is None:
         made = _made_at(files, call)
         return None if made is None else _stat_made(call, made)
+    if place.mount.layers is not None:
+        return stat_layered(files, call, place)
     if place.filesystem is None:
         return at_host(call, call.PATHS[0], place)
     _check_flags(call.flags, _STAT_FLAGS)
@@ -72,7 +84,9 @@ def fstat(files: Files, call: FStat) -> Outcome:
         return call.instead(FStatAt(AT_FDCWD, place.host_path, call.status, 0))
     if place is None:
         made = files.generated.behind(files.host, b"/proc/%d/fd/%d" % (task.tid, call.fd))
-        return None if made is None else _stat_made(call, made)
+        if made is None:
+            return fstat_layered(files, call, call.fd) if files.has_layers else None
+        return _stat_made(call, made)
     call.status.write(_stat(place, _attributes(files, place)))
     return 0
 
@@ -106,6 +120,10 @@ def _stat_made(call: FStat | FStatAt, path: bytes) -> int:
 @answers(Statx)
 def statx(files: Files, call: Statx) -> Outcome:
     """Extended status."""
+    if not call.path and files.has_layers:
+        outcome = fstat_layered(files, call, call.dirfd)
+        if outcome is not None:
+            return outcome
     rule = call.PATHS[0]
     place = files.find(call, rule)
     made = _made_at(files, call) if place is None or not place.touched else None
@@ -116,21 +134,29 @@ def statx(files: Files, call: Statx) -> Outcome:
         call.status.write(_statx(place, _attributes(files, place), call.mask))
         return 0
     translated = place is not None and place.touched and not place.straight
+    if translated and place is not None and place.mount.layers is not None:
+        seen = statx_layered(call, place)
+        if seen is not None:
+            _write_with_ids(files, call, place, seen)
+            return 0
     changed = at_host(call, rule, place) if place is not None and translated else call
     known = _place_of_id(files, call, place) if call.mask & _IDS else None
     if known is None or known.mount.is_bottom:
         return None if changed is call else changed
     changed.run()
-    found = call.status.read()
-    id = mount_id_of(files, known)
-    root = 0 if known.path else STATX_ATTR_MOUNT_ROOT
+    _write_with_ids(files, call, known, call.status.read())
+    return 0
+
+
+def _write_with_ids(files: Files, call: Statx, place: Place, found: StatX) -> None:
+    id = mount_id_of(files, place)
+    root = 0 if place.path else STATX_ATTR_MOUNT_ROOT
     call.status.write(
         found.replace(
             stx_mnt_id=unique_id(id) if found.stx_mask & STATX_MNT_ID_UNIQUE else id,
             stx_attributes=found.stx_attributes | root & found.stx_attributes_mask,
         )
     )
-    return 0
 
 
 def _place_of_id(files: Files, call: Statx, place: Place | None) -> Place | None:
@@ -159,6 +185,8 @@ def access(files: Files, call: FAccessAt2) -> Outcome:
     place = files.locate(call, rule)
     if place is None:
         return _access_by_descriptor(files, call, rule)
+    if place.mount.layers is not None and not place.mount.read_only:
+        return access_layered(files, call, place)
     if place.filesystem is None:
         if place.mount.no_exec and call.mode & fcntl.X_OK and _is_regular(files, place):
             raise fail(errno.EACCES)

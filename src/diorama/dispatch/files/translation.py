@@ -14,6 +14,7 @@ from diorama.catalogue.model import PathRule, Request
 from diorama.catalogue.paths import LinkAt, RenameAt2, UnlinkAt
 from diorama.dispatch.files.acting import act
 from diorama.dispatch.files.answers import SYNTHETIC, Outcome, answers
+from diorama.dispatch.files.layered import change, change_pair, is_of_layers
 from diorama.dispatch.files.making import link
 from diorama.dispatch.files.objections import (
     Done,
@@ -46,6 +47,8 @@ def translate(files: Files, call: Request) -> Outcome:
             continue
         if call.writes:
             refuse_writing(files, call, rule, place)
+            if place.mount.layers is not None and not place.mount.read_only:
+                return change(files, call, rule, place)
         if place.filesystem is not None:
             return SYNTHETIC.get(type(call), _refuse)(files, call, place)
         changed = at_host(changed, rule, place)
@@ -88,20 +91,28 @@ def _translate_pair(
     files: Files, call: RenameAt2 | LinkAt, old: Place | None, new: Place | None, *, pointed: bool
 ) -> Outcome:
     """Two paths of which none leads into a file system of ours."""
+    in_layers = new is not None and is_of_layers(call, old, new)
     try:
-        if isinstance(call, LinkAt) and new is not None:
-            refuse_link(files, call, old, new)
-        elif isinstance(call, RenameAt2) and old is not None and new is not None:
-            refuse_rename(files, call, old, new)
+        if not in_layers:
+            _refuse_pair(files, call, old, new)
     except Done:
         return 0
     if pointed:
         raise Unsupported(call.NAME, "of a directory in which something is mounted", errno.EBUSY)
+    if in_layers and new is not None:
+        return change_pair(files, call, old, new)
     changed: Request = call
     for rule, place in zip(call.PATHS, (old, new), strict=True):
         if place is not None:
             changed = at_host(changed, rule, place)
     return None if all(place is None or place.straight for place in (old, new)) else act(files, call, changed)
+
+
+def _refuse_pair(files: Files, call: RenameAt2 | LinkAt, old: Place | None, new: Place | None) -> None:
+    if isinstance(call, LinkAt) and new is not None:
+        refuse_link(files, call, old, new)
+    elif isinstance(call, RenameAt2) and old is not None and new is not None:
+        refuse_rename(files, call, old, new)
 
 
 def at_host(call: R, rule: PathRule, place: Place) -> R:

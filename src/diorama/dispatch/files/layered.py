@@ -1,0 +1,397 @@
+"""Layered: names and attributes in trees that are merged from directories of the host.
+
+What would change something has it copied up first, and then is made on the host path of the copy, by the
+program or by us.  What lies below a name is hidden by us, since it must happen at a stroke.
+
+Permissions.  Where a copy has the owner and the mode of the original, the kernel checks them when the call is
+made.  Before there is a copy, and where an ordinary user's copy cannot have the owner, they are checked here;
+in lenient layers (copy-on-write) what is somebody else's may be changed by whoever can read it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from typing import Any, Final
+
+from diorama.abi import fcntl
+from diorama.abi.fcntl import AT_FDCWD
+from diorama.catalogue.files import FChModAt2, FChOwnAt, FileSetAttr, Truncate, UTimeNsAt
+from diorama.catalogue.model import PathRule, Request, Tracee
+from diorama.catalogue.paths import LinkAt, MkDirAt, MkNodAt, RenameAt2, SymlinkAt, UnlinkAt
+from diorama.catalogue.xattr import (
+    LRemoveXattr,
+    LSetXattr,
+    RemoveXattr,
+    RemoveXattrAt,
+    SetXattr,
+    SetXattrAt,
+)
+from diorama.dispatch.files.acting import act
+from diorama.dispatch.files.answers import Outcome
+from diorama.dispatch.files.objections import check_arguments
+from diorama.dispatch.files.state import Files, fail
+from diorama.view.credentials import Credentials
+from diorama.view.filesystem import Attributes
+from diorama.view.layers import FoundInLayers, WholeLayers
+from diorama.view.mounts import Place
+
+__all__ = [
+    "absent",
+    "change",
+    "change_pair",
+    "check_directory",
+    "is_of_layers",
+    "making",
+    "may",
+    "parent_of",
+    "whole",
+]
+
+_NAMES: Final = (MkDirAt, MkNodAt, SymlinkAt)
+_OWNING: Final = (FChModAt2, FChOwnAt, FileSetAttr)
+_XATTRS: Final = (SetXattr, LSetXattr, SetXattrAt, RemoveXattr, LRemoveXattr, RemoveXattrAt)
+_READ_ONLY: Final = 1
+_NAME_MAX: Final = 255
+_DOTS: Final = (b".", b"..")
+
+
+def whole(place: Place) -> tuple[WholeLayers, bytes]:
+    """The layers that a place is in, and its path there."""
+    assert place.mount.layers is not None
+    return place.mount.layers.whole(place.path)
+
+
+def parent_of(path: bytes) -> bytes:
+    """The directory that a path of the layers is in."""
+    return path[: path.rindex(b"/")]
+
+
+def absent(path: bytes) -> OSError:
+    """What the kernel says of a name that is not there: ENOENT, or that there can be no such."""
+    is_long = len(path) - path.rindex(b"/") - 1 > _NAME_MAX
+    return fail(errno.ENAMETOOLONG if is_long else errno.ENOENT)
+
+
+# -- permissions ----------------------------------------------------------------------------------
+
+
+def _attributes(layers: WholeLayers, found: FoundInLayers) -> Attributes:
+    owner, status = layers.owner(found), found.status
+    if owner is None:
+        return Attributes(status.st_mode, uid=status.st_uid, gid=status.st_gid)
+    return Attributes(stat.S_IFMT(status.st_mode) | owner.mode, uid=owner.uid, gid=owner.gid)
+
+
+def _is_lenient(layers: WholeLayers, who: Credentials, attributes: Attributes) -> bool:
+    """Whether it is somebody else's, in layers where that does not matter."""
+    return layers.lenient and attributes.uid != who.uid == os.geteuid() != 0
+
+
+def may(files: Files, tracee: Tracee, layers: WholeLayers, found: FoundInLayers, wanted: int) -> bool:
+    """Whether a program may do with a file what the R_OK, W_OK, X_OK bits say."""
+    who = files.tasks.credentials(files.task(tracee))
+    attributes = _attributes(layers, found)
+    if wanted & os.W_OK and _is_lenient(layers, who, attributes):
+        wanted &= ~os.W_OK
+        if stat.S_ISREG(attributes.mode):
+            wanted |= os.R_OK  # else it cannot be copied up
+    if not wanted or layers.owner(found) is not None:
+        return who.permits(attributes, wanted)
+    if not files.has_our_rights(tracee):
+        return _asked_by_program(tracee, found.real, wanted)
+    if os.access(found.real, wanted, effective_ids=True, follow_symlinks=False):
+        return True
+    # What cannot be written where it is can be in its copy.
+    is_read_only = os.statvfs(found.real).f_flag & _READ_ONLY
+    return bool(is_read_only) and who.permits(attributes, wanted)
+
+
+def _asked_by_program(tracee: Tracee, real: bytes, wanted: int) -> bool:
+    flags = fcntl.AT_EACCESS | fcntl.AT_SYMLINK_NOFOLLOW
+    try:
+        tracee.syscall.faccessat2(AT_FDCWD, real, wanted, flags)
+    except OSError as error:
+        return error.errno == errno.EROFS
+    return True
+
+
+def check_directory(files: Files, tracee: Tracee, layers: WholeLayers, path: bytes) -> None:
+    """EACCES unless a program may make and remove names in a directory."""
+    if not may(files, tracee, layers, layers.find(path), os.W_OK | os.X_OK):
+        raise fail(errno.EACCES)
+
+
+def _check_victim(
+    files: Files, tracee: Tracee, layers: WholeLayers, path: bytes, found: FoundInLayers
+) -> None:
+    """EACCES or EPERM unless a program may take a name away."""
+    check_directory(files, tracee, layers, parent_of(path))
+    who = files.tasks.credentials(files.task(tracee))
+    directory = _attributes(layers, layers.find(parent_of(path)))
+    if _is_lenient(layers, who, directory):
+        return
+    if not who.may_replace(directory, _attributes(layers, found)):
+        raise fail(errno.EPERM)
+
+
+# -- one path -------------------------------------------------------------------------------------
+
+
+def change(files: Files, call: Request, rule: PathRule, place: Place) -> Outcome:
+    """Answer a request that changes what one of its paths leads to."""
+    layers, path = whole(place)
+    check_arguments(call)
+    if path[path.rfind(b"/") + 1 :] in _DOTS:
+        return _at(call, rule, layers.real(path), place)  # the kernel's refusal
+    with layers.lock:
+        if isinstance(call, UnlinkAt):
+            return _unlink(files, call, rule, place)
+        if isinstance(call, _NAMES):
+            return _make(files, call, rule, place)
+        return _alter(files, call, rule, place)
+
+
+def _at(call: Request, rule: PathRule, real: bytes, place: Place | None = None) -> Request:
+    slash = b"/" if place is not None and place.slash and not real.endswith(b"/") else b""
+    changes: dict[str, Any] = {rule.field: real + slash}
+    if rule.anchor is not None:
+        changes[rule.anchor] = AT_FDCWD
+    return call.replace(**changes)
+
+
+def _unlink(files: Files, call: UnlinkAt, rule: PathRule, place: Place) -> Outcome:
+    layers, path = whole(place)
+    if call.flags & ~fcntl.AT_REMOVEDIR:
+        raise fail(errno.EINVAL)
+    if place.missing:
+        raise absent(path)
+    found = layers.find(path)
+    is_directory = stat.S_ISDIR(found.status.st_mode)
+    if place.slash and not call.flags:
+        raise fail(errno.EISDIR if is_directory else errno.ENOTDIR)
+    _check_victim(files, call.tracee, layers, path, found)
+    if bool(call.flags) != is_directory:
+        raise fail(errno.EISDIR if is_directory else errno.ENOTDIR)
+    real = layers.plain_removal(path)
+    if real is not None:
+        return act(files, call, _at(call, rule, real))
+    layers.remove(path)
+    return 0
+
+
+def _make(files: Files, call: MkDirAt | MkNodAt | SymlinkAt, rule: PathRule, place: Place) -> Outcome:
+    layers, path = whole(place)
+    _check_new(files, call, place)
+    real, covered = layers.room(path)
+    if not covered:
+        return act(files, call, _at(call, rule, real))
+    layers.make_over(path, making(files, call.tracee, _maker(call), getattr(call, "mode", None)))
+    return 0
+
+
+def _check_new(files: Files, call: Request, place: Place) -> None:
+    """Raise what speaks against a new name, in the order of the kernel's checks."""
+    layers, path = whole(place)
+    if not place.missing:
+        raise fail(errno.EEXIST)
+    if len(path) - path.rindex(b"/") - 1 > _NAME_MAX:
+        raise fail(errno.ENAMETOOLONG)
+    if place.slash and not isinstance(call, MkDirAt):
+        raise fail(errno.ENOENT)
+    check_directory(files, call.tracee, layers, parent_of(path))
+
+
+def _maker(call: MkDirAt | MkNodAt | SymlinkAt) -> Callable[[bytes], None]:
+    if isinstance(call, MkDirAt):
+        return lambda path: os.mkdir(path, call.mode & 0o1777)
+    if isinstance(call, MkNodAt):
+        return lambda path: os.mknod(path, call.mode, call.device)
+    return lambda path: os.symlink(call.target, path)
+
+
+def making(
+    files: Files, tracee: Tracee, make: Callable[[bytes], None], mode: int | None
+) -> Callable[[bytes], None]:
+    """What makes a file in the stead of a program: with its umask, and as its own."""
+    who = files.tasks.credentials(files.task(tracee))
+
+    def make_as_program(path: bytes) -> None:
+        make(path)
+        made = os.lstat(path)
+        if not files.has_our_rights(tracee):
+            directory = os.lstat(os.path.dirname(path))
+            os.chown(
+                path, who.uid, -1 if directory.st_mode & stat.S_ISGID else who.gid, follow_symlinks=False
+            )
+        if mode is not None and not _has_default_acl(os.path.dirname(path)):
+            os.chmod(path, mode & ~who.umask & 0o7777 | made.st_mode & stat.S_ISGID)
+
+    return make_as_program
+
+
+def _has_default_acl(directory: bytes) -> bool:
+    try:
+        return bool(os.getxattr(directory, "system.posix_acl_default"))
+    except OSError:
+        return False
+
+
+def _alter(files: Files, call: Request, rule: PathRule, place: Place) -> Outcome:
+    """Change what is there."""
+    layers, path = whole(place)
+    if place.missing:
+        raise absent(path)
+    found = layers.find(path)
+    mode = found.status.st_mode
+    if isinstance(call, Truncate) and not stat.S_ISREG(mode):
+        return _at(call, rule, found.real, place)  # the kernel's refusal
+    owning = isinstance(call, _OWNING) or (isinstance(call, UTimeNsAt) and bool(call.times))
+    _check_change(files, call, layers, found, owning=owning)
+    if isinstance(call, FChModAt2) and not stat.S_ISLNK(mode):
+        layers.raise_up(path, owning=True)
+        if layers.change_mode(path, call.mode):
+            return 0
+    if isinstance(call, FChOwnAt):
+        layers.raise_up(path, owning=True)
+        if layers.change_owner(path, _id(call.owner), _id(call.group)):
+            return 0
+    return act(files, call, _at(call, rule, layers.raise_up(path, owning=owning), place))
+
+
+def _id(number: int) -> int:
+    return -1 if number == 0xFFFFFFFF else number
+
+
+def _check_change(
+    files: Files, call: Request, layers: WholeLayers, found: FoundInLayers, *, owning: bool
+) -> None:
+    if not files.has_our_rights(call.tracee):
+        return  # the copy has owner and mode, and the call is the program's own
+    who = files.tasks.credentials(files.task(call.tracee))
+    attributes = _attributes(layers, found)
+    if owning:
+        if not who.owns(attributes) and not _is_lenient(layers, who, attributes):
+            raise fail(errno.EPERM)
+        return
+    if isinstance(call, (Truncate, UTimeNsAt, *_XATTRS)) and not may(
+        files, call.tracee, layers, found, os.W_OK
+    ):
+        if isinstance(call, UTimeNsAt) and who.owns(attributes):
+            return
+        raise fail(errno.EACCES)
+
+
+def is_of_layers(call: RenameAt2 | LinkAt, old: Place | None, new: Place) -> bool:
+    """Whether both are in one mount of layers that may be changed, and neither is a mount point.
+
+    An open file without a name may be given one anywhere.
+    """
+    if new.mount.layers is None or new.mount.read_only or not new.path:
+        return False
+    if old is None:
+        return isinstance(call, LinkAt)
+    is_open_file = old.mount.is_bottom and old.path.startswith(b"/proc/")
+    return (old.mount is new.mount and bool(old.path)) or (isinstance(call, LinkAt) and is_open_file)
+
+
+# -- two paths ------------------------------------------------------------------------------------
+
+
+def change_pair(files: Files, call: RenameAt2 | LinkAt, old: Place | None, new: Place) -> Outcome:
+    """Answer a request to rename or link within one mount."""
+    layers, _ = whole(new)
+    check_arguments(call)
+    with layers.lock:
+        if isinstance(call, RenameAt2):
+            assert old is not None
+            return _rename(files, call, old, new)
+        return _link(files, call, old, new)
+
+
+def _rename(files: Files, call: RenameAt2, old: Place, new: Place) -> Outcome:
+    (layers, source), (_, target) = whole(old), whole(new)
+    flags = call.flags
+    exchanges = bool(flags & fcntl.RENAME_EXCHANGE)
+    if flags & ~(fcntl.RENAME_NOREPLACE | fcntl.RENAME_EXCHANGE) or (
+        exchanges and flags & fcntl.RENAME_NOREPLACE
+    ):
+        raise fail(errno.EINVAL)
+    for path in (source, target):
+        if not path or path[path.rindex(b"/") + 1 :] in _DOTS:
+            raise fail(errno.EBUSY)
+    _check_rename_places(layers, call, old, new)
+    before = layers.find(source)
+    after = None if new.missing else layers.find(target)
+    same = (before.status.st_dev, before.status.st_ino)
+    if after is not None and same == (after.status.st_dev, after.status.st_ino):
+        return 0
+    _check_victim(files, call.tracee, layers, source, before)
+    if after is None:
+        check_directory(files, call.tracee, layers, parent_of(target))
+    else:
+        _check_victim(files, call.tracee, layers, target, after)
+        _check_types(before, after, exchanges=exchanges)
+    moves = [before] if after is None or not exchanges else [before, after]
+    if parent_of(source) != parent_of(target):
+        for one in moves:
+            if stat.S_ISDIR(one.status.st_mode) and not may(files, call.tracee, layers, one, os.W_OK):
+                raise fail(errno.EACCES)
+    layers.rename(source, target, exchanges=exchanges)
+    return 0
+
+
+def _check_rename_places(layers: WholeLayers, call: RenameAt2, old: Place, new: Place) -> None:
+    """Raise what speaks against the two names as such."""
+    (_, source), (_, target) = whole(old), whole(new)
+    if old.missing:
+        raise absent(source)
+    if new.missing and len(target) - target.rindex(b"/") - 1 > _NAME_MAX:
+        raise fail(errno.ENAMETOOLONG)
+    if call.flags & fcntl.RENAME_NOREPLACE and not new.missing:
+        raise fail(errno.EEXIST)
+    exchanges = call.flags & fcntl.RENAME_EXCHANGE
+    if exchanges and new.missing:
+        raise fail(errno.ENOENT)
+    is_directory = stat.S_ISDIR(layers.look(source).st_mode)
+    if exchanges and new.slash and not stat.S_ISDIR(layers.look(target).st_mode):
+        raise fail(errno.ENOTDIR)
+    if not is_directory and (old.slash or (new.slash and not exchanges)):
+        raise fail(errno.ENOTDIR)
+    if target.startswith(source + b"/"):
+        raise fail(errno.EINVAL)
+    if source.startswith(target + b"/"):
+        raise fail(errno.EINVAL if exchanges else errno.ENOTEMPTY)
+
+
+def _check_types(before: FoundInLayers, after: FoundInLayers, *, exchanges: bool) -> None:
+    if exchanges:
+        return
+    if stat.S_ISDIR(before.status.st_mode) != stat.S_ISDIR(after.status.st_mode):
+        raise fail(errno.EISDIR if stat.S_ISDIR(after.status.st_mode) else errno.ENOTDIR)
+
+
+def _link(files: Files, call: LinkAt, old: Place | None, new: Place) -> Outcome:
+    """One more name; what it is of may be an open file without a name, which is in no mount."""
+    layers, path = whole(new)
+    if old is not None and old.missing:
+        raise fail(errno.ENOENT)
+    _check_new(files, call, new)
+    if old is None or old.mount.layers is None:
+        real, covered = layers.room(path)
+        if covered:
+            link = b"/proc/%d/fd/%d" % (call.tracee.tid, call.olddirfd) if old is None else old.host_path
+            layers.make_over(path, lambda staged: os.link(link, staged, follow_symlinks=True))
+            return 0
+        return _at(call, call.PATHS[1], real)
+    _, source = whole(old)
+    if stat.S_ISDIR(layers.look(source).st_mode):
+        raise fail(errno.EPERM)
+    found = layers.raise_alone(source)
+    real, covered = layers.room(path, alone=True)
+    if covered:
+        layers.make_over(path, lambda staged: os.link(found, staged, follow_symlinks=False))
+        return 0
+    return act(files, call, _at(_at(call, call.PATHS[0], found), call.PATHS[1], real))
