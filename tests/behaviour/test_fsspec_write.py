@@ -147,6 +147,49 @@ def test_a_file_in_pieces_is_whole_when_it_is_written(engine: str, bench: Bench)
     assert stored[(1 << 20) + 8 :] == piece_of((1 << 20) + 8, size)
 
 
+REMOVE = """
+import os
+fd = os.open("mnt/big", os.O_RDONLY)
+{action}
+print(os.pread(fd, 8, 1 << 20) == (1 << 17).to_bytes(8, "big"), os.fstat(fd).st_nlink)
+"""
+
+
+@pytest.mark.parametrize("action", ["os.unlink('mnt/big')", "os.rename('mnt/other', 'mnt/big')"])
+def test_a_file_in_pieces_that_is_removed_is_still_read(engine: str, bench: Bench, action: str) -> None:
+    (bench.work / "mnt").mkdir()
+    ObjectStore.store |= {"big": piece_of(0, 5 << 20), "other": b"text"}
+    with diorama.View(engine=engine, strict=True) as view:
+        view.mount(open_fsspec("objects", "", Options.parse(["lazy=1000"])), bench.work / "mnt")
+        done = run(view, bench, "python3", "-c", REMOVE.format(action=action))
+        assert (done.stdout, done.stderr) == ("True 0\n", "")
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["echo new > mnt/big", "python3 -c 'import os; os.truncate(\"mnt/big\", 0)'; echo new >> mnt/big"],
+)
+def test_what_is_replaced_is_not_fetched_first(engine: str, bench: Bench, command: str) -> None:
+    (bench.work / "mnt").mkdir()
+    ObjectStore.sizes["big"] = 100 << 30
+    with diorama.View(engine=engine, strict=True) as view:
+        view.mount(open_fsspec("objects", ""), bench.work / "mnt")
+        done = run(view, bench, "sh", "-c", f"head -c 8 mnt/big | wc -c; {command}; cat mnt/big")
+        assert (done.stdout, done.stderr) == ("8\nnew\n", "")
+    assert ObjectStore.store["big"] == b"new\n"
+    assert ObjectStore.fetched < 2 << 20
+
+
+def test_what_does_not_fit_into_memory_is_not_opened_for_writing(engine: str, bench: Bench) -> None:
+    (bench.work / "mnt").mkdir()
+    ObjectStore.sizes["big"] = 100 << 40
+    with diorama.View(engine=engine, strict=True) as view:
+        view.mount(open_fsspec("objects", ""), bench.work / "mnt")
+        done = run(view, bench, "sh", "-c", "head -c 8 mnt/big | wc -c; : >> mnt/big")
+        assert done.stdout == "8\n"
+        assert "File too large" in done.stderr
+
+
 @each_way(run_with("--mount", "fsspec+memory:=mnt:ro"))
 def test_a_read_only_mount_refuses(bench: Bench, way: Way) -> None:
     bench.prepare = lambda work: (work / "mnt").mkdir()

@@ -255,6 +255,79 @@ def test_who_waits_for_a_slow_fetch_can_be_killed(
     assert run(view, bench, "head", "-c", "8", "mnt/slow") == "\0" * 8
 
 
+def test_who_waits_for_a_slow_open_can_be_killed(
+    view: diorama.View, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ObjectStore.store["small"] = b"text"
+    entered, go_on = threading.Event(), threading.Event()
+    original = ObjectStore._open
+
+    def slow(self: ObjectStore, *args: Any, **kwargs: Any) -> Any:
+        entered.set()
+        go_on.wait(50)
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(ObjectStore, "_open", slow)
+    try:
+        with view.Popen(["cat", "mnt/small"], cwd=bench.work, stdout=subprocess.PIPE) as process:
+            assert entered.wait(30)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=30) == -signal.SIGINT
+    finally:
+        go_on.set()
+    assert run(view, bench, "cat", "mnt/small") == "text"
+
+
+def test_who_closed_his_memory_is_refused_rather_than_deceived(view: diorama.View, bench: Bench) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root sees what is closed")
+    ObjectStore.sizes["file"] = SIZE
+    script = """
+import ctypes, os
+fd = os.open("mnt/file", os.O_RDONLY)
+ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)
+try:
+    print(os.read(fd, 8))
+except OSError as error:
+    os.write(1, error.strerror.encode())
+"""
+    done = view.run(["python3", "-c", script], cwd=bench.work, capture_output=True, text=True, timeout=50)
+    assert done.stdout == "Operation not permitted"
+
+
+def test_an_archive_in_pieces_is_mounted(engine: str, bench: Bench) -> None:
+    import io
+    import zipfile
+
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        archive.writestr("member", "of an archive\n")
+    ObjectStore.store["a.zip"] = whole.getvalue() + b""
+    (bench.work / "mnt").mkdir()
+    (bench.work / "inner").mkdir()
+    with diorama.View(engine=engine, strict=True) as view:
+        view.mount(open_fsspec("objects", "", Options.parse(["lazy=100"])), bench.work / "mnt")
+        view.mount(f"zip:{bench.work}/mnt/a.zip", bench.work / "inner")
+        assert run(view, bench, "cat", "inner/member") == "of an archive\n"
+
+
+def test_watching_sees_no_fetch(view: diorama.View, bench: Bench) -> None:
+    ObjectStore.sizes["file"] = SIZE
+    script = """
+import ctypes, os
+libc = ctypes.CDLL(None)
+fd = libc.inotify_init1(os.O_NONBLOCK)
+assert libc.inotify_add_watch(fd, b"mnt/file", 0x2) > 0
+with open("mnt/file", "rb") as file:
+    assert len(file.read()) == os.fstat(file.fileno()).st_size
+try:
+    print(os.read(fd, 1000))
+except BlockingIOError:
+    print("nothing was modified")
+"""
+    assert run(view, bench, "python3", "-c", script) == "nothing was modified\n"
+
+
 def test_what_is_mounted_later_is_fetched_whole(engine: str, bench: Bench) -> None:
     ObjectStore.sizes["file"] = SIZE
     (bench.work / "mnt").mkdir()

@@ -12,15 +12,13 @@ should.  Our own descriptor is read-only: execution needs a file that nobody has
 *Held*: somebody else has it open or mapped.  The kernel tells by refusing us a lease (fcntl(2)).  What is
 held or not saved stays; the rest is a cache, bounded by number and bytes, least recently used first out.
 Closing a descriptor of ours and using its number again, between our answer and the open that a program
-makes itself, is the one danger.  So each open holds a *pin* until the program asks for something else, and
-what is pinned stays.
+makes itself, is the one danger.  So each open holds a *pin* until the program asks for something else.
 
 *Dirty*: not saved as it is.  Size and times tell, against those of the last save; all changes of times by
 us are noted.  They do not tell of what was written through a mapping, which tmpfs does not stamp; so what
 was open for reading and writing is compared by a digest besides.
 
-Locks: `_lock` guards the tables; each content's own its filling and saving, which may take long, and is
-taken first.
+Locks: `_lock` guards the tables; each content's own its filling and saving, which may take long.
 """
 
 from __future__ import annotations
@@ -127,7 +125,7 @@ class Contents:
         """It is about to be opened with these flags."""
         if not flags & (O_ACCMODE | O_TRUNC):
             return
-        self.complete(content)
+        self.complete(content, empty=bool(flags & O_TRUNC))
         with content.lock:
             if flags & O_ACCMODE == O_RDWR and not (content.mappers or content.filesystem.saves_late):
                 content.mark = b"" if content.needs_saving() else memfd.digest(content.fd)
@@ -135,14 +133,16 @@ class Contents:
             content.writers = True
         self.on_writing(content)
 
-    def complete(self, content: Content) -> None:
-        """Let all of a file be there, and nobody have it open for writing."""
+    def complete(self, content: Content, *, empty: bool = False) -> None:
+        """Let all of a file be there, or nothing be left; nobody has it open for writing."""
         with content.lock:
-            if content.pieces is not None:
-                content.pieces.complete()
-                self._lazy.finish(content.pieces)
-                content.pieces = None
-                set_status(content, content.filesystem.attributes(content.place.inode))
+            if content.pieces is None:
+                return
+            self._lazy.finish(content.pieces, empty=empty)
+            content.pieces = None
+            set_status(content, content.filesystem.attributes(content.place.inode))
+            if empty:
+                content.told = (-1, -1)  # if nobody truncates it now, after all
 
     def find(self, filesystem: FileSystem | None, inode: int) -> Content | None:
         """The memfd of a file, if there is one now."""
@@ -151,7 +151,7 @@ class Contents:
 
     def truncate(self, content: Content, size: int) -> None:
         """Set the length of what is open: ETXTBSY while it is run."""
-        self.opening(content, O_WRONLY)
+        self.opening(content, O_WRONLY if size else O_WRONLY | O_TRUNC)
         fd = os.open(f"/proc/self/fd/{content.fd}", os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.ftruncate(fd, size)

@@ -119,6 +119,6 @@ def _stand_in(files: Files, task: Task, place: Place) -> bytes:
         return files.standins.watch(place, lambda: [one.name for one in filesystem.entries(place.inode)])
     if attributes.kind != stat.S_IFREG:
         return files.stand_in(place, attributes)
-    content = files.content(task, place, attributes)
+    content = files.content(task, place, attributes, whole=True)
     content.is_watched = True
     return content.path

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Lazy", "waiter"]
 
+_TOO_LARGE: Final = "to write to a file takes all of it, which is more than half of the free memory"
+
 _CLOSED: Final = "the program has closed its memory (PR_SET_DUMPABLE), so what it reads cannot be told"
 
 
@@ -60,8 +62,17 @@ class Lazy:
             self._known[status.st_dev, status.st_ino] = pieces
         return pieces
 
-    def finish(self, pieces: Pieces) -> None:
-        """It is complete: from now on its descriptor is for reading only, so that it can be executed."""
+    def finish(self, pieces: Pieces, *, empty: bool = False) -> None:
+        """Fetch all of it, or nothing if it is to be empty.
+
+        From now on its descriptor is for reading only, so that it can be executed.
+        """
+        try:
+            pieces.empty() if empty else pieces.complete()
+        except OSError as error:
+            if error.errno != errno.EFBIG:
+                raise
+            raise Unsupported("open", _TOO_LARGE, errno.EFBIG) from None
         fd = os.open(f"/proc/self/fd/{pieces.fd}", os.O_RDONLY | os.O_CLOEXEC | os.O_NOATIME)
         os.dup2(fd, pieces.fd, inheritable=False)
         os.close(fd)

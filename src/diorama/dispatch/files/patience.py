@@ -13,7 +13,7 @@ import os
 import threading
 from collections.abc import Callable
 from signal import SIGCHLD, SIGCONT, SIGKILL, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGWINCH
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeVar
 
 __all__ = ["wait_for"]
 
@@ -24,26 +24,53 @@ _HARMLESS: Final = (SIGCHLD, SIGCONT, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG
 _STATES: Final = (b"Z", b"X")
 
 
-def wait_for(tid: int, work: Callable[[], T]) -> T:
-    """The result of `work`, or its error; EINTR when the thread `tid` is dead or about to be killed."""
-    results: list[T] = []
-    errors: list[BaseException] = []
-    done = threading.Event()
+def wait_for(tid: int, work: Callable[[], T], late: Callable[[T], None] | None = None) -> T:
+    """The result of `work`, or its error; EINTR when the thread `tid` is dead or about to be killed.
 
-    def run() -> None:
-        try:
-            results.append(work())
-        except BaseException as error:
-            errors.append(error)
-        done.set()
-
-    threading.Thread(target=run, name="diorama-fetch", daemon=True).start()
-    while not done.wait(_TICK):
-        if _is_doomed(tid):
+    A result that nobody waits for any more is given to `late`.
+    """
+    errand = _Errand(work, late)
+    threading.Thread(target=errand.run, name="diorama-fetch", daemon=True).start()
+    while not errand.done.wait(_TICK):
+        if _is_doomed(tid) and errand.give_up():
             raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
-    if errors:
-        raise errors[0]
-    return results[0]
+    return errand.result()
+
+
+class _Errand(Generic[T]):
+    """Work done on another thread, and whether anybody still waits for it."""
+
+    def __init__(self, work: Callable[[], T], late: Callable[[T], None] | None) -> None:
+        self.done = threading.Event()
+        self._work = work
+        self._late = late
+        self._lock = threading.Lock()
+        self._is_given_up = False
+        self._results: list[T] = []
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        """Do it, on its own thread."""
+        try:
+            self._results.append(self._work())
+        except BaseException as error:
+            self._error = error
+        with self._lock:
+            self.done.set()
+        if self._is_given_up and self._late is not None and self._results:
+            self._late(self._results[0])
+
+    def give_up(self) -> bool:
+        """Wait no longer, unless it is done by now."""
+        with self._lock:
+            self._is_given_up = not self.done.is_set()
+            return self._is_given_up
+
+    def result(self) -> T:
+        """What came of it."""
+        if self._error is not None:
+            raise self._error
+        return self._results[0]
 
 
 def _is_doomed(tid: int) -> bool:

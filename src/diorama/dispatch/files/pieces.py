@@ -89,7 +89,7 @@ class Pieces:
     @property
     def is_complete(self) -> bool:
         """Whether nothing can be missing any more."""
-        return len(self._kept) == self._count
+        return len(self._kept) >= self._count
 
     @property
     def has_kept(self) -> bool:
@@ -121,8 +121,17 @@ class Pieces:
         self._keep(chunks, wait)
 
     def complete(self, wait: Waiter = _here) -> None:
-        """Have all of it for good, however much that is."""
+        """Have all of it for good; EFBIG if this machine's memory has no room for it."""
+        if self.size > _available() // 2:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         self._keep(self._chunks(0, self.size), wait)
+
+    def empty(self) -> None:
+        """Let there be nothing in it, so that nothing is missing."""
+        with self._budget.changed:
+            os.ftruncate(self.fd, 0)
+            self.size = 0
+            self._count = 0
 
     def release(self) -> None:
         """Its part of the budget is not ours to count any more: it is complete, or nobody has it."""
@@ -211,7 +220,10 @@ class Pieces:
                 data = self._fetch(start, end - start)[: end - start]
                 if not data:
                     raise OSError(errno.EIO, f"{os.strerror(errno.EIO)}: the file ends too early")
-                start += _write(self.fd, data, start)
+                with self._budget.changed:
+                    if start >= self.size:
+                        break  # it was emptied meanwhile
+                    start += _write(self.fd, data, start)
         except BaseException:
             with self._budget.changed:
                 self._fetching.difference_update(run)
@@ -219,10 +231,17 @@ class Pieces:
             raise
         with self._budget.changed:
             self._fetching.difference_update(run)
-            for chunk in run:
+            for chunk in run if self.size else ():
                 self._budget.cached[self, chunk] = None
             self._budget.changed.notify_all()
             self._budget.trim()
+
+
+def _available() -> int:
+    """How much memory there is for the taking (proc(5))."""
+    with open("/proc/meminfo", "rb") as lines:
+        found = next((line for line in lines if line.startswith(b"MemAvailable:")), b"MemAvailable: 0 kB")
+    return int(found.split()[1]) << 10
 
 
 def _write(fd: int, data: bytes, offset: int) -> int:

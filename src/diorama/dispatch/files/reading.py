@@ -68,7 +68,7 @@ Piece = tuple[int, int]
 def read(files: Files, call: Read) -> Outcome:
     """Read at the file's offset."""
     pieces = files.lazy.find(files.task(call.tracee), call.fd)
-    if pieces is None or call.size >= 1 << 63:
+    if pieces is None or _is_negative(call.tracee, call.size):
         return None
     return _read(call.tracee, call.fd, pieces, [(call.buffer.address, call.size)], None)
 
@@ -77,7 +77,7 @@ def read(files: Files, call: Read) -> Outcome:
 def read_at(files: Files, call: PRead64) -> Outcome:
     """Read at an offset."""
     pieces = files.lazy.find(files.task(call.tracee), call.fd)
-    if pieces is None or call.offset < 0 or call.size >= 1 << 63:
+    if pieces is None or call.offset < 0 or _is_negative(call.tracee, call.size):
         return None
     return _read(call.tracee, call.fd, pieces, [(call.buffer.address, call.size)], call.offset)
 
@@ -89,10 +89,15 @@ def read_pieces(files: Files, call: ReadV | PReadV2) -> Outcome:
     if pieces is None or not 0 <= call.count <= _IOV_MAX:
         return None
     places = [(one.iov_base, one.iov_len) for one in call.pieces.read_all()] if call.count else []
-    if any(size >= 1 << 63 for _, size in places):
+    if any(_is_negative(call.tracee, size) for _, size in places):
         return None
     offset = None if isinstance(call, ReadV) else _offset_of(call)
     return _read(call.tracee, call.fd, pieces, places, offset)
+
+
+def _is_negative(tracee: Tracee, size: int) -> bool:
+    """Whether the kernel takes a size for a mistake: as a number with a sign it is negative."""
+    return bool(size >> 8 * tracee.abi.word - 1)
 
 
 def _offset_of(call: PReadV2) -> int | None:

@@ -31,6 +31,7 @@ def remove(files: Files, call: UnlinkAt, place: Place) -> Outcome:
         if victim.is_mount_point:
             raise fail(errno.EBUSY)
         assert victim.inode is not None
+        files.synthetic.keep_for_holders(filesystem, victim.inode)
         filesystem.remove(place.directory, victim.name)
         files.synthetic.removed(place._replace(inode=victim.inode), status)
     return 0

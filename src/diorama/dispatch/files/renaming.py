@@ -96,6 +96,7 @@ def _do(files: Files, source: Victim, target: Victim, *, exchange: bool) -> None
         filesystem.exchange(old.directory, source.name, new.directory, target.name)
         inodes: tuple[int, ...] = (source.inode, target.inode)
     else:
+        files.synthetic.keep_for_holders(filesystem, target.inode)
         filesystem.rename(old.directory, source.name, new.directory, target.name)
         inodes = (source.inode,)
         if target.inode is not None and target.status is not None:

@@ -108,7 +108,7 @@ class Sources:
             raise fail(errno.EISDIR if attributes.kind == stat.S_IFDIR else errno.EINVAL)
         if not files.permits(self._task, attributes, os.R_OK):
             raise fail(errno.EACCES)
-        content = files.content(self._task, place, attributes)
+        content = files.content(self._task, place, attributes, whole=True)
         return os.open(content.path, os.O_RDONLY | os.O_CLOEXEC)
 
     def host_path(self, path: str) -> str:

@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from diorama.abi.fcntl import AT_FDCWD, RESOLVE_IN_ROOT
@@ -18,6 +19,7 @@ from diorama.dispatch.files.generated import Remembered
 from diorama.dispatch.files.layered_listing import LayeredListings
 from diorama.dispatch.files.listings import Listings
 from diorama.dispatch.files.mounting import Mounting
+from diorama.dispatch.files.patience import wait_for
 from diorama.dispatch.files.points import Points
 from diorama.dispatch.files.programs import Programs
 from diorama.dispatch.files.synthetic import Synthetic
@@ -272,9 +274,15 @@ class Files:
 
     # -- contents -----------------------------------------------------------------------------
 
-    def content(self, task: Task, place: Place, attributes: Attributes) -> Content:
-        """The memfd of a regular file, kept open here until the task asks for something else or ends."""
-        content = self.synthetic.contents.pin(place, attributes)
+    def content(self, task: Task, place: Place, attributes: Attributes, *, whole: bool = False) -> Content:
+        """The memfd of a regular file, kept open here until the task asks for something else or ends.
+
+        `whole`: all of it is there, for who reads it without being seen.
+        """
+        contents = self.synthetic.contents
+        pin = partial(contents.pin, place, attributes, whole=whole)
+        is_slow = place.filesystem is not None and place.filesystem.lazy_above is not None
+        content = wait_for(task.tid, pin, late=contents.unpin) if is_slow else pin()
         self.unpin(task)
         self._pinned[task] = content
         return content

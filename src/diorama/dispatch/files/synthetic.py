@@ -6,6 +6,7 @@ A file system stores; here is what Linux does for all of them: one change of nam
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
@@ -17,6 +18,7 @@ from diorama.dispatch.files.content import Content
 from diorama.dispatch.files.contents import Contents
 from diorama.dispatch.files.lazy import Lazy
 from diorama.dispatch.files.standins import StandIns
+from diorama.errors import Unsupported
 from diorama.view.filesystem import Attributes, Changes, FileSystem
 from diorama.view.renaming import Renaming, rename_mounts
 
@@ -121,6 +123,20 @@ class Synthetic:
         """There is a new name."""
         self._listings.changed(filesystem, directory)
         self.standins.name_made(filesystem, directory, name, is_directory=stat.S_ISDIR(kind))
+
+    def keep_for_holders(self, filesystem: FileSystem, inode: int | None) -> None:
+        """A name is about to go, and perhaps the content: who has it open must have it still."""
+        content = None if inode is None else self.contents.find(filesystem, inode)
+        if content is None or content.pieces is None or not (content.pins or content.is_held):
+            return
+        try:
+            content.pieces.keep(0, content.pieces.size)
+        except OSError as error:
+            if error.errno != errno.ENOMEM:
+                raise
+            why = "a file of more than 1 GiB that is open and not fetched yet"
+            raise Unsupported("unlink", why, errno.EBUSY) from None
+        self.contents.complete(content)
 
     def removed(self, place: Place, was: Attributes) -> None:
         """A name is gone, with what it named if that has no other."""

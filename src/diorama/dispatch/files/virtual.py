@@ -9,11 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from diorama.abi import fcntl
 from diorama.dispatch.files.attributes import drop_special_bits
 from diorama.dispatch.files.entries import check_may_change, check_may_make, find, make, new_file
+from diorama.dispatch.files.patience import wait_for
 from diorama.dispatch.files.state import Files, fail
 from diorama.dispatch.files.synthetic import name_of
 from diorama.view.filesystem import Attributes
@@ -127,7 +129,11 @@ def _open_content(files: Files, task: Task, place: Place, flags: int) -> tuple[b
     assert place.filesystem is not None
     content = files.content(task, place, place.filesystem.attributes(place.inode))
     if not flags & fcntl.O_PATH:
-        files.synthetic.contents.opening(content, flags)
+        open_it = partial(files.synthetic.contents.opening, content, flags)
+        if content.pieces is None:
+            open_it()
+        else:
+            wait_for(task.tid, open_it)  # to write to it takes all of it
     # The path is a link, which must be followed.
     return content.path, flags & ~_DONE
 

@@ -1,0 +1,102 @@
+"""A real server: files are read through HTTP in pieces, as far as the server knows how."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from diorama.modules.filesystems.fsspec import open_fsspec
+from diorama.modules.options import Options
+from modules.objects import piece_of
+from modules.test_archives import content
+
+pytest.importorskip("aiohttp", reason="needs aiohttp, with which fsspec reads http")
+
+SIZE = 40 << 20
+CONTENT = piece_of(0, SIZE)
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Serves `/big`; knows ranges, or does not."""
+
+    protocol_version = "HTTP/1.1"
+    ranges = True
+    sent = 0
+
+    def do_HEAD(self) -> None:
+        self.do_GET(with_body=False)
+
+    def do_GET(self, *, with_body: bool = True) -> None:
+        if self.path.endswith("/big"):
+            self._send_big(with_body=with_body)
+            return
+        found = b'<a href="big">big</a>' if self.path in ("", "/") else b""
+        self.send_response(200 if found else 404)
+        self.send_header("Content-Length", str(len(found)))
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        if with_body:
+            self.wfile.write(found)
+
+    def _send_big(self, *, with_body: bool) -> None:
+        start, end, status = 0, SIZE, 200
+        asked = self.headers.get("Range")
+        if asked and self.ranges:
+            first, _, last = asked.removeprefix("bytes=").partition("-")
+            start, end, status = int(first), min(int(last) + 1, SIZE), 206
+        self.send_response(status)
+        self.send_header("Accept-Ranges", "bytes" if self.ranges else "none")
+        self.send_header("Content-Length", str(end - start))
+        if status == 206:
+            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{SIZE}")
+        self.end_headers()
+        if with_body:
+            type(self).sent += end - start
+            self.wfile.write(CONTENT[start:end])
+
+    def log_message(self, *_args: Any) -> None:
+        return
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    Handler.ranges, Handler.sent = True, 0
+    made = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=made.serve_forever)
+    thread.start()
+    yield f"//127.0.0.1:{made.server_address[1]}"
+    made.shutdown()
+    thread.join()
+    made.server_close()
+
+
+def test_a_piece_is_all_that_is_fetched(server: str) -> None:
+    mounted = open_fsspec("http", f"{server}/big")
+    assert not mounted.writable
+    status = mounted.attributes(mounted.root)
+    assert status.size == SIZE
+    assert mounted.lazy_above is not None
+    assert status.size > mounted.lazy_above
+    assert mounted.read(mounted.root, 30 << 20, 1000) == CONTENT[30 << 20 :][:1000]
+    assert Handler.sent <= 1000
+    assert mounted.read(mounted.root, SIZE - 5, 1000) == CONTENT[-5:]
+
+
+def test_a_server_without_ranges_is_asked_once(server: str) -> None:
+    Handler.ranges = False
+    mounted = open_fsspec("http", f"{server}/big")
+    for offset in (30 << 20, 0, SIZE - 100):
+        assert mounted.read(mounted.root, offset, 100) == CONTENT[offset : offset + 100]
+    assert Handler.sent <= SIZE
+    mounted.close()
+
+
+def test_whole_files_and_errors(server: str) -> None:
+    mounted = open_fsspec("http", server, Options.parse(["lazy=off"]))
+    assert content(mounted, mounted.lookup(mounted.root, b"big")) == CONTENT
+    with pytest.raises(FileNotFoundError):
+        mounted.lookup(mounted.root, b"none")
