@@ -211,3 +211,97 @@ def test_sockets_have_names(bench: Bench, way: Way) -> None:
     bench.prepare = lambda work: (work / "mnt").mkdir()
     outcome = bench.same(way, ["sh", "-c", 'cd mnt; exec python3 -c "$0"', SOCKETS])
     assert "datagram" in outcome.stdout
+
+
+WATCHES = r"""
+import ctypes, os, struct
+
+libc = ctypes.CDLL(None)
+
+def told():
+    try:
+        data = os.read(queue, 1 << 16)
+    except BlockingIOError:
+        return []
+    found, cookies = [], []
+    while data:
+        _, mask, cookie, size = struct.unpack_from("iIII", data)
+        if cookie and cookie not in cookies:
+            cookies.append(cookie)
+        number = cookies.index(cookie) if cookie else None
+        found.append((hex(mask), number, data[16 : 16 + size].rstrip(b"\0")))
+        data = data[16 + size :]
+    return found
+
+names = 0x4 | 0x40 | 0x80 | 0x100 | 0x200 | 0x400
+os.mkdir("d"), os.mkdir("e"), open("d/old", "w").close()
+queue = libc.inotify_init1(0o4000)
+assert libc.inotify_add_watch(queue, b"d", names) > 0
+open("d/a", "w").close()
+os.mkdir("d/s"), os.mkfifo("d/p"), os.symlink("x", "d/y")
+print(told())
+os.rename("d/a", "d/b"), os.rename("d/b", "e/b"), os.rename("e/b", "d/c"), os.rename("d/c", "d/old")
+print(told())
+os.link("d/old", "d/l"), os.chmod("d/l", 0o600), os.unlink("d/l"), os.utime("d/s")
+print(told())
+for name in os.listdir("d"):
+    (os.rmdir if name == "s" else os.unlink)(f"d/{name}")
+print(sorted(told(), key=str))
+os.rmdir("d")
+print(told())
+open("f", "w").close()
+assert libc.inotify_add_watch(queue, b"f", 0x2 | 0x4 | 0x8 | 0x20) > 0
+with open("f", "a") as file:
+    file.write("x")
+os.chmod("f", 0o600)
+print(told())
+"""
+
+
+@WAYS
+def test_watches_tell_of_names(bench: Bench, way: Way) -> None:
+    bench.prepare = lambda work: (work / "mnt").mkdir()
+    outcome = bench.same(way, ["sh", "-c", 'cd mnt; exec python3 -c "$0"', WATCHES])
+    assert "old" in outcome.stdout
+
+
+STRANGER = r"""
+import os, socket
+
+os.chmod(".", 0o1777)
+with open("roots", "w") as file:
+    file.write("x")
+os.chmod("roots", 0o600)
+if os.fork():
+    print(os.wait()[1], os.stat("mine").st_uid, oct(os.stat("mine").st_mode))
+    os._exit(0)
+os.setgroups([])
+os.setresgid(4242, 4242, 4242)
+os.setresuid(4242, 4242, 4242)
+with open("mine", "w+") as file:
+    file.write("content")
+    file.seek(0)
+    print(file.read(), os.fstat(file.fileno()).st_uid)
+for call, *args in [(open, "roots"), (os.unlink, "roots"), (os.chown, "mine", 0, 0), (os.truncate, "mine", 3),
+                    (os.mkfifo, "pipe"), (os.rename, "mine", "roots"), (os.mknod, "device", 0o20600, 259)]:
+    try:
+        call(*args)
+        print("done")
+    except OSError as error:
+        print(error.strerror)
+socket.socket(socket.AF_UNIX).bind("sock")
+print(os.stat("sock").st_uid, sorted(os.listdir(".")), open("mine").read())
+"""
+
+
+@pytest.mark.root
+@WAYS
+def test_programs_that_become_other_users_have_their_rights(bench: Bench, way: Way) -> None:
+    bench.prepare = lambda work: (work / "mnt").mkdir()
+    command = 'cd mnt; exec python3 -c "$0"'
+    for directory in (bench.directory, *bench.directory.parents):
+        if not directory.stat().st_mode & 0o077:
+            directory.chmod(0o711)  # pytest's own are closed to others
+    expected = bench.native(["sh", "-c", command, STRANGER])
+    assert bench.inside(way, ["sh", "-c", command, STRANGER]) == expected
+    assert "content 4242" in expected.stdout

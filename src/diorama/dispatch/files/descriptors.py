@@ -8,6 +8,7 @@ import stat
 from typing import Final
 
 from diorama.abi.fcntl import O_PATH
+from diorama.abi.io import IN_ACCESS, IN_CLOSE_NOWRITE, IN_CLOSE_WRITE, IN_MODIFY, IN_OPEN
 from diorama.catalogue.dirs import GetDents, GetDents64, ReadDir
 from diorama.catalogue.files import (
     FChMod,
@@ -27,11 +28,14 @@ from diorama.dispatch.files.layered_descriptors import change_open_file
 from diorama.dispatch.files.objections import check_arguments, refuse_writing
 from diorama.dispatch.files.state import Files, fail
 from diorama.dispatch.files.translation import at_host, translate
+from diorama.errors import warn_once
 from diorama.view.mounts import Place
 from diorama.view.task import Task
 
 LISTING: Final = frozenset({GetDents, GetDents64, ReadDir})
 """What concerns only directories of virtual objects, and those of the host with mount points of ours."""
+
+_UNSEEN: Final = IN_ACCESS | IN_MODIFY | IN_OPEN | IN_CLOSE_WRITE | IN_CLOSE_NOWRITE
 
 LOOKING: Final = frozenset({FStat, FGetXattr, FListXattr}) | LISTING
 """What concerns only descriptors of virtual objects, of which there are none without such a file system."""
@@ -100,22 +104,24 @@ def refuse_at(files: Files, call: Request) -> Outcome:
 
 @answers(InotifyAddWatch)
 def watch(files: Files, call: InotifyAddWatch) -> Outcome:
-    """What stands for a virtual file is watched: nothing happens to either."""
+    """What stands for a virtual file is watched: what happens to that happens to both."""
     place = files.locate(call, call.PATHS[0])
     if place is None or place.filesystem is None:
         return None if place is None else at_host(call, call.PATHS[0], place)
     if place.missing:
         raise fail(errno.ENOENT)
-    return call.replace(path=_stand_in(files, files.task(call.tracee), place))
+    return call.replace(path=_stand_in(files, files.task(call.tracee), place, call.mask))
 
 
-def _stand_in(files: Files, task: Task, place: Place) -> bytes:
+def _stand_in(files: Files, task: Task, place: Place, mask: int) -> bytes:
     filesystem = place.filesystem
     assert filesystem is not None
     attributes = filesystem.attributes(place.inode)
     if not files.permits(task, attributes, os.R_OK):
         raise fail(errno.EACCES)
     if attributes.kind == stat.S_IFDIR:
+        if mask & _UNSEEN:
+            warn_once("inotify_add_watch", "on a directory of ours tells only of names and attributes")
         return files.standins.watch(place, lambda: [one.name for one in filesystem.entries(place.inode)])
     if attributes.kind != stat.S_IFREG:
         return files.stand_in(place, attributes)

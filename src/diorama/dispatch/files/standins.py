@@ -227,10 +227,13 @@ class StandIns:
 
 def _remove(path: bytes) -> None:
     with contextlib.suppress(OSError):
-        if stat.S_ISDIR(os.lstat(path).st_mode):
-            shutil.rmtree(path)
-        else:
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
             os.unlink(path)
+            return
+        try:
+            os.rmdir(path)  # whoever watches it is not to be told that we have looked into it
+        except OSError:
+            shutil.rmtree(path)
 
 
 def _make_placeholder(path: bytes, *, directory: bool) -> None:
