@@ -28,21 +28,19 @@ KINDS = (BIND, READ_ONLY, FILES, NESTED)
 
 # With files alone, the directory itself is no mount point.
 _CASES: Final = [(kind, name) for kind in KINDS for name in PROGRAMS if (kind, name) != (FILES, "names")]
-_NOT_YET: Final = {
-    "bind": "content dirs refused sockets",
-    "ro": "refused",
-    "files": "content sockets",
-    "nested": "content dirs refused sockets",
-}
 
 
-def _case(kind: Kind, name: str) -> object:
-    marks = [pytest.mark.xfail(strict=False)] if name in _NOT_YET[kind.name].split() else []
-    return pytest.param(kind, name, marks=marks, id=f"{kind.name}-{name}")
+def _title(value: Kind | str) -> str:
+    return value if isinstance(value, str) else value.name
 
 
-@pytest.mark.parametrize(("kind", "name"), [_case(*case) for case in _CASES])
+@pytest.mark.parametrize(("kind", "name"), _CASES, ids=_title)
 def test_the_battery_is_answered_as_by_the_kernel(
     programs: Programs, kind: Kind, name: str, engine: str
 ) -> None:
     check(kind, programs(f"battery_{name}"), engine)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_32_bit_battery_is_answered_so_too(programs: Programs, name: str, engine: str) -> None:
+    check(BIND, programs(f"battery_{name}", 32), engine)

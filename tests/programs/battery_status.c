@@ -66,7 +66,6 @@ static void stats(void)
 	STAT(fstatat(battery.fd, "link", &s, 0x10000));
 	STAT(fstat(fd, &s));
 	STAT(fstat(link, &s));
-	TRY(stat(P("file"), (struct stat *)8));
 	if (stat(P("file"), &s) == 0 && fstat(fd, &t) == 0)
 		TRY(s.st_ino == t.st_ino && s.st_dev == t.st_dev);
 	if (stat(P("."), &s) == 0 && stat(P("directory/.."), &t) == 0)
@@ -286,6 +285,59 @@ static void handles(void)
 	close(fd);
 }
 
+/* The calls as older programs spell them, with structures that we need not know. */
+static void old_spellings(void)
+{
+	char room[512];
+	int fd = OPEN(open(P("file"), O_RDONLY | O_CLOEXEC));
+
+	MUST(fd >= 0);
+#ifdef SYS_stat
+	TRY(syscall(SYS_stat, P("link"), room));
+	TRY(syscall(SYS_lstat, P("link"), room));
+	TRY(syscall(SYS_fstat, fd, room));
+	TRY(syscall(SYS_stat, P("file"), 8L));
+	TRY(syscall(SYS_stat, P("none"), 8L));
+#endif
+#ifdef SYS_stat64
+	TRY(syscall(SYS_stat64, P("link"), room));
+	TRY(syscall(SYS_lstat64, P("link"), room));
+	TRY(syscall(SYS_fstat64, fd, room));
+	TRY(syscall(SYS_fstatat64, AT("link"), room, 0));
+	TRY(syscall(SYS_statfs64, P("file"), 84L, room));
+	TRY(syscall(SYS_statfs64, P("file"), 83L, room));
+	TRY(syscall(SYS_fstatfs64, fd, 84L, room));
+	TRY(syscall(SYS_truncate64, P("file"), 11L, 0L));
+	TRY(syscall(SYS_chown32, P("file"), -1L, -1L));
+	TRY(syscall(SYS_lchown32, P("link"), -1L, -1L));
+#endif
+#ifdef SYS_oldstat
+	TRY(syscall(SYS_oldstat, P("link"), room) == 0 || errno == EOVERFLOW);
+	TRY(syscall(SYS_oldlstat, P("none"), room));
+#endif
+#ifdef SYS_open
+	SHUT(syscall(SYS_open, P("link"), O_RDONLY));
+	SHUT(syscall(SYS_open, P("none"), O_RDONLY));
+	SHUT(syscall(SYS_creat, P("old"), 0600));
+	TRY(syscall(SYS_access, P("link"), W_OK));
+	TRY(syscall(SYS_chmod, P("old"), 0640));
+	TRY(syscall(SYS_chown, P("old"), -1L, -1L));
+	TRY(syscall(SYS_lchown, P("old"), -1L, -1L));
+	TRY(syscall(SYS_link, P("old"), P("older")));
+	TRY(syscall(SYS_rename, P("older"), P("oldest")));
+	TRY(syscall(SYS_unlink, P("old")));
+	TRY(syscall(SYS_symlink, "x", P("old")));
+	TRY(syscall(SYS_readlink, P("old"), room, sizeof room));
+	TRY(syscall(SYS_unlink, P("old")));
+	TRY(syscall(SYS_unlink, P("oldest")));
+	TRY(syscall(SYS_mkdir, P("old"), 0700));
+	TRY(syscall(SYS_rmdir, P("old")));
+	TRY(syscall(SYS_mknod, P("old"), S_IFIFO | 0600, 0));
+	TRY(syscall(SYS_unlink, P("old")));
+#endif
+	close(fd);
+}
+
 static void calls(void)
 {
 	times();
@@ -296,6 +348,7 @@ static void calls(void)
 	systems();
 	attributes();
 	handles();
+	old_spellings();
 }
 
 int main(int argc, char **argv) { return battery_run(argc, argv, calls); }
