@@ -25,6 +25,7 @@ __all__ = [
     "CAP_SETFCAP",
     "CAP_SYS_ADMIN",
     "CAP_SYS_CHROOT",
+    "CAP_SYS_PACCT",
     "Credentials",
 ]
 
@@ -34,6 +35,7 @@ CAP_DAC_READ_SEARCH: Final = 2
 CAP_FOWNER: Final = 3
 CAP_FSETID: Final = 4
 CAP_SYS_CHROOT: Final = 18
+CAP_SYS_PACCT: Final = 20
 CAP_SYS_ADMIN: Final = 21
 CAP_MKNOD: Final = 27
 CAP_SETFCAP: Final = 31

@@ -9,8 +9,9 @@ from __future__ import annotations
 import errno
 from typing import Any, TypeVar
 
-from diorama.abi.fcntl import AT_FDCWD, AT_REMOVEDIR
+from diorama.abi.fcntl import AT_EMPTY_PATH, AT_FDCWD, AT_REMOVEDIR, AT_SYMLINK_FOLLOW
 from diorama.catalogue.model import PathRule, Request
+from diorama.catalogue.mounts import Acct, SwapOff, SwapOn
 from diorama.catalogue.paths import LinkAt, RenameAt2, UnlinkAt
 from diorama.dispatch.files.acting import act
 from diorama.dispatch.files.answers import SYNTHETIC, Outcome, answers
@@ -28,6 +29,7 @@ from diorama.dispatch.files.points import has_points
 from diorama.dispatch.files.renaming import rename
 from diorama.dispatch.files.state import Files, fail
 from diorama.errors import Unsupported
+from diorama.view.credentials import CAP_SYS_ADMIN, CAP_SYS_PACCT
 from diorama.view.mounts import Place
 
 __all__ = ["at_host", "translate"]
@@ -101,11 +103,29 @@ def _translate_pair(
         raise Unsupported(call.NAME, "of a directory in which something is mounted", errno.EBUSY)
     if in_layers and new is not None:
         return change_pair(files, call, old, new)
+    by_descriptor = isinstance(call, LinkAt) and not call.oldpath and call.flags & AT_EMPTY_PATH
+    if not by_descriptor and all(place is None or place.straight for place in (old, new)):
+        return None
     changed: Request = call
     for rule, place in zip(call.PATHS, (old, new), strict=True):
         if place is not None:
             changed = at_host(changed, rule, place)
-    return None if all(place is None or place.straight for place in (old, new)) else act(files, call, changed)
+    return act(files, call, _by_link(call, changed) if by_descriptor else changed)
+
+
+def _by_link(call: Any, changed: R) -> R:
+    """Who opened the file is asked by the kernel, and that may be us; its link in /proc does as well."""
+    link = b"/proc/%d/fd/%d" % (call.tracee.tid, call.olddirfd)
+    flags = call.flags & ~AT_EMPTY_PATH | AT_SYMLINK_FOLLOW
+    return changed.replace(olddirfd=AT_FDCWD, oldpath=link, flags=flags)
+
+
+@answers(Acct, SwapOff, SwapOn)
+def change_system(files: Files, call: Acct | SwapOff | SwapOn) -> Outcome:
+    """What takes rights over the whole system, and is refused for want of them whatever the path."""
+    needed = CAP_SYS_PACCT if isinstance(call, Acct) else CAP_SYS_ADMIN
+    capabilities = files.tasks.credentials(files.task(call.tracee)).capabilities
+    return translate(files, call) if capabilities >> needed & 1 else None
 
 
 def _refuse_pair(files: Files, call: RenameAt2 | LinkAt, old: Place | None, new: Place | None) -> None:
