@@ -72,8 +72,10 @@ def _cases(report: ET.ElementTree[ET.Element]) -> Result:
         text = next((child.text or "" for child in case if child.tag in ("failure", "error")), "")
         last = text.strip().rpartition("\n")[2]
         # Subtests are cases of the same name.
-        found[name] = "; ".join(filter(None, (found.get(name), f"{status} {last}".strip()))) if last else (
-            found.get(name) or status
+        found[name] = (
+            "; ".join(filter(None, (found.get(name), f"{status} {last}".strip())))
+            if last
+            else (found.get(name) or status)
         )
     return found
 

@@ -19,10 +19,14 @@ DIORAMA = (sys.executable, "-P", "-m", "diorama", "run")
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where a program works, and the words that must stand before it for that to be so."""
+    """Where a program works, and the words that must stand before it for that to be so.
+
+    What lies in `below` on the host before the view begins is found in the directory; None if nothing is.
+    """
 
     directory: Path
     words: tuple[str, ...] = ()
+    below: Path | None = None
 
 
 Builder = Callable[[Path], Site]
@@ -44,7 +48,7 @@ class Kind:
         try:
             found = self.build(base)
             words = (*DIORAMA, "--engine", engine, *found.words, "--") if found.words else ()
-            yield Site(found.directory, words)
+            yield Site(found.directory, words, found.below)
         finally:
             _remove(base)
 
@@ -70,17 +74,28 @@ def _made(base: Path, *names: str) -> list[Path]:
 
 
 def _native(base: Path) -> Site:
-    return Site(_made(base, "work")[0])
+    (work,) = _made(base, "work")
+    return Site(work, below=work)
 
 
 def _beside(base: Path) -> Site:
     work, elsewhere = _made(base, "work", "elsewhere")
-    return Site(work, ("--mount", f"/usr/share={elsewhere}"))
+    return Site(work, ("--mount", f"/usr/share={elsewhere}"), work)
 
 
 def _bind(base: Path) -> Site:
     source, target = _made(base, "source", "target")
-    return Site(target, ("--mount", f"{source}={target}"))
+    return Site(target, ("--mount", f"{source}={target}"), source)
+
+
+def _overlay(base: Path) -> Site:
+    lower, upper, target = _made(base, "lower", "upper", "target")
+    return Site(target, ("--mount", f"overlay:{lower}={target}:upper={upper}"), lower)
+
+
+def _cow(base: Path) -> Site:
+    (work,) = _made(base, "work")
+    return Site(work, ("--cow", str(base / "layer")), work)
 
 
 def _scheme(scheme: str) -> Builder:
@@ -97,6 +112,9 @@ KINDS = {
         Kind("native", "a directory of the host, without a view", _native),
         Kind("beside", "a directory of the host, in a view that has a mount elsewhere", _beside),
         Kind("bind", "a bind mount of a directory of the host", _bind),
+        Kind("tmp", "a private directory of the host", _scheme("tmp")),
         Kind("memory", "a memory file system", _scheme("memory")),
+        Kind("overlay", "an overlay, with what is made in its upper directory", _overlay),
+        Kind("cow", "a directory of the host, in a view with copy-on-write on its root", _cow),
     )
 }
