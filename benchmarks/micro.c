@@ -54,6 +54,16 @@ static void pread_once(void)
 		give_up("pread");
 }
 
+static void map_once(void)
+{
+	volatile char *map = mmap(NULL, sizeof page, PROT_READ, MAP_SHARED, opened, 0);
+
+	if (map == MAP_FAILED)
+		give_up("mmap");
+	(void)map[0];
+	munmap((void *)map, sizeof page);
+}
+
 static char *nothing[] = { "true", NULL };
 
 static void spawn_once(void)
@@ -104,6 +114,7 @@ static const struct operation operations[] = {
 	{ "open", open_once, 10, NULL },
 	{ "read", read_once, 50, "/dev/zero" },
 	{ "pread", pread_once, 20, NULL },
+	{ "map", map_once, 10, NULL },
 	{ "posix_spawn", spawn_once, 1, NULL },
 	{ "fork_exec", fork_exec_once, 1, NULL },
 	{ "thread", thread_once, 5, NULL },

@@ -12,6 +12,7 @@ ROWS = (
     Row("open", "open, close", MICROSECONDS),
     Row("read", "read 1 byte", MICROSECONDS),
     Row("pread", "pread 4 KiB", MICROSECONDS),
+    Row("map", "map and read a page", MICROSECONDS),
     Row("posix_spawn", "posix_spawn", MICROSECONDS),
     Row("fork_exec", "fork, exec", MICROSECONDS),
     Row("thread", "thread", MICROSECONDS),

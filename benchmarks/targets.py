@@ -14,6 +14,8 @@ NATIVE = "native"
 class Target:
     """A bound on the ratio of `row` to native runs, or what `kind` says, in one of an engine's views.
 
+    `beside` is the ratio to a path of the host in the same view.
+
     `view` is what follows the engine in the key of a way. `notify` is the bound of that engine where it
     differs; a bound of None is no target. Numbers are compared as the bounds are written, at one decimal.
     """
@@ -48,7 +50,12 @@ TARGETS = (
     Target("stat of a real path, mounts unused", "stat", "unused", 8.0),
     Target("stat in a bind", "stat", "bind", 10.0),
     *both("open and close", "open", 6.0),
+    Target("stat in a bind, beside a real path in that view", "stat", "bind", 1.0, kind="beside"),
+    Target("open in a bind, beside a real path in that view", "open", "bind", 1.0, kind="beside"),
     Target("pread in a file of an archive", "pread", "archive", 1.0),
+    Target("pread in a file in memory", "pread", "memory", 1.0),
+    Target("map a file of an archive", "map", "archive", 1.0),
+    Target("map a file in memory", "map", "memory", 1.0),
     Target("posix_spawn, mounts unused", "posix_spawn", "unused", None, 1.2),
     Target("fork and exec, mounts unused", "fork_exec", "unused", None, 1.2),
     Target("thread, mounts unused", "thread", "unused", None, 1.2),
@@ -90,7 +97,8 @@ def value_of(target: Target, way: str, results: Results, rows: dict[str, Row]) -
     if target.kind == "throughput":
         two, one = results.median(target.row, way), results.median("stat_1", way)
         return two / one if two and one else None
-    return results.ratio(rows[target.row], way, NATIVE)
+    base = f"{way.rpartition('-')[0]}-beside" if target.kind == "beside" else NATIVE
+    return results.ratio(rows[target.row], way, base)
 
 
 def judge(target: Target, engine: str, results: Results, rows: dict[str, Row]) -> Verdict:

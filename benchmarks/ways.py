@@ -27,6 +27,7 @@ class Way:
     writable: bool = True
     micro: str = "micro"
     native: str = "native"
+    operations_only: bool = False
 
     @property
     def modules(self) -> str:
@@ -53,13 +54,14 @@ def engines() -> dict[str, tuple[str, ...]]:
 
 
 def ours(host: Place, engine: str, options: tuple[str, ...]) -> list[Way]:
-    """The four views with one engine."""
+    """The views with one engine."""
     here = host.directory
     run = (*DIORAMA, *options)
     unused = ("--mount", f"{here}/other={here}/elsewhere", "--mount", f"memory:={here}/archive")
     bind = ("--mount", f"{here}/base={here}/view", "--mount", f"/usr={here}/usr")
     archive = ("--mount", f"zip:{here}/base.zip={here}/view")
     base, view, usr = f"{here}/base", f"{here}/view", f"{here}/usr"
+    fill = ("sh", "-c", f'cp {base}/f {view} && exec "$@"', "sh")
     return [
         Way(engine, f"{engine}: no mounts", "a view of nothing", host, (*run, "--"), base),
         Way(
@@ -88,6 +90,24 @@ def ours(host: Place, engine: str, options: tuple[str, ...]) -> list[Way]:
             view,
             "",
             writable=False,
+        ),
+        Way(
+            f"{engine}-beside",
+            f"{engine}: beside a bind",
+            "single operations on a path of the host, in the view with the bind mounts",
+            host,
+            (*run, *bind, "--"),
+            base,
+            operations_only=True,
+        ),
+        Way(
+            f"{engine}-memory",
+            f"{engine}: memory",
+            "single operations on a file in a memory mount",
+            host,
+            (*run, "--mount", f"memory:={view}", "--", *fill),
+            view,
+            operations_only=True,
         ),
     ]
 

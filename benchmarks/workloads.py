@@ -34,6 +34,8 @@ class Workload:
 
     def fits(self, way: Way) -> bool:
         """Tell whether it can be run in this way at all."""
+        if way.operations_only:
+            return False
         return (way.writable or not self.writes) and bool(way.usr or not self.needs_usr)
 
 

@@ -50,7 +50,7 @@ def test_what_failed_has_missed_its_bound() -> None:
     results = measured("stat", "notify-bind", 100.0)
     results.fail("stat", "notify-bind", "status 1")
     assert str(judge(Target("", "stat", "bind", 10.0), "notify", results, ROWS)) == "**failed**"
-    assert targets.summary(["notify"], results, {"stat": ROWS["stat"]}) == "notify meets 0 of 1."
+    assert targets.summary(["notify"], results, {"stat": ROWS["stat"]}) == "notify meets 0 of 2."
 
 
 def test_every_target_is_about_a_row_that_is_measured() -> None:
@@ -69,3 +69,10 @@ def test_the_summary_counts_what_has_been_judged() -> None:
     results = measured("stat", "notify-unused", 500.0)
     results.add("stat", "notify-bind", 5000.0)
     assert targets.summary(["notify"], results, {"stat": ROWS["stat"]}) == "notify meets 1 of 2."
+
+
+def test_a_bind_is_compared_with_what_is_beside_it() -> None:
+    results = measured("stat", "notify-bind", 500.0)
+    results.add("stat", "notify-beside", 400.0)
+    target = Target("", "stat", "bind", 1.0, kind="beside")
+    assert judge(target, "notify", results, ROWS) == targets.Verdict(1.25, met=False)
