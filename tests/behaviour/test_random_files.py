@@ -141,6 +141,7 @@ class Likeness:
 
     allocations: tuple[int, ...] = (0, KEEP_SIZE, PUNCH | KEEP_SIZE, ZERO, ZERO | KEEP_SIZE, COLLAPSE, INSERT)
     holes: bool = True
+    links: bool = True
 
     def operations(self) -> st.SearchStrategy[list[Operation]]:
         kinds = [OPENING, OPENING, OPENING, *CONTENT, allocation(*self.allocations), *NAMES]
@@ -153,7 +154,10 @@ LIKE_EXT4 = Likeness()
 MEMORY = Likeness(allocations=(0, KEEP_SIZE, PUNCH | KEEP_SIZE))
 """Files are memfds, which have no ZERO_RANGE, COLLAPSE_RANGE and INSERT_RANGE, as on tmpfs."""
 
-LIKENESSES = {"bind": LIKE_EXT4, "memory": MEMORY, "overlay": LIKE_EXT4, "cow": LIKE_EXT4, "tmp": LIKE_EXT4}
+LAYERS = Likeness(links=False)
+"""Of a file below that has several names, the one that is changed becomes another file, as in overlayfs."""
+
+LIKENESSES = {"bind": LIKE_EXT4, "tmp": LIKE_EXT4, "memory": MEMORY, "overlay": LAYERS, "cow": LAYERS}
 
 
 @dataclass
@@ -197,6 +201,7 @@ class Pair:
 
     def __init__(self, kind: str, engine: str, place: Path) -> None:
         self.count = 0
+        self._likeness = LIKENESSES[kind]
         self._sites = ((KINDS["native"], ""), (KINDS[kind], engine))
         self._place = place
         self._doers: list[Doer] = []
@@ -227,7 +232,7 @@ class Pair:
         for site in sites if self._has_below else []:
             assert site.below is not None
             for number in range(PREPARED):
-                prepare(site.below / str(number))
+                prepare(site.below / str(number), linked=self._likeness.links)
         self._doers = [Doer(site, self._place / f"errors{at}") for at, site in enumerate(sites)]
         for doer in self._doers:
             self._ending.callback(doer.close)
@@ -248,14 +253,15 @@ def _has_two(operations: list[Operation]) -> bool:
     return any(operation[0] for operation in operations)
 
 
-def prepare(directory: Path) -> None:
+def prepare(directory: Path, *, linked: bool) -> None:
     """What `FIRST` makes, and something more."""
     (directory / "d").mkdir(parents=True)
     (directory / "a").write_bytes(data_of(20_000, 1))
     (directory / "d/a").write_bytes(data_of(5000, 2))
     (directory / "d/b").touch(0o600)
     (directory / "link").symlink_to("d")
-    os.link(directory / "a", directory / "c")
+    if linked:
+        os.link(directory / "a", directory / "c")
 
 
 @pytest.fixture
