@@ -96,6 +96,11 @@ bind("a", "mnt"); mount(None, "mnt", None, MS_REMOUNT | MS_BIND | MS_RDONLY)
 write("mnt/file"); write("a/file"); bind("mnt", "mnt2"); write("mnt2/file"); umount("mnt2")
 mount(None, "mnt", None, MS_REMOUNT | MS_BIND); write("mnt/file"); umount("mnt")
 """,
+    "what a mount may forbid": """
+bind("/dev", "mnt"); write("mnt/null"); mount(None, "mnt", None, MS_REMOUNT | MS_BIND | 4); write("mnt/null")
+show("mnt/null"); umount("mnt"); bind("/bin", "mnt"); print(os.system("mnt/true"))
+mount(None, "mnt", None, MS_REMOUNT | MS_BIND | 8); print(os.system("mnt/true 2>/dev/null")); umount("mnt")
+""",
     "a memory file system": """
 mount("none", "mnt", "tmpfs"); show("mnt"); write("mnt/new"); show("mnt/new"); os.mkdir("mnt/d")
 bind("mnt/d", "mnt2"); write("mnt2/inner"); show("mnt/d/inner"); umount("mnt2"); umount("mnt"); show("mnt")
@@ -425,3 +430,65 @@ def test_mount_and_umount_of_the_system(engine: str, tmp_path: Path) -> None:
     assert lines[4].endswith("mnt2: target is busy.")
     assert lines[5:11] == ["name", "file", "sub", "mnt:", "", "mnt2:"]
     assert "none.zip does not exist" in lines[11]
+
+
+NAMESPACES = """
+os.system("unshare -m sh -c 'mount --bind a mnt; ls mnt; umount mnt; mount -t tmpfs none mnt2; ls mnt mnt2'")
+show("mnt"); sys.stdout.flush()
+if not libc.syscall(56, 0x20000 | 17, 0, 0, 0, 0):  # clone(CLONE_NEWNS | SIGCHLD), else as fork
+    bind("a", "mnt"); show("mnt"); sys.stdout.flush(); os._exit(0)
+os.wait()
+show("mnt"); print(told(libc.syscall(56, 0x20000 | 0x200 | 17, 0, 0, 0, 0)))
+"""
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the arguments of clone are those of x86-64")
+def test_everybody_may_have_a_namespace_of_mounts(engine: str, tmp_path: Path) -> None:
+    assert in_view(NAMESPACES, tmp_path / "work", engine) == [
+        "file",
+        "sub",
+        "mnt:",
+        "",
+        "mnt2:",
+        "mnt []",
+        "mount a mnt None done",
+        "mnt ['file', 'sub']",
+        "mnt []",
+        "EINVAL",
+    ]
+
+
+CROWD = """
+import threading
+def work(number):
+    for turn in range(6):
+        one = f"m{number}"
+        for call in (lambda: libc.mount(b"a", one.encode(), None, MS_BIND, None),
+                     lambda: libc.mount(b"a.zip", one.encode(), b"zip", 0, None)):
+            assert call() == 0, os.strerror(ctypes.get_errno())
+            assert os.listdir(one) in (["file", "sub"], ["sub", "file"], ["name"]), os.listdir(one)
+        for _ in range(2):
+            if libc.umount2(one.encode(), 0):
+                assert ctypes.get_errno() == errno.EBUSY and not libc.umount2(one.encode(), MNT_DETACH)
+        assert os.listdir(one) == []
+for number in range(6):
+    os.mkdir(f"m{number}")
+for number in range(3):
+    if not os.fork():
+        work(2 * number); os._exit(0)
+print([os.wait()[1] for _ in range(3)])
+threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+for one in threads: one.start()
+for one in threads: one.join()
+print([os.listdir(f"m{number}") for number in range(6)])
+"""
+
+
+def test_many_mount_at_once(engine: str, tmp_path: Path) -> None:
+    lay(tmp_path)
+    archive(tmp_path / "a.zip", name="text\n")
+    with diorama.View(engine=engine, grows=True, strict=True) as view:
+        command = [sys.executable, "-c", PRELUDE + CROWD]
+        done = view.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=50)
+        assert not view.failures
+    assert outcome(done) == ["[0, 0, 0]", "[[], [], [], [], [], []]"]

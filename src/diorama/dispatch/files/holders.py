@@ -12,6 +12,8 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from diorama.engine.descent import filters_of
+
 if TYPE_CHECKING:
     from diorama.dispatch.files.state import Files
     from diorama.view.host import Status
@@ -58,7 +60,7 @@ def _of_task(files: Files, task: Task) -> Iterator[Mount]:
 
 def _virtual(files: Files) -> Iterator[Place]:
     """The virtual objects that somebody has."""
-    for pid in _others():
+    for pid in _processes(files):
         for status in _statuses(pid, [*_descriptors(pid), "cwd", "root", "exe"]):
             place = files.inodes.find(status)
             if place is not None:
@@ -69,11 +71,15 @@ def _virtual(files: Files) -> Iterator[Place]:
                 yield place
 
 
-def _others() -> Iterator[int]:
-    ours = str(os.getpid())
-    for name in os.listdir("/proc"):
-        if name.isdigit() and name != ours:
-            yield int(name)
+def _processes(files: Files) -> Iterator[int]:
+    """Those that are known, and all that have a filter which we have not: some of them are not told of."""
+    known = {task.pid for task in files.tasks.all()}
+    yield from known
+    ours = filters_of(os.getpid())
+    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
+        filters = None if pid in known else filters_of(pid)
+        if pid not in known and (filters is None or ours is None or filters > ours):
+            yield pid
 
 
 def _descriptors(pid: int) -> list[str]:

@@ -113,9 +113,17 @@ def _at(call: OpenAt | OpenAt2, path: bytes, how: OpenHow, flags: int) -> OpenAt
 # -- on the host ----------------------------------------------------------------------------------
 
 
+def _refuse_device(flags: int) -> None:
+    """A device is a name only in a mount that has none."""
+    if not flags & fcntl.O_PATH:
+        raise fail(errno.EACCES)
+
+
 def _open_host(files: Files, call: OpenAt | OpenAt2, place: Place, how: OpenHow) -> Outcome:
     status = None if place.missing else _status(files, place)
     mode = 0 if status is None else status.st_mode
+    if "nodev" in place.mount.options and (stat.S_ISCHR(mode) or stat.S_ISBLK(mode)):
+        _refuse_device(how.flags)
     flags = _read_only_flags(place, how.flags, mode) if place.mount.read_only else how.flags
     straight = place.straight and flags == how.flags
     changed = call if straight else _at(call, place.host_path, how, flags)
