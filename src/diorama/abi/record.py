@@ -151,7 +151,7 @@ class Layout:
         """The size in memory, in bytes."""
         return self._struct.size
 
-    def pack(self, value: Record) -> bytes:
+    def pack(self, value: Frozen) -> bytes:
         """The bytes of a value; OSError(EOVERFLOW) when a member is too narrow, as the kernel has it."""
         members = [getattr(value, name) for name in self.names]
         for index, scale in self._scales.items():

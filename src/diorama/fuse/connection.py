@@ -1,0 +1,376 @@
+"""Connection: the conversation with one server, as a state machine without I/O.
+
+    connection = Connection(wants=Init.ASYNC_READ | Init.BIG_WRITES)
+    send(connection.start())
+    connection.receive(message)                      # the answer to INIT
+    unique, message = connection.request("LOOKUP", ROOT_ID, names=(b"hello",))
+    reply = connection.receive(answer)               # a Reply, or a Notification
+
+`start` offers what the caller wants and can do; what both sides can do is then in `features`.  Each request
+has a number of its own, an even one; its interrupt has that number plus one, as the kernel counts.  A reply
+must have exactly the form that its request asks for: what has another, answers nobody's request or tells an
+impossible errno is a `ProtocolError`, and the caller drops the connection.
+
+References: each entry that a server gives (LOOKUP, MKNOD, CREATE, READDIRPLUS, ...) is one reference to its
+node, counted here, and given back by `forget` all at once.
+
+Threads: everything here is guarded by one lock that is never held for long; any thread may make requests.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from diorama.fuse.flags import MAJOR, MINOR, OLDEST_MINOR, ROOT_ID, Init
+from diorama.fuse.operations import NOTICES, OPERATIONS, Notice, Operation
+from diorama.fuse.wire import (
+    Attr,
+    BatchForgetIn,
+    DirEnt,
+    EntryOut,
+    ForgetIn,
+    ForgetOne,
+    InHeader,
+    InitIn,
+    InitOut,
+    InterruptIn,
+    OutHeader,
+    Wire,
+)
+
+__all__ = ["Caller", "Connection", "Listed", "Notification", "ProtocolError", "Reply"]
+
+_PAGE: Final = 4096
+_DEFAULT_PAGES: Final = 32
+_MAX_PAGES: Final = 256
+_MAX_ERRNO: Final = 512
+_MAX_NAME: Final = 1024
+_ALIGN: Final = 8
+
+
+class ProtocolError(Exception):
+    """A server has sent what no server may send."""
+
+
+class Caller(NamedTuple):
+    """On whose behalf a request is made."""
+
+    uid: int = 0
+    gid: int = 0
+    pid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to a request: `error` is 0 or an errno, and then there is nothing else."""
+
+    unique: int
+    operation: Operation
+    error: int = 0
+    records: tuple[Wire, ...] = ()
+    data: bytes = b""
+
+    @property
+    def entry(self) -> tuple[EntryOut, Attr]:
+        """The entry that it tells of; TypeError if it tells of none."""
+        entry, attributes = self.records[:2]
+        if not (isinstance(entry, EntryOut) and isinstance(attributes, Attr)):
+            raise TypeError(f"{self.operation.name} tells of no entry")
+        return entry, attributes
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """What a server tells by itself."""
+
+    notice: Notice
+    record: Wire
+    data: bytes = b""
+
+
+class Listed(NamedTuple):
+    """One name of READDIR or, with `entry` and `attributes`, of READDIRPLUS."""
+
+    name: bytes
+    dirent: DirEnt
+    entry: EntryOut | None = None
+    attributes: Attr | None = None
+
+
+@dataclass(slots=True)
+class _Pending:
+    operation: Operation
+    room: int
+    interrupted: bool = False
+
+
+@dataclass(slots=True)
+class Connection:
+    """One connection.
+
+    `wants` is what may be agreed upon.  After the answer to INIT: `minor` is the version spoken, `features`
+    what both sides can do, `max_write` how many bytes one WRITE may carry and one READ may ask for,
+    `max_background` how many requests that nobody waits for may be on their way, `granularity` that of
+    times in nanoseconds.
+    """
+
+    wants: Init
+    max_readahead: int = 128 << 10
+    minor: int = MINOR
+    features: Init = field(default=Init(0))
+    max_write: int = _PAGE
+    max_background: int = 12
+    granularity: int = 1
+    is_ready: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _unique: int = 0
+    _pending: dict[int, _Pending] = field(default_factory=dict[int, _Pending])
+    _references: dict[int, int] = field(default_factory=dict[int, int])
+    _unknown: set[str] = field(default_factory=set[str])
+
+    # -- asking -------------------------------------------------------------------------------
+
+    def start(self) -> bytes:
+        """The first message: INIT."""
+        wanted = int(self.wants | Init.INIT_EXT)
+        offer = InitIn(MAJOR, MINOR, self.max_readahead, wanted & 0xFFFFFFFF, wanted >> 32)
+        return self._ask(OPERATIONS["INIT"], 0, offer.encode(), Caller(), 0)[1]
+
+    def knows(self, name: str) -> bool:
+        """Whether the server may know an operation: its version has it, and it has not said ENOSYS."""
+        return OPERATIONS[name].since <= self.minor and name not in self._unknown
+
+    def request(
+        self,
+        name: str,
+        node: int,
+        *records: Wire,
+        names: Sequence[bytes] = (),
+        data: bytes = b"",
+        caller: Caller = Caller(),  # noqa: B008 - immutable
+        room: int = 0,
+    ) -> tuple[int, bytes]:
+        """A request by its name: its number and the message; ValueError if it is not put together so.
+
+        `room` is how many bytes of data its reply may have.
+        """
+        operation = OPERATIONS[name]
+        if tuple(map(type, records)) != operation.request or len(names) != operation.names:
+            raise ValueError(f"{name} is not made of that")
+        if data and not operation.data:
+            raise ValueError(f"{name} has no data")
+        if any(b"\0" in one for one in names):
+            raise ValueError("a name has a zero byte")
+        body = b"".join([self._encode(record) for record in records])
+        body += b"".join([one + b"\0" for one in names]) + data
+        return self._ask(operation, node, body, caller, room)
+
+    def interrupt(self, unique: int) -> bytes | None:
+        """The message that nobody waits for a request any more; None if it is answered or was interrupted.
+
+        The server may answer EINTR, or as if nothing had happened, or ask to be told once more (EAGAIN).
+        """
+        with self._lock:
+            pending = self._pending.get(unique)
+            if pending is None or pending.interrupted:
+                return None
+            pending.interrupted = True
+        body = InterruptIn(unique).encode()
+        return self._message(OPERATIONS["INTERRUPT"], unique | 1, 0, body, Caller())
+
+    def forget(self, *nodes: int) -> bytes | None:
+        """The message that gives back all references to these nodes; None if there are none."""
+        with self._lock:
+            counts = [(node, self._references.pop(node, 0)) for node in dict.fromkeys(nodes)]
+            ones = [ForgetOne(node, count) for node, count in counts if count and node != ROOT_ID]
+            if not ones:
+                return None
+            unique = self._next()
+        if len(ones) == 1 or not self.knows("BATCH_FORGET"):
+            return b"".join([self._forget(unique, one) for one in ones])
+        body = BatchForgetIn(len(ones)).encode() + b"".join([one.encode() for one in ones])
+        return self._message(OPERATIONS["BATCH_FORGET"], unique, 0, body, Caller())
+
+    def _forget(self, unique: int, one: ForgetOne) -> bytes:
+        body = ForgetIn(one.nlookup).encode()
+        return self._message(OPERATIONS["FORGET"], unique, one.nodeid, body, Caller())
+
+    def references(self, node: int) -> int:
+        """How many references to a node there are."""
+        return self._references.get(node, 0)
+
+    def pending(self) -> list[int]:
+        """The requests that wait for an answer: what fails when the connection does."""
+        with self._lock:
+            return list(self._pending)
+
+    def _encode(self, record: Wire) -> bytes:
+        short = "short" in record.LAYOUTS and not self.features & Init.SETXATTR_EXT
+        return record.encode("short" if short else "")
+
+    def _ask(
+        self, operation: Operation, node: int, body: bytes, caller: Caller, room: int
+    ) -> tuple[int, bytes]:
+        with self._lock:
+            unique = self._next()
+            if operation.reply is not None:
+                self._pending[unique] = _Pending(operation, room)
+        return unique, self._message(operation, unique, node, body, caller)
+
+    def _next(self) -> int:
+        self._unique += 2
+        return self._unique
+
+    @staticmethod
+    def _message(operation: Operation, unique: int, node: int, body: bytes, caller: Caller) -> bytes:
+        length = InHeader.width() + len(body)
+        return InHeader(length, operation.number, unique, node, *caller).encode() + body
+
+    # -- being told ---------------------------------------------------------------------------
+
+    def receive(self, message: bytes) -> Reply | Notification | None:
+        """What a message of the server says; `ProtocolError`.
+
+        None for what is settled here: the answer to an interrupt.
+        """
+        size = OutHeader.width()
+        header = OutHeader.decode(message)
+        if len(message) < size or header.len != len(message):
+            raise ProtocolError(f"a message of {len(message)} bytes says that it has {header.len}")
+        body = message[size:]
+        if not header.unique:
+            return self._notification(header.error, body)
+        if header.unique & 1:
+            self._answered_interrupt(header)
+            return None
+        if not -_MAX_ERRNO < header.error <= 0:
+            raise ProtocolError(f"{header.error} is no errno")
+        with self._lock:
+            pending = self._pending.pop(header.unique, None)
+        if pending is None:
+            raise ProtocolError(f"an answer to request {header.unique}, which nobody has made")
+        return self._reply(header.unique, -header.error, pending, body)
+
+    def _reply(self, unique: int, error: int, pending: _Pending, body: bytes) -> Reply:
+        operation = pending.operation
+        if error:
+            if body:
+                raise ProtocolError(f"{operation.name}: an error with {len(body)} bytes of data")
+            return Reply(unique, operation, error)
+        if operation.name == "INIT":
+            return self._init(unique, operation, body)
+        records, data = self._split(operation, body)
+        if len(data) > (pending.room if operation.reply_data else 0):
+            raise ProtocolError(f"{operation.name}: {len(data)} bytes more than were asked for")
+        reply = Reply(unique, operation, 0, records, data)
+        if records and isinstance(records[0], EntryOut):
+            self.refer(records[0].nodeid)
+        return reply
+
+    def refused(self, name: str) -> None:
+        """The server has answered ENOSYS to an operation that it may not know: it is not asked again."""
+        self._unknown.add(name)
+
+    def refer(self, node: int) -> None:
+        """The server has told of a node once more."""
+        if node:
+            with self._lock:
+                self._references[node] = self._references.get(node, 0) + 1
+
+    @staticmethod
+    def _split(operation: Operation, body: bytes) -> tuple[tuple[Wire, ...], bytes]:
+        records: list[Wire] = []
+        at = 0
+        for kind in operation.reply or ():
+            if at == len(body) and operation.reply_data:
+                break  # GETXATTR and IOCTL: what comes depends on what was asked
+            end = at + kind.width()
+            if end > len(body):
+                raise ProtocolError(f"{operation.name}: an answer of {len(body)} bytes is too short")
+            records.append(kind.decode(body[at:end]))
+            at = end
+        return tuple(records), body[at:]
+
+    def _init(self, unique: int, operation: Operation, body: bytes) -> Reply:
+        if len(body) < InitOut.width("short"):
+            raise ProtocolError(f"INIT: an answer of {len(body)} bytes is too short")
+        answer = InitOut.decode(body)
+        if answer.major != MAJOR or answer.minor < OLDEST_MINOR:
+            raise ProtocolError(f"version {answer.major}.{answer.minor} is not spoken here")
+        self.minor = min(answer.minor, MINOR)
+        offered = answer.flags | (answer.flags2 << 32 if answer.flags & Init.INIT_EXT else 0)
+        self.features = Init(offered) & self.wants
+        pages = answer.max_pages if self.features & Init.MAX_PAGES and answer.max_pages else _DEFAULT_PAGES
+        self.max_write = max(_PAGE, min(answer.max_write, min(pages, _MAX_PAGES) * _PAGE))
+        if not self.features & Init.BIG_WRITES and answer.minor < 31:
+            self.max_write = _PAGE
+        self.max_readahead = min(self.max_readahead, answer.max_readahead)
+        self.max_background = answer.max_background or self.max_background
+        self.granularity = min(max(answer.time_gran, 1), 10**9)
+        self.is_ready = True
+        return Reply(unique, operation, 0, (answer,))
+
+    def _answered_interrupt(self, header: OutHeader) -> None:
+        if header.len != OutHeader.width():
+            raise ProtocolError("an answer to an interrupt has no data")
+        with self._lock:
+            pending = self._pending.get(header.unique & ~1)
+            if pending is not None and header.error:
+                pending.interrupted = False  # EAGAIN: it has not seen the request yet, ask once more
+
+    def _notification(self, code: int, body: bytes) -> Notification:
+        notice = NOTICES.get(code)
+        if notice is None or notice.since > self.minor:
+            raise ProtocolError(f"notification {code} is not known in version 7.{self.minor}")
+        size = notice.record.width()
+        if len(body) < size:
+            raise ProtocolError(f"{notice.name}: a notification of {len(body)} bytes is too short")
+        record, data = notice.record.decode(body[:size]), body[size:]
+        expected = getattr(record, notice.length) if notice.length else 0
+        if notice.is_name:
+            if len(data) != expected + 1 or data[-1:] != b"\0" or not 0 < expected <= _MAX_NAME:
+                raise ProtocolError(f"{notice.name}: a name of {len(data)} bytes instead of {expected}")
+            data = data[:-1]
+        elif len(data) != expected:
+            raise ProtocolError(f"{notice.name}: {len(data)} bytes instead of {expected}")
+        return Notification(notice, record, data)
+
+    # -- listings -----------------------------------------------------------------------------
+
+    def listed(self, reply: Reply) -> list[Listed]:
+        """The names in an answer to READDIR or READDIRPLUS; `ProtocolError`.
+
+        A name that is cut off at the end is left out, as the kernel does; READDIRPLUS refers to each node but
+        those of `.` and `..`.
+        """
+        plus = reply.operation.name == "READDIRPLUS"
+        found = list(_entries(reply.data, plus=plus))
+        for one in found:
+            if one.entry is not None and one.name not in (b".", b".."):
+                self.refer(one.entry.nodeid)
+        return found
+
+
+def _entries(data: bytes, *, plus: bool) -> Iterator[Listed]:
+    before = EntryOut.width() + Attr.width() if plus else 0
+    fixed = before + DirEnt.width()
+    at = 0
+    while at + fixed <= len(data):
+        dirent = DirEnt.decode(data[at + before : at + fixed])
+        end = at + fixed + dirent.namelen
+        if not 0 < dirent.namelen <= _MAX_NAME:
+            raise ProtocolError(f"a name of {dirent.namelen} bytes in a directory")
+        if end > len(data):
+            return
+        name = data[at + fixed : end]
+        if b"/" in name or b"\0" in name:
+            raise ProtocolError(f"{name!r} is no name")
+        if plus:
+            entry = EntryOut.decode(data[at : at + EntryOut.width()])
+            yield Listed(name, dirent, entry, Attr.decode(data[at + EntryOut.width() : at + before]))
+        else:
+            yield Listed(name, dirent)
+        at = end + -end % _ALIGN
