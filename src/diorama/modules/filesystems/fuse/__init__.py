@@ -1,0 +1,1 @@
+"""Fuse: file systems served by FUSE servers, without the kernel's part of it."""

@@ -1,0 +1,189 @@
+"""Channel: carries the messages of one connection over a socket.
+
+The socket keeps the bounds of messages (SOCK_SEQPACKET), so what a server reads from it is what it would read from
+/dev/fuse, and each of its writes is one message here.  Whoever asks waits on a lock of his own; one thread reads
+the answers and hands them out.  When the server is gone, or has sent what no server may send, everybody who
+waits and everybody who asks later gets ENOTCONN, as from the kernel.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from diorama.errors import warn_once
+from diorama.fuse.connection import Caller, Connection, Notification, ProtocolError, Reply
+from diorama.fuse.flags import Init
+from diorama.fuse.wire import Wire
+
+__all__ = ["Channel", "make_pair"]
+
+_MAX_MESSAGE: Final = 1 << 20
+_BUFFER: Final = 208 << 10
+"""What every kernel lets everybody have (net.core.wmem_max): two such, for messages of 128 KiB and their head."""
+
+
+def make_pair() -> tuple[socket.socket, socket.socket]:
+    """Our end and the server's."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for one in (ours, theirs):
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+    return ours, theirs
+
+
+def _not_connected() -> OSError:
+    return OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+
+
+class _Waiting:
+    """Somebody who waits for an answer: a lock that is held until it is there."""
+
+    __slots__ = ("_there", "reply")
+
+    def __init__(self) -> None:
+        self.reply: Reply | None = None
+        self._there = threading.Lock()
+        self._there.acquire()
+
+    def wait(self) -> Reply | None:
+        self._there.acquire()
+        return self.reply
+
+    def tell(self, reply: Reply | None) -> None:
+        self.reply = reply
+        self._there.release()
+
+
+class Channel:
+    """The channel to one server, from `start` to `close`.  Any thread.
+
+    `on_notification` is called on the thread that reads; `title` names the server in messages.
+    """
+
+    def __init__(
+        self, sock: socket.socket, wants: Init, title: str, on_notification: Callable[[Notification], None]
+    ) -> None:
+        self.connection = Connection(wants=wants)
+        self._socket = sock
+        self._title = title
+        self._on_notification = on_notification
+        self._lock = threading.Lock()
+        self._waiting: dict[int, _Waiting] = {}
+        self._is_lost = False
+        self._ready = threading.Event()
+        self._reader = threading.Thread(target=self._read, name="fuse", daemon=True)
+
+    def start(self) -> None:
+        """Begin the conversation; requests wait until the server has answered."""
+        self._socket.send(self.connection.start())
+        self._reader.start()
+
+    def ask(
+        self,
+        name: str,
+        node: int,
+        *records: Wire,
+        names: tuple[bytes, ...] = (),
+        data: bytes = b"",
+        room: int = 0,
+        caller: Caller | None = None,
+    ) -> Reply:
+        """Make a request and wait for the answer; an error of the server is an `OSError`.
+
+        ENOSYS without asking for what the server has said not to know.
+        """
+        self._ready.wait()
+        connection = self.connection
+        if not connection.knows(name):
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        waiting = _Waiting()
+        with self._lock:
+            if self._is_lost:
+                raise _not_connected()
+            unique, message = connection.request(
+                name, node, *records, names=names, data=data, room=room, caller=caller or _ourselves()
+            )
+            self._waiting[unique] = waiting
+        self._send(message)
+        reply = waiting.wait()
+        if reply is None:
+            raise _not_connected()
+        if reply.error == errno.ENOSYS and reply.operation.optional:
+            connection.refused(name)
+        if reply.error:
+            raise OSError(reply.error, os.strerror(reply.error))
+        return reply
+
+    def tell(self, message: bytes | None) -> None:
+        """Send what has no answer."""
+        if message is not None and not self._is_lost:
+            self._send(message)
+
+    def close(self) -> None:
+        """End the conversation: the server is told, and reads the end of the file."""
+        if self._ready.is_set() and not self._is_lost:
+            with contextlib.suppress(OSError):
+                self.ask("DESTROY", 0)
+        self._lose()
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        if self._reader.is_alive():
+            self._reader.join()
+        self._socket.close()
+
+    def _send(self, message: bytes) -> None:
+        try:
+            self._socket.send(message)
+        except OSError:
+            self._lose()
+
+    def _read(self) -> None:
+        buffer = bytearray(_MAX_MESSAGE)
+        view = memoryview(buffer)
+        while True:
+            try:
+                size = self._socket.recv_into(view)
+            except OSError:
+                size = 0
+            if not size:
+                break
+            try:
+                self._take(bytes(view[:size]))
+            except ProtocolError as error:
+                warn_once(f"file system {self._title}", f"the server is dropped: {error}")
+                break
+        self._lose()
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def _take(self, message: bytes) -> None:
+        told = self.connection.receive(message)
+        if isinstance(told, Notification):
+            self._on_notification(told)
+        elif told is not None and told.operation.name == "INIT":
+            if told.error:
+                raise ProtocolError(f"INIT: {os.strerror(told.error)}")
+            self._ready.set()
+        elif told is not None:
+            with self._lock:
+                waiting = self._waiting.pop(told.unique)
+            waiting.tell(told)
+
+    def _lose(self) -> None:
+        with self._lock:
+            self._is_lost = True
+            waiting = list(self._waiting.values())
+            self._waiting.clear()
+        self._ready.set()
+        for one in waiting:
+            one.tell(None)
+
+
+def _ourselves() -> Caller:
+    return Caller(os.getuid(), os.getgid(), os.getpid())

@@ -1,0 +1,502 @@
+"""FuseFileSystem: a file system whose answers come from a FUSE server.
+
+The view asks by inodes, the server knows nodes: numbers that it may give to another file once they are forgotten.
+So inodes are counted here, one for each node and generation, and never used again.
+
+What the server said holds as long as it said: a name (also that there is none) and the attributes of a node.
+Whoever changes something drops what that concerns.  The content of open files is kept by the view.
+
+Content is read and written through handles of its own, each opened for it: a server sees OPEN, READ or WRITE,
+FLUSH, RELEASE, as from a program that copies the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from diorama.fuse.attributes import GetAttrIn, GetXattrIn, SetAttrIn, SetXattrIn, StatFsOut
+from diorama.fuse.connection import Notification, Reply
+from diorama.fuse.flags import ROOT_ID, WRITE_CACHE, FAttr, Init
+from diorama.fuse.handles import (
+    CreateIn,
+    FlushIn,
+    FsyncIn,
+    OpenIn,
+    OpenOut,
+    ReadIn,
+    ReleaseIn,
+    SyncFsIn,
+    WriteIn,
+    WriteOut,
+)
+from diorama.fuse.naming import LinkIn, MkdirIn, MknodIn, Rename2In, RenameIn
+from diorama.fuse.notices import NotifyDelete, NotifyInvalEntry, NotifyInvalInode
+from diorama.fuse.wire import Attr, AttrOut, EntryOut
+from diorama.interfaces.filesystem import Attributes, Changes, Entry, FileSystem, Statistics
+from diorama.modules.filesystems.fuse.channel import Channel
+
+__all__ = ["FuseFileSystem"]
+
+_NSEC: Final = 10**9
+_SECTOR: Final = 512
+_RENAME_EXCHANGE: Final = 2
+_XATTR_MAX: Final = 1 << 16
+_LISTING: Final = 32 << 10
+_WANTS: Final = (
+    Init.ASYNC_READ
+    | Init.ATOMIC_O_TRUNC
+    | Init.BIG_WRITES
+    | Init.DONT_MASK
+    | Init.AUTO_INVAL_DATA
+    | Init.DO_READDIRPLUS
+    | Init.READDIRPLUS_AUTO
+    | Init.PARALLEL_DIROPS
+    | Init.NO_OPEN_SUPPORT
+    | Init.NO_OPENDIR_SUPPORT
+    | Init.CACHE_SYMLINKS
+    | Init.HANDLE_KILLPRIV
+    | Init.EXPLICIT_INVAL_DATA
+    | Init.HAS_EXPIRE_ONLY
+)
+
+
+def _error(code: int) -> OSError:
+    return OSError(code, os.strerror(code))
+
+
+@dataclass(slots=True)
+class _Node:
+    """What is known of an inode: the server's number for it, and its attributes until a moment."""
+
+    number: int
+    generation: int
+    attributes: Attributes | None = None
+    until: float = 0.0
+
+
+class FuseFileSystem(FileSystem):
+    """The file system at the other end of a socket.
+
+    Locks: `_lock` guards the tables and is never held while the server is asked.
+    """
+
+    writable = True
+
+    def __init__(self, sock: socket.socket, title: str, on_close: Callable[[], None] | None = None) -> None:
+        self.title = title
+        self._on_close = on_close
+        self._lock = threading.Lock()
+        self._nodes: dict[int, _Node] = {self.root: _Node(ROOT_ID, 0)}
+        self._inodes: dict[tuple[int, int], int] = {(ROOT_ID, 0): self.root}
+        self._latest: dict[int, int] = {ROOT_ID: self.root}
+        self._names: dict[tuple[int, bytes], tuple[int, float]] = {}
+        self._channel = Channel(sock, _WANTS, title, self._notified)
+        self._channel.start()
+
+    # -- looking at it ------------------------------------------------------------------------
+
+    def lookup(self, directory: int, name: bytes) -> int:
+        """The inode of a name: as told before, while that holds."""
+        inode, until = self._names.get((directory, name), (0, -1.0))
+        if until < time.monotonic():
+            inode = self._look_up(directory, name)
+        if not inode:
+            raise _error(errno.ENOENT)
+        return inode
+
+    def attributes(self, inode: int) -> Attributes:
+        """Status: as told before, while that holds."""
+        node = self._nodes[inode]
+        if node.attributes is not None and node.until >= time.monotonic():
+            return node.attributes
+        reply = self._ask("GETATTR", inode, GetAttrIn())
+        return self._told(inode, reply)
+
+    def entries(self, directory: int) -> Sequence[Entry]:
+        """The names in a directory."""
+        with self._opened(directory, "OPENDIR", "RELEASEDIR", OpenIn(os.O_DIRECTORY)) as handle:
+            return list(self._listed(directory, handle))
+
+    def readlink(self, inode: int) -> bytes:
+        """The target of a link."""
+        target = self._ask("READLINK", inode, room=os.pathconf("/", "PC_PATH_MAX")).data
+        return target.partition(b"\0")[0]
+
+    def copy_content(self, inode: int, fd: int) -> None:
+        """Read all of it."""
+        size = self._channel.connection.max_write
+        with self._opened(inode, "OPEN", "RELEASE", OpenIn(os.O_RDONLY)) as handle:
+            offset = 0
+            while data := self._ask("READ", inode, ReadIn(fh=handle, offset=offset, size=size), room=size).data:
+                _write(fd, data, offset)
+                offset += len(data)
+
+    def statistics(self) -> Statistics:
+        """Its size."""
+        (found,) = self._ask("STATFS", self.root).records
+        assert isinstance(found, StatFsOut)
+        return Statistics(
+            block_size=found.frsize or found.bsize or 4096,
+            blocks=found.blocks,
+            free=found.bavail,
+            files=found.files,
+            free_files=found.ffree,
+            name_max=found.namelen or 255,
+        )
+
+    def get_xattr(self, inode: int, name: bytes) -> bytes:
+        """The value of an extended attribute."""
+        with _unsupported():
+            return self._ask("GETXATTR", inode, GetXattrIn(_XATTR_MAX), names=(name,), room=_XATTR_MAX).data
+
+    def list_xattrs(self, inode: int) -> Sequence[bytes]:
+        """The names of the extended attributes."""
+        try:
+            data = self._ask("LISTXATTR", inode, GetXattrIn(_XATTR_MAX), room=_XATTR_MAX).data
+        except OSError as error:
+            if error.errno in (errno.ENOSYS, errno.EOPNOTSUPP):
+                return ()
+            raise
+        return [name for name in data.split(b"\0") if name]
+
+    # -- changing it --------------------------------------------------------------------------
+
+    def make(self, directory: int, name: bytes, attributes: Attributes, target: bytes = b"") -> int:
+        """Make a file of any type."""
+        kind, mode = attributes.kind, attributes.mode
+        if kind == stat.S_IFDIR:
+            reply = self._ask("MKDIR", directory, MkdirIn(mode), names=(name,))
+        elif kind == stat.S_IFLNK:
+            reply = self._ask("SYMLINK", directory, names=(name, target))
+        elif kind == stat.S_IFREG:
+            reply = self._make_regular(directory, name, mode)
+        else:
+            reply = self._ask("MKNOD", directory, MknodIn(mode, attributes.device), names=(name,))
+        self._changed(directory)
+        return self._entered(directory, name, *reply.entry)
+
+    def link(self, inode: int, directory: int, name: bytes) -> None:
+        """Give something another name."""
+        try:
+            reply = self._ask("LINK", directory, LinkIn(self._nodes[inode].number), names=(name,))
+        except OSError as error:
+            raise _error(errno.EPERM) if error.errno == errno.ENOSYS else error from None
+        self._changed(directory)
+        self._entered(directory, name, *reply.entry)
+
+    def remove(self, directory: int, name: bytes) -> None:
+        """Remove a name."""
+        inode = self.lookup(directory, name)
+        is_directory = self.attributes(inode).kind == stat.S_IFDIR
+        self._ask("RMDIR" if is_directory else "UNLINK", directory, names=(name,))
+        self._forget_name(directory, name)
+        self._changed(directory, inode)
+
+    def rename(self, directory: int, name: bytes, to_directory: int, to_name: bytes) -> None:
+        """Give a name to another place."""
+        target = self._nodes[to_directory].number
+        self._ask("RENAME", directory, RenameIn(target), names=(name, to_name))
+        self._renamed(directory, name, to_directory, to_name)
+
+    def exchange(self, directory: int, name: bytes, other_directory: int, other_name: bytes) -> None:
+        """Exchange two names."""
+        target = self._nodes[other_directory].number
+        try:
+            self._ask("RENAME2", directory, Rename2In(target, _RENAME_EXCHANGE), names=(name, other_name))
+        except OSError as error:
+            raise _error(errno.EINVAL) if error.errno == errno.ENOSYS else error from None
+        self._renamed(directory, name, other_directory, other_name)
+
+    def set_attributes(self, inode: int, changes: Changes) -> None:
+        """Change its status."""
+        self._told(inode, self._ask("SETATTR", inode, _to_set(changes)))
+
+    def save_content(self, inode: int, fd: int) -> None:
+        """Write all of it, and have the server tell what became of it."""
+        size = os.fstat(fd).st_size
+        with self._opened(inode, "OPEN", "RELEASE", OpenIn(os.O_WRONLY)) as handle:
+            for offset, length in _segments(fd, size):
+                self._write(inode, handle, fd, offset, length)
+            valid = FAttr.SIZE | FAttr.FH
+            self._told(inode, self._ask("SETATTR", inode, SetAttrIn(valid, fh=handle, size=size)))
+            with _unless_unknown():
+                self._ask("FLUSH", inode, FlushIn(fh=handle))
+            with _unless_unknown():
+                self._ask("FSYNC", inode, FsyncIn(fh=handle))
+        self._changed(inode)
+
+    def set_xattr(self, inode: int, name: bytes, value: bytes) -> None:
+        """Set an extended attribute."""
+        with _unsupported():
+            self._ask("SETXATTR", inode, SetXattrIn(len(value)), names=(name,), data=value)
+        self._changed(inode)
+
+    def remove_xattr(self, inode: int, name: bytes) -> None:
+        """Remove an extended attribute."""
+        with _unsupported():
+            self._ask("REMOVEXATTR", inode, names=(name,))
+        self._changed(inode)
+
+    # -- its life -----------------------------------------------------------------------------
+
+    def forget(self, inode: int) -> None:
+        """Give the references to a node back."""
+        with self._lock:
+            node = self._nodes.pop(inode, None)
+            if node is None or inode == self.root:
+                return
+            self._inodes.pop((node.number, node.generation), None)
+            if self._latest.get(node.number) == inode:
+                del self._latest[node.number]
+        self._channel.tell(self._channel.connection.forget(node.number))
+
+    def sync(self) -> None:
+        """Have the server make everything lasting, where it knows how."""
+        with _unless_unknown():
+            self._ask("SYNCFS", self.root, SyncFsIn())
+
+    def close(self) -> None:
+        """End the connection."""
+        self._channel.close()
+        if self._on_close is not None:
+            self._on_close()
+
+    # -- asking -------------------------------------------------------------------------------
+
+    def _ask(
+        self,
+        name: str,
+        inode: int,
+        *records: object,
+        names: tuple[bytes, ...] = (),
+        data: bytes = b"",
+        room: int = 0,
+    ) -> Reply:
+        node = self._nodes.get(inode)
+        if node is None:
+            raise _error(errno.ESTALE)
+        return self._channel.ask(name, node.number, *records, names=names, data=data, room=room)  # type: ignore[arg-type]
+
+    def _look_up(self, directory: int, name: bytes) -> int:
+        try:
+            reply = self._ask("LOOKUP", directory, names=(name,))
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                self._forget_name(directory, name)
+            raise
+        return self._entered(directory, name, *reply.entry)
+
+    def _make_regular(self, directory: int, name: bytes, mode: int) -> Reply:
+        try:
+            wanted = CreateIn(os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
+            reply = self._ask("CREATE", directory, wanted, names=(name,))
+        except OSError as error:
+            if error.errno != errno.ENOSYS:
+                raise
+            return self._ask("MKNOD", directory, MknodIn(mode), names=(name,))
+        opened = reply.records[2]
+        assert isinstance(opened, OpenOut)
+        inode = self._entered(directory, name, *reply.entry)
+        with _unless_unknown():
+            self._ask("FLUSH", inode, FlushIn(fh=opened.fh))
+        self._ask("RELEASE", inode, ReleaseIn(fh=opened.fh, flags=os.O_WRONLY))
+        return reply
+
+    @contextlib.contextmanager
+    def _opened(self, inode: int, opening: str, closing: str, how: OpenIn) -> Generator[int, None, None]:
+        """A handle; servers that know of none take 0."""
+        try:
+            (opened,) = self._ask(opening, inode, how).records
+        except OSError as error:
+            if error.errno != errno.ENOSYS:
+                raise
+            yield 0
+            return
+        assert isinstance(opened, OpenOut)
+        try:
+            yield opened.fh
+        finally:
+            with contextlib.suppress(OSError):
+                self._ask(closing, inode, ReleaseIn(fh=opened.fh, flags=how.flags))
+
+    def _listed(self, directory: int, handle: int) -> Generator[Entry, None, None]:
+        connection = self._channel.connection
+        offset = 0
+        while True:
+            plus = bool(connection.features & Init.DO_READDIRPLUS) and connection.knows("READDIRPLUS")
+            request = ReadIn(fh=handle, offset=offset, size=_LISTING)
+            reply = self._ask("READDIRPLUS" if plus else "READDIR", directory, request, room=_LISTING)
+            listed = connection.listed(reply)
+            if not listed:
+                return
+            for one in listed:
+                offset = one.dirent.off
+                if one.name in (b".", b".."):
+                    continue
+                inode = one.dirent.ino
+                if one.entry is not None and one.attributes is not None and one.entry.nodeid:
+                    inode = self._entered(directory, one.name, one.entry, one.attributes)
+                yield Entry(one.name, inode, one.dirent.type << 12)
+
+    def _write(self, inode: int, handle: int, fd: int, offset: int, length: int) -> None:
+        most = self._channel.connection.max_write
+        end = offset + length
+        while offset < end:
+            data = os.pread(fd, min(most, end - offset), offset)
+            if not data:
+                return
+            request = WriteIn(fh=handle, offset=offset, size=len(data), write_flags=WRITE_CACHE)
+            (written,) = self._ask("WRITE", inode, request, data=data).records
+            assert isinstance(written, WriteOut)
+            if not 0 < written.size <= len(data):
+                raise _error(errno.EIO)
+            offset += written.size
+
+    # -- remembering --------------------------------------------------------------------------
+
+    def _entered(self, directory: int, name: bytes, entry: EntryOut, attr: Attr) -> int:
+        """What a name leads to, by what the server has told; 0 if to nothing."""
+        until = _until(entry.entry_valid, entry.entry_valid_nsec)
+        if not entry.nodeid:
+            self._names[directory, name] = (0, until)
+            return 0
+        key = (entry.nodeid, entry.generation)
+        with self._lock:
+            inode = self._inodes.get(key)
+            if inode is None:
+                inode = self._inodes[key] = max(self._nodes) + 1
+                self._nodes[inode] = _Node(*key)
+                self._latest[entry.nodeid] = inode
+            self._names[directory, name] = (inode, until)
+        self._remember(inode, attr, _until(entry.attr_valid, entry.attr_valid_nsec))
+        return inode
+
+    def _told(self, inode: int, reply: Reply) -> Attributes:
+        out, attr = reply.records
+        assert isinstance(out, AttrOut)
+        assert isinstance(attr, Attr)
+        return self._remember(inode, attr, _until(out.attr_valid, out.attr_valid_nsec))
+
+    def _remember(self, inode: int, attr: Attr, until: float) -> Attributes:
+        node = self._nodes[inode]
+        node.attributes, node.until = _attributes(attr), until
+        return node.attributes
+
+    def _changed(self, *inodes: int) -> None:
+        """Attributes are to be asked for again."""
+        for inode in inodes:
+            node = self._nodes.get(inode)
+            if node is not None:
+                node.until = -1.0
+
+    def _forget_name(self, directory: int, name: bytes) -> None:
+        self._names.pop((directory, name), None)
+
+    def _renamed(self, directory: int, name: bytes, to_directory: int, to_name: bytes) -> None:
+        for key in ((directory, name), (to_directory, to_name)):
+            inode, _ = self._names.pop(key, (0, 0.0))
+            self._changed(key[0], inode)
+
+    def _notified(self, told: Notification) -> None:
+        record = told.record
+        if isinstance(record, NotifyInvalInode):
+            self._changed(self._latest.get(record.ino, 0))
+        elif isinstance(record, NotifyInvalEntry | NotifyDelete):
+            directory = self._latest.get(record.parent, 0)
+            self._forget_name(directory, told.data)
+            self._changed(directory)
+
+
+def _until(seconds: int, nanoseconds: int) -> float:
+    if not seconds and not nanoseconds:
+        return -1.0
+    return time.monotonic() + seconds + nanoseconds / _NSEC
+
+
+def _attributes(attr: Attr) -> Attributes:
+    return Attributes(
+        mode=attr.mode,
+        size=attr.size,
+        links=attr.nlink,
+        modified=_time(attr.mtime, attr.mtimensec),
+        device=attr.rdev,
+        uid=attr.uid,
+        gid=attr.gid,
+        accessed=_time(attr.atime, attr.atimensec),
+        changed=_time(attr.ctime, attr.ctimensec),
+        allocated=attr.blocks * _SECTOR,
+    )
+
+
+def _time(seconds: int, nanoseconds: int) -> int:
+    # Seconds are signed, although the header has them unsigned.
+    return ((seconds + (1 << 63)) % (1 << 64) - (1 << 63)) * _NSEC + nanoseconds
+
+
+def _to_set(changes: Changes) -> SetAttrIn:
+    valid = FAttr(0)
+    values: dict[str, int] = {}
+    for name, flag, value in (
+        ("mode", FAttr.MODE, changes.mode),
+        ("uid", FAttr.UID, changes.uid),
+        ("gid", FAttr.GID, changes.gid),
+        ("size", FAttr.SIZE, changes.size),
+    ):
+        if value is not None:
+            valid |= flag
+            values[name] = value
+    for name, flag, value in (("atime", FAttr.ATIME, changes.accessed), ("mtime", FAttr.MTIME, changes.modified)):
+        if value is not None:
+            valid |= flag
+            seconds, values[f"{name}nsec"] = divmod(value, _NSEC)
+            values[name] = seconds % (1 << 64)
+    return SetAttrIn(valid, **values)
+
+
+def _segments(fd: int, size: int) -> Generator[tuple[int, int], None, None]:
+    """Where a file has data: offsets and lengths."""
+    at = 0
+    while at < size:
+        try:
+            start = os.lseek(fd, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return
+            raise
+        at = os.lseek(fd, start, os.SEEK_HOLE)
+        yield start, at - start
+
+
+def _write(fd: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        count = os.pwrite(fd, view, offset)
+        view, offset = view[count:], offset + count
+
+
+@contextlib.contextmanager
+def _unsupported() -> Generator[None, None, None]:
+    """ENOSYS is EOPNOTSUPP where an extended attribute was asked for."""
+    try:
+        yield
+    except OSError as error:
+        raise _error(errno.EOPNOTSUPP) if error.errno == errno.ENOSYS else error from None
+
+
+@contextlib.contextmanager
+def _unless_unknown() -> Generator[None, None, None]:
+    """What the server does not know needs not be done."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
