@@ -1,9 +1,9 @@
 """Channel: carries the messages of one connection over a socket.
 
-The socket keeps the bounds of messages (SOCK_SEQPACKET), so what a server reads from it is what it would read from
-/dev/fuse, and each of its writes is one message here.  Whoever asks waits on a lock of his own; one thread reads
-the answers and hands them out.  When the server is gone, or has sent what no server may send, everybody who
-waits and everybody who asks later gets ENOTCONN, as from the kernel.
+The socket keeps the bounds of messages (SOCK_SEQPACKET), so what a server reads from it is what it would
+read from /dev/fuse, and each of its writes is one message here.  Whoever asks waits on a lock of his own;
+one thread reads the answers and hands them out.  When the server is gone, or has sent what no server may
+send, everybody who waits and everybody who asks later gets ENOTCONN, as from the kernel.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["Channel", "make_pair"]
 
 _MAX_MESSAGE: Final = 1 << 20
 _BUFFER: Final = 208 << 10
-"""What every kernel lets everybody have (net.core.wmem_max): two such, for messages of 128 KiB and their head."""
+"""What every kernel lets everybody have (net.core.wmem_max); twice that holds 128 KiB and their header."""
 
 
 def make_pair() -> tuple[socket.socket, socket.socket]:

@@ -1,7 +1,7 @@
 """FuseFileSystem: a file system whose answers come from a FUSE server.
 
-The view asks by inodes, the server knows nodes: numbers that it may give to another file once they are forgotten.
-So inodes are counted here, one for each node and generation, and never used again.
+The view asks by inodes, the server knows nodes: numbers that it may give to another file once they are
+forgotten. So inodes are counted here, one for each node and generation, and never used again.
 
 What the server said holds as long as it said: a name (also that there is none) and the attributes of a node.
 Whoever changes something drops what that concerns.  The content of open files is kept by the view.
@@ -136,7 +136,7 @@ class FuseFileSystem(FileSystem):
         size = self._channel.connection.max_write
         with self._opened(inode, "OPEN", "RELEASE", OpenIn(os.O_RDONLY)) as handle:
             offset = 0
-            while data := self._ask("READ", inode, ReadIn(fh=handle, offset=offset, size=size), room=size).data:
+            while data := self._read(inode, handle, offset, size):
                 _write(fd, data, offset)
                 offset += len(data)
 
@@ -347,6 +347,9 @@ class FuseFileSystem(FileSystem):
                     inode = self._entered(directory, one.name, one.entry, one.attributes)
                 yield Entry(one.name, inode, one.dirent.type << 12)
 
+    def _read(self, inode: int, handle: int, offset: int, size: int) -> bytes:
+        return self._ask("READ", inode, ReadIn(fh=handle, offset=offset, size=size), room=size).data
+
     def _write(self, inode: int, handle: int, fd: int, offset: int, length: int) -> None:
         most = self._channel.connection.max_write
         end = offset + length
@@ -454,7 +457,10 @@ def _to_set(changes: Changes) -> SetAttrIn:
         if value is not None:
             valid |= flag
             values[name] = value
-    for name, flag, value in (("atime", FAttr.ATIME, changes.accessed), ("mtime", FAttr.MTIME, changes.modified)):
+    for name, flag, value in (
+        ("atime", FAttr.ATIME, changes.accessed),
+        ("mtime", FAttr.MTIME, changes.modified),
+    ):
         if value is not None:
             valid |= flag
             seconds, values[f"{name}nsec"] = divmod(value, _NSEC)

@@ -1,8 +1,8 @@
 """Server: starts a FUSE server, and gives it a socket in the place of /dev/fuse.
 
 A server made with libfuse (3.3 and newer) takes `/dev/fd/N` for a mount point that is open already
-(fuse(8), mount.fuse3(8)), so it needs neither the device nor the right to mount.  It stays in the foreground, in a
-session of its own: what is typed at the terminal is for the programs of the view.
+(fuse(8), mount.fuse3(8)), so it needs neither the device nor the right to mount.  It stays in the
+foreground, in a session of its own: what is typed at the terminal is for the programs of the view.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     """Wait for a server that was told to end; end it if it does not."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_PATIENCE if number == signal.SIGTERM else _PATIENCE)
+            process.wait(_PATIENCE)
             return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
