@@ -193,9 +193,9 @@ class OperationsFileSystem(PathFileSystem):
             handle = self._call("opendir", _slash(path))
         try:
             for one in self._call("readdir", _slash(path), handle):
-                name, told = (one, None) if isinstance(one, str) else one[:2]
+                name = one if isinstance(one, str) else one[0]
                 if name not in (".", ".."):
-                    yield name, told if isinstance(told, int) else (told or {}).get("st_mode", 0)
+                    yield name, 0 if isinstance(one, str) else _mode(one[1])
         finally:
             with suppress(NotImplementedError):
                 self._call("releasedir", _slash(path), handle)
@@ -293,6 +293,12 @@ class OperationsFileSystem(PathFileSystem):
                 view, offset = view[count:], offset + count
 
 
+def _mode(told: Any) -> int:
+    """The mode of an entry of a directory: told as a number, as a dictionary, or not at all."""
+    mode: int = told if isinstance(told, int) else told["st_mode"] if told else 0
+    return mode
+
+
 def _slash(path: str) -> str:
     return "/" + path
 
@@ -314,7 +320,8 @@ def _call(operations: Any, name: str, *arguments: Any) -> Any:
     except OSError as error:
         if error.errno == errno.ENOSYS:
             raise NotImplementedError(name) from None
-        raise
+        # An error class of their own is not the built-in one of its number (FileNotFoundError, ...).
+        raise _error(error.errno or errno.EIO) from error
     if isinstance(result, int) and result < 0:
         raise _error(-result)
     return result

@@ -81,7 +81,7 @@ class Channel:
 
     def start(self) -> None:
         """Begin the conversation; requests wait until the server has answered."""
-        self._socket.send(self.connection.start())
+        self._send(self.connection.start())
         self._reader.start()
 
     def ask(
@@ -126,10 +126,10 @@ class Channel:
             self._send(message)
 
     def close(self) -> None:
-        """End the conversation: the server is told, and reads the end of the file."""
-        if self._ready.is_set() and not self._is_lost:
-            with contextlib.suppress(OSError):
-                self.ask("DESTROY", 0)
+        """End the conversation: the server reads the end of the file, as it would find the device gone.
+
+        Nothing is asked any more, so a server that does not answer keeps nobody waiting.
+        """
         self._lose()
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)

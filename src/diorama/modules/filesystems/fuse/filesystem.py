@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import socket
 import stat
@@ -98,6 +99,7 @@ class FuseFileSystem(FileSystem):
         self._nodes: dict[int, _Node] = {self.root: _Node(ROOT_ID, 0)}
         self._inodes: dict[tuple[int, int], int] = {(ROOT_ID, 0): self.root}
         self._latest: dict[int, int] = {ROOT_ID: self.root}
+        self._numbers = itertools.count(self.root + 1)
         self._names: dict[tuple[int, bytes], tuple[int, float]] = {}
         self._channel = Channel(sock, _WANTS, title, self._notified)
         self._channel.start()
@@ -115,8 +117,8 @@ class FuseFileSystem(FileSystem):
 
     def attributes(self, inode: int) -> Attributes:
         """Status: as told before, while that holds."""
-        node = self._nodes[inode]
-        if node.attributes is not None and node.until >= time.monotonic():
+        node = self._nodes.get(inode)
+        if node is not None and node.attributes is not None and node.until >= time.monotonic():
             return node.attributes
         reply = self._ask("GETATTR", inode, GetAttrIn())
         return self._told(inode, reply)
@@ -376,7 +378,7 @@ class FuseFileSystem(FileSystem):
         with self._lock:
             inode = self._inodes.get(key)
             if inode is None:
-                inode = self._inodes[key] = max(self._nodes) + 1
+                inode = self._inodes[key] = next(self._numbers)
                 self._nodes[inode] = _Node(*key)
                 self._latest[entry.nodeid] = inode
             self._names[directory, name] = (inode, until)
