@@ -21,7 +21,6 @@ from diorama.interfaces.filesystem import Attributes, Changes
 from diorama.modules.filesystems.fuse.channel import make_pair
 from diorama.modules.filesystems.fuse.filesystem import FuseFileSystem
 from diorama.modules.filesystems.fuse.server import open_fuse
-from diorama.modules.options import Options
 from modules.fuse_server import FOREVER, Server
 
 REGULAR = Attributes(stat.S_IFREG | 0o644)
@@ -314,5 +313,5 @@ def test_closing_ends_the_server(server: Server, mounted: FuseFileSystem) -> Non
 )
 def test_a_server_that_does_not_start_is_told_in_one_line(command: str, message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
-        open_fuse(command, Options())
+        open_fuse(command)
     assert "\n" not in str(caught.value)

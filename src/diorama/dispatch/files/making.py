@@ -117,6 +117,8 @@ def _link(files: Files, call: LinkAt, old: Place, new: Place) -> None:
         is_orphan = attributes.links == 0
         if is_orphan and (content is None or not content.may_be_linked):
             raise fail(errno.ENOENT)
+        if content is not None and not filesystem.saves_late:
+            files.synthetic.contents.save(content)  # to some file systems the other name is another file
         filesystem.link(old.inode, new.directory, name_of(new))
         if content is not None:
             content.is_orphan = False

@@ -152,8 +152,10 @@ class Synthetic:
         if was.kind == stat.S_IFREG:
             with self.contents.kept(filesystem, inode) as content:
                 if content is not None:
-                    os.fchmod(content.fd, 0o777 | content.special)  # who watches it sees that
                     content.note()
+                    os.fchmod(content.fd, 0o777 | content.special)  # who watches it sees that
+                    content.agree()
+                    content.changed = os.fstat(content.fd).st_ctime_ns  # which is nothing to be saved
         if was.kind != stat.S_IFDIR and was.links > 1:
             return
         is_held = self._inodes.is_known(filesystem, inode)

@@ -20,6 +20,7 @@ from typing import Any, Final, NoReturn
 
 from diorama.errors import UsageError
 from diorama.interfaces.filesystem import FileSystem
+from diorama.modules.filesystems.operations import OperationsFileSystem, is_operations
 
 __all__ = ["open_python"]
 
@@ -46,6 +47,8 @@ def open_python(rest: str) -> FileSystem:
             _fail(what, module, error)
     elif match["arguments"]:
         raise UsageError(f"cannot mount {what}: {match['name']} takes no arguments")
+    if not isinstance(found, FileSystem) and is_operations(found):
+        return OperationsFileSystem(found)
     if not isinstance(found, FileSystem):
         kind = type(found).__name__
         raise UsageError(f"cannot mount {what}: it gives no FileSystem, but an object of type {kind}")

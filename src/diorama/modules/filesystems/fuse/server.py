@@ -11,6 +11,7 @@ import contextlib
 import os
 import shlex
 import signal
+import stat
 import subprocess
 from typing import Final
 
@@ -18,13 +19,29 @@ from diorama.errors import UsageError
 from diorama.modules.filesystems.fuse.channel import make_pair
 from diorama.modules.filesystems.fuse.filesystem import FuseFileSystem
 from diorama.modules.options import Options
+from diorama.view.mounts import Mount
 
-__all__ = ["open_fuse"]
+__all__ = ["make_fuse", "open_fuse"]
 
 _PATIENCE: Final = 10.0
 
 
-def open_fuse(rest: str, options: Options) -> FuseFileSystem:
+def make_fuse(rest: str, options: Options) -> Mount:
+    """A mount of `fuse:COMMAND`."""
+    source = f"fuse:{rest}"
+    options.finish(source)
+    filesystem = open_fuse(rest)
+    return Mount(
+        filesystem=filesystem,
+        kind=stat.S_IFMT(filesystem.attributes(filesystem.root).mode),
+        read_only=options.read_only,
+        source=source,
+        type=f"fuse.{filesystem.title}",
+        options=options.shown,
+    )
+
+
+def open_fuse(rest: str) -> FuseFileSystem:
     """The file system of a server, given by its command: `sshfs host:dir`; `{}` in it is the mount point.
 
     Without `{}` the mount point comes last.  `UsageError` if the command cannot be started or ends at once.
