@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from diorama.engine.launch import Command, Launched
     from diorama.engine.placement import Placement
     from diorama.engine.tracee import Tracee
+    from diorama.modules.filesystems.fuse.device import FuseDevice
     from diorama.modules.opening import Below
     from diorama.view.mounts import Mount
 
@@ -95,6 +96,7 @@ class View:
         self.failures: list[BaseException] = []
         self.unsaved: list[str] = []
         self._grows = grows
+        self._kinds = _Kinds()
         if grows:
             self._files()
 
@@ -321,7 +323,7 @@ class View:
             from diorama.dispatch.mediator import Mediator
             from diorama.modules.filesystems.implicit import make_implicit
 
-            self._mediator = Mediator(grows=self._grows, kinds=_Kinds(), implicit=make_implicit)
+            self._mediator = Mediator(grows=self._grows, kinds=self._kinds, implicit=make_implicit)
             self.router.add_base(self._mediator)
         return self._mediator
 
@@ -374,6 +376,8 @@ class View:
         options.signals = any(observer.wants_signals for observer in self.router.observers)
         options.no_filter = not self._seccomp
         options.our_filters = (filters_of(os.getpid()) or 0) + (1 if self._seccomp else 0)
+        if self._grows and self._kinds.device is None:
+            self._serve_fuse()
         notifies = self.choice.engine == NOTIFY
         rules = self.router.compile(tells_clones=not notifies)
         if self._mediator is not None:
@@ -382,6 +386,15 @@ class View:
         return Staff(
             self.router, rules, options, self._guardian_started, self._guardian_done, self._placement
         )
+
+    def _serve_fuse(self) -> None:
+        """Let programs be FUSE servers, where they find a directory of devices."""
+        from diorama.modules.filesystems.fuse.device import FuseDevice
+        from diorama.modules.sources import make_mount
+
+        self._kinds.device = FuseDevice()
+        with contextlib.suppress(UsageError):
+            self._files().mount(make_mount(self._kinds.device), "/dev/fuse")
 
     def _place(self, *, shared: bool) -> None:
         from diorama.engine.placement import Placement, has_choice
@@ -452,18 +465,23 @@ class View:
 
 
 class _Kinds:
-    """What can be mounted: imported when somebody mounts."""
+    """What can be mounted: imported when somebody mounts.  `device` is what FUSE servers of the view open."""
 
-    @staticmethod
-    def check(type: str) -> None:
+    def __init__(self) -> None:
+        self.device: FuseDevice | None = None
+
+    def check(self, type: str) -> None:
         from diorama.modules.types import check_type
 
         check_type(type)
 
-    @staticmethod
-    def make(type: str | None, source: Any, options: Sequence[str], below: Below) -> Mount:
-        from diorama.modules.types import make_of_type
+    def make(self, type: str | None, source: Any, options: Sequence[str], below: Below) -> Mount:
+        from diorama.modules.types import is_of_server, make_of_type
 
+        if type is not None and self.device is not None and is_of_server(type):
+            from diorama.modules.filesystems.fuse.mounting import make_of_server
+
+            return make_of_server(type, source, options, below, self.device)
         return make_of_type(type, source, options, below)
 
 

@@ -102,6 +102,10 @@ class FileSystem(ABC):
         """The names of the extended attributes."""
         return ()
 
+    def open_device(self, inode: int, flags: int) -> int:
+        """A descriptor, which is given away, for a program that opens a device special file; ENXIO."""
+        raise _error(errno.ENXIO)
+
     def statistics(self) -> Statistics:
         """Its size, for statfs(2)."""
         return Statistics()

@@ -39,6 +39,10 @@ class Below(Protocol):
         """Where that is on the host; EXDEV for what is not."""
         ...
 
+    def descriptor(self, fd: int) -> os.stat_result:
+        """The status of what who mounts has open; EBADF."""
+        ...
+
 
 _below: ContextVar[Below | None] = ContextVar("_below", default=None)
 

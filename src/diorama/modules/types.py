@@ -26,11 +26,16 @@ Translation = Callable[[str, Sequence[str]], tuple[str, list[str]]]
 
 def check_type(type: str) -> None:
     """`UsageError` with ENODEV for a type that nobody knows; `Unsupported` for one that the kernel knows."""
-    if type == _ANY or type in _TRANSLATED or is_scheme(type):
+    if type == _ANY or type in _TRANSLATED or is_of_server(type) or is_scheme(type):
         return
     if type in _of_kernel():
         raise Unsupported("mount", f"the kernel's file system type {type!r} is not supported", errno.EPERM)
     raise UsageError(f"unknown file system type {type!r}", errno.ENODEV)
+
+
+def is_of_server(type: str) -> bool:
+    """Whether a type is that of a FUSE server, which has the device open already."""
+    return type in ("fuse", "fuseblk") or type.startswith(("fuse.", "fuseblk."))
 
 
 def make_of_type(

@@ -21,7 +21,8 @@ class Attributes:
 
     `mode` has the type and the permission bits of stat(2), `device` is that of a device special file.  Times
     count nanoseconds since the epoch; those that are None are `modified`.  Owner and group are the caller's
-    by default.  `allocated` is the room taken, in bytes, if that is not the size.
+    by default.  `allocated` is the room taken, in bytes, if that is not the size.  `unchecked`: who may do
+    what with it is for the file system to tell, and not by mode and owner.
     """
 
     mode: int
@@ -35,6 +36,7 @@ class Attributes:
     changed: int | None = None
     created: int | None = None
     allocated: int | None = None
+    unchecked: bool = False
 
     @property
     def kind(self) -> int:
@@ -110,6 +112,7 @@ class FileSystem(Protocol):
     def readlink(self, inode: int) -> bytes: ...
     def copy_content(self, inode: int, fd: int) -> None: ...
     def read(self, inode: int, offset: int, size: int) -> bytes: ...
+    def open_device(self, inode: int, flags: int) -> int: ...
     def statistics(self) -> Statistics: ...
     def make(self, directory: int, name: bytes, attributes: Attributes, target: bytes = b"") -> int: ...
     def make_unnamed(self, directory: int, attributes: Attributes) -> int: ...

@@ -16,7 +16,7 @@ from diorama.dispatch.files.generated import is_reading, open_memory, subject_of
 from diorama.dispatch.files.layered_open import changes_nothing, open_layered
 from diorama.dispatch.files.objections import check_arguments
 from diorama.dispatch.files.state import Files, fail
-from diorama.dispatch.files.virtual import open_virtual
+from diorama.dispatch.files.virtual import open_device, open_virtual
 from diorama.engine.held import Descriptor
 from diorama.view.host import Status
 from diorama.view.mounts import Place
@@ -60,6 +60,9 @@ def _open(files: Files, call: OpenAt | OpenAt2, how: OpenHow) -> Outcome:
     if place.mount.layers is not None:
         return open_layered(files, call, place, how)
     if place.filesystem is not None:
+        opened = open_device(files, task, place, how.flags)
+        if opened is not None:
+            return opened
         path, flags = open_virtual(files, call, place, how)
         if _can_give(files, call, task, path, flags):
             return Descriptor(os.open(path, flags | os.O_CLOEXEC), cloexec=bool(flags & os.O_CLOEXEC))

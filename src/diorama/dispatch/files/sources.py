@@ -120,6 +120,13 @@ class Sources:
             self._check(place.host_path, os.F_OK)
         return os.fsdecode(place.host_path)
 
+    def descriptor(self, fd: int) -> os.stat_result:
+        """The status of what the task has open."""
+        try:
+            return os.stat(f"/proc/{self._task.tid}/fd/{fd}")
+        except FileNotFoundError:
+            raise fail(errno.EBADF) from None
+
     def _named(self, place: Place) -> Place:
         """What a magic link of /proc leads to now: the link lives no longer than its process."""
         link = place.host_path if place.filesystem is None else b""

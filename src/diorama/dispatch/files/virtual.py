@@ -18,6 +18,7 @@ from diorama.dispatch.files.entries import check_may_change, check_may_make, fin
 from diorama.dispatch.files.patience import wait_for
 from diorama.dispatch.files.state import Files, fail
 from diorama.dispatch.files.synthetic import name_of
+from diorama.engine.held import Descriptor
 from diorama.view.filesystem import Attributes
 from diorama.view.mounts import Place
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from diorama.catalogue.files import OpenAt, OpenAt2
     from diorama.view.task import Task
 
-__all__ = ["open_virtual"]
+__all__ = ["open_device", "open_virtual"]
 
 _TMPFILE: Final = fcntl.O_TMPFILE & ~fcntl.O_DIRECTORY
 _DONE: Final = fcntl.O_CREAT | fcntl.O_EXCL | fcntl.O_NOFOLLOW | _TMPFILE | fcntl.O_DIRECTORY
@@ -84,6 +85,22 @@ def _open_path(files: Files, task: Task, place: Place, flags: int) -> tuple[byte
         return files.stand_in(place, attributes), flags
     except PermissionError:  # a device that we may not make: any file can stand for what cannot be opened
         return files.standins.special(place, stat.S_IFSOCK), flags
+
+
+def open_device(files: Files, task: Task, place: Place, flags: int) -> Descriptor | None:
+    """What a file system of ours gives for one of its devices; None if that is none, or not opened."""
+    filesystem = place.filesystem
+    assert filesystem is not None
+    if place.missing or flags & fcntl.O_PATH:
+        return None
+    attributes = _attributes(files, place)
+    if attributes.kind not in (stat.S_IFCHR, stat.S_IFBLK):
+        return None
+    if not files.tasks.credentials(task).permits(attributes, _WANTED[flags & fcntl.O_ACCMODE]):
+        raise fail(errno.EACCES)
+    fd = filesystem.open_device(place.inode, flags)
+    files.inodes.add(os.fstat(fd), place)
+    return Descriptor(fd, cloexec=bool(flags & os.O_CLOEXEC))
 
 
 def _open_existing(files: Files, task: Task, place: Place, flags: int) -> tuple[bytes, int]:

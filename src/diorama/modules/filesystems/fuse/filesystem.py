@@ -87,13 +87,23 @@ class _Node:
 class FuseFileSystem(FileSystem):
     """The file system at the other end of a socket.
 
+    Unless it is `checked`, who may do what is for the server to say.
+
     Locks: `_lock` guards the tables and is never held while the server is asked.
     """
 
     writable = True
 
-    def __init__(self, sock: socket.socket, title: str, on_close: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        title: str,
+        on_close: Callable[[], None] | None = None,
+        *,
+        checked: bool = True,
+    ) -> None:
         self.title = title
+        self._unchecked = not checked
         self._on_close = on_close
         self._lock = threading.Lock()
         self._nodes: dict[int, _Node] = {self.root: _Node(ROOT_ID, 0)}
@@ -393,7 +403,7 @@ class FuseFileSystem(FileSystem):
 
     def _remember(self, inode: int, attr: Attr, until: float) -> Attributes:
         node = self._nodes[inode]
-        node.attributes, node.until = _attributes(attr), until
+        node.attributes, node.until = _attributes(attr, unchecked=self._unchecked), until
         return node.attributes
 
     def _changed(self, *inodes: int) -> None:
@@ -427,7 +437,7 @@ def _until(seconds: int, nanoseconds: int) -> float:
     return time.monotonic() + seconds + nanoseconds / _NSEC
 
 
-def _attributes(attr: Attr) -> Attributes:
+def _attributes(attr: Attr, *, unchecked: bool) -> Attributes:
     return Attributes(
         mode=attr.mode,
         size=attr.size,
@@ -439,6 +449,7 @@ def _attributes(attr: Attr) -> Attributes:
         accessed=_time(attr.atime, attr.atimensec),
         changed=_time(attr.ctime, attr.ctimensec),
         allocated=attr.blocks * _SECTOR,
+        unchecked=unchecked,
     )
 
 

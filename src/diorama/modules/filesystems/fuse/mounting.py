@@ -1,0 +1,47 @@
+"""Mounting: mount(2) of a FUSE server, which has its device open (mount.fuse3(8), fuse(4)).
+
+The options are the kernel's: `fd` names the descriptor, `rootmode` the type of the root in octal, and
+`default_permissions` has permissions checked by mode and owner, which otherwise is the server's affair.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Sequence
+
+from diorama.modules.filesystems.fuse.device import FuseDevice
+from diorama.modules.filesystems.fuse.filesystem import FuseFileSystem
+from diorama.modules.opening import Below
+from diorama.view.mounts import Mount
+
+__all__ = ["make_of_server"]
+
+_NEEDED = ("fd", "rootmode", "user_id", "group_id")
+
+
+def make_of_server(
+    type: str, source: str | os.PathLike[str], options: Sequence[str], below: Below, device: FuseDevice
+) -> Mount:
+    """A mount of what is at the other end of a descriptor; EINVAL as fuse_fill_super() gives it."""
+    given = {name: value for name, _, value in (option.partition("=") for option in options)}
+    try:
+        fd, mode = int(given["fd"]), int(given["rootmode"], 8)
+        user, group = int(given["user_id"]), int(given["group_id"])
+    except (KeyError, ValueError):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL)) from None
+    title = type.removeprefix("fuse.") if "." in type else os.fspath(source)
+    filesystem = FuseFileSystem(
+        device.claim(below.descriptor(fd)), title, checked="default_permissions" in given
+    )
+    shown = [f"user_id={user}", f"group_id={group}"]
+    shown += [option for option in options if option.partition("=")[0] not in _NEEDED and option != "rw"]
+    return Mount(
+        filesystem=filesystem,
+        kind=stat.S_IFMT(mode),
+        read_only="ro" in given,
+        source=os.fspath(source),
+        type=type,
+        options=tuple(shown),
+    )
