@@ -52,6 +52,8 @@ _SECTOR: Final = 512
 _RENAME_EXCHANGE: Final = 2
 _XATTR_MAX: Final = 1 << 16
 _LISTING: Final = 32 << 10
+_READ_MAX: Final = 60 << 10
+"""Servers that splice their answers into the socket (vmsplice(2)) send at most 16 pages as one message."""
 _WANTS: Final = (
     Init.ASYNC_READ
     | Init.ATOMIC_O_TRUNC
@@ -145,7 +147,7 @@ class FuseFileSystem(FileSystem):
 
     def copy_content(self, inode: int, fd: int) -> None:
         """Read all of it."""
-        size = self._channel.connection.max_write
+        size = min(self._channel.connection.max_write, _READ_MAX)
         with self._opened(inode, "OPEN", "RELEASE", OpenIn(os.O_RDONLY)) as handle:
             offset = 0
             while data := self._read(inode, handle, offset, size):
