@@ -21,6 +21,7 @@ from diorama.dispatch.files.state import Files
 from diorama.dispatch.files.translation import translate
 from diorama.dispatch.subscription import ArgumentTest
 from diorama.errors import UsageError, warn_once
+from diorama.view.asking import asks
 from diorama.view.host import Host
 from diorama.view.resolve import ResolutionError
 from diorama.view.task import CLONE_FILES, CLONE_FS, CLONE_NEWNS, Context, Task
@@ -360,7 +361,9 @@ class Mediator:
 
     def answer(self, call: Request) -> Outcome:
         """Decide about a request."""
-        self.files.begin(self.files.task(call.tracee))
+        task = self.files.task(call.tracee)
+        self.files.begin(task)
+        asks(self.files.tasks, task)
         return ANSWERS.get(type(call), translate)(self.files, call)
 
     def unread(self, spelling: Spelling, args: Args, tracee: Tracee, error: OSError) -> None:

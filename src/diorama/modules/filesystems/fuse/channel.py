@@ -20,10 +20,12 @@ from diorama.errors import warn_once
 from diorama.fuse.connection import Caller, Connection, Notification, ProtocolError, Reply
 from diorama.fuse.flags import Init
 from diorama.fuse.wire import Wire
+from diorama.interfaces.asking import asker
 
 __all__ = ["Channel", "make_pair"]
 
 _MAX_MESSAGE: Final = 1 << 20
+_TICK: Final = 0.05
 _BUFFER: Final = 208 << 10
 """What every kernel lets everybody have (net.core.wmem_max); twice that holds 128 KiB and their header."""
 
@@ -51,13 +53,19 @@ class _Waiting:
         self._there = threading.Lock()
         self._there.acquire()
 
-    def wait(self) -> Reply | None:
-        self._there.acquire()
-        return self.reply
+    def wait(self, seconds: float) -> bool:
+        return self._there.acquire(timeout=seconds)
 
     def tell(self, reply: Reply | None) -> None:
         self.reply = reply
         self._there.release()
+
+
+class _Nobody(_Waiting):
+    """In the place of somebody who waits no longer."""
+
+    def tell(self, reply: Reply | None) -> None:
+        return
 
 
 class Channel:
@@ -92,13 +100,12 @@ class Channel:
         names: tuple[bytes, ...] = (),
         data: bytes = b"",
         room: int = 0,
-        caller: Caller | None = None,
     ) -> Reply:
         """Make a request and wait for the answer; an error of the server is an `OSError`.
 
         ENOSYS without asking for what the server has said not to know.
         """
-        self._ready.wait()
+        self._await_start()
         connection = self.connection
         if not connection.knows(name):
             raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
@@ -107,11 +114,12 @@ class Channel:
             if self._is_lost:
                 raise _not_connected()
             unique, message = connection.request(
-                name, node, *records, names=names, data=data, room=room, caller=caller or _ourselves()
+                name, node, *records, names=names, data=data, room=room, caller=_caller()
             )
             self._waiting[unique] = waiting
         self._send(message)
-        reply = waiting.wait()
+        self._wait(unique, waiting)
+        reply = waiting.reply
         if reply is None:
             raise _not_connected()
         if reply.error == errno.ENOSYS and reply.operation.optional:
@@ -119,6 +127,27 @@ class Channel:
         if reply.error:
             raise OSError(reply.error, os.strerror(reply.error))
         return reply
+
+    def _await_start(self) -> None:
+        who = asker()
+        while not self._ready.wait(_TICK):
+            if who is not None and who.is_interrupted():
+                raise OSError(errno.EINTR, os.strerror(errno.EINTR))
+
+    def _wait(self, unique: int, waiting: _Waiting) -> None:
+        """Wait for an answer; the server is told if whoever asks has a signal, and left alone if he is gone.
+
+        As fuse(4): whether a signal interrupts a request is for the server to say.  EINTR if nobody waits.
+        """
+        who = asker()
+        while not waiting.wait(_TICK):
+            if who is None or not who.is_interrupted():
+                continue
+            self.tell(self.connection.interrupt(unique))
+            if who.is_killed():
+                with self._lock:
+                    self._waiting[unique] = _Nobody()
+                raise OSError(errno.EINTR, os.strerror(errno.EINTR))
 
     def tell(self, message: bytes | None) -> None:
         """Send what has no answer."""
@@ -185,5 +214,9 @@ class Channel:
             one.tell(None)
 
 
-def _ourselves() -> Caller:
-    return Caller(os.getuid(), os.getgid(), os.getpid())
+def _caller() -> Caller:
+    """Whose identity the server is told."""
+    who = asker()
+    if who is None:
+        return Caller(os.getuid(), os.getgid(), os.getpid())
+    return Caller(who.credentials.uid, who.credentials.gid, who.pid)

@@ -1,0 +1,70 @@
+"""Asking: on whose behalf a file system is asked, known on the thread that asks.
+
+A file system that hands its questions on (a FUSE server, a remote one) tells who asks, and does not wait for
+an answer that nobody waits for any more.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+
+from diorama.view.credentials import Credentials
+from diorama.view.task import Task, Tasks
+
+__all__ = ["Asker", "asker", "asks"]
+
+_SIGNALS = (b"SigPnd", b"ShdPnd", b"SigBlk", b"SigIgn")
+_SIGKILL = 1 << 8
+
+
+class Asker:
+    """A task in one of its calls."""
+
+    __slots__ = ("_task", "_tasks")
+
+    def __init__(self, tasks: Tasks, task: Task) -> None:
+        self._tasks = tasks
+        self._task = task
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._task.pid
+
+    @property
+    def credentials(self) -> Credentials:
+        """Who it is to files."""
+        return self._tasks.credentials(self._task)
+
+    def is_interrupted(self) -> bool:
+        """Whether a signal waits for it that it does not block or ignore: a wait of its would end."""
+        pending = self._signals()
+        return pending is None or bool(pending)
+
+    def is_killed(self) -> bool:
+        """Whether it is gone, or about to be."""
+        pending = self._signals()
+        return pending is None or bool(pending & _SIGKILL)
+
+    def _signals(self) -> int | None:
+        """The signals that wait for it, as a mask (proc(5)); None if it is gone."""
+        try:
+            with open(f"/proc/{self._task.tid}/status", "rb") as status:
+                lines = dict(line.split(b":\t", 1) for line in status if line.startswith(_SIGNALS))
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        one, all_threads, blocked, ignored = (int(lines[name], 16) for name in _SIGNALS)
+        return (one | all_threads) & ~(blocked | ignored)
+
+
+_asker: ContextVar[Asker | None] = ContextVar("_asker", default=None)
+
+
+def asks(tasks: Tasks, task: Task) -> None:
+    """A task asks on this thread from now on."""
+    _asker.set(Asker(tasks, task))
+
+
+def asker() -> Asker | None:
+    """Who asks on this thread; None for the view itself, which saves a file or ends."""
+    return _asker.get()
