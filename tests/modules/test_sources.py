@@ -40,7 +40,7 @@ def test_archives_are_found_relative_to_the_caller(tmp_path: Path, monkeypatch: 
     ("source", "options", "message"),
     [
         ("/no/such", (), "cannot mount /no/such: no such file or directory"),
-        ("none:x", (), "unknown mount scheme 'none'; known are cow, memory, mincow, overlay, py, tar"),
+        ("none:x", (), "unknown mount scheme 'none'; known are cow, fuse, memory, mincow, overlay, py, tar"),
         ("zip:/no/such", (), "cannot mount zip:/no/such: no such file or directory"),
         ("fsspec+memory:/no/such", (), "cannot mount memory:/no/such: no such file or directory"),
         ("fsspec+memory:", ("lazy=x",), "lazy=x is neither a number of bytes nor off"),

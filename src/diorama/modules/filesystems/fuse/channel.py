@@ -149,6 +149,11 @@ class Channel:
                     self._waiting[unique] = _Nobody()
                 raise OSError(errno.EINTR, os.strerror(errno.EINTR))
 
+    def check(self) -> None:
+        """ENOTCONN if the server is gone: what it once said is of no use then."""
+        if self._is_lost:
+            raise _not_connected()
+
     def tell(self, message: bytes | None) -> None:
         """Send what has no answer."""
         if message is not None and not self._is_lost:

@@ -131,6 +131,7 @@ class FuseFileSystem(FileSystem):
         """Status: as told before, while that holds."""
         node = self._nodes.get(inode)
         if node is not None and node.attributes is not None and node.until >= time.monotonic():
+            self._channel.check()
             return node.attributes
         reply = self._ask("GETATTR", inode, GetAttrIn())
         return self._told(inode, reply)

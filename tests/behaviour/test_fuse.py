@@ -1,0 +1,149 @@
+"""FUSE servers in a view, unmodified: they open /dev/fuse and mount, as an ordinary user, and programs use
+them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from behaviour.harness import Bench, Outcome, Way, run_with
+from diorama.engine.choice import GUARDIANS, NOTIFY
+from engines import needs_notify
+
+GROWING = run_with("--grow")
+each_engine = pytest.mark.parametrize(
+    "way",
+    [GROWING.on(GUARDIANS), pytest.param(GROWING.on(NOTIFY), marks=needs_notify)],
+    ids=[GUARDIANS, NOTIFY],
+)
+
+START = """
+serve() {
+    "$@" & server=$!
+    for i in $(seq 100); do
+        grep -q " $PWD/mnt fuse" /proc/self/mounts && return
+        sleep 0.05
+    done
+    echo "not mounted"
+}
+stop() { fusermount3 -u mnt || fusermount -u mnt; wait $server; }
+"""
+
+
+def lay(work: Path) -> None:
+    for name in ("mnt", "source/sub", "upper", "work"):
+        (work / name).mkdir(parents=True)
+    (work / "source/file").write_text("content\n")
+    (work / "source/sub/large").write_bytes(bytes(range(256)) * 4000)
+
+
+def needs(*programs: str) -> None:
+    for program in programs:
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+
+
+def serve(bench: Bench, way: Way, server: str, script: str, *, stop: bool = True) -> Outcome:
+    needs(server.split()[0], "fusermount3")
+    bench.prepare = lay
+    lines = f"{START}\nserve {server} 2>/dev/null >&2\n{script}\n" + "stop\nls mnt\n" * stop
+    return bench.inside(way, ["bash", "-c", lines])
+
+
+WRITING = """
+cd mnt; ls; cat file; cmp sub/large ../source/sub/large && echo same
+echo one > new; echo two >> new; cat new; mkdir dir; mv new dir/moved; ls dir; ln dir/moved link; cat link
+ln -s dir/moved symbolic; cat symbolic; readlink symbolic; chmod 640 link; stat -c '%a %s %h' link
+truncate -s 3 link; cat link; echo; rm link symbolic; rm -r dir; ls
+printf '#!/bin/sh\\necho it runs $1\\n' > script; chmod +x script; ./script well; rm script
+cd ..; cat mnt/none; ls -d mnt; ls source
+"""
+
+
+@each_engine
+@pytest.mark.parametrize(
+    "server",
+    [
+        "bindfs -f source mnt",
+        "mergerfs -f source mnt",
+        "fuse-overlayfs -f -o lowerdir=source,upperdir=upper,workdir=work mnt",
+    ],
+    ids=["bindfs", "mergerfs", "fuse-overlayfs"],
+)
+def test_a_server_is_written_through(bench: Bench, way: Way, server: str) -> None:
+    out = serve(bench, way, server, WRITING)
+    assert out.stdout.splitlines() == [
+        "file", "sub", "content", "same", "one", "two", "moved", "one", "two", "one", "two", "dir/moved",
+        "640 8 2", "one", "file", "sub", "it runs well", "mnt", "file", "sub",
+    ]  # fmt: skip
+    assert "mnt/none: No such file or directory" in out.stderr
+
+
+@each_engine
+def test_what_was_written_is_there_when_the_server_is_gone(bench: Bench, way: Way) -> None:
+    script = "cp source/sub/large mnt/copy; sync mnt/copy; mkdir mnt/d; echo x > mnt/d/e"
+    out = serve(bench, way, "bindfs -f source mnt", script)
+    assert out.stdout == ""
+    assert (bench.work / "source/copy").read_bytes() == (bench.work / "source/sub/large").read_bytes()
+    assert (bench.work / "source/d/e").read_text() == "x\n"
+
+
+@each_engine
+def test_an_image_is_read(bench: Bench, way: Way) -> None:
+    needs("mksquashfs")
+
+    def lay_image(work: Path) -> None:
+        lay(work)
+        command = ["mksquashfs", "source", "image", "-quiet", "-no-progress"]
+        subprocess.run(command, cwd=work, check=True, timeout=30)
+
+    needs("squashfuse", "fusermount3")
+    bench.prepare = lay_image
+    lines = f"{START}\nserve squashfuse -f image mnt 2>/dev/null\nls mnt; cat mnt/file\n"
+    lines += "cmp mnt/sub/large source/sub/large && echo same; touch mnt/new; stop 2>/dev/null"
+    out = bench.inside(way, ["bash", "-c", lines])
+    assert out.stdout == "file\nsub\ncontent\nsame\n"
+    assert "Read-only file system" in out.stderr
+
+
+@each_engine
+def test_a_server_in_the_background_and_a_compiler(bench: Bench, way: Way) -> None:
+    needs("bindfs", "fusermount3", "git", "gcc")
+    bench.prepare = lay
+    script = r"""
+        git() { command git -c user.name=a -c user.email=b "$@"; }
+        bindfs source mnt && cd mnt && git init -q . && git add . && git commit -qm first
+        git status --short; git fsck 2>&1; git log --format=%s
+        printf 'int main(void) { return 42; }' > m.c && gcc -o m m.c && ./m; echo $?
+        cd .. && fusermount3 -u mnt && ls mnt
+        """
+    out = bench.inside(way, ["bash", "-c", script])
+    assert (out.stdout, out.stderr) == ("first\n42\n", "")
+
+
+@each_engine
+def test_a_server_that_is_killed_leaves_errors_and_no_hang(bench: Bench, way: Way) -> None:
+    script = """
+        exec 3<mnt/file
+        kill -9 $server; wait $server 2>/dev/null
+        cat mnt/file; ls mnt; echo x > mnt/new; read line <&3; echo $line
+        fusermount3 -u -z mnt; ls -d mnt
+        """
+    out = serve(bench, way, "bindfs -f source mnt", script, stop=False)
+    assert out.stdout == "content\nmnt\n"
+    assert out.stderr.count("Transport endpoint is not connected") >= 3
+
+
+@pytest.mark.parametrize("engine", [GUARDIANS, pytest.param(NOTIFY, marks=needs_notify)])
+def test_a_server_outside_of_the_view(bench: Bench, engine: str) -> None:
+    needs("fuse-overlayfs")
+    bench.prepare = lay
+    command = "fuse:fuse-overlayfs -f -o lowerdir=source,upperdir=upper,workdir=work"
+    way = run_with("--mount", f"{command}={bench.work / 'mnt'}").on(engine)
+    out = bench.inside(way, ["bash", "-c", "ls mnt; cat mnt/file; echo new > mnt/file; cat mnt/file"])
+    assert out.stdout == "file\nsub\ncontent\nnew\n"
+    assert (bench.work / "upper/file").read_text() == "new\n"
+    assert (bench.work / "source/file").read_text() == "content\n"
