@@ -44,11 +44,11 @@ from diorama.fuse.notices import NotifyDelete, NotifyInvalEntry, NotifyInvalInod
 from diorama.fuse.wire import Attr, AttrOut, EntryOut
 from diorama.interfaces.filesystem import Attributes, Changes, Entry, FileSystem, Statistics
 from diorama.modules.filesystems.fuse.channel import Channel
+from diorama.modules.filesystems.fuse.translation import attributes_of, segments, to_set, write_at
 
 __all__ = ["FuseFileSystem"]
 
 _NSEC: Final = 10**9
-_SECTOR: Final = 512
 _RENAME_EXCHANGE: Final = 2
 _XATTR_MAX: Final = 1 << 16
 _LISTING: Final = 32 << 10
@@ -152,7 +152,7 @@ class FuseFileSystem(FileSystem):
         with self._opened(inode, "OPEN", "RELEASE", OpenIn(os.O_RDONLY)) as handle:
             offset = 0
             while data := self._read(inode, handle, offset, size):
-                _write(fd, data, offset)
+                write_at(fd, data, offset)
                 offset += len(data)
 
     def statistics(self) -> Statistics:
@@ -233,13 +233,13 @@ class FuseFileSystem(FileSystem):
 
     def set_attributes(self, inode: int, changes: Changes) -> None:
         """Change its status."""
-        self._told(inode, self._ask("SETATTR", inode, _to_set(changes)))
+        self._told(inode, self._ask("SETATTR", inode, to_set(changes)))
 
     def save_content(self, inode: int, fd: int) -> None:
         """Write all of it, and have the server tell what became of it."""
         size = os.fstat(fd).st_size
         with self._opened(inode, "OPEN", "RELEASE", OpenIn(os.O_WRONLY)) as handle:
-            for offset, length in _segments(fd, size):
+            for offset, length in segments(fd, size):
                 self._write(inode, handle, fd, offset, length)
             valid = FAttr.SIZE | FAttr.FH
             self._told(inode, self._ask("SETATTR", inode, SetAttrIn(valid, fh=handle, size=size)))
@@ -406,7 +406,7 @@ class FuseFileSystem(FileSystem):
 
     def _remember(self, inode: int, attr: Attr, until: float) -> Attributes:
         node = self._nodes[inode]
-        node.attributes, node.until = _attributes(attr, unchecked=self._unchecked), until
+        node.attributes, node.until = attributes_of(attr, unchecked=self._unchecked), until
         return node.attributes
 
     def _changed(self, *inodes: int) -> None:
@@ -438,71 +438,6 @@ def _until(seconds: int, nanoseconds: int) -> float:
     if not seconds and not nanoseconds:
         return -1.0
     return time.monotonic() + seconds + nanoseconds / _NSEC
-
-
-def _attributes(attr: Attr, *, unchecked: bool) -> Attributes:
-    return Attributes(
-        mode=attr.mode,
-        size=attr.size,
-        links=attr.nlink,
-        modified=_time(attr.mtime, attr.mtimensec),
-        device=attr.rdev,
-        uid=attr.uid,
-        gid=attr.gid,
-        accessed=_time(attr.atime, attr.atimensec),
-        changed=_time(attr.ctime, attr.ctimensec),
-        allocated=attr.blocks * _SECTOR,
-        unchecked=unchecked,
-    )
-
-
-def _time(seconds: int, nanoseconds: int) -> int:
-    # Seconds are signed, although the header has them unsigned.
-    return ((seconds + (1 << 63)) % (1 << 64) - (1 << 63)) * _NSEC + nanoseconds
-
-
-def _to_set(changes: Changes) -> SetAttrIn:
-    valid = FAttr(0)
-    values: dict[str, int] = {}
-    for name, flag, value in (
-        ("mode", FAttr.MODE, changes.mode),
-        ("uid", FAttr.UID, changes.uid),
-        ("gid", FAttr.GID, changes.gid),
-        ("size", FAttr.SIZE, changes.size),
-    ):
-        if value is not None:
-            valid |= flag
-            values[name] = value
-    for name, flag, value in (
-        ("atime", FAttr.ATIME, changes.accessed),
-        ("mtime", FAttr.MTIME, changes.modified),
-    ):
-        if value is not None:
-            valid |= flag
-            seconds, values[f"{name}nsec"] = divmod(value, _NSEC)
-            values[name] = seconds % (1 << 64)
-    return SetAttrIn(valid, **values)
-
-
-def _segments(fd: int, size: int) -> Generator[tuple[int, int], None, None]:
-    """Where a file has data: offsets and lengths."""
-    at = 0
-    while at < size:
-        try:
-            start = os.lseek(fd, at, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:
-                return
-            raise
-        at = os.lseek(fd, start, os.SEEK_HOLE)
-        yield start, at - start
-
-
-def _write(fd: int, data: bytes, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        count = os.pwrite(fd, view, offset)
-        view, offset = view[count:], offset + count
 
 
 @contextlib.contextmanager
