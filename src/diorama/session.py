@@ -17,12 +17,13 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from diorama.engine.choice import ENGINES, HANDLERS_RUN, NOTIFY, Choice, choose
 from diorama.engine.probe import Features, Paths, probe, resolve, to_native
 from diorama.errors import UsageError
+from diorama.modules.kinds import Kinds
 from diorama.popen import Popen
 
 if TYPE_CHECKING:
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     from diorama.engine.launch import Command, Launched
     from diorama.engine.placement import Placement
     from diorama.engine.tracee import Tracee
-    from diorama.modules.filesystems.fuse.device import FuseDevice
-    from diorama.modules.opening import Below
-    from diorama.view.mounts import Mount
 
 _OF_THE_HOST = ("/proc", "/dev", "/sys")
 """What every other root has as well: programs need them, and nobody else can make them."""
@@ -96,7 +94,7 @@ class View:
         self.failures: list[BaseException] = []
         self.unsaved: list[str] = []
         self._grows = grows
-        self._kinds = _Kinds()
+        self._kinds = Kinds()
         if grows:
             self._files()
 
@@ -462,27 +460,6 @@ class View:
             for launched in self._running:
                 with contextlib.suppress(OSError):
                     _shut(launched.life_fd)
-
-
-class _Kinds:
-    """What can be mounted: imported when somebody mounts.  `device` is what FUSE servers of the view open."""
-
-    def __init__(self) -> None:
-        self.device: FuseDevice | None = None
-
-    def check(self, type: str) -> None:
-        from diorama.modules.types import check_type
-
-        check_type(type)
-
-    def make(self, type: str | None, source: Any, options: Sequence[str], below: Below) -> Mount:
-        from diorama.modules.types import is_of_server, make_of_type
-
-        if type is not None and self.device is not None and is_of_server(type):
-            from diorama.modules.filesystems.fuse.mounting import make_of_server
-
-            return make_of_server(type, source, options, below, self.device)
-        return make_of_type(type, source, options, below)
 
 
 def _shut(life_fd: int) -> None:

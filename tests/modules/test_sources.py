@@ -71,5 +71,5 @@ def test_an_installed_package_can_bring_a_scheme(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("importlib.metadata.entry_points", found)
     monkeypatch.setattr(EntryPoint, "load", lambda self: lambda rest: made)
     assert make_mount("mine:x").filesystem is made
-    with pytest.raises(UsageError, match="cow, memory, mincow, mine, overlay, py, tar, tmp, zip"):
+    with pytest.raises(UsageError, match="cow, fuse, memory, mincow, mine, overlay, py, tar, tmp, zip"):
         make_mount("none:x")
