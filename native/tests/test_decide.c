@@ -128,7 +128,8 @@ static void check_untouched(void) {
         CHECK_EQ(kind(TRUNCATE, ask_them[i]), DIO_VERDICT_ASK);
     CHECK_EQ(kind(LSTAT, "/to"), DIO_VERDICT_RUN);
     CHECK_EQ(ask(STAT, "/proc/self/status", 0, 0).kind, DIO_VERDICT_RUN);
-    CHECK_EQ(ask(STAT, "/proc/mounts", 0, 0).kind, DIO_VERDICT_RUN);
+    CHECK_EQ(ask(STAT, "/proc/cpuinfo", 0, 0).kind, DIO_VERDICT_RUN);
+    CHECK_EQ(ask(STAT, "/proc/mounts", 0, 0).kind, DIO_VERDICT_ASK);
     CHECK_EQ(ask(STAT, "/proc/self/exe", 0, 0).kind, DIO_VERDICT_ASK);
     CHECK_EQ(ask(STAT, "/proc/1/task/1/cwd", 0, 0).kind, DIO_VERDICT_ASK);
     CHECK_EQ(ask(STAT, (const void *)8, 0, 0).kind, DIO_VERDICT_RUN);
@@ -173,9 +174,34 @@ static int through(int fd) {
     return dio_decider_opened_through(decider, getpid(), status.st_dev, status.st_ino);
 }
 
+/* And that anybody is noted to have reached its file by. */
+static int reached(int fd) {
+    struct stat status;
+    CHECK_EQ(fstat(fd, &status), 0);
+    return dio_decider_reached(decider, status.st_dev, status.st_ino);
+}
+
+static void check_reached(void) {
+    int fd = open(in("/plain/file"), O_RDONLY | O_CLOEXEC);
+    struct stat status;
+    CHECK_EQ(reached(fd), -1);
+    CHECK_EQ(fstat(fd, &status), 0);
+    CHECK_EQ(dio_decider_reach(decider, status.st_dev, status.st_ino, 2), 0);
+    CHECK_EQ(reached(fd), 2);
+    CHECK_EQ(dio_decider_reached(decider, status.st_dev + 1, status.st_ino), -1);
+    for (uint64_t i = 1; i < 100000; i++)
+        CHECK_EQ(dio_decider_reach(decider, status.st_dev, status.st_ino + i, 1), 0);
+    CHECK_EQ(dio_decider_reached(decider, status.st_dev, status.st_ino + 99999), 1);
+    CHECK_EQ(dio_decider_reach(decider, status.st_dev, status.st_ino, 0), 0);
+    CHECK_EQ(reached(fd), -1);
+    close(fd);
+}
+
 static void check_open(void) {
     char text[16] = "";
     struct dio_verdict v = ask(OPEN, in("/bound/link"), O_RDONLY | O_CLOEXEC, 0);
+    CHECK_EQ(through(v.fd), -1);
+    CHECK_EQ(reached(v.fd), 1);
     CHECK_EQ(v.kind, DIO_VERDICT_GIVE);
     CHECK_EQ(v.fd_flags, O_CLOEXEC);
     CHECK_EQ(read(v.fd, text, sizeof text), 7);
@@ -302,6 +328,7 @@ int main(void) {
     check_untouched();
     check_done();
     check_open();
+    check_reached();
     check_addresses();
     check_state();
     check_threads();

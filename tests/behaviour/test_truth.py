@@ -273,13 +273,18 @@ def lay_every(place: Path) -> None:
 def test_all_that_tells_a_mount_tells_the_same(bench: Bench, way: Way) -> None:
     bench.prepare = lay_every
     script = """
-import ctypes, os, re
+import ctypes, errno, os, re
 libc = ctypes.CDLL(None, use_errno=True)
 def statx(path, dirfd=-100, flags=0):
     buffer = ctypes.create_string_buffer(256)
     number = {"x86_64": 332}.get(os.uname().machine, 291)
     assert libc.syscall(number, dirfd, path.encode(), flags, 0x1000, buffer) == 0
     return int.from_bytes(buffer[144:152], "little"), buffer.raw[9] & 0x20
+def handle(path, dirfd=-100, flags=0):
+    empty, id = ctypes.create_string_buffer(8), ctypes.c_int()
+    number = {"x86_64": 303}.get(os.uname().machine, 264)
+    libc.syscall(number, dirfd, path.encode(), empty, ctypes.byref(id), flags)
+    return id.value if ctypes.get_errno() == errno.EOVERFLOW else None
 table = {}
 for line in open("/proc/self/mountinfo"):
     id, parent, device, root, point = line.split()[:5]
@@ -296,6 +301,8 @@ for name in ("at", "at/sub", "at/sub/file", "ro", "ro/file", "tree", "tree/src/s
     inode = re.search("ino:\\t(.*)", open(f"/proc/self/fdinfo/{fd}").read())
     told = {statx(name), statx("", fd, 0x1000), statx(f"/proc/self/fd/{fd}")}
     print(name, told == {(table[point][0], 0x20 * (point == path))}, info == table[point][0], end=" ")
+    handles = {handle(name), handle("", fd, 0x1000)} - {None}
+    print(handles <= {table[point][0]}, end=" ")
     print(device(name) == table[point][1], not inode or int(inode[1]) == os.stat(name).st_ino, end=" ")
     print(os.readlink(f"/proc/self/fd/{fd}") == path)
     os.close(fd)
@@ -481,3 +488,43 @@ print(len(told(at, mask=2, size=64)))
         *("True True True", "True True False", "True", "True []"),
         *("ENOENT ENOENT EINVAL EINVAL EOVERFLOW EINVAL", "64"),
     ]
+
+
+# -- the current directory ------------------------------------------------------------------------
+
+CWD = """
+import ctypes, errno, os
+libc = ctypes.CDLL(None, use_errno=True)
+def getcwd(size=4096):
+    buffer = ctypes.create_string_buffer(4096)
+    found = libc.syscall(79 if os.uname().machine == "x86_64" else 17, buffer, size)
+    return buffer.value.decode() if found > 0 else errno.errorcode[ctypes.get_errno()]
+top = os.getcwd()
+def shown():
+    text = getcwd()
+    return os.path.relpath(text, top) if text.startswith("/") else text
+for name in ("at", "at/sub", "..", "../src", "."):
+    os.chdir(name)
+    print(shown(), shown() == os.path.relpath(os.readlink("/proc/self/cwd"), top), getcwd(5))
+os.chdir(top + "/at")
+os.mkdir("gone")
+os.chdir("gone")
+os.rmdir(top + "/at/gone")
+print(shown(), os.readlink("/proc/self/cwd").replace(top, ""))
+os.chdir(top + "/at/sub")
+held = os.open(".", os.O_RDONLY)
+os.chdir("/")
+print(getcwd(1), getcwd(2), getcwd(0))
+os.fchdir(held)
+print(shown(), len(getcwd(len(getcwd()) + 1)) == len(getcwd()), getcwd(len(getcwd())))
+"""
+
+
+@harness.each_way(run_with("--mount", "src=at"))
+def test_the_current_directory_is_told_as_by_the_kernel(bench: Bench, way: Way) -> None:
+    def lay(place: Path) -> None:
+        for name in ("src/sub", "at/sub"):
+            (place / name).mkdir(parents=True)
+
+    bench.prepare = lay
+    bench.same(way, ["python3", "-c", CWD])

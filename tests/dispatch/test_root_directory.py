@@ -101,3 +101,12 @@ def test_what_is_read_only_stays_so_by_descriptor(top: Path) -> None:
     assert errno_of(inside.ask, FChMod(fd, 0o600)) == errno.EROFS
     os.close(fd)
     mediator.close()
+
+
+def test_who_stands_outside_has_no_path(inside: Inside) -> None:
+    fd = os.open("/usr", os.O_RDONLY | os.O_DIRECTORY)
+    inside.fchdir(fd)
+    os.close(fd)
+    assert inside.getcwd() == b"(unreachable)/usr"
+    assert inside.readlink("/proc/self/cwd") == b"/usr"
+    assert errno_of(inside.getcwd, 10) == errno.ERANGE

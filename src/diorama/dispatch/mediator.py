@@ -45,6 +45,7 @@ _SUBJECTS: Final = (
     "directories",
     "execution",
     "fdinfo",
+    "handles",
     "inheritance",
     "interruption",
     "links",

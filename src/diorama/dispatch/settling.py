@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["Numbers", "decision_of", "settle_calls", "settle_mounts"]
 
 _ASKED: Final = frozenset[type["Request"]]({
+    files.NameToHandleAt,
     files.OpenAt2,
     mounts.FsMount,
     mounts.FsPick,

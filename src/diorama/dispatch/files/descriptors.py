@@ -16,7 +16,6 @@ from diorama.catalogue.files import (
     FileGetAttr,
     FileSetAttr,
     FStat,
-    NameToHandleAt,
     UTimeNsAt,
 )
 from diorama.catalogue.model import Request
@@ -91,7 +90,7 @@ def _virtual(files: Files, call: Request, fd: int) -> Outcome:
     return SYNTHETIC[type(call)](files, call, place)
 
 
-@answers(FileGetAttr, FileSetAttr, NameToHandleAt)
+@answers(FileGetAttr, FileSetAttr)
 def refuse_at(files: Files, call: Request) -> Outcome:
     """There are no inode attributes and no handles of virtual files."""
     place = files.locate(call, call.PATHS[0])

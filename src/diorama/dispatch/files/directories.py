@@ -83,7 +83,8 @@ def get_directory(files: Files, call: GetCwd) -> Outcome:
     if task.context.cwd_mount.is_bottom and not len(files.inodes) and not task.is_displaced:
         return None
     place = files.tasks.cwd(task)
-    if place.mount.is_bottom and not task.is_displaced:
+    has_no_name = place.path == b"/proc/%d/cwd" % task.tid
+    if place.mount.is_bottom and (has_no_name or not task.is_displaced):
         return None
     if place.removed:
         raise fail(errno.ENOENT)

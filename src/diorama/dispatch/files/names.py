@@ -8,15 +8,17 @@ import re
 from stat import S_ISDIR
 from typing import TYPE_CHECKING, Final
 
+from diorama.abi.fcntl import AT_FDCWD
 from diorama.view.mounts import Mount, Place
 from diorama.view.naming import is_covered, path_from, place_of_name
 
 if TYPE_CHECKING:
+    from diorama.catalogue.model import Request
     from diorama.dispatch.files.state import Files
     from diorama.view.host import Status
     from diorama.view.task import Task
 
-__all__ = ["name_of_link", "name_of_object", "path_of", "place_of_object"]
+__all__ = ["name_of_link", "name_of_object", "path_of", "place_of_object", "reached_place"]
 
 _LINK: Final = re.compile(rb"/proc/(\d+)(?:/task/(\d+))?/(cwd|root|exe|fd/\d+|map_files/[^/]+)")
 _DELETED: Final = b" (deleted)"
@@ -62,6 +64,27 @@ def _in_mount(reader: Task, mount: Mount, real: bytes) -> Place | None:
     place = reader.context.here(Place(mount, inside))
     is_hidden = is_covered(place.mount, inside) or path_from(reader.root, place) is None
     return None if is_hidden else place
+
+
+def reached_place(files: Files, task: Task, call: Request, place: Place | None) -> Place | None:
+    """The place by which the object of a call with `dirfd` and `path` was reached, also by its descriptor.
+
+    `place` is where the path leads, as far as that is known.
+    """
+    dirfd: int = getattr(call, "dirfd")  # noqa: B009
+    link = b"/proc/%d/fd/%d" % (task.tid, dirfd)
+    if place is not None:
+        link = place.link
+    elif getattr(call, "path"):  # noqa: B009
+        return None
+    elif dirfd == AT_FDCWD:
+        return files.tasks.cwd(task)
+    if not link:
+        return place
+    try:
+        return place_of_object(files, task, task, files.host.readlink(link), files.host.stat(link))
+    except OSError:
+        return None
 
 
 def name_of_object(files: Files, reader: Task, owner: Task, text: bytes, status: Status) -> bytes:

@@ -36,7 +36,7 @@ from diorama.dispatch.files.layered_status import (
     stat_layered,
     statx_layered,
 )
-from diorama.dispatch.files.names import place_of_object
+from diorama.dispatch.files.names import reached_place
 from diorama.dispatch.files.state import Files, fail
 from diorama.dispatch.files.translation import at_host
 from diorama.view.filesystem import Attributes
@@ -140,7 +140,7 @@ def statx(files: Files, call: Statx) -> Outcome:
             _write_with_ids(files, call, place, seen)
             return 0
     changed = at_host(call, rule, place) if place is not None and translated else call
-    known = _place_of_id(files, call, place) if call.mask & _IDS else None
+    known = reached_place(files, files.task(call.tracee), call, place) if call.mask & _IDS else None
     if known is None or known.mount.is_bottom:
         return None if changed is call else changed
     changed.run()
@@ -157,25 +157,6 @@ def _write_with_ids(files: Files, call: Statx, place: Place, found: StatX) -> No
             stx_attributes=found.stx_attributes | root & found.stx_attributes_mask,
         )
     )
-
-
-def _place_of_id(files: Files, call: Statx, place: Place | None) -> Place | None:
-    """The place by which an object was reached, also if it is meant by its descriptor."""
-    task = files.task(call.tracee)
-    if place is not None:
-        link = place.link or None
-    elif call.path:
-        return None
-    else:
-        link = b"/proc/%d/%b" % (task.tid, b"cwd" if call.dirfd == fcntl.AT_FDCWD else b"fd/%d" % call.dirfd)
-    if link is None:
-        return place
-    if link.endswith(b"/cwd"):
-        return files.tasks.cwd(task)
-    try:
-        return place_of_object(files, task, task, files.host.readlink(link), files.host.stat(link))
-    except OSError:
-        return None
 
 
 @answers(FAccessAt2)
