@@ -33,7 +33,7 @@ def run_program(view: View, options: ViewOptions) -> int:
             # Descriptors that the caller's shell opened for the program are the program's.
             process = view.Popen(list(options.command), close_fds=False, on_stop=terminal.stopped)
         except OSError as error:
-            return _cannot_start(options.command[0], error)
+            return _cannot_start(options.command[0], error, is_ours=options.root is None)
         status = _wait(process, terminal, kill_on_exit=options.kill_on_exit)
     if view.failures or (view.unsaved and not status):
         return OWN_FAILURE
@@ -57,9 +57,13 @@ def _wait(process: Popen, terminal: Terminal, *, kill_on_exit: bool) -> int:
     return returned if returned >= 0 else 128 - returned
 
 
-def _cannot_start(name: str, error: OSError) -> int:
+def _cannot_start(name: str, error: OSError, *, is_ours: bool) -> int:
+    """`is_ours`: it was looked for where we would find it too."""
     if "/" in name:
         missing, reason = isinstance(error, FileNotFoundError), os.strerror(error.errno or 0)
+    elif not is_ours:
+        missing = isinstance(error, FileNotFoundError)
+        reason = "command not found" if missing else os.strerror(error.errno or 0)
     else:
         import shutil
 

@@ -60,7 +60,7 @@ class _Private:
     """A directory that others can go to, but not find."""
 
     def __init__(self) -> None:
-        self._top = tempfile.mkdtemp(prefix="diorama-", dir=next(_places()))
+        self._top = tempfile.mkdtemp(prefix="tmpfs-", dir=next(_places()))
         os.chmod(self._top, 0o711)
         self.path = tempfile.mkdtemp(prefix="", dir=self._top)
 
