@@ -162,7 +162,7 @@ class _Walk:
             if not todo and parent:
                 return self._last(name)
             if name == b"..":
-                self._up()
+                self._up(todo)
             elif name != b".":
                 done = self._step(name, todo, follow or self._slash)
                 if done is not None:
@@ -288,7 +288,7 @@ class _Walk:
             raise _error(errno.ENOTDIR)
         return target._replace(touched=self.touched, straight=self._straight)
 
-    def _up(self) -> None:
+    def _up(self, todo: list[bytes]) -> None:
         root = self._root
         mount, path = self.mount, self.path
         if mount is root.mount and path == root.path:
@@ -308,6 +308,8 @@ class _Walk:
         place = MountTree.top(Place(mount, path))
         self.touched |= place.touched
         self._straight &= not place.touched
+        if place.touched and not S_ISDIR(place.mount.kind) and (todo or self._slash):
+            raise _error(errno.ENOTDIR)
         self._go(place)
         if self.mount.filesystem is not None:
             self.inode = _inode_of(self.mount, self.path)
