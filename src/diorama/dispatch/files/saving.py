@@ -17,6 +17,7 @@ import contextlib
 import errno
 import os
 import select
+import stat
 import tempfile
 import threading
 from typing import TYPE_CHECKING, Final
@@ -58,6 +59,9 @@ def sync_file(files: Files, call: FSync | FDataSync) -> Outcome:
     place = files.tasks.virtual(task, call.fd)
     if place is None or files.tasks.flags(task, call.fd) & O_PATH:
         return None
+    assert place.filesystem is not None
+    if place.filesystem.attributes(place.inode).kind not in (stat.S_IFREG, stat.S_IFDIR):
+        return None  # as for any FIFO, the kernel says
     _sync(files, place)
     return 0
 
