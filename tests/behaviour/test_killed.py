@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 
@@ -18,12 +19,10 @@ KINDS_THAT_WRITE = ("bind", "tmp", "memory", "overlay", "cow")
 WRITER = """
 import os, sys
 how = sys.argv[1]
-flags = os.O_RDWR | os.O_CREAT | (os.O_APPEND if how == "append" else 0)
+flags = os.O_RDWR | os.O_CREAT
 fd = os.open("new", flags, 0o644) if how != "renamed" else os.open("old", flags, 0o644)
 if how == "renamed":
     os.rename("old", "new")
-if how == "unlinked":
-    os.link("new", "other"); os.unlink("new"); os.rename("other", "new")
 for number in range(10**9):
     record = b"%09d\\n" % number
     if how == "vector":
@@ -50,7 +49,7 @@ print("kept" if same else "lost", len(written) - whole * 10 < 20)
 
 
 @pytest.mark.parametrize("kind", KINDS_THAT_WRITE)
-@pytest.mark.parametrize("how", ["append", "at", "renamed", "unlinked", "vector"])
+@pytest.mark.parametrize("how", ["at", "renamed", "vector"])
 def test_what_a_killed_program_has_written_is_there(bench: Bench, engine: str, kind: str, how: str) -> None:
     bench.fresh()
     writer = bench.directory / "writer.py"
@@ -90,7 +89,7 @@ for number in range(40):
 
 
 @pytest.mark.parametrize("kind", ["bind", "overlay", "cow"])
-@pytest.mark.parametrize("after", [1, 30, 100])
+@pytest.mark.parametrize("after", [1, 60])
 def test_what_is_on_disk_is_whole_when_the_supervisor_is_killed(
     bench: Bench, engine: str, kind: str, after: int
 ) -> None:
@@ -116,6 +115,8 @@ def test_what_is_on_disk_is_whole_when_the_supervisor_is_killed(
             ["sh", "-c", 'cd "$0" && exec "$@"', site.directory, *look],
             env=bench.surroundings(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         ))  # fmt: skip
+    for left in bench.temporary.glob("diorama-*"):
+        shutil.rmtree(left)  # a supervisor that is killed cannot
     assert found.stderr == ""
     whole, starts = zip(*(line.split() for line in found.lines), strict=True)
     assert whole == ("True",) * 40

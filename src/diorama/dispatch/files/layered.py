@@ -319,9 +319,9 @@ def _rename(files: Files, call: RenameAt2, old: Place, new: Place) -> Outcome:
         exchanges and flags & fcntl.RENAME_NOREPLACE
     ):
         raise fail(errno.EINVAL)
-    for path in (source, target):
+    for path, code in ((source, errno.EBUSY), (target, errno.EEXIST)):
         if not path or path[path.rindex(b"/") + 1 :] in _DOTS:
-            raise fail(errno.EBUSY)
+            raise fail(code if flags & fcntl.RENAME_NOREPLACE else errno.EBUSY)
     _check_rename_places(layers, call, old, new)
     before = layers.find(source)
     after = None if new.missing else layers.find(target)
