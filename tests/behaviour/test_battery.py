@@ -24,7 +24,14 @@ FILES = Kind("files", *_OVER_FILES, prepared=("more", "work"))
 NESTED = Kind(
     "nested", BIND.mounts + _OVER_FILES[0], BIND.native + _OVER_FILES[1], prepared=("source", "more")
 )
-KINDS = (BIND, READ_ONLY, FILES, NESTED)
+_NO_COPIES: Final = {
+    r"uselib": "a missing file is told of before a missing call",
+    r" links |stx_nlink| s\.st_ino == t\.st_ino": "a copy of a file with several names has one",
+}
+LAYERS = Kind("layers", ("cow:{source}={top}:layer={more}",), BIND.native, differences=_NO_COPIES)
+_BEFORE_COPIES: Final = _NO_COPIES | {r" events: ( 2:|$)": "a file that is watched is not the later copy"}
+LOWER = Kind("lower", LAYERS.mounts, BIND.native, prepared=("source",), differences=_BEFORE_COPIES)
+KINDS = (BIND, READ_ONLY, FILES, NESTED, LAYERS, LOWER)
 
 # With files alone, the directory itself is no mount point.
 _CASES: Final = [(kind, name) for kind in KINDS for name in PROGRAMS if (kind, name) != (FILES, "names")]

@@ -103,7 +103,15 @@ def refuse_at(files: Files, call: Request) -> Outcome:
 
 @answers(InotifyAddWatch)
 def watch(files: Files, call: InotifyAddWatch) -> Outcome:
-    """What stands for a virtual file is watched: what happens to that happens to both."""
+    """What stands for a virtual file is watched: what happens to that happens to both.
+
+    In layers a directory is where it changes, which is in the writable one.
+    """
+    place = files.find(call, call.PATHS[0]) if files.has_layers else None
+    if place is not None and place.mount.layers is not None and not place.mount.read_only:
+        layers, path = place.mount.layers.whole(place.path)
+        is_directory = stat.S_ISDIR(layers.look(path).st_mode)
+        return call.replace(path=layers.raise_directory(path) if is_directory else layers.real(path))
     place = files.locate(call, call.PATHS[0])
     if place is None or place.filesystem is None:
         return None if place is None else at_host(call, call.PATHS[0], place)

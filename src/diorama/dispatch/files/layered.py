@@ -383,7 +383,7 @@ def _link(files: Files, call: LinkAt, old: Place | None, new: Place) -> Outcome:
         real, covered = layers.room(path)
         if covered:
             link = b"/proc/%d/fd/%d" % (call.tracee.tid, call.olddirfd) if old is None else old.host_path
-            layers.make_over(path, lambda staged: os.link(link, staged, follow_symlinks=True))
+            layers.make_over(path, lambda staged: _link_open_file(link, staged))
             return 0
         return _at(call, call.PATHS[1], real)
     _, source = whole(old)
@@ -395,3 +395,12 @@ def _link(files: Files, call: LinkAt, old: Place | None, new: Place) -> Outcome:
         layers.make_over(path, lambda staged: os.link(found, staged, follow_symlinks=False))
         return 0
     return act(files, call, _at(_at(call, call.PATHS[0], found), call.PATHS[1], real))
+
+
+def _link_open_file(link: bytes, path: bytes) -> None:
+    # Only with a descriptor the library makes the call that follows links.
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.link(link, path, src_dir_fd=root, follow_symlinks=True)
+    finally:
+        os.close(root)
