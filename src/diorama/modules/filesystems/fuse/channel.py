@@ -150,8 +150,15 @@ class Channel:
                 raise OSError(errno.EINTR, os.strerror(errno.EINTR))
 
     def check(self) -> None:
-        """ENOTCONN if the server is gone: what it once said is of no use then."""
-        if self._is_lost:
+        """ENOTCONN if the server is gone: what it once said is of no use then.
+
+        The thread that reads may not have seen it yet.
+        """
+        is_gone = self._is_lost
+        if not is_gone:
+            with contextlib.suppress(BlockingIOError):
+                is_gone = not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        if is_gone:
             raise _not_connected()
 
     def tell(self, message: bytes | None) -> None:
