@@ -96,11 +96,6 @@ bind("a", "mnt"); mount(None, "mnt", None, MS_REMOUNT | MS_BIND | MS_RDONLY)
 write("mnt/file"); write("a/file"); bind("mnt", "mnt2"); write("mnt2/file"); umount("mnt2")
 mount(None, "mnt", None, MS_REMOUNT | MS_BIND); write("mnt/file"); umount("mnt")
 """,
-    "what a mount may forbid": """
-bind("/dev", "mnt"); write("mnt/null"); mount(None, "mnt", None, MS_REMOUNT | MS_BIND | 4); write("mnt/null")
-show("mnt/null"); umount("mnt"); bind("/bin", "mnt"); print(os.system("mnt/true"))
-mount(None, "mnt", None, MS_REMOUNT | MS_BIND | 8); print(os.system("mnt/true 2>/dev/null")); umount("mnt")
-""",
     "a memory file system": """
 mount("none", "mnt", "tmpfs"); show("mnt"); write("mnt/new"); show("mnt/new"); os.mkdir("mnt/d")
 bind("mnt/d", "mnt2"); write("mnt2/inner"); show("mnt/d/inner"); umount("mnt2"); umount("mnt"); show("mnt")
@@ -492,3 +487,55 @@ def test_many_mount_at_once(engine: str, tmp_path: Path) -> None:
         done = view.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=50)
         assert not view.failures
     assert outcome(done) == ["[0, 0, 0]", "[[], [], [], [], [], []]"]
+
+
+FORBIDDING = """
+bind("/dev", "mnt"); write("mnt/null"); mount(None, "mnt", None, MS_REMOUNT | MS_BIND | 4); write("mnt/null")
+show("mnt/null"); umount("mnt"); bind("/bin", "mnt"); print(os.system("mnt/true"))
+mount(None, "mnt", None, MS_REMOUNT | MS_BIND | 8); print(os.system("mnt/true 2>/dev/null")); umount("mnt")
+"""
+
+
+def test_a_mount_forbids_devices_and_execution(engine: str, tmp_path: Path) -> None:
+    told = in_view(FORBIDDING, tmp_path / "work", engine)
+    assert [line.partition(" ")[2] or line for line in told] == [
+        "/dev mnt None done",
+        "written",
+        "None mnt None done",
+        "EACCES",
+        "EACCES",
+        "mnt 0 done",
+        "/bin mnt None done",
+        "0",
+        "None mnt None done",
+        str(126 << 8),
+        "mnt 0 done",
+    ]
+
+
+LAYERED = """
+os.mkdir("up"); os.mkdir("work"); bind("c", "a/sub")
+mount("none", "mnt", "overlay", 0, "lowerdir=b:a/sub,upperdir=up,workdir=work"); show("mnt"); write("mnt/new")
+bind("mnt", "mnt2"); write("mnt2/only"); show("up"); show("b/only"); umount("mnt"); umount("mnt2")
+show("mnt")
+mount("none", "mnt", "memory"); mount("none", "mnt2", "overlay", 0, "lowerdir=mnt")
+"""
+
+
+def test_layers_are_directories_as_the_view_has_them(engine: str, tmp_path: Path) -> None:
+    assert in_view(LAYERED, tmp_path / "work", engine) == [
+        "mount c a/sub None done",
+        "mount none mnt overlay done",
+        "mnt ['only', 'other']",
+        "mnt/new written",
+        "mount mnt mnt2 None done",
+        "mnt2/only written",
+        "up ['new', 'only']",
+        "b/only b/only",
+        "",
+        "umount mnt 0 done",
+        "umount mnt2 0 done",
+        "mnt []",
+        "mount none mnt memory done",
+        "mount none mnt2 overlay EXDEV",
+    ]

@@ -19,7 +19,7 @@ from typing import IO, Any, Final, Protocol
 from diorama.errors import UsageError
 from diorama.view.mounts import Mount
 
-__all__ = ["Below", "bind_of", "host_path", "looking_in", "open_source", "usage_errors"]
+__all__ = ["Below", "bind_of", "host_name", "host_path", "looking_in", "open_source", "usage_errors"]
 
 _DAMAGE: Final[tuple[type[Exception], ...]] = (EOFError, zlib.error, ValueError)
 
@@ -71,6 +71,17 @@ def host_path(source: str) -> str:
     """The path on the host, without symbolic links, of what a path of the caller leads to; `OSError`."""
     below = _below.get()
     return os.path.realpath(source, strict=True) if below is None else below.host_path(source)
+
+
+def host_name(source: str) -> str:
+    """As `host_path`, also of what does not exist, in a view in a directory that does; `OSError`."""
+    if _below.get() is None:
+        return os.path.realpath(source)
+    try:
+        return host_path(source)
+    except FileNotFoundError:
+        head, name = os.path.split(source.rstrip("/"))
+        return os.path.join(host_path(head or "."), name)
 
 
 def bind_of(source: str) -> Mount:

@@ -7,6 +7,7 @@ LAYER/work          for what is being made; locked while the layer is in use
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Final
 
 from diorama.errors import UsageError
 from diorama.modules.filesystems.layers.upper import InUse, Upper, remove_tree
+from diorama.modules.opening import host_name
 
 __all__ = ["Layer", "open_layer", "open_upper"]
 
@@ -52,7 +54,11 @@ def open_layer(path: str, lower: str | None = None) -> Layer:
 
     `UsageError` if it is in use, belongs to something else, or is no layer.
     """
-    where = os.fsencode(os.path.realpath(path))
+    try:
+        where = os.fsencode(host_name(path))
+    except OSError as error:
+        why = (error.strerror or "not accessible").lower()
+        raise UsageError(f"no layer at {path}: {why}", error.errno or errno.EINVAL) from None
     below = _read(where, path)
     if below is None:
         if lower is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import Final
@@ -10,6 +11,7 @@ from diorama.errors import UsageError
 from diorama.modules.filesystems.layers.layer import Layer, open_layer, open_upper
 from diorama.modules.filesystems.layers.tree import LayeredTree
 from diorama.modules.filesystems.layers.upper import Upper
+from diorama.modules.opening import host_name, host_path
 from diorama.modules.options import Options
 from diorama.view.mounts import Mount, MountTree, Place
 
@@ -84,12 +86,13 @@ def _hidden(layer: Layer, lower: bytes) -> frozenset[bytes]:
 
 
 def _directory(name: str, source: str) -> bytes:
-    path = os.path.realpath(name)
     try:
+        path = host_path(name)
         mode = os.stat(path).st_mode
     except OSError as error:
         why = (error.strerror or "not accessible").lower()
-        raise UsageError(f"cannot mount {source}: {name}: {why}") from None
+        why = "it is not on the host" if error.errno == errno.EXDEV else why
+        raise UsageError(f"cannot mount {source}: {name}: {why}", error.errno or errno.EINVAL) from None
     if not stat.S_ISDIR(mode):
         raise UsageError(f"cannot mount {source}: {name} is not a directory")
     return os.fsencode(path)
@@ -97,10 +100,13 @@ def _directory(name: str, source: str) -> bytes:
 
 def _upper(name: str, work_name: str | None, source: str) -> Upper:
     tree = _directory(name, source)
+    named = work_name is not None
     if work_name is None:
         head, tail = os.path.split(os.fsdecode(tree))
         work_name = os.path.join(head, f".{tail}.work")
     try:
+        if named:
+            work_name = host_name(work_name)
         os.makedirs(work_name, 0o700, exist_ok=True)
     except OSError as error:
         why = (error.strerror or "not accessible").lower()
