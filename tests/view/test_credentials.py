@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diorama.view.credentials import CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID, Credentials
@@ -104,6 +104,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@settings(deadline=None)
 @given(mode=st.integers(0, 0o777), wanted=st.integers(1, 7))
 def test_access_to_our_files_is_as_the_kernel_has_it(scratch: Path, mode: int, wanted: int) -> None:
     scratch.chmod(mode)
