@@ -84,7 +84,7 @@ def wait_for(keeping: Keeping, done: object) -> None:
 
 
 def test_closing_saves(inside: Inside, keeping: Keeping, mnt: Path) -> None:
-    first = inside.open(mnt / "file", NEW)
+    first = inside.open(mnt / "file", NEW, mode=0o644)
     second = inside.open(mnt / "file", os.O_WRONLY)
     os.write(first, b"one")
     os.close(first)
@@ -94,7 +94,7 @@ def test_closing_saves(inside: Inside, keeping: Keeping, mnt: Path) -> None:
 
 
 def test_looking_does_not_save(inside: Inside, keeping: Keeping, mnt: Path) -> None:
-    os.close(inside.open(mnt / "file", NEW))
+    os.close(inside.open(mnt / "file", NEW, mode=0o644))
     os.close(inside.open(mnt / "file", os.O_RDWR))
     os.close(inside.open(mnt / "file"))
     assert inside.mediator.close() == []
@@ -102,7 +102,7 @@ def test_looking_does_not_save(inside: Inside, keeping: Keeping, mnt: Path) -> N
 
 
 def test_fsync_saves_and_tells_of_failures_once(inside: Inside, keeping: Keeping, mnt: Path) -> None:
-    fd = inside.open(mnt / "file", NEW)
+    fd = inside.open(mnt / "file", NEW, mode=0o644)
     os.write(fd, b"one")
     assert inside.ask(FSync(fd)) == 0
     assert keeping.saved == {2: b"one"}
@@ -118,7 +118,7 @@ def test_fsync_saves_and_tells_of_failures_once(inside: Inside, keeping: Keeping
 
 
 def test_a_failure_after_closing_waits_for_fsync(inside: Inside, keeping: Keeping, mnt: Path) -> None:
-    fd = inside.open(mnt / "file", NEW)
+    fd = inside.open(mnt / "file", NEW, mode=0o644)
     os.write(fd, b"one")
     keeping.failing = errno.EIO
     os.close(fd)
@@ -136,7 +136,7 @@ def test_a_failure_after_closing_waits_for_fsync(inside: Inside, keeping: Keepin
 
 
 def test_the_end_saves(inside: Inside, keeping: Keeping, mnt: Path) -> None:
-    fd = inside.open(mnt / "file", NEW)
+    fd = inside.open(mnt / "file", NEW, mode=0o644)
     os.write(fd, b"written")
     assert inside.mediator.close() == []
     assert keeping.saved == {2: b"written"}
@@ -144,7 +144,7 @@ def test_the_end_saves(inside: Inside, keeping: Keeping, mnt: Path) -> None:
 
 
 def test_what_cannot_be_saved_is_put_aside(inside: Inside, keeping: Keeping, mnt: Path) -> None:
-    fd = inside.open(mnt / "file", NEW)
+    fd = inside.open(mnt / "file", NEW, mode=0o644)
     os.write(fd, b"written")
     keeping.failing = errno.EDQUOT
     (line,) = inside.mediator.close()
@@ -165,7 +165,7 @@ def test_a_bug_of_a_file_system_is_an_error_like_others(
         raise ValueError(inode)
 
     monkeypatch.setattr(keeping, "save_content", broken)
-    fd = inside.open(mnt / "file", NEW)
+    fd = inside.open(mnt / "file", NEW, mode=0o644)
     os.write(fd, b"x")
     assert errno_of(inside.ask, FSync(fd)) == errno.EIO
     assert "ValueError" in capsys.readouterr().err
@@ -173,7 +173,7 @@ def test_a_bug_of_a_file_system_is_an_error_like_others(
 
 
 def test_what_was_written_through_a_mapping_is_saved(inside: Inside, keeping: Keeping, mnt: Path) -> None:
-    fd = inside.open(mnt / "file", NEW)
+    fd = inside.open(mnt / "file", NEW, mode=0o644)
     os.write(fd, b"content")
     inside.ask(FSync(fd))
     mapped = mmap.mmap(fd, 7)
@@ -184,7 +184,7 @@ def test_what_was_written_through_a_mapping_is_saved(inside: Inside, keeping: Ke
 
 
 def test_times_that_are_set_do_not_hide_what_was_written(inside: Inside, keeping: Keeping, mnt: Path) -> None:
-    fd = inside.open(mnt / "file", NEW)
+    fd = inside.open(mnt / "file", NEW, mode=0o644)
     os.write(fd, b"one")
     inside.ask(FSync(fd))
     before = inside.stat(mnt / "file")
@@ -202,7 +202,7 @@ def test_times_that_are_set_do_not_hide_what_was_written(inside: Inside, keeping
 def test_a_file_without_names_is_forgotten_when_it_is_closed(
     inside: Inside, keeping: Keeping, mnt: Path
 ) -> None:
-    fd = inside.open(mnt / "file", NEW)
+    fd = inside.open(mnt / "file", NEW, mode=0o644)
     os.write(fd, b"x")
     inside.ask(UnlinkAt(-100, os.fsencode(mnt / "file"), 0))
     assert keeping.forgotten == []
@@ -221,9 +221,9 @@ def test_what_is_dropped_from_memory_is_saved_first_and_what_is_held_is_not_drop
 ) -> None:
     monkeypatch.setattr(contents, "_PATIENCE", 1)
     inside.mediator.files.synthetic.contents._max_files = 4
-    held = inside.open(mnt / "held", NEW)
+    held = inside.open(mnt / "held", NEW, mode=0o644)
     for number in range(20):
-        fd = inside.open(mnt / f"{number}", NEW)
+        fd = inside.open(mnt / f"{number}", NEW, mode=0o644)
         os.write(fd, b"%d" % number)
         os.close(fd)
     assert len(list(inside.mediator.files.synthetic.contents)) <= 6

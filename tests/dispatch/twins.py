@@ -192,19 +192,25 @@ class Side:
     def tree(self, name: str = "") -> dict[str, Any]:
         """All that can be seen of what is below a directory."""
         found: dict[str, Any] = {}
-        for one in self.names(name):
+        listed = _outcome(self.names, (name,))
+        if isinstance(listed, str):
+            return {name: listed}
+        for one in listed:
             path = f"{name}/{one}" if name else one
-            seen: Any = self.shown(path)
-            found[path] = seen
+            seen = found[path] = _outcome(self.shown, (path,))
+            if isinstance(seen, str):
+                continue
             kind = stat.S_IFMT(seen["st_mode"])
             if kind == stat.S_IFDIR:
-                found |= self.tree(path)
+                found |= {f"{path}/": self.tree(path)}
             elif kind == stat.S_IFLNK:
                 seen["target"] = self.readlink(path)
             elif kind == stat.S_IFREG:
-                seen["content"] = self._content(path)
+                seen["content"] = _outcome(self._content, (path,))
             if kind in (stat.S_IFREG, stat.S_IFDIR):
-                seen["xattrs"] = {attr: self.get_xattr(path, attr) for attr in self.list_xattrs(path) if attr}
+                seen["xattrs"] = {
+                    attr: _outcome(self.get_xattr, (path, attr)) for attr in self.list_xattrs(path) if attr
+                }
         return found
 
     def _content(self, path: str) -> bytes:

@@ -159,6 +159,7 @@ class _Walk:
         todo.reverse()
         while todo:
             name = todo.pop()
+            self._search()
             if not todo and parent:
                 return self._last(name)
             if name == b"..":
@@ -202,6 +203,15 @@ class _Walk:
         self.inode = inode
         return None
 
+    def _search(self) -> None:
+        """Be let look for a name in the directory that we are in, also for dots; the host sees to its own."""
+        filesystem = self.mount.filesystem
+        if filesystem is None:
+            return
+        who = self._resolver.tasks.credentials(self._task)
+        if not who.permits(filesystem.attributes(self.inode), os.X_OK):
+            raise _error(errno.EACCES)
+
     def _look(self, path: bytes, name: bytes) -> tuple[int, int]:
         """Inode and mode of a name in the directory that we are in."""
         mount = self.mount
@@ -211,9 +221,6 @@ class _Walk:
             return 0, mount.layers.look(path).st_mode
         filesystem = mount.filesystem
         assert filesystem is not None
-        who = self._resolver.tasks.credentials(self._task)
-        if not who.permits(filesystem.attributes(self.inode), os.X_OK):
-            raise _error(errno.EACCES)
         if len(name) > _NAME_MAX:
             raise _error(errno.ENAMETOOLONG)
         inode = filesystem.lookup(self.inode, name)
