@@ -139,6 +139,21 @@ def test_commit_makes_the_lower_directory_what_was_seen(
     assert told(bench, "diff", layer).stdout == ""
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every directory")
+def test_commit_keeps_a_removal_that_fails(bench: Bench, inside: Run, lower: Path, layer: Path) -> None:
+    inside("rm -r docs")
+    (lower / "docs/deep").chmod(0)
+    try:
+        failed = told(bench, "commit", layer)
+        assert failed.status == 125
+        assert f"cannot commit {lower}/docs/deep: directory not empty\n" in failed.stderr
+        assert f"{lower}/docs/deep" in told(bench, "diff", layer).stdout
+    finally:
+        (lower / "docs/deep").chmod(0o755)
+    assert told(bench, "commit", layer).status == 0
+    assert not (lower / "docs").exists()
+
+
 def test_discard_drops_the_changes(inside: Run, bench: Bench, lower: Path, layer: Path) -> None:
     before = snapshot(lower)
     inside(CHANGING)

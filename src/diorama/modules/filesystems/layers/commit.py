@@ -70,6 +70,7 @@ def apply(layer: Layer, *, without: frozenset[bytes] = frozenset()) -> tuple[int
     work = _Work(layer.lower.rstrip(b"/"))
     failed: list[Obstacle] = []
     done: list[Change] = []
+    count = 0
     for change in list(find_changes(layer)):
         if change.path in without or any(change.path.startswith(one + b"/") for one in without):
             continue
@@ -79,10 +80,14 @@ def apply(layer: Layer, *, without: frozenset[bytes] = frozenset()) -> tuple[int
         except OSError as error:
             failed.append(Obstacle(change.path, (error.strerror or "failed").lower()))
     for change in reversed(done):
-        work.finish(change)
+        try:
+            work.finish(change)
+            count += 1
+        except OSError as error:
+            failed.append(Obstacle(change.path, (error.strerror or "failed").lower()))
     # The layer is emptied next: what was made must last by then.
     os.sync()
-    return len(done), failed
+    return count, failed
 
 
 class _Work:
@@ -111,10 +116,11 @@ class _Work:
         target = self._lower + change.path
         if change.kind != "directory":
             return
-        with contextlib.suppress(OSError):
-            if change.how == REMOVED:
+        if change.how == REMOVED:
+            with contextlib.suppress(FileNotFoundError):
                 os.rmdir(target)
-            elif change.how == ADDED:
+        elif change.how == ADDED:
+            with contextlib.suppress(OSError):
                 status = os.lstat(change.real)
                 os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
