@@ -28,6 +28,8 @@ trees = st.dictionaries(places, nodes, max_size=12)
 def build(top: Path, tree: dict[str, object], *, root: str) -> None:
     for name, node in tree.items():
         path = top / name
+        if not Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(top)):
+            continue  # a link that was made before leads out of the tree: nothing is made there
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if node is None:
