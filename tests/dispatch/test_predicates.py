@@ -5,7 +5,9 @@ from __future__ import annotations
 from diorama import calls
 from diorama.abi.arch import Abi
 from diorama.catalogue import index
-from diorama.dispatch.subscription import subscribe
+from diorama.catalogue.io import Ioctl
+from diorama.dispatch.subscription import ArgumentTest, Subscription, subscribe
+from diorama.engine._native import TEST_EQ
 
 
 def spelled(abi: Abi, name: str) -> index.Spelling:
@@ -34,3 +36,10 @@ def test_a_multiplexed_call_is_settled_by_the_request() -> None:
     assert not one.is_settled_by(spelled(Abi.I386, "socketcall"))
     assert one.is_settled_by(spelled(Abi.X86_64, "connect"))
     assert not one.admits(calls.Close(fd=5))
+
+
+def test_a_call_concerns_with_any_of_several_values() -> None:
+    test = ArgumentTest("command", TEST_EQ, 1, (2, 3))
+    one = Subscription(lambda call: None, frozenset({Ioctl}), None, {}, tests={Ioctl: test})
+    rules = [rule for rule in one.rules(0) if rule.abi == Abi.X86_64.audit]
+    assert [[test.value for test in rule.tests] for rule in rules] == [[1], [2], [3]]

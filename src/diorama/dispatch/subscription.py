@@ -21,11 +21,15 @@ Handler = Callable[[Any], Outcome]
 
 
 class ArgumentTest(NamedTuple):
-    """A comparison of an integer field with a value, `op` as in `diorama.engine.rules.Test`."""
+    """A comparison of an integer field with a value, `op` as in `diorama.engine.rules.Test`.
+
+    It holds also with one of the `others` in the value's place.
+    """
 
     field: str
     op: int
     value: int
+    others: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,23 +80,27 @@ class Subscription:
         elif spelling.is_multiplexed:
             yield Rule(abi.audit, nr, number, decides=self.decides)
         else:
-            rule = self._rule(number, abi, nr, spelling)
-            if rule is not None:
-                yield rule
+            extra = self.tests.get(spelling.request)
+            for one in (None,) if extra is None else (extra.value, *extra.others):
+                rule = self._rule(number, abi, nr, spelling, one)
+                if rule is not None:
+                    yield rule
 
-    def _rule(self, number: int, abi: Abi, nr: int, spelling: Spelling) -> Rule | None:
+    def _rule(
+        self, number: int, abi: Abi, nr: int, spelling: Spelling, value: int | None
+    ) -> Rule | None:
         request = spelling.request
         tests: list[Test] = []
-        for name, value in self.arguments.items():
+        for name, exact in self.arguments.items():
             at = spelling.position(name)
             if at is not None:
-                tests.append(Test(at, value, width=_width(request.FIELDS[name], abi)))
-            elif spelling.fixed.get(name, value) != value:
+                tests.append(Test(at, exact, width=_width(request.FIELDS[name], abi)))
+            elif spelling.fixed.get(name, exact) != exact:
                 return None
         extra = self.tests.get(request)
         at = None if extra is None else spelling.position(extra.field)
-        if extra is not None and at is not None:
-            tests.append(Test(at, extra.value, _width(request.FIELDS[extra.field], abi), extra.op))
+        if extra is not None and value is not None and at is not None:
+            tests.append(Test(at, value, _width(request.FIELDS[extra.field], abi), extra.op))
         path = None if self.path is None else spelling.position(request.PATHS[0].field)
         fixed = self.fixed if self.is_settled_by(spelling) else None
         glob = None if path is None else self.path

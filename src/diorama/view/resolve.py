@@ -34,7 +34,7 @@ from diorama.view.inodes import Inodes
 from diorama.view.mounts import Mount, MountTree, Place
 from diorama.view.task import Task, Tasks
 
-__all__ = ["ResolutionError", "Resolver"]
+__all__ = ["ResolutionError", "Resolver", "is_layered"]
 
 _MAX_LINKS: Final = 40
 _NAME_MAX: Final = 255
@@ -61,13 +61,15 @@ def _error(code: int) -> OSError:
 class Resolver:
     """Resolves paths in one mount tree.  Any thread."""
 
-    __slots__ = ("host", "inodes", "tasks", "tree")
+    __slots__ = ("host", "inodes", "orphans", "tasks", "tree")
 
     def __init__(self, tree: MountTree, host: Host, inodes: Inodes, tasks: Tasks) -> None:
         self.tree = tree
         self.host = host
         self.inodes = inodes
         self.tasks = tasks
+        # Nothing can be done to what was removed from a lower layer, which others have as it is.
+        self.orphans = Mount(host=b"", read_only=True, source="removed from a lower layer")
 
     def resolve(
         self,
@@ -120,9 +122,17 @@ class Resolver:
         if named is None or named.mount.is_bottom:
             return Place(tree.root, link, link=link)
         if named.mount.layers is not None:
-            return named if _is_layered(named, status) else Place(tree.root, link, link=link)
+            if is_layered(named, status):
+                return named
+            return self.orphan(link, named) or Place(tree.root, link, link=link)
         # The kernel finds it by itself, but not what may be done with it.
         return named._replace(link=link, touched=named.mount.read_only)
+
+    def orphan(self, link: bytes, named: Place) -> Place | None:
+        """The place of an open file that is no longer in layers by its name; None if it is not below."""
+        if named.mount.layers is None or named.mount.layers.whole(b"")[0].in_upper(self.host.readlink(link)):
+            return None
+        return Place(self.orphans, link, removed=True, touched=True, link=link)
 
 
 class _Walk:
@@ -403,7 +413,7 @@ def _is_kernels_root(root: Place) -> bool:
     return layers.over_root and point.mount.is_bottom and not point.path
 
 
-def _is_layered(named: Place, status: Status) -> bool:
+def is_layered(named: Place, status: Status) -> bool:
     """Whether an open file is what is seen at its name in layers: opening it again may need a copy of it."""
     if named.mount.layers is None:
         return False

@@ -16,8 +16,10 @@ from diorama.catalogue.files import (
     FileGetAttr,
     FileSetAttr,
     FStat,
+    OpenByHandleAt,
     UTimeNsAt,
 )
+from diorama.catalogue.io import Ioctl
 from diorama.catalogue.model import Request
 from diorama.catalogue.mounts import FStatfs, FStatfs64
 from diorama.catalogue.polling import InotifyAddWatch
@@ -39,7 +41,7 @@ _UNSEEN: Final = IN_ACCESS | IN_MODIFY | IN_OPEN | IN_CLOSE_WRITE | IN_CLOSE_NOW
 LOOKING: Final = frozenset({FStat, FGetXattr, FListXattr}) | LISTING
 """What concerns only descriptors of virtual objects, of which there are none without such a file system."""
 
-CHANGING: Final = frozenset({FChMod, FChOwn, FSetXattr, FRemoveXattr})
+CHANGING: Final = frozenset({FChMod, FChOwn, FSetXattr, FRemoveXattr, Ioctl, OpenByHandleAt})
 """What concerns only descriptors on read-only mounts and of virtual objects."""
 
 TELLING: Final = frozenset({FStatfs, FStatfs64})

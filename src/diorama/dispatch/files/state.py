@@ -28,7 +28,7 @@ from diorama.view.filesystem import Attributes
 from diorama.view.host import Host, RealHost, Status
 from diorama.view.inodes import Inodes
 from diorama.view.mounts import Mount, MountTree, Place
-from diorama.view.resolve import ResolutionError, Resolver
+from diorama.view.resolve import ResolutionError, Resolver, is_layered
 from diorama.view.table import MountTable
 from diorama.view.task import Task, Tasks
 
@@ -160,7 +160,10 @@ class Files:
         path: bytes | None = getattr(call, rule.field)
         task = self.task(call.tracee)
         if not path:
-            return self.at_descriptor(task, rule.dirfd(call)) if rule.accepts_empty(call) else None
+            if not rule.accepts_empty(call):
+                return None
+            fd = rule.dirfd(call)
+            return self.at_descriptor(task, fd) or (self._orphan(task, fd) if call.writes else None)
         if not rule.applies(call):
             return None
         place = self.walk(
@@ -238,10 +241,20 @@ class Files:
             place = self.tasks.descriptor(task, fd)
             if place.mount.layers is None:
                 return None
-            place.mount.layers.look(place.path)
+            status = self.tasks.status(task, fd)
+            return place if stat.S_ISDIR(status.st_mode) or is_layered(place, status) else None
         except OSError:
             return None
-        return place
+
+    def _orphan(self, task: Task, fd: int) -> Place | None:
+        """What a descriptor refers to if that was removed from a lower layer."""
+        if fd < 0 or not self.has_layers:
+            return None
+        try:
+            place = self.tasks.descriptor(task, fd)
+            return self.resolver.orphan(b"/proc/%d/fd/%d" % (task.tid, fd), place)
+        except OSError:
+            return None
 
     def mount_of(self, task: Task, fd: int) -> Mount | None:
         """The mount that a descriptor, or AT_FDCWD, was opened through; None if that is not known."""

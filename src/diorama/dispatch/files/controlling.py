@@ -1,0 +1,62 @@
+"""Controlling: ioctl(2) that changes a file which is open for reading only."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Final
+
+from diorama.abi import ioctl
+from diorama.abi.fcntl import O_PATH
+from diorama.catalogue.io import Ioctl
+from diorama.dispatch.files.answers import Outcome, answers, fail
+from diorama.dispatch.files.layered import whole
+from diorama.dispatch.files.state import Files
+from diorama.errors import Unsupported
+
+__all__ = ["CHANGES_FILE"]
+
+CHANGES_FILE: Final = (
+    ioctl.FS_IOC_SETFLAGS,
+    ioctl.FS_IOC32_SETFLAGS,
+    ioctl.FS_IOC_FSSETXATTR,
+    ioctl.FS_IOC_SETVERSION,
+    ioctl.FS_IOC32_SETVERSION,
+    ioctl.FS_IOC_ENABLE_VERITY,
+    ioctl.FS_IOC_SET_ENCRYPTION_POLICY,
+)
+"""The requests; all others that change a file need it open for writing."""
+
+
+@answers(Ioctl)
+def control(files: Files, call: Ioctl) -> Outcome:
+    """As of a file system without: ENOTTY for files of ours, and those in a lower layer."""
+    task = files.task(call.tracee)
+    if call.command not in CHANGES_FILE:
+        return None
+    try:
+        if files.tasks.flags(task, call.fd) & O_PATH:
+            return None
+        mount = files.mount_of(task, call.fd)
+    except OSError:
+        return None  # EBADF
+    if mount is not None and mount.read_only:
+        raise fail(errno.EROFS)
+    if files.tasks.virtual(task, call.fd) is not None:
+        raise fail(errno.ENOTTY)
+    if files.has_layers and _is_below(files, call):
+        raise Unsupported(call.NAME, "that changes attributes of a file in a lower layer", errno.ENOTTY)
+    return None
+
+
+def _is_below(files: Files, call: Ioctl) -> bool:
+    """Whether a descriptor is of something in layers that is not in the writable one."""
+    task = files.task(call.tracee)
+    try:
+        place = files.tasks.descriptor(task, call.fd)
+        real = os.readlink(b"/proc/%d/fd/%d" % (task.tid, call.fd))
+    except OSError:
+        return False
+    if place.mount.layers is None:
+        return False
+    return not whole(place)[0].in_upper(real)
