@@ -49,6 +49,7 @@ _SUBJECTS: Final = (
     "handles",
     "inheritance",
     "interruption",
+    "layered_xattrs",
     "links",
     "loose",
     "maps",

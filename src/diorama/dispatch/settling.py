@@ -142,6 +142,7 @@ _ASKED_IN_LAYERS: Final = frozenset[type["Request"]]({
     files.FChMod,
     files.FChOwn,
     files.UTimeNsAt,
+    xattr.FGetXattr,
     xattr.FListXattr,
     xattr.FRemoveXattr,
     xattr.FSetXattr,

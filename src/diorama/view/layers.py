@@ -9,11 +9,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from diorama.view.host import Status
 
-__all__ = ["FoundInLayers", "Layers", "LayersBelow", "LayersName", "LayersOwner", "WholeLayers"]
+__all__ = [
+    "PRIVATE_XATTRS",
+    "FoundInLayers",
+    "Layers",
+    "LayersBelow",
+    "LayersName",
+    "LayersOwner",
+    "WholeLayers",
+]
+
+PRIVATE_XATTRS: Final = b"user.overlay."
+"""How the extended attributes begin that belong to a layer, and not to the files in it."""
 
 
 class Layers(Protocol):

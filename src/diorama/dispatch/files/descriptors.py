@@ -26,6 +26,7 @@ from diorama.catalogue.polling import InotifyAddWatch
 from diorama.catalogue.xattr import FGetXattr, FListXattr, FRemoveXattr, FSetXattr
 from diorama.dispatch.files.answers import SYNTHETIC, Outcome, answers
 from diorama.dispatch.files.layered_descriptors import change_open_file
+from diorama.dispatch.files.layered_xattrs import look_at_open_file
 from diorama.dispatch.files.objections import check_arguments, refuse_writing
 from diorama.dispatch.files.state import Files, fail
 from diorama.dispatch.files.translation import at_host, translate
@@ -78,7 +79,8 @@ def _refuse(files: Files, call: Request, fd: int) -> None:
 @answers(FGetXattr, FListXattr)
 def look(files: Files, call: FGetXattr | FListXattr) -> Outcome:
     """Extended attributes of an open file."""
-    return _virtual(files, call, call.fd)
+    outcome = _virtual(files, call, call.fd)
+    return look_at_open_file(files, call) if outcome is None and files.has_layers else outcome
 
 
 def _virtual(files: Files, call: Request, fd: int) -> Outcome:

@@ -22,6 +22,8 @@ from diorama.catalogue.files import FChModAt2, FChOwnAt, FileSetAttr, Truncate, 
 from diorama.catalogue.model import PathRule, Request, Tracee
 from diorama.catalogue.paths import LinkAt, MkDirAt, MkNodAt, RenameAt2, SymlinkAt, UnlinkAt
 from diorama.catalogue.xattr import (
+    FRemoveXattr,
+    FSetXattr,
     LRemoveXattr,
     LSetXattr,
     RemoveXattr,
@@ -35,7 +37,7 @@ from diorama.dispatch.files.objections import check_arguments
 from diorama.dispatch.files.state import Files, fail
 from diorama.view.credentials import Credentials
 from diorama.view.filesystem import Attributes
-from diorama.view.layers import FoundInLayers, WholeLayers
+from diorama.view.layers import PRIVATE_XATTRS, FoundInLayers, WholeLayers
 from diorama.view.mounts import Place
 
 __all__ = [
@@ -47,12 +49,14 @@ __all__ = [
     "making",
     "may",
     "parent_of",
+    "refuse_private",
     "whole",
 ]
 
 _NAMES: Final = (MkDirAt, MkNodAt, SymlinkAt)
 _OWNING: Final = (FChModAt2, FChOwnAt, FileSetAttr)
-_XATTRS: Final = (SetXattr, LSetXattr, SetXattrAt, RemoveXattr, LRemoveXattr, RemoveXattrAt)
+_SETTING: Final = (SetXattr, LSetXattr, SetXattrAt, FSetXattr)
+_REMOVING: Final = (RemoveXattr, LRemoveXattr, RemoveXattrAt, FRemoveXattr)
 _READ_ONLY: Final = 1
 _NAME_MAX: Final = 255
 _DOTS: Final = (b".", b"..")
@@ -244,6 +248,7 @@ def _alter(files: Files, call: Request, rule: PathRule, place: Place) -> Outcome
     layers, path = whole(place)
     if place.missing:
         raise absent(path)
+    refuse_private(call)
     found = layers.find(path)
     mode = found.status.st_mode
     if isinstance(call, Truncate) and not stat.S_ISREG(mode):
@@ -261,6 +266,13 @@ def _alter(files: Files, call: Request, rule: PathRule, place: Place) -> Outcome
     return act(files, call, _at(call, rule, layers.raise_up(path, owning=owning), place))
 
 
+def refuse_private(call: Request) -> None:
+    """EOPNOTSUPP or ENODATA for a change of an attribute that would be the layer's own."""
+    if not isinstance(call, _SETTING + _REMOVING) or not call.name.startswith(PRIVATE_XATTRS):
+        return
+    raise fail(errno.ENODATA if isinstance(call, _REMOVING) else errno.EOPNOTSUPP)
+
+
 def _id(number: int) -> int:
     return -1 if number == 0xFFFFFFFF else number
 
@@ -276,7 +288,7 @@ def _check_change(
         if not who.owns(attributes) and not _is_lenient(layers, who, attributes):
             raise fail(errno.EPERM)
         return
-    if isinstance(call, (Truncate, UTimeNsAt, *_XATTRS)) and not may(
+    if isinstance(call, (Truncate, UTimeNsAt, *_SETTING, *_REMOVING)) and not may(
         files, call.tracee, layers, found, os.W_OK
     ):
         if isinstance(call, UTimeNsAt) and who.owns(attributes):

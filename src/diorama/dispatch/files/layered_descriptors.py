@@ -14,7 +14,7 @@ from diorama.catalogue.files import FChMod, FChModAt2, FChOwn, FChOwnAt, UTimeNs
 from diorama.catalogue.model import Request
 from diorama.catalogue.xattr import FRemoveXattr, FSetXattr, RemoveXattr, SetXattr
 from diorama.dispatch.files.answers import Outcome
-from diorama.dispatch.files.layered import change, whole
+from diorama.dispatch.files.layered import change, refuse_private, whole
 from diorama.dispatch.files.state import Files
 from diorama.errors import Unsupported
 from diorama.view.mounts import Place
@@ -35,6 +35,7 @@ def change_open_file(files: Files, call: Change, fd: int) -> Outcome:
         return None
     if place.mount.layers is None or not real.startswith(b"/") or files.tasks.flags(task, fd) & O_PATH:
         return None
+    refuse_private(call)
     layers, path = whole(place)
     if layers.in_upper(real) and layers.real_owner(real, status.st_mode) is None:
         return None

@@ -16,6 +16,8 @@ import os
 import stat
 from typing import Final, NamedTuple
 
+from diorama.view.layers import PRIVATE_XATTRS
+
 __all__ = [
     "PREFIX",
     "Marks",
@@ -28,7 +30,7 @@ __all__ = [
     "set_opaque",
 ]
 
-PREFIX: Final = b"user.overlay."
+PREFIX: Final = PRIVATE_XATTRS
 _OPAQUE: Final = b"user.overlay.opaque"
 _WHITEOUT: Final = b"user.overlay.whiteout"
 _OWNER: Final = b"user.overlay.diorama.owner"
