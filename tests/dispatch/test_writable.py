@@ -227,6 +227,14 @@ def test_what_programs_write_clears_the_special_bits(twins: Twins) -> None:
         do("shown", f"f{mode:o}")
 
 
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="devices are root's to make")
+def test_a_device_is_no_new_file_and_no_directory(twins: Twins) -> None:
+    twins.do("mknod", "c", stat.S_IFCHR | 0o600)
+    for flags in (os.O_CREAT | os.O_EXCL, os.O_DIRECTORY, os.O_CREAT | os.O_DIRECTORY):
+        twins.do("open", "c", flags)
+
+
 def test_extended_attributes(twins: Twins) -> None:
     do = twins.do
     do("mknod", "f", 0o600)

@@ -91,8 +91,8 @@ def open_device(files: Files, task: Task, place: Place, flags: int) -> Descripto
     """What a file system of ours gives for one of its devices; None if that is none, or not opened."""
     filesystem = place.filesystem
     assert filesystem is not None
-    if place.missing or flags & fcntl.O_PATH:
-        return None
+    if place.missing or flags & (fcntl.O_PATH | fcntl.O_DIRECTORY) or _is_new(flags):
+        return None  # what is wrong with that counts for all that exists
     attributes = _attributes(files, place)
     if attributes.kind not in (stat.S_IFCHR, stat.S_IFBLK):
         return None
@@ -103,10 +103,14 @@ def open_device(files: Files, task: Task, place: Place, flags: int) -> Descripto
     return Descriptor(fd, cloexec=bool(flags & os.O_CLOEXEC))
 
 
+def _is_new(flags: int) -> bool:
+    return bool(flags & fcntl.O_CREAT and flags & fcntl.O_EXCL)
+
+
 def _open_existing(files: Files, task: Task, place: Place, flags: int) -> tuple[bytes, int]:
     attributes = _attributes(files, place)
     kind = attributes.kind
-    if flags & fcntl.O_CREAT and flags & fcntl.O_EXCL:
+    if _is_new(flags):
         raise fail(errno.EEXIST)
     if kind == stat.S_IFLNK:
         raise fail(errno.ELOOP)
