@@ -352,7 +352,7 @@ MODES = st.sampled_from([0o777, 0o644, 0o4755, 0o2770, 0o1777, 0])
 FLAGS = st.sampled_from([0, RENAME_NOREPLACE, RENAME_EXCHANGE])
 OPENING = st.sampled_from(
     [os.O_RDONLY, os.O_RDWR, NEW, NEW | os.O_EXCL, NEW | os.O_TRUNC, os.O_WRONLY | os.O_APPEND, os.O_CREAT]
-)
+).map(lambda flags: flags | os.O_NONBLOCK)  # a FIFO would wait for its other end
 WHICH = st.integers(0, 3)
 OPERATIONS = st.one_of(
     st.tuples(st.just("mkdir"), NAMES, MODES),
