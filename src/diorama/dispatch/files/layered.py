@@ -392,7 +392,7 @@ def _link(files: Files, call: LinkAt, old: Place | None, new: Place) -> Outcome:
         raise fail(errno.ENOENT)
     _check_new(files, call, new)
     if old is None or old.mount.layers is None:
-        real, covered = layers.room(path)
+        real, covered = layers.room(path, alone=True)
         if covered:
             link = b"/proc/%d/fd/%d" % (call.tracee.tid, call.olddirfd) if old is None else old.host_path
             layers.make_over(path, lambda staged: _link_open_file(link, staged))
@@ -401,8 +401,7 @@ def _link(files: Files, call: LinkAt, old: Place | None, new: Place) -> Outcome:
     _, source = whole(old)
     if stat.S_ISDIR(layers.look(source).st_mode):
         raise fail(errno.EPERM)
-    found = layers.raise_alone(source)
-    real, covered = layers.room(path, alone=True)
+    found, real, covered = layers.link_room(source, path)
     if covered:
         layers.make_over(path, lambda staged: os.link(found, staged, follow_symlinks=False))
         return 0

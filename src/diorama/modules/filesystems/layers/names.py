@@ -146,9 +146,10 @@ def _passes_through(tree: LayeredTree, old: bytes, new: bytes, *, exchanges: boo
     source = tree.find(old)
     directory = tree.lookup.parts(_parent(new))[-1]
     target = directory.real + new[len(_parent(new)) :]
-    if not _may_remove(source) or not os.access(
-        directory.real or b"/", os.W_OK | os.X_OK, effective_ids=True
-    ):
+    # What leaves the lower layer is only to be found in the writable one: then the other keeps it.
+    if not directory.layer or not _may_remove(source):
+        return False
+    if not os.access(directory.real or b"/", os.W_OK | os.X_OK, effective_ids=True):
         return False
     try:
         (exchange if exchanges else os.rename)(source.real, target)

@@ -280,13 +280,31 @@ class LayeredTree:
         made below, and not with `alone`.
         """
         with self.lock:
-            parent = _parent(path)
-            if self.through and not alone:
-                part = self.lookup.parts(parent)[0]
-                if part.layer and os.access(part.real or b"/", os.W_OK | os.X_OK, effective_ids=True):
-                    return part.real + path[len(parent) :], False
-            self.raise_directory(parent)
+            below = None if alone else self._room_below(path)
+            if below is not None:
+                return below, False
+            self.raise_directory(_parent(path))
             return self.upper.at(path), self.upper.look(path) is not None
+
+    def _room_below(self, path: bytes) -> bytes | None:
+        """Where a new name may be made in a lower layer, if changes go through."""
+        if not self.through or self.upper.look(path) is not None:
+            return None
+        parent = _parent(path)
+        part = self.lookup.parts(parent)[-1]
+        may_change = part.layer and os.access(part.real or b"/", os.W_OK | os.X_OK, effective_ids=True)
+        return part.real + path[len(parent) :] if may_change else None
+
+    def link_room(self, source: bytes, path: bytes) -> tuple[bytes, bytes, bool]:
+        """For one more name of a file: its host path, and what `room` says of the name."""
+        with self.lock:
+            found = self.find(source)
+            if self.through and not self.is_changed(found) and _may_change(found, owning=True):
+                below = self._room_below(path)
+                if below is not None and _device_above(below) == found.status.st_dev:
+                    return found.real, below, False
+            real = self.raise_alone(source)
+            return real, *self.room(path, alone=True)
 
     def make_over(self, path: bytes, make: Callable[[bytes], None]) -> None:
         """Make something where a whiteout is: `make` does it, at the path that it gets."""
@@ -325,6 +343,10 @@ class LayeredTree:
         """Release the writable layer."""
         if self._upper is not None:
             self._upper.close()
+
+
+def _device_above(real: bytes) -> int:
+    return os.lstat(os.path.dirname(real) or b"/").st_dev
 
 
 def _may_change(found: Found, *, owning: bool) -> bool:
