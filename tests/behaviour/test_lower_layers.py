@@ -131,6 +131,24 @@ def test_a_removed_lower_file_is_not_changed_by_its_descriptor(
 
 
 @pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs CAP_CHECKPOINT_RESTORE")
+@pytest.mark.parametrize("kind", ["cow", "overlay", "root"])
+def test_a_mapped_lower_file_is_not_opened_for_writing(inside: Run, lower: Path, kind: str) -> None:
+    before = state(lower / "file")
+    program = """
+import mmap
+mapped = mmap.mmap(fd, 0, mmap.MAP_SHARED, mmap.PROT_READ)
+links = [f"/proc/self/map_files/{name}" for name in os.listdir("/proc/self/map_files")]
+for link in links:
+    if os.readlink(link).endswith("/file"):
+        told("write", os.open, link, os.O_RDWR)
+        print(open(link).read(), end="")
+"""
+    assert inside(program, kind) == ["write EROFS", "as it was"]
+    assert state(lower / "file") == before
+
+
+@pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs CAP_DAC_READ_SEARCH")
 def test_a_handle_opens_no_lower_file_for_writing(inside: Run, lower: Path) -> None:
     before = state(lower / "file")

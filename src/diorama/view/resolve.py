@@ -110,7 +110,18 @@ class Resolver:
             return task.executable
         if task is not None and fd is not None:
             return self._at_link(link, self.tasks.descriptor(task, int(fd)), tree or self.tree)
-        return self._at_link(link, None, tree or self.tree)
+        mapped = self._mapped(link, tree or self.tree) if kind.startswith(b"map_files/") else None
+        return mapped or self._at_link(link, None, tree or self.tree)
+
+    def _mapped(self, link: bytes, tree: MountTree) -> Place | None:
+        """A mapped file of a lower layer, which stays as it is: by which mount it was opened is not known."""
+        layers = [mount for mount in tree.mounts if mount.layers is not None]
+        text = self.host.readlink(link) if layers else b""
+        for mount in layers:
+            path = mount.inside(text)
+            if path is not None:
+                return self.orphan(link, Place(mount, path))
+        return None
 
     def _at_link(self, link: bytes, named: Place | None, tree: MountTree) -> Place:
         status = self.host.stat(link)
