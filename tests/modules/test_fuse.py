@@ -274,6 +274,20 @@ def test_a_server_that_lies_loses_its_connection(
     fails(errno.ENOTCONN, mounted.attributes, 1)
 
 
+def test_what_may_not_be_written_any_more_is_saved(server: Server, mounted: FuseFileSystem) -> None:
+    from diorama.fuse.handles import OpenOut
+
+    def open_as_the_mode_says(header: Any, body: bytes) -> bytes:
+        if body[0] & os.O_WRONLY and not server.nodes[header.nodeid].mode & 0o200:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return OpenOut(fh=8).encode()
+
+    server.override["OPEN"] = open_as_the_mode_says
+    file = mounted.make(1, b"file", Attributes(stat.S_IFREG | 0o444))
+    save(mounted, file, b"content")
+    assert (server.nodes[2].content, server.nodes[2].mode) == (b"content", stat.S_IFREG | 0o444)
+
+
 def test_errors_of_the_server_are_those_of_the_program(server: Server, mounted: FuseFileSystem) -> None:
     file = mounted.make(1, b"file", REGULAR)
     for code in (errno.EIO, errno.EACCES, errno.ENOSPC, 511):

@@ -238,7 +238,7 @@ class FuseFileSystem(FileSystem):
     def save_content(self, inode: int, fd: int) -> None:
         """Write all of it, and have the server tell what became of it."""
         size = os.fstat(fd).st_size
-        with self._opened(inode, "OPEN", "RELEASE", OpenIn(os.O_WRONLY)) as handle:
+        with self._opened_to_save(inode) as handle:
             for offset, length in segments(fd, size):
                 self._write(inode, handle, fd, offset, length)
             valid = FAttr.SIZE | FAttr.FH
@@ -342,6 +342,27 @@ class FuseFileSystem(FileSystem):
         finally:
             with contextlib.suppress(OSError):
                 self._ask(closing, inode, ReleaseIn(fh=opened.fh, flags=how.flags))
+
+    @contextlib.contextmanager
+    def _opened_to_save(self, inode: int) -> Generator[int, None, None]:
+        """A handle to write by, also to what may not be written any more.
+
+        Who has written may have opened the file before it was made read-only, or while it made it (git does).
+        """
+        mode = None
+        opened = contextlib.ExitStack()
+        try:
+            handle = opened.enter_context(self._opened(inode, "OPEN", "RELEASE", OpenIn(os.O_WRONLY)))
+        except PermissionError:
+            mode = stat.S_IMODE(self.attributes(inode).mode)
+            self.set_attributes(inode, Changes(mode=mode | stat.S_IWUSR))
+            handle = opened.enter_context(self._opened(inode, "OPEN", "RELEASE", OpenIn(os.O_WRONLY)))
+        with opened:
+            try:
+                yield handle
+            finally:
+                if mode is not None:
+                    self.set_attributes(inode, Changes(mode=mode))
 
     def _listed(self, directory: int, handle: int) -> Generator[Entry, None, None]:
         connection = self._channel.connection
