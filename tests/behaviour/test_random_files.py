@@ -157,7 +157,7 @@ MEMORY = Likeness(allocations=(0, KEEP_SIZE, PUNCH | KEEP_SIZE))
 LAYERS = Likeness(links=False)
 """Of a file below that has several names, the one that is changed becomes another file, as in overlayfs."""
 
-LIKENESSES = {"bind": LIKE_EXT4, "tmp": LIKE_EXT4, "memory": MEMORY, "overlay": LAYERS, "cow": LAYERS}
+LIKENESSES = {"bind": LIKE_EXT4, "tmp": MEMORY, "memory": MEMORY, "overlay": LAYERS, "cow": LAYERS}
 
 
 @dataclass
