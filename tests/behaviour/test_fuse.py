@@ -23,7 +23,7 @@ each_engine = pytest.mark.parametrize(
 START = """
 serve() {
     "$@" & server=$!
-    for i in $(seq 100); do
+    for i in $(seq 600); do
         grep -q " $PWD/mnt fuse" /proc/self/mounts && return
         sleep 0.05
     done
