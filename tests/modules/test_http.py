@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import stat
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -20,6 +21,10 @@ SIZE = 40 << 20
 CONTENT = piece_of(0, SIZE)
 
 
+PAGE = b"""<a href="?C=N">Name</a><a href="/">up</a><a href="../">up</a><a href="big">big</a>
+<a href="sub/">sub</a><a href="http://example.org/">elsewhere</a>"""
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     """Serves `/big`; knows ranges, or does not."""
 
@@ -34,7 +39,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path.endswith("/big"):
             self._send_big(with_body=with_body)
             return
-        found = b'<a href="big">big</a>' if self.path in ("", "/") else b""
+        found = PAGE if self.path in ("", "/") else b""
         self.send_response(200 if found else 404)
         self.send_header("Content-Length", str(len(found)))
         self.send_header("Content-Type", "text/html")
@@ -97,6 +102,10 @@ def test_a_server_without_ranges_is_asked_once(server: str) -> None:
 
 def test_whole_files_and_errors(server: str) -> None:
     mounted = open_fsspec("http", server, Options.parse(["lazy=off"]))
+    assert [(entry.name, entry.kind) for entry in mounted.entries(mounted.root)] == [
+        (b"big", stat.S_IFREG),
+        (b"sub", stat.S_IFDIR),
+    ]
     assert content(mounted, mounted.lookup(mounted.root, b"big")) == CONTENT
     with pytest.raises(FileNotFoundError):
         mounted.lookup(mounted.root, b"none")

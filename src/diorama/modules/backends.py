@@ -20,6 +20,7 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from diorama.errors import warn_once
 
@@ -34,6 +35,7 @@ _LOCAL: Final = frozenset({"file", "local", "memory", "dir", "data"})
 _READ_ONLY: Final = frozenset(
     "data gist git github http https jlab jupyter libarchive reference tar zip".split()  # noqa: SIM905
 )
+_HTTP: Final = frozenset({"http", "https"})
 _REPLACES: Final = frozenset({"file", "local", "sftp", "ssh"})
 _ERRNOS: Final = {
     FileNotFoundError: errno.ENOENT,
@@ -128,6 +130,8 @@ class Backend:
                     raise
         for info in listed:
             given = str(info["name"])
+            if self.protocols & _HTTP and not _is_below(given, full):
+                continue
             name = given.rstrip("/").rpartition("/")[2]
             if name and given.strip("/") != full.strip("/"):
                 found[name] = info
@@ -148,7 +152,7 @@ class Backend:
         if self.is_local:
             return _local_info(full)
         found: Info = self.fs.info(full)
-        return found
+        return _as_directory(found) if self.protocols & _HTTP else found
 
     # -- reading ------------------------------------------------------------------------------
 
@@ -367,6 +371,20 @@ def _overrides(filesystem: Any, name: str) -> bool:
     mine: Any = getattr(kind, name, None)
     general: list[Any] = [getattr(one, name, None) for one in (spec.AbstractFileSystem, asyn.AsyncFileSystem)]
     return mine is not None and mine not in general
+
+
+def _as_directory(info: Info) -> Info:
+    """What HTTP has for a directory: a page that lists it, at an address that ends with a slash."""
+    path = urlsplit(str(info.get("url", "/x"))).path
+    is_page = "html" in str(info.get("mimetype")) and (not path or path.endswith("/"))
+    return {**info, "type": "directory", "size": 0} if is_page else info
+
+
+def _is_below(link: str, directory: str) -> bool:
+    """Whether a link of such a page leads to something in the directory itself."""
+    start = directory.rstrip("/") + "/"
+    name = link[len(start) :].rstrip("/")
+    return link.startswith(start) and name not in ("", ".", "..") and not set(name) & set("/?#")
 
 
 def _local_info(full: str) -> Info:

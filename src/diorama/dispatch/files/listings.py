@@ -16,6 +16,8 @@ from diorama.view.mounts import Mount, Place
 __all__ = ["Listings"]
 
 _LISTINGS: Final = 256
+_ENTRIES: Final = 100_000
+_FEW: Final = 8
 _FIRST: Final = 3
 
 
@@ -83,6 +85,8 @@ class Listings:
         with listing.lock:
             if not position or not listing.is_fresh:
                 listing.read(place, self._host)
+                with self._lock:
+                    self._trim()
             entries = listing.entries
         return entries[bisect_right(entries, position, key=_offset) :]
 
@@ -93,7 +97,9 @@ class Listings:
                 self._recent[key].is_fresh = False
 
     def _trim(self) -> None:
-        while len(self._recent) > _LISTINGS:
+        count = sum(len(listing.entries) for listing in self._recent.values())
+        while len(self._recent) > _LISTINGS or (count > _ENTRIES and len(self._recent) > _FEW):
+            count -= len(next(iter(self._recent.values())).entries)
             key, _ = self._recent.popitem(last=False)
             name = (id(key[0].filesystem), key[1])
             self._of[name].discard(key)
