@@ -6,6 +6,8 @@ import http.server
 import stat
 import threading
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -98,6 +100,37 @@ def test_a_server_without_ranges_is_asked_once(server: str) -> None:
         assert mounted.read(mounted.root, offset, 100) == CONTENT[offset : offset + 100]
     assert Handler.sent <= SIZE
     mounted.close()
+
+
+def test_the_server_of_python(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/file").write_text("text")
+    (tmp_path / "big").write_bytes(CONTENT)
+    handler = partial(Quiet, directory=str(tmp_path))
+    made = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=made.serve_forever)
+    thread.start()
+    try:
+        mounted = open_fsspec("http", f"//127.0.0.1:{made.server_address[1]}")
+        entries = {entry.name: entry for entry in mounted.entries(mounted.root)}
+        assert entries.keys() == {b"big", b"sub"}
+        big, sub = (mounted.lookup(mounted.root, name) for name in (b"big", b"sub"))
+        assert mounted.attributes(big).size == SIZE
+        assert mounted.read(big, 30 << 20, 100) == CONTENT[30 << 20 :][:100]
+        assert mounted.attributes(sub).kind == stat.S_IFDIR
+        assert content(mounted, mounted.lookup(sub, b"file")) == b"text"
+        mounted.close()
+    finally:
+        made.shutdown()
+        thread.join()
+        made.server_close()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """As `python3 -m http.server`, which knows no ranges."""
+
+    def log_message(self, *_args: Any) -> None:
+        return
 
 
 def test_whole_files_and_errors(server: str) -> None:

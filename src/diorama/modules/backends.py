@@ -135,7 +135,8 @@ class Backend:
             name = given.rstrip("/").rpartition("/")[2]
             if name and given.strip("/") != full.strip("/"):
                 found[name] = info
-                self._remember(f"{path}/{name}" if path else name, info)
+                if info.get("size") is not None or info.get("type") != "file":
+                    self._remember(f"{path}/{name}" if path else name, info)
         return found
 
     def exists(self, path: str) -> bool:
@@ -167,7 +168,9 @@ class Backend:
 
     def chunks(self, path: str) -> Iterator[bytes]:
         """All bytes of a file."""
-        with numbered_errors(self.name), self.fs.open(self.full(path), "rb") as file:
+        # HTTP reads by ranges unless it is told to stream, and not all servers know them.
+        how = {"block_size": 0} if self.protocols & _HTTP else {}
+        with numbered_errors(self.name), self.fs.open(self.full(path), "rb", **how) as file:
             while chunk := file.read(_CHUNK):
                 yield chunk
 

@@ -25,6 +25,9 @@ from diorama.view.renaming import Renaming
 
 __all__ = ["Inodes"]
 
+Key = tuple[int, int]
+"""The device and the inode number of a real object."""
+
 
 class Inodes:
     """The table.  Any thread.  `on_add` is told of each object before any program can have it."""
@@ -33,8 +36,9 @@ class Inodes:
 
     def __init__(self) -> None:
         self.on_add: Callable[[Status], None] | None = None
-        self._places: Final[dict[tuple[int, int], Place]] = {}
-        self._named: Final[dict[tuple[int, int], set[tuple[int, int]]]] = {}
+        self._places: Final[dict[Key, Place]] = {}
+        # By file system and inode.  There are as many as files were opened, and hardly one has two: no sets.
+        self._named: Final[dict[int, dict[int, tuple[Key, ...]]]] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -46,7 +50,10 @@ class Inodes:
         with self._lock:
             is_new = key not in self._places
             self._places[key] = place
-            self._named.setdefault((id(place.filesystem), place.inode), set()).add(key)
+            named = self._named.setdefault(id(place.filesystem), {})
+            known = named.get(place.inode, ())
+            if key not in known:
+                named[place.inode] = (*known, key)
         if is_new and self.on_add is not None:
             self.on_add(status)
 
@@ -85,15 +92,16 @@ class Inodes:
     def forget(self, filesystem: FileSystem, inode: int) -> None:
         """Nobody has a file of ours any more, and what stood for it is not used again."""
         with self._lock:
-            for key in self._named.pop((id(filesystem), inode), ()):
+            for key in self._named.get(id(filesystem), {}).pop(inode, ()):
                 self._places.pop(key, None)
 
     def is_known(self, filesystem: FileSystem, inode: int) -> bool:
         """Whether something stands, or stood, for a file."""
-        return (id(filesystem), inode) in self._named
+        return inode in self._named.get(id(filesystem), {})
 
-    def _of(self, filesystem: FileSystem, *inodes: int) -> list[tuple[int, int]]:
-        return [key for inode in inodes for key in self._named.get((id(filesystem), inode), ())]
+    def _of(self, filesystem: FileSystem, *inodes: int) -> list[Key]:
+        named = self._named.get(id(filesystem), {})
+        return [key for inode in inodes for key in named.get(inode, ())]
 
-    def _all(self, filesystem: FileSystem) -> list[tuple[int, int]]:
+    def _all(self, filesystem: FileSystem) -> list[Key]:
         return [key for key, place in self._places.items() if place.filesystem is filesystem]
