@@ -158,6 +158,13 @@ class Bench:
         return found
 
 
+def needs_mounting() -> None:
+    """Skip unless a root may make mounts of the kernel's, in a namespace of his own."""
+    made = subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False, timeout=10)
+    if made.returncode:
+        pytest.skip("needs unshare(1) and CAP_SYS_ADMIN")
+
+
 def searchable_path() -> str:
     """The directories of PATH that this user may search; another would make "not found" a "not permitted"."""
     return ":".join(place for place in os.get_exec_path() if os.access(place, os.X_OK))

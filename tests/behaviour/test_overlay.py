@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from behaviour.harness import Bench, Outcome, run_with
+from behaviour.harness import Bench, Outcome, needs_mounting, run_with
 
 Run = Callable[..., Outcome]
 
@@ -65,8 +64,7 @@ def test_changes_go_to_the_upper_directory(inside: Run, layers: Path) -> None:
 
 @pytest.mark.root
 def test_the_kernel_shows_the_same(inside: Run, layers: Path) -> None:
-    if shutil.which("unshare") is None:
-        pytest.skip("needs unshare")
+    needs_mounting()
     listing = "find . -printf '%p %y %m %s\\n' | sort"
     script = "echo x >> both; rm yours dir/mine; mkdir new; mv dir new; rm -r new; mkdir dir; ln mine dir/a"
     seen = inside(f"{script}\n{listing}").stdout

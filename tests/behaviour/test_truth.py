@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from behaviour import harness
-from behaviour.harness import Bench, Way, run_with
+from behaviour.harness import Bench, Way, needs_mounting, run_with
 from diorama.abi.mountinfo import MountLine
 
 BIND = run_with("--mount", "src=at", "--mount", "src/sub=ro:ro")
@@ -54,6 +54,7 @@ def kernel(bench: Bench, commands: str, script: str) -> str:
 @pytest.mark.parametrize("name", ["mountinfo", "mounts"])
 @each_way
 def test_the_table_is_that_of_the_kernel_with_these_mounts(bench: Bench, way: Way, name: str) -> None:
+    needs_mounting()
     commands = "mount --bind src at; mount --bind src/sub ro; mount -o remount,bind,ro ro"
     expected = kernel(bench, commands, f"cat /proc/self/{name}")
     found = bench.inside(way, ["cat", f"/proc/self/{name}"])
@@ -66,6 +67,7 @@ def test_the_table_is_that_of_the_kernel_with_these_mounts(bench: Bench, way: Wa
 @pytest.mark.root
 @harness.each_way(run_with("--mount", "/dev=at"))
 def test_what_is_mounted_below_a_source_is_in_the_table(bench: Bench, way: Way) -> None:
+    needs_mounting()
     expected = kernel(bench, "mount --rbind /dev at", "cat /proc/self/mountinfo")
     found = bench.inside(way, ["cat", "/proc/self/mountinfo"])
     assert comparable(lines(found.stdout), bench.work) == comparable(lines(expected), bench.work)
