@@ -119,7 +119,8 @@ NAMES = [
     one("mkdir", names, modes),
     one("mkfifo", names, modes),
     one("rmdir", names),
-    one("chmod", names, modes),
+    # Not of the current directory: one that may not be searched is a known gap of notifications.
+    one("chmod", names.filter(lambda name: name != "."), modes),
     one("utimens", names, st.integers(0, 10**9), st.sampled_from([0, 1, 999_999_999])),
     one("stat", names),
     one("lstat", names),
