@@ -97,7 +97,8 @@ class Server:
             return b""
 
     def answer(self, unique: int, body: bytes = b"", error: int = 0) -> None:
-        self.socket.send(OutHeader(OutHeader.width() + len(body), -error, unique).encode() + body)
+        with contextlib.suppress(BrokenPipeError):
+            self.socket.send(OutHeader(OutHeader.width() + len(body), -error, unique).encode() + body)
 
     def notify(self, code: int, body: bytes) -> None:
         self.socket.send(OutHeader(OutHeader.width() + len(body), code, 0).encode() + body)

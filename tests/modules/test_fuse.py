@@ -3,6 +3,7 @@ fails."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -16,11 +17,12 @@ import pytest
 
 from diorama.errors import UsageError
 from diorama.fuse.notices import NotifyInvalEntry, NotifyInvalInode
-from diorama.fuse.wire import OutHeader
+from diorama.fuse.wire import InHeader, OutHeader
 from diorama.interfaces.filesystem import Attributes, Changes
 from diorama.modules.filesystems.fuse.channel import make_pair
 from diorama.modules.filesystems.fuse.filesystem import FuseFileSystem
 from diorama.modules.filesystems.fuse.server import open_fuse
+from diorama.view.credentials import Credentials
 from modules.fuse_server import FOREVER, Server
 
 REGULAR = Attributes(stat.S_IFREG | 0o644)
@@ -286,6 +288,54 @@ def test_what_may_not_be_written_any_more_is_saved(server: Server, mounted: Fuse
     file = mounted.make(1, b"file", Attributes(stat.S_IFREG | 0o444))
     save(mounted, file, b"content")
     assert (server.nodes[2].content, server.nodes[2].mode) == (b"content", stat.S_IFREG | 0o444)
+
+
+class Interrupted:
+    """Somebody who asks and has a signal."""
+
+    pid = 1
+    credentials = Credentials(0, 0)
+
+    def is_interrupted(self) -> bool:
+        return True
+
+    def is_killed(self) -> bool:
+        return False
+
+
+def test_a_server_that_reads_nothing_keeps_nobody_who_has_a_signal(
+    server: Server, mounted: FuseFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = threading.Event()
+
+    def stall(header: Any, body: bytes) -> None:
+        release.wait(20)
+
+    server.override["GETATTR"] = stall
+    waiting = threading.Thread(target=_try, args=(mounted.attributes, 1))
+    waiting.start()
+    wait_until(lambda: "GETATTR" in server.log)
+    room = 60_000
+    _fill(mounted._channel._socket, room)
+    monkeypatch.setattr("diorama.modules.filesystems.fuse.channel.asker", Interrupted)
+    fails(errno.EINTR, mounted.set_xattr, 1, b"user.a", bytes(room))
+    mounted.close()
+    release.set()
+    waiting.join(10)
+    assert not waiting.is_alive()
+
+
+def _try(call: Any, *arguments: Any) -> None:
+    with contextlib.suppress(OSError):
+        call(*arguments)
+
+
+def _fill(sock: socket.socket, size: int) -> None:
+    """Leave no room for a message of this size, with what has no answer."""
+    message = InHeader(InHeader.width() + size, 2, 2).encode() + bytes(size)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            sock.send(message, socket.MSG_DONTWAIT)
 
 
 def test_errors_of_the_server_are_those_of_the_program(server: Server, mounted: FuseFileSystem) -> None:

@@ -181,6 +181,11 @@ class Connection:
         body = InterruptIn(unique).encode()
         return self._message(OPERATIONS["INTERRUPT"], unique | 1, 0, body, Caller())
 
+    def withdraw(self, unique: int) -> None:
+        """A request was not sent after all: nobody will answer it."""
+        with self._lock:
+            self._pending.pop(unique, None)
+
     def forget(self, *nodes: int) -> bytes | None:
         """The message that gives back all references to these nodes; None if there are none."""
         with self._lock:

@@ -11,8 +11,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import socket
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -83,6 +85,7 @@ class Channel:
         self._on_notification = on_notification
         self._lock = threading.Lock()
         self._waiting: dict[int, _Waiting] = {}
+        self._unsent: deque[bytes] = deque()
         self._is_lost = False
         self._ready = threading.Event()
         self._reader = threading.Thread(target=self._read, name="fuse", daemon=True)
@@ -117,7 +120,7 @@ class Channel:
                 name, node, *records, names=names, data=data, room=room, caller=_caller()
             )
             self._waiting[unique] = waiting
-        self._send(message)
+        self._send(message, unique)
         self._wait(unique, waiting)
         reply = waiting.reply
         if reply is None:
@@ -143,11 +146,12 @@ class Channel:
         while not waiting.wait(_TICK):
             if who is None or not who.is_interrupted():
                 continue
-            self.tell(self.connection.interrupt(unique))
             if who.is_killed():
                 with self._lock:
-                    self._waiting[unique] = _Nobody()
+                    if unique in self._waiting:
+                        self._waiting[unique] = _Nobody()
                 raise OSError(errno.EINTR, os.strerror(errno.EINTR))
+            self.tell(self.connection.interrupt(unique))
 
     def check(self) -> None:
         """ENOTCONN if the server is gone: what it once said is of no use then.
@@ -162,9 +166,11 @@ class Channel:
             raise _not_connected()
 
     def tell(self, message: bytes | None) -> None:
-        """Send what has no answer."""
+        """Send what has no answer; it waits here while the server reads nothing."""
         if message is not None and not self._is_lost:
-            self._send(message)
+            with self._lock:
+                self._unsent.append(message)
+                self._flush()
 
     def close(self) -> None:
         """End the conversation: the server reads the end of the file, as it would find the device gone.
@@ -178,11 +184,39 @@ class Channel:
             self._reader.join()
         self._socket.close()
 
-    def _send(self, message: bytes) -> None:
+    def _send(self, message: bytes, unique: int = 0) -> None:
+        """Send a request; while the server reads nothing, who is interrupted takes it back: EINTR."""
+        who = asker()
         try:
-            self._socket.send(message)
+            while not self._is_lost:
+                with self._lock:
+                    if self._flush() and self._put(message):
+                        return
+                select.select([], [self._socket], [], _TICK)
+                if who is not None and who.is_interrupted():
+                    raise OSError(errno.EINTR, os.strerror(errno.EINTR))
         except OSError:
-            self._lose()
+            with self._lock:
+                self._waiting.pop(unique, None)
+            self.connection.withdraw(unique)
+            raise
+
+    def _flush(self) -> bool:
+        """Send what waits; False if not all of it could be."""
+        while self._unsent and self._put(self._unsent[0]):
+            self._unsent.popleft()
+        return not self._unsent
+
+    def _put(self, message: bytes) -> bool:
+        try:
+            self._socket.send(message, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno == errno.EMSGSIZE:
+                raise
+            # The thread that reads sees the end too, and tells everybody.
+        return True
 
     def _read(self) -> None:
         buffer = bytearray(_MAX_MESSAGE)
