@@ -227,11 +227,12 @@ static void passing(void)
 		receive(ends[1]);
 	directory = OPEN(open(P("directory"), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 	file = OPEN(open(P("file"), O_RDONLY | O_CLOEXEC));
+	/* Before there is something to receive: the child writes to the same output. */
+	fflush(stdout);
 	give(ends[0], directory);
 	give(ends[0], file);
 	close(directory);
 	close(file);
-	fflush(stdout);
 	MUST(waitpid(child, &status, 0) == child);
 	TRY(status);
 	close(ends[0]);
