@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -11,8 +13,19 @@ from diorama.abi.fcntl import AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, O_CREAT, O_TRU
 from diorama.abi.numbers import NUMBERS
 from diorama.catalogue import index
 from diorama.catalogue.model import REQUESTS
+from diorama.dispatch.mediator import Mediator
 from diorama.dispatch.settling import Numbers, decision_of, settle_calls, settle_mounts
-from diorama.engine.decider import NO_ARG, Decision, Do, Follow, Mounted, Needs, PathUse, Settle
+from diorama.engine.decider import (
+    NO_ARG,
+    Decision,
+    Do,
+    Follow,
+    Mounted,
+    Needs,
+    PathUse,
+    Settle,
+    VerdictKind,
+)
 from diorama.interfaces.tree import Tree
 from diorama.view.mounts import Mount, MountTree, Place
 
@@ -202,3 +215,30 @@ def test_mounts_of_another_namespace_lead_nowhere_in_the_first() -> None:
     number = numbers.of(twins[bind]) if numbers.settle(tree) else 0
     assert numbers.settle(tree)[number].host is None
     assert numbers.mount(number) is twins[bind]
+
+
+def test_nothing_is_decided_natively_while_mounts_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that has read of a mount in /proc/self/mounts must not be let past it to the host."""
+    mediator = Mediator()
+    decider = mediator.decider()
+    mediator.mount(Mount(filesystem=Tree("other")), tmp_path / "before")
+    spelling = index.spellings(NATIVE)[NUMBERS[NATIVE.title]["getcwd"]]
+    verdicts: list[VerdictKind] = []
+
+    def look() -> None:
+        verdicts.append(decider.decide(os.getpid(), NATIVE.audit, spelling.number, [0] * 6).kind)
+
+    attach = MountTree.attach
+
+    def slowly(tree: MountTree, mount: Mount, place: Place) -> None:
+        attach(tree, mount, place)
+        mediator.files.mounting.on_change()
+        look()
+
+    monkeypatch.setattr(MountTree, "attach", slowly)
+    look()
+    mediator.mount(Mount(filesystem=Tree("made")), tmp_path)
+    look()
+    assert verdicts == [VerdictKind.RUN, VerdictKind.ASK, VerdictKind.RUN]

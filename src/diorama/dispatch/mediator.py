@@ -340,6 +340,7 @@ class Mediator:
 
             self._deciding = Deciding(self.files)
             self.files.mounting.on_change = self._deciding.mounted
+            self.files.mounting.changing = self._deciding.changing
         return self._deciding.decider
 
     def close(self) -> list[str]:

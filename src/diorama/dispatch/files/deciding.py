@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import stat
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
 
 from diorama.dispatch.settling import Numbers, settle_calls
-from diorama.engine.decider import Decider, Decision
+from diorama.engine.decider import Decider, Decision, Mounted
 from diorama.view.task import Opened
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from diorama.view.task import Identity, Task
 
 __all__ = ["Deciding"]
+
+_THE_HOST: Final = Mounted(parent=-1, point=b"", host=b"")
 
 
 class _DecidersOpened(Opened):
@@ -73,6 +77,7 @@ class Deciding:
         self._divided: set[int] = set()
         self._numbers = Numbers()
         self._loading = threading.Lock()
+        self._is_changing = False
         self.mounted()
         files.tasks.opened = _DecidersOpened(self.decider, self._numbers)
         files.inodes.on_add = self._identify
@@ -100,8 +105,24 @@ class Deciding:
             if mount.layers is not None:
                 mount.layers.whole(b"")[0].on_identity = self._identify_one
         with self._loading:
-            mounts = self._numbers.settle(files.tree)
-            self.decider.load(calls, mounts, prefix, on_behalf=files.acts)
+            if not self._is_changing:
+                mounts = self._numbers.settle(files.tree)
+                self.decider.load(calls, mounts, prefix, on_behalf=files.acts)
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """While the mounts change, Python is asked about every call.
+
+        A program that has seen a new mount in /proc/self/mounts must not be let past it to the host.
+        """
+        with self._loading:
+            self._is_changing = True
+            self.decider.load([], [_THE_HOST])
+        try:
+            yield
+        finally:
+            self._is_changing = False
+            self.mounted()
 
     def inherit(self, parent: int, child: Task) -> None:
         """A process was made."""

@@ -18,7 +18,8 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
 
@@ -60,9 +61,10 @@ class Mounting:
     """The mounts of a view while they change.
 
     `kinds` is set by who knows them.  `may_have` tells whether running programs can have a
-    mount: of a file system of ours or not, read-only or not.  `on_change` is told when the first namespace
-    has changed, `on_release` when a file system or layers are about to be closed.  `held` are more mounts
-    that somebody holds.
+    mount: of a file system of ours or not, read-only or not.  Whoever decides by a copy of the first
+    namespace does not while it is `changing`, and is told by `on_change` of what else matters to him.
+    `on_release` is told when a file system or layers are about to be closed.  `held` are more mounts that
+    somebody holds.
     """
 
     def __init__(self, files: Files) -> None:
@@ -70,6 +72,7 @@ class Mounting:
         self.kinds: Kinds | None = None
         self.may_have: Callable[[bool, bool], bool] = _always
         self.on_change: Callable[[], None] = _nothing
+        self.changing: Callable[[], AbstractContextManager[None]] = nullcontext
         self.on_release: Callable[[Backing], None] = _nothing
         self.held: Callable[[], set[Mount]] = set
         self._files = files
@@ -149,16 +152,16 @@ class Mounting:
                 raise fail(errno.ENOTDIR)
             self._check(below(mount))
             self._loose.discard(mount)
-            tree.attach(mount, place)
-            self._changed(tree)
+            with self._changing(tree):
+                tree.attach(mount, place)
 
     def put(self, mount: Mount, place: Place) -> None:
         """Put a mount on a place of the first namespace, which may be missing; before programs run."""
         with self.lock:
             self.keep(mount)
             self._loose.discard(mount)
-            self._files.tree.attach(mount, place)
-            self.on_change()
+            with self._changing(self._files.tree):
+                self._files.tree.attach(mount, place)
 
     def move(self, tree: MountTree, source: Place, target: Place) -> None:
         """Put the mount whose root is `source` elsewhere, with what is mounted on it; EINVAL, ELOOP."""
@@ -170,8 +173,8 @@ class Mounting:
                 raise fail(errno.EINVAL)
             if target.mount in set(below(mount)):
                 raise fail(errno.ELOOP)
-            tree.move(mount, target)
-            self._changed(tree)
+            with self._changing(tree):
+                tree.move(mount, target)
 
     def unmount(self, tree: MountTree, place: Place, *, lazy: bool = False, expire: bool = False) -> None:
         """Take away the mount on top of a place, or whose root that is: EBUSY while in use, unless `lazy`.
@@ -189,10 +192,10 @@ class Mounting:
             if expire and self._expiring is not mount:
                 self._expiring = mount
                 raise fail(errno.EAGAIN)
-            gone = tree.detach(mount)
+            with self._changing(tree):
+                gone = tree.detach(mount)
             if lazy:
                 self._left.update(gone)
-            self._changed(tree)
             self.sweep()
 
     def set_read_only(self, mounts: Iterable[Mount], *, read_only: bool) -> None:
@@ -203,9 +206,9 @@ class Mounting:
                 if not read_only and mount.filesystem is not None and not mount.filesystem.writable:
                     raise fail(errno.EROFS)
             self._check(changing, read_only=read_only)
-            for mount in changing:
-                mount.read_only = read_only
-            self.on_change()
+            with self._changing(self._files.tree):
+                for mount in changing:
+                    mount.read_only = read_only
 
     def divided(self, task: Task) -> None:
         """A task lives in a namespace of its own from now on."""
@@ -269,9 +272,11 @@ class Mounting:
             raise Unsupported(call, "what the host has mounted is not the view's to change", errno.EPERM)
         raise fail(errno.EINVAL)
 
-    def _changed(self, tree: MountTree) -> None:
-        if tree is self._files.tree:
-            self.on_change()
+    @contextmanager
+    def _changing(self, tree: MountTree) -> Iterator[None]:
+        """Nobody sees a change of the first namespace while others may still act on what was before."""
+        with self.changing() if tree is self._files.tree else nullcontext():
+            yield
 
 
 def _is_in(tree: MountTree, mount: Mount) -> bool:
