@@ -215,6 +215,16 @@ def test_sockets_have_names(bench: Bench, way: Way) -> None:
     assert "datagram" in outcome.stdout
 
 
+@WAYS
+def test_sockets_have_names_where_temporary_files_have_long_ones(bench: Bench, way: Way) -> None:
+    bench.prepare = lambda work: (work / "mnt").mkdir()
+    long = bench.temporary / ("long" * 30)
+    long.mkdir(parents=True)
+    bench.environment["TMPDIR"] = str(long)
+    bench.same(way, ["sh", "-c", 'cd mnt; exec python3 -c "$0"', SOCKETS])
+    long.rmdir()  # it is empty
+
+
 WATCHES = r"""
 import ctypes, os, struct
 

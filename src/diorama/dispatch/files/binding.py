@@ -11,7 +11,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from diorama.abi.socket import UnixAddress
+from diorama.abi.socket import UNIX_PATH_MAX, UnixAddress
 from diorama.dispatch.files.entries import check_free, check_may_make, make, new_file
 from diorama.dispatch.files.state import Files, fail
 from diorama.view.mounts import Place
@@ -34,6 +34,8 @@ def bind(files: Files, call: Bind, place: Place, given: bytes) -> int:
             raise fail(errno.EADDRINUSE) from None
         above = check_may_make(files, task, filesystem, place.directory)
         path = files.standins.room_for_socket()
+        if len(path) > UNIX_PATH_MAX:
+            raise fail(errno.ENAMETOOLONG)
         packed = UnixAddress(path).pack()
         files.addresses.bound(packed, given)
         call.replace(address=packed, address_size=len(packed)).run()

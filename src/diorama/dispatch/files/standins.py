@@ -30,6 +30,8 @@ from diorama.view.mounts import Mount, Place
 __all__ = ["StandIns"]
 
 _PLACEHOLDER: Final = stat.S_IFREG | 0o400
+_SHORT: Final = 80
+_PARENTS: Final = ("/tmp", "/var/tmp", "/dev/shm")
 
 
 class StandIns:
@@ -45,6 +47,7 @@ class StandIns:
         self._aliases: dict[tuple[bytes, bytes], bytes] = {}
         self._numbers = itertools.count()
         self._top: bytes | None = None
+        self._short: bytes | None = None
 
     def directory(self, place: Place) -> bytes:
         """The path of the real directory that stands for a virtual one."""
@@ -72,7 +75,7 @@ class StandIns:
     def room_for_socket(self) -> bytes:
         """A path at which any program may bind a socket."""
         with self._lock:
-            home = os.path.join(self._home(), b"q")
+            home = os.path.join(self._near(), b"q")
             if not os.path.exists(home):
                 os.mkdir(home, 0o700)
                 os.chmod(home, 0o1777)
@@ -99,7 +102,7 @@ class StandIns:
         with self._lock:
             path = self._shortcuts.get(directory)
             if path is None:
-                path = self._unused(b"s")
+                path = os.path.join(self._near(), b"s%d" % next(self._numbers))
                 os.symlink(directory, path)
                 self._shortcuts[directory] = path
             return path
@@ -187,9 +190,10 @@ class StandIns:
     def close(self) -> None:
         """Remove everything."""
         with self._lock:
-            if self._top is not None:
-                shutil.rmtree(self._top, ignore_errors=True)
-                self._top = None
+            for top in (self._top, self._short):
+                if top is not None:
+                    shutil.rmtree(top, ignore_errors=True)
+            self._top = self._short = None
 
     def home(self) -> bytes:
         """The directory of all of them, made if need be."""
@@ -223,6 +227,23 @@ class StandIns:
             # Programs of the view may run as another user; names are all there is to see.
             os.chmod(self._top, 0o711)
         return self._top
+
+    def _near(self) -> bytes:
+        """A directory of ours whose paths fit into the address of a socket: another if ours is too long."""
+        if self._short is None:
+            home = self._home()
+            self._short = home if len(home) <= _SHORT else _directory_in(_PARENTS) or home
+        return self._short
+
+
+def _directory_in(parents: Iterable[str]) -> bytes | None:
+    """A new directory in the first of some that lets us make one."""
+    for parent in parents:
+        with contextlib.suppress(OSError):
+            path = tempfile.mkdtemp(prefix="diorama-", dir=parent)
+            os.chmod(path, 0o711)
+            return os.fsencode(path)
+    return None
 
 
 def _remove(path: bytes) -> None:
