@@ -27,24 +27,90 @@ enum part { PART_RUN, PART_ASK, PART_WALK };
 
 static uint64_t arg_of(const struct dio_asked *asked, uint8_t arg) { return arg < 6 ? asked->args[arg] : 0; }
 
+/* ---- what is mounted on the root ---- */
+
+static const struct mounted *base_of(const struct deciding *d) { return &d->table->mounts[d->table->base]; }
+
+/* Whether the kernel would allow in it what its options do not. */
+static int is_restricted(const struct mounted *m) { return m->read_only || m->no_exec; }
+
+/* Whether a call leaves what it finds as it is: then it may run on what a layer has left so too. */
+static int changes_nothing(const struct deciding *d) {
+    const struct dio_decision *decision = d->decision;
+    uint32_t flags =
+        decision->flags_arg == DIO_NO_ARG ? decision->fixed_flags : (uint32_t)arg_of(d->asked, decision->flags_arg);
+    if (decision->op == DIO_DO_OPEN)
+        return (flags & O_ACCMODE) == O_RDONLY && !(flags & (O_CREAT | O_TRUNC | (O_TMPFILE & ~O_DIRECTORY)));
+    if (decision->op == DIO_DO_ACCESS)
+        return !(arg_of(d->asked, decision->mode_arg) & W_OK);
+    return decision->needs & DIO_CHANGES_NOTHING;
+}
+
+/* The ids of mounts are known in Python; those of the host's own root are the kernel's. */
+static int wants_ids(const struct deciding *d) {
+    return d->table->base && d->decision->op == DIO_DO_STATX &&
+           arg_of(d->asked, d->decision->mask_arg) & KERNEL_STATX_IDS;
+}
+
+/* Where in the mount on the root a host path is, or -1. */
+static ssize_t base_skip(const struct deciding *d, const char *text) {
+    const struct mounted *m = base_of(d);
+    if (strncmp(text, m->host, m->host_length) || (text[m->host_length] && text[m->host_length] != '/'))
+        return -1;
+    return layer_has(m, text) ? -1 : (ssize_t)m->host_length;
+}
+
+/* What may be done on what is in it by a descriptor or the current directory, whose host path is `text`. */
+static enum part base_decide(const struct deciding *d, const char *text) {
+    const struct mounted *m = base_of(d);
+    size_t length = strlen(text);
+    ssize_t skip = base_skip(d, text);
+    if (skip < 0 || (is_restricted(m) && !changes_nothing(d)))
+        return PART_ASK;
+    if (!m->upper)
+        return PART_RUN;
+    return changes_nothing(d) && layer_left(m, text + skip, length - (size_t)skip) ? PART_RUN : PART_ASK;
+}
+
 /* ---- descriptors and directories ---- */
+
+/* The text of a link in /proc; its length, 0 if that is not to be had. */
+static size_t link_read(const char *name, char text[PLACE_ROOM]) {
+    ssize_t n = readlink(name, text, PLACE_ROOM);
+    if (n <= 0 || n == PLACE_ROOM)
+        return 0;
+    text[n] = 0;
+    return (size_t)n;
+}
+
+/* Whether all names in an open directory are what the kernel tells. */
+static enum part names_decide(const struct deciding *d, const char *name) {
+    char text[PLACE_ROOM];
+    size_t length = link_read(name, text);
+    ssize_t skip = length ? base_skip(d, text) : -1;
+    if (skip < 0)
+        return PART_ASK;
+    return layer_left_names(base_of(d), text + skip, length - (size_t)skip) ? PART_RUN : PART_ASK;
+}
 
 static int is_in_mount(const struct deciding *d) { return d->process.cwd_mount > 0; }
 
 static enum part descriptor_decide(const struct deciding *d, int32_t fd) {
     int opened = d->decision->needs & DIO_NEEDS_NOT_OPENED && d->decider->opened.count;
+    int restricted = d->decision->needs & DIO_NEEDS_NOT_OPENED && is_restricted(base_of(d));
+    int layered = d->decision->needs & DIO_NEEDS_UNCHANGED && base_of(d)->upper;
     char name[48];
     struct stat status;
-    if (fd < 0 || (!opened && !d->decider->identities.count))
+    if (fd < 0 || !(opened || restricted || layered || d->decider->identities.count))
         return PART_RUN;
     snprintf(name, sizeof name, "/proc/%d/fd/%d", d->asked->tid, fd);
     if (stat(name, &status))
         return errno == ENOENT ? PART_RUN : PART_ASK;
     if (decider_is_virtual(d->decider, &status))
         return PART_ASK;
-    if (opened && decider_opened_through(d->decider, d->asked->tid, &status) != OPENED_PLAINLY)
+    if (restricted || (opened && decider_opened_through(d->decider, d->asked->tid, &status) != OPENED_PLAINLY))
         return PART_ASK;
-    return PART_RUN;
+    return layered ? names_decide(d, name) : PART_RUN;
 }
 
 static int is_private(const struct table *t, const char *path) {
@@ -55,24 +121,29 @@ static int is_private(const struct table *t, const char *path) {
 /* The current directory itself: in a mount, or one of the directories that stand for virtual ones. */
 static enum part current_decide(const struct deciding *d) {
     char name[48], text[PLACE_ROOM];
-    if (is_in_mount(d))
+    if (is_in_mount(d) || (d->table->base_moved && d->decision->settle == DIO_SETTLE_CWD))
         return PART_ASK;
-    if (!d->decider->identities.count)
+    if (!d->decider->identities.count && !d->table->base)
         return PART_RUN;
     snprintf(name, sizeof name, "/proc/%d/cwd", d->asked->tid);
-    ssize_t n = readlink(name, text, sizeof text - 1);
-    if (n < 0)
+    if (!link_read(name, text) || is_private(d->table, text))
         return PART_ASK;
-    text[n] = 0;
-    return is_private(d->table, text) ? PART_ASK : PART_RUN;
+    return d->table->base ? base_decide(d, text) : PART_RUN;
 }
 
 /* What a call without a path works on. */
 static enum part directory_decide(const struct deciding *d, const struct dio_path_use *use) {
     int32_t fd = use->dirfd_arg == DIO_NO_ARG ? AT_FDCWD : (int32_t)arg_of(d->asked, use->dirfd_arg);
-    if (fd != AT_FDCWD)
-        return descriptor_decide(d, fd);
-    return current_decide(d);
+    char name[48], text[PLACE_ROOM];
+    if (fd == AT_FDCWD)
+        return current_decide(d);
+    enum part part = descriptor_decide(d, fd);
+    if (part != PART_RUN || fd < 0 || !(base_of(d)->upper || is_restricted(base_of(d))))
+        return part;
+    snprintf(name, sizeof name, "/proc/%d/fd/%d", d->asked->tid, fd);
+    if (changes_nothing(d))
+        return PART_RUN; /* it is no copy, or its identity would tell */
+    return link_read(name, text) ? base_decide(d, text) : PART_ASK;
 }
 
 /* ---- where a relative path begins ---- */
@@ -80,26 +151,32 @@ static enum part directory_decide(const struct deciding *d, const struct dio_pat
 /* Puts the walk at the directory that /proc calls `text`, which was entered through `mount` (-1: plainly). */
 static enum part start_place(const struct deciding *d, struct walk *w, const char *text, int32_t mount) {
     static const char deleted[] = " (deleted)";
-    size_t length = strlen(text), skip = 0;
+    size_t length = strlen(text);
+    ssize_t skip = 0;
     if (*text != '/' || is_private(d->table, text) ||
         (length >= sizeof deleted && !strcmp(text + length - (sizeof deleted - 1), deleted)))
         return PART_ASK;
     if (mount > 0) {
         if ((size_t)mount >= d->table->mount_count || d->table->mounts[mount].synthetic)
             return PART_ASK;
-        skip = d->table->mounts[mount].host_length;
+        skip = (ssize_t)d->table->mounts[mount].host_length;
         if (!skip)
             return PART_ASK;
-        if (!strncmp(text, d->table->mounts[mount].host, skip) && (!text[skip] || text[skip] == '/')) {
-            w->mount = mount;
-            w->touched = 1;
-        } else {
-            skip = 0;
-        }
+        w->mount = mount;
+        w->touched = 1;
+        if (strncmp(text, d->table->mounts[mount].host, (size_t)skip) || (text[skip] && text[skip] != '/'))
+            mount = 0;
     }
-    while (length > skip && text[length - 1] == '/')
+    if (mount <= 0) {
+        w->mount = d->table->base;
+        w->touched = (uint8_t)is_restricted(base_of(d));
+        skip = base_skip(d, text);
+        if (skip < 0 || base_of(d)->synthetic)
+            return PART_ASK;
+    }
+    while (length > (size_t)skip && text[length - 1] == '/')
         length--;
-    w->length = length - skip;
+    w->length = length - (size_t)skip;
     memcpy(w->path, text + skip, w->length);
     w->path[w->length] = 0;
     return PART_WALK;
@@ -172,12 +249,12 @@ static enum part path_begin(const struct deciding *d, const struct dio_path_use 
     w->no_openat2 = d->decider->no_openat2 || d->table->flags & DIO_DECIDE_CRAWL;
     w->follow = (uint8_t)path_follows(use, d->asked);
     w->fd = -1;
-    w->mount = 0;
-    w->touched = 0;
-    w->length = w->at = 0;
-    w->path[0] = 0;
-    w->directory = 1;
-    return w->todo[0] == '/' ? PART_WALK : start_find(d, use, w);
+    w->touched = (uint8_t)(d->table->base_moved || is_restricted(base_of(d)));
+    w->at = 0;
+    walk_begin(w);
+    if (w->todo[0] != '/')
+        return start_find(d, use, w);
+    return base_of(d)->synthetic ? PART_ASK : PART_WALK;
 }
 
 static enum part path_read(const struct deciding *d, const struct dio_path_use *use, struct walk *w) {
@@ -206,6 +283,8 @@ static int is_known_opened(const struct deciding *d, struct walk *w) {
 
 /* Ends a walk that met no mount. */
 static enum part path_untouched(const struct deciding *d, struct walk *w, enum walk_end end) {
+    if (wants_ids(d))
+        return PART_ASK;
     if (end == WALK_FAILED)
         return PART_RUN;
     if (end == WALK_FOUND && d->decision->needs & DIO_NEEDS_NO_POINTS &&
@@ -220,6 +299,8 @@ static enum part path_untouched(const struct deciding *d, struct walk *w, enum w
 static enum part path_walk(const struct deciding *d, struct walk *w, struct dio_verdict *out) {
     enum part part = PART_ASK;
     enum walk_end end = walk_run(w);
+    if (d->table->mounts[w->mount].upper && !changes_nothing(d))
+        end = WALK_ASK;
     if (end != WALK_ASK && !w->touched)
         part = path_untouched(d, w, end);
     else if (end != WALK_ASK && out && d->decision->settle == DIO_SETTLE_PATHS && d->decision->path_count == 1)

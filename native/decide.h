@@ -28,8 +28,9 @@ enum { COVER_NONE = -1, COVER_PRIVATE = -2 };
 struct mounted {
     int32_t parent;
     uint8_t read_only, directory, no_exec, synthetic;
-    size_t point_length, host_length;
+    size_t point_length, host_length, upper_length, hidden_length;
     char *point, *host;
+    char *upper, *hidden; /* NULL: none */
 };
 
 /* What is mounted on a place: the topmost mount, so that a look-up is enough. */
@@ -48,6 +49,8 @@ struct table {
     struct mounted *mounts;
     struct cover *covers; /* open addressing, path NULL: free */
     char *private_prefix;
+    int32_t base;        /* the mount that programs find at `/` */
+    uint8_t base_moved;  /* the kernel finds another there */
     uint8_t proc_mounts; /* something is mounted below /proc */
 };
 
@@ -131,6 +134,15 @@ void rights_learn(struct rights *rights);
 /* Whether what we do for a thread is what it may do itself. */
 int rights_equal(struct dio_decider *decider, pid_t tid);
 
+/* ---- a layer over the root ---- */
+
+/* Whether the upper layer of a mount, if it has one, has left a place as it is below. */
+int layer_left(const struct mounted *mount, const char *path, size_t length);
+/* The same of a directory by its host path, and of all names in it. */
+int layer_left_names(const struct mounted *mount, const char *path, size_t length);
+/* Whether a host path is in the layer itself, and not below it. */
+int layer_has(const struct mounted *mount, const char *path);
+
 /* ---- walk ---- */
 
 enum { PLACE_ROOM = PATH_MAX, TODO_ROOM = 2 * PATH_MAX };
@@ -150,6 +162,8 @@ struct walk {
     char todo[TODO_ROOM];
 };
 
+/* Puts a walk at the root of the view. */
+void walk_begin(struct walk *w);
 /* The caller has set all but fd, error, links; it closes `fd` after FOUND. */
 enum walk_end walk_run(struct walk *w);
 /* The host path of the place; 0 or -ENAMETOOLONG. */

@@ -119,15 +119,18 @@ static int may_open(const struct doing *d) {
     return !(flags & O_CREAT) || may_create_there(d->w);
 }
 
-/* How a directory was reached, or a file that nobody may change, or map to execute, by its descriptor, is known here only, and must be
- * before the program has it. */
+/* How a directory was reached, or a file that nobody may change, or map to execute, by its descriptor, is known here
+ * only, and must be before the program has it. */
 static int note_opened(const struct doing *d) {
     const struct mounted *m = &d->w->table->mounts[d->w->mount];
     int is_kept = m->read_only || m->no_exec || S_ISDIR(d->status.st_mode);
-    int error = is_kept ? 0 : dio_decider_reach(d->decider, d->status.st_dev, d->status.st_ino, d->w->mount);
+    int32_t mount = d->w->mount == d->w->table->base ? 0 : d->w->mount;
+    int error = is_kept ? 0 : dio_decider_reach(d->decider, d->status.st_dev, d->status.st_ino, mount);
     /* What was opened through a read-only mount before is meant by this one now. */
     int is_known = decider_opened_through(d->decider, d->asked->tid, &d->status) != OPENED_PLAINLY;
-    if (d->w->mount <= 0 || error || !(is_kept || is_known))
+    if (d->w->mount == d->w->table->base)
+        return is_known ? -EAGAIN : error;
+    if (error || !(is_kept || is_known))
         return error;
     pid_t tgid = thread_process(d->asked->tid);
     if (tgid < 0)

@@ -82,9 +82,12 @@ static int loader_meets_mount(const struct walk *program, const char *path) {
     memset(&w, 0, offsetof(struct walk, path));
     w.table = program->table;
     w.no_openat2 = program->no_openat2;
-    w.follow = w.directory = 1;
+    w.follow = 1;
     w.fd = -1;
-    w.path[0] = 0;
+    w.touched = w.table->base_moved;
+    walk_begin(&w);
+    if (w.table->mounts[w.mount].synthetic)
+        return 1;
     strcpy(w.todo, path);
     enum walk_end end = walk_run(&w);
     if (w.fd >= 0)

@@ -46,6 +46,18 @@ static int text_copy(const char *text, char **out, size_t *length) {
     return *out ? 0 : -ENOMEM;
 }
 
+/* A path that may be missing. */
+static int optional_copy(const char *text, char **out, size_t *length) { return text ? text_copy(text, out, length) : 0; }
+
+static int mount_texts(struct mounted *m, const struct dio_mounted *from, int is_first) {
+    int error = text_copy(!is_first && from->point ? from->point : "", &m->point, &m->point_length);
+    if (!error)
+        error = text_copy(from->host ? from->host : "", &m->host, &m->host_length);
+    if (!error)
+        error = optional_copy(from->upper, &m->upper, &m->upper_length);
+    return error ? error : optional_copy(from->hidden, &m->hidden, &m->hidden_length);
+}
+
 static int mounts_copy(struct table *t, const struct dio_mounted *mounts, size_t count) {
     if (!count || count > INT32_MAX || !mounts[0].host || *mounts[0].host)
         return -EINVAL;
@@ -63,9 +75,7 @@ static int mounts_copy(struct table *t, const struct dio_mounted *mounts, size_t
         m->no_exec = mounts[i].no_exec;
         m->directory = mounts[i].directory || !i;
         m->synthetic = !mounts[i].host;
-        int error = text_copy(i && mounts[i].point ? mounts[i].point : "", &m->point, &m->point_length);
-        if (!error)
-            error = text_copy(mounts[i].host ? mounts[i].host : "", &m->host, &m->host_length);
+        int error = mount_texts(m, &mounts[i], !i);
         if (error)
             return error;
     }
@@ -107,11 +117,43 @@ static void cover_put(struct table *t, int32_t mount, const char *path, size_t l
     *c = (struct cover){.mount = mount, .top = top, .hash = hash, .path = path, .length = length};
 }
 
-static int is_below_proc(const char *path) { return !strncmp(path, "/proc", 5) && (!path[5] || path[5] == '/'); }
+static int is_below(const char *path, const char *directory, size_t length) {
+    return !strncmp(path, directory, length) && (!path[length] || path[length] == '/');
+}
+
+/* Whether what is mounted hides something of the kernel's /proc: the host path of its place is there. */
+static int hides_proc(const struct table *t, const struct mounted *m) {
+    const struct mounted *parent = &t->mounts[m->parent];
+    if (parent->synthetic)
+        return 0;
+    return parent->host_length ? is_below(parent->host, "/proc", 5) : is_below(m->point, "/proc", 5);
+}
+
+/* What stands for virtual objects is not to be found by its own path, wherever the root is. */
+static void private_put(struct table *t, int32_t mount) {
+    const struct mounted *m = &t->mounts[mount];
+    if (m->synthetic || !is_below(t->private_prefix, m->host, m->host_length))
+        return;
+    const char *path = t->private_prefix + m->host_length;
+    cover_put(t, mount, path, strlen(path), COVER_PRIVATE);
+}
+
+static void base_find(struct table *t) {
+    int32_t top = table_cover(t, 0, "", 0, HASH_START);
+    if (top <= 0)
+        return;
+    const struct mounted *m = &t->mounts[top];
+    t->base = top;
+    t->base_moved = (uint8_t)(m->host_length || m->synthetic);
+    if (t->private_prefix)
+        private_put(t, top);
+    if (m->hidden)
+        cover_put(t, top, m->hidden, m->hidden_length, COVER_PRIVATE);
+}
 
 static int covers_make(struct table *t, const char *private_prefix) {
     size_t room = 8;
-    while (room < 2 * (t->mount_count + 1))
+    while (room < 2 * (t->mount_count + 3))
         room *= 2;
     t->covers = calloc(room, sizeof *t->covers);
     if (!t->covers)
@@ -122,17 +164,18 @@ static int covers_make(struct table *t, const char *private_prefix) {
         int error = text_copy(private_prefix, &t->private_prefix, &length);
         if (error)
             return error;
-        cover_put(t, 0, t->private_prefix, length, COVER_PRIVATE);
+        private_put(t, 0);
     }
     /* From the last to the first: what is mounted on a mount's root is known when the mount is put.  Of
      * several mounts on one place the first is replaced by none: mounts stack by the root of the one before. */
     for (size_t i = t->mount_count; i-- > 1;) {
         const struct mounted *m = &t->mounts[i];
         int32_t above = table_cover(t, (int32_t)i, "", 0, HASH_START);
-        if (is_below_proc(m->point))
+        if (hides_proc(t, m))
             t->proc_mounts = 1;
         cover_put(t, m->parent, m->point, m->point_length, above == COVER_NONE ? (int32_t)i : above);
     }
+    base_find(t);
     return 0;
 }
 
@@ -161,6 +204,8 @@ void table_release(struct table *t) {
     for (size_t i = 0; i < t->mount_count; i++) {
         free(t->mounts[i].point);
         free(t->mounts[i].host);
+        free(t->mounts[i].upper);
+        free(t->mounts[i].hidden);
     }
     free(t->mounts);
     free(t->covers);

@@ -7,6 +7,10 @@
  * or comes to a process in /proc); the part before that is proven to be a directory, and the next leap begins.
  * After ELOOP the walk *crawls* by one readlink(2) a name until it has followed a link, and leaps again.
  *
+ * What is mounted on `/` is where absolute paths begin.  The kernel, walking the same path, ends at the same place
+ * (`touched` is 0) if that is the host's root with a layer over it, and from a directory in it also if it is another.
+ * Of a layer, whatever a walk comes by must have been left as it is below, or Python is asked.
+ *
  * A process's directory in /proc is never walked, because its links lead to objects whatever their text is,
  * and `self` would be ours: either no name in the rest can be such a link, or Python is asked. */
 #include "decide.h"
@@ -25,7 +29,7 @@ struct scan {
     enum stop stop;
     const char *name, *after; /* the component at which it stopped, in `todo` */
     int32_t top;              /* MOUNT: what is entered there */
-    int names;                /* how many there are before */
+    int names, ups;           /* how many there are before, and how many were `..` */
     size_t before, length;    /* of `place`, before and with that component */
     char place[PLACE_ROOM];
 };
@@ -110,9 +114,14 @@ static enum next walk_enter(struct walk *w, int32_t mount, enum walk_end *end) {
     return walk_mount(w)->synthetic ? end_with(end, WALK_ASK) : NEXT_LEAP;
 }
 
-/* `..`, from a place that is not the root. */
+/* Who is at the root stays there; the kernel goes up from another root than its own. */
 static enum next walk_up(struct walk *w, enum walk_end *end) {
-    while (!w->length && w->mount) {
+    if (!w->length && w->mount == w->table->base) {
+        w->touched = (uint8_t)(w->touched || w->table->base_moved);
+        w->directory = 1;
+        return NEXT_LEAP;
+    }
+    while (!w->length && w->mount && w->mount != w->table->base) {
         const struct mounted *m = walk_mount(w);
         memcpy(w->path, m->point, m->point_length + 1);
         w->length = m->point_length;
@@ -128,7 +137,6 @@ static enum next walk_up(struct walk *w, enum walk_end *end) {
         return end_with(end, WALK_ASK);
     if (top >= 0)
         return walk_enter(w, top, end);
-    w->touched = (uint8_t)(w->touched || w->mount);
     return walk_mount(w)->synthetic ? end_with(end, WALK_ASK) : NEXT_LEAP;
 }
 
@@ -161,7 +169,8 @@ static enum stop scan_add(const struct walk *w, struct scan *s, size_t name_leng
 static enum stop scan_up(const struct walk *w, struct scan *s, uint64_t *hash) {
     s->before = s->length;
     if (!s->length)
-        return w->mount ? STOP_UP : STOP_END;
+        return w->mount == w->table->base && !w->table->base_moved ? STOP_END : STOP_UP;
+    s->ups++;
     size_t length = s->length;
     while (s->place[--length] != '/')
         continue;
@@ -179,6 +188,7 @@ static void scan_run(const struct walk *w, struct scan *s) {
     s->after = w->todo + w->at;
     s->stop = STOP_END;
     s->top = COVER_NONE;
+    s->ups = 0;
     for (s->names = 0;; s->names++) {
         size_t length = name_next(&s->after, &s->name);
         if (!length)
@@ -224,9 +234,13 @@ static int walk_prove(const struct walk *w, const char *stop, uint64_t flags) {
     return fd < 0 ? -errno : fd;
 }
 
-static enum next walk_refused(struct walk *w, int error, enum walk_end *end) {
+/* What cannot be reached; `path` is what of the way must have been left as it is by a layer for that to be so. */
+static enum next walk_refused(struct walk *w, int error, const char *path, size_t length, enum walk_end *end) {
+    const struct mounted *m = walk_mount(w);
     if (error == ELOOP)
         return NEXT_CRAWL;
+    if (m->upper && (error != ENOENT || !layer_left(m, path, length)))
+        return end_with(end, WALK_ASK);
     if (error == ENOENT || error == ENOTDIR || error == ENAMETOOLONG)
         return fail_with(w, end, error);
     return end_with(end, WALK_ASK);
@@ -240,18 +254,28 @@ static void walk_land(struct walk *w, const struct scan *s, size_t length, const
     w->at = (size_t)(at - w->todo);
 }
 
+/* Whether what a leap has proven is what a layer has left as it is; in its root there is always a place to stop. */
+static int walk_left(const struct walk *w, const struct scan *s) {
+    size_t length = s->stop == STOP_END ? s->length : s->before;
+    return (!length && s->stop != STOP_END) || layer_left(walk_mount(w), s->place, length);
+}
+
 static enum next walk_leap(struct walk *w, enum walk_end *end) {
     struct scan s;
     scan_run(w, &s);
     if (s.stop == STOP_ASK)
         return end_with(end, WALK_ASK);
-    if (w->no_openat2)
+    if (w->no_openat2 || (s.ups && walk_mount(w)->upper))
         return NEXT_CRAWL;
     if (s.stop == STOP_END || s.names || !w->directory) {
         uint64_t flags = s.stop != STOP_END ? O_DIRECTORY : w->follow ? 0 : O_NOFOLLOW;
         int fd = walk_prove(w, s.stop == STOP_END ? s.after : s.name, flags);
         if (fd < 0)
-            return walk_refused(w, -fd, end);
+            return walk_refused(w, -fd, s.place, s.stop == STOP_END ? s.length : s.before, end);
+        if (!walk_left(w, &s)) {
+            close(fd);
+            return end_with(end, WALK_ASK);
+        }
         if (s.stop == STOP_END) {
             w->fd = fd;
             walk_land(w, &s, s.length, s.after);
@@ -295,22 +319,22 @@ static enum next crawl_follow(struct walk *w, size_t before, const char *target,
     w->at = 0;
     w->directory = 1;
     w->length = before;
-    if (*target == '/') {
-        w->mount = 0;
-        w->length = 0;
-    }
     w->path[w->length] = 0;
-    return NEXT_LEAP;
+    if (*target == '/') {
+        w->touched = (uint8_t)(w->touched || w->table->base_moved);
+        walk_begin(w);
+    }
+    return walk_mount(w)->synthetic ? end_with(end, WALK_ASK) : NEXT_LEAP;
 }
 
 /* What is at the place that a name has just led to.  NEXT_CRAWL: no link, or one that is not followed. */
 static enum next crawl_look(struct walk *w, size_t before, enum walk_end *end) {
     char text[PATH_MAX], target[PATH_MAX];
-    if (walk_text(w, text))
+    if (walk_text(w, text) || !layer_left(walk_mount(w), w->path, w->length))
         return end_with(end, WALK_ASK);
     ssize_t n = readlink(text, target, sizeof target);
     if (n < 0 && errno != EINVAL)
-        return errno == ELOOP ? end_with(end, WALK_ASK) : walk_refused(w, errno, end);
+        return errno == ELOOP ? end_with(end, WALK_ASK) : walk_refused(w, errno, w->path, w->length, end);
     w->directory = 0;
     /* With a slash behind it, a last link is followed too. */
     if (n < 0 || (!w->todo[w->at] && !w->follow))
@@ -355,13 +379,20 @@ static enum next walk_crawl(struct walk *w, enum walk_end *end) {
             continue;
         }
         next = crawl_directory(w, end);
-        if (next == NEXT_CRAWL && length == 2 && (w->length || w->mount))
+        if (next == NEXT_CRAWL && length == 2)
             next = walk_up(w, end);
     }
     return next;
 }
 
 /* ---- the whole way ---- */
+
+void walk_begin(struct walk *w) {
+    w->mount = w->table->base;
+    w->length = 0;
+    w->path[0] = 0;
+    w->directory = 1;
+}
 
 enum walk_end walk_run(struct walk *w) {
     enum walk_end end = WALK_ASK;

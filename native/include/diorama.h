@@ -209,7 +209,9 @@ enum dio_follow {
 enum dio_needs {
     DIO_NEEDS_PLAIN_CWD = 1, /* the current directory was not entered through a mount (the call changes it) */
     DIO_NEEDS_NOT_OPENED = 2, /* FD: the descriptor was not opened through a mount either */
-    DIO_NEEDS_NO_POINTS = 4   /* nothing is mounted below the path (the call takes the name away) */
+    DIO_NEEDS_NO_POINTS = 4,  /* nothing is mounted below the path (the call takes the name away) */
+    DIO_NEEDS_UNCHANGED = 8,  /* FD: a directory that has no part in the upper layer of the root */
+    DIO_CHANGES_NOTHING = 16  /* not a need: the call may be let run on what an upper layer has left as it is */
 };
 #define DIO_NO_ARG 255
 
@@ -233,6 +235,9 @@ struct dio_mounted {
     int32_t parent;
     const char *point; /* inside the parent mount: "/x/y", "" on its root */
     const char *host;  /* host path of its root without a slash at the end; NULL if it is not on the host */
+    /* The writable layer over `host`, as overlayfs marks it (userxattr), and a directory not to be seen in it; both
+     * may be NULL.  Only the mount on the root may have a layer. */
+    const char *upper, *hidden;
     uint8_t read_only, directory, no_exec, pad[5];
 };
 

@@ -132,7 +132,7 @@ def test_a_rename_has_two_paths() -> None:
 
 
 def test_what_changes_the_current_directory_needs_a_plain_one() -> None:
-    assert decision(NATIVE, "chdir").needs == Needs.PLAIN_CWD
+    assert decision(NATIVE, "chdir").needs == Needs.PLAIN_CWD | Needs.CHANGES_NOTHING
     assert decision(NATIVE, "fchdir").needs == Needs.PLAIN_CWD | Needs.NOT_OPENED
     assert decision(NATIVE, "getcwd").settle == Settle.CWD
 
@@ -215,6 +215,18 @@ def test_mounts_of_another_namespace_lead_nowhere_in_the_first() -> None:
     number = numbers.of(twins[bind]) if numbers.settle(tree) else 0
     assert numbers.settle(tree)[number].host is None
     assert numbers.mount(number) is twins[bind]
+
+
+def test_what_changes_an_open_file_is_asked_where_there_are_layers() -> None:
+    def settles(name: str, **how: bool) -> Settle:
+        found = {one.nr: one for one in settle_calls(**how) if one.abi == NATIVE.audit}
+        return found[NUMBERS[NATIVE.title][name]].settle
+
+    for name in ("fchmod", "fchown", "fsetxattr", "fremovexattr", "fgetxattr", "flistxattr"):
+        assert settles(name) == Settle.FD
+        assert settles(name, layered=True) == settles(name, layered=True, merged=True) == Settle.ASK
+    assert settles("getdents64", layered=True) == Settle.ASK
+    assert settles("getdents64", layered=True, merged=True) == Settle.FD
 
 
 def test_nothing_is_decided_natively_while_mounts_change(

@@ -22,6 +22,7 @@ from diorama.catalogue import (
     memory,
     mounts,
     paths,
+    polling,
     processes,
     signals,
     sockets,
@@ -35,9 +36,10 @@ from diorama.view.mounts import below
 if TYPE_CHECKING:
     from diorama.catalogue.kinds import Test
     from diorama.catalogue.model import PathRule, Request, Spelling
+    from diorama.view.layers import Stack
     from diorama.view.mounts import Mount, MountTree
 
-__all__ = ["Numbers", "decision_of", "settle_calls", "settle_mounts"]
+__all__ = ["Numbers", "decision_of", "settle_calls", "settle_mounts", "stack_of"]
 
 _ASKED: Final = frozenset[type["Request"]]({
     files.NameToHandleAt,
@@ -66,9 +68,9 @@ _BY_DESCRIPTOR: Final[dict[type[Request], Needs]] = {
     io.SendFile: Needs.NOTHING,
     io.Splice: Needs.NOTHING,
     memory.MMap: Needs.NOT_OPENED,
-    dirs.GetDents: Needs.NOTHING,
-    dirs.GetDents64: Needs.NOTHING,
-    dirs.ReadDir: Needs.NOTHING,
+    dirs.GetDents: Needs.UNCHANGED,
+    dirs.GetDents64: Needs.UNCHANGED,
+    dirs.ReadDir: Needs.UNCHANGED,
     files.FChMod: Needs.NOT_OPENED,
     files.FChOwn: Needs.NOT_OPENED,
     files.FStat: Needs.NOTHING,
@@ -99,6 +101,19 @@ _BY_PATH: Final[dict[type[Request], Needs]] = {
 }
 """What requests that name files need besides."""
 
+_HARMLESS: Final = frozenset[type["Request"]]({
+    files.FStatAt,
+    files.Statx,
+    polling.InotifyAddWatch,
+    paths.ChDir,
+    paths.ReadLinkAt,
+    xattr.GetXattr,
+    xattr.LGetXattr,
+    xattr.LListXattr,
+    xattr.ListXattr,
+})
+"""Requests that change nothing of a file that is named, and find it as it is below a layer."""
+
 _DONE: Final[dict[type[Request], Do]] = {
     files.FAccessAt2: Do.ACCESS,
     files.FStatAt: Do.STAT,
@@ -127,9 +142,6 @@ class _Unknown(Exception):
     """There is no rule for a spelling."""
 
 
-_WITHOUT_PATHS: Final = frozenset({Settle.RUN, Settle.FD, Settle.CLONE, Settle.SIGNAL})
-
-
 _NAMING: Final = frozenset[type["Request"]](
     {sockets.Accept4, sockets.GetPeerName, sockets.GetSockName, sockets.RecvFrom}
 )
@@ -148,17 +160,20 @@ _ASKED_IN_LAYERS: Final = frozenset[type["Request"]]({
     xattr.FSetXattr,
 })
 """Requests about descriptors that Python must answer where there are layers: the kernel holds one of them."""
+_LISTING: Final = frozenset[type["Request"]]({dirs.GetDents, dirs.GetDents64, dirs.ReadDir})
 
 
-def settle_calls(*, covered: bool = False, named: bool = False, layered: bool = False) -> list[Decision]:
+def settle_calls(*, named: bool = False, layered: bool = False, merged: bool = False) -> list[Decision]:
     """A decision for every system call number of every ABI of this machine that has a spelling.
 
-    `covered`: something is mounted on `/`, so no path leads where the kernel finds it.  `named`: there are
-    sockets whose address is not what the kernel knows.  `layered`: there are mounts of layers.
+    `named`: there are sockets whose address is not what the kernel knows.  `layered`: there are mounts of
+    layers; `merged`: only the one on the root, with what it has below as the native library knows it.
     """
     spellings = [one for abi in Abi.native() for one in index.spellings(abi).values()]
     asked = _ASKED_IN_LAYERS if layered else frozenset[type["Request"]]()
-    found = [
+    if merged:
+        asked -= _LISTING
+    return [
         Decision(one.abi.audit, one.number)
         if one.request in asked
         else decision_of(one)
@@ -166,9 +181,6 @@ def settle_calls(*, covered: bool = False, named: bool = False, layered: bool = 
         else _unnamed(one)
         for one in spellings
     ]
-    if not covered:
-        return found
-    return [one if one.settle in _WITHOUT_PATHS else Decision(one.abi, one.nr) for one in found]
 
 
 def _unnamed(spelling: Spelling) -> Decision:
@@ -206,7 +218,7 @@ class Numbers:
             if self.of(mount) < (0 if point is None else self.of(point.mount)):
                 self._add(mount)
         return [
-            self._settled(mount) if mount in here and self._last[mount] == number else _UNREACHABLE
+            self._settled(mount, tree) if mount in here and self._last[mount] == number else _UNREACHABLE
             for number, mount in enumerate(self._mounts)
         ]
 
@@ -215,16 +227,24 @@ class Numbers:
         self._mounts.append(mount)
         return self._last[mount]
 
-    def _settled(self, mount: Mount) -> Mounted:
+    def _settled(self, mount: Mount, tree: MountTree) -> Mounted:
         point = mount.point
+        stack = stack_of(mount) if mount is tree.base else None
         return Mounted(
             parent=-1 if point is None else self._last[point.mount],
             point=b"" if point is None else point.path,
-            host=mount.host,
+            host=mount.host if stack is None else stack.lower,
             read_only=mount.read_only,
             no_exec=mount.no_exec,
             directory=stat.S_ISDIR(mount.kind),
+            upper=None if stack is None else stack.upper,
+            hidden=None if stack is None else stack.hidden,
         )
+
+
+def stack_of(mount: Mount) -> Stack | None:
+    """The two directories that a mount of layers is made of, if it is no more than that."""
+    return None if mount.layers is None else mount.layers.stack()
 
 
 _UNREACHABLE: Final = Mounted(parent=0, point=b"/..", host=None)
@@ -258,12 +278,13 @@ def _by_rule(spelling: Spelling) -> Decision:
     if request in _BY_ADDRESS:
         at, size = _position(spelling, "address"), _position(spelling, "address_size")
         path = PathUse(at, follow=_BY_ADDRESS[request])
-        return Decision(abi, nr, Settle.ADDRESS, arg=at, arg2=size, paths=(path,))
+        needs = Needs.NOTHING if request is sockets.Bind else Needs.CHANGES_NOTHING
+        return Decision(abi, nr, Settle.ADDRESS, arg=at, arg2=size, paths=(path,), needs=needs)
     if request is sockets.SendMsg:
         at = _position(spelling, "message")
-        return Decision(abi, nr, Settle.MESSAGE, arg=at, paths=(PathUse(at),))
+        return Decision(abi, nr, Settle.MESSAGE, arg=at, paths=(PathUse(at),), needs=Needs.CHANGES_NOTHING)
     if request is paths.GetCwd:
-        return Decision(abi, nr, Settle.CWD)
+        return Decision(abi, nr, Settle.CWD, needs=Needs.CHANGES_NOTHING)
     if request in _MAKING:
         flags, arguments = _optional(spelling, "flags"), _optional(spelling, "arguments")
         return Decision(abi, nr, Settle.CLONE, flags_arg=flags, buffer_arg=arguments)
@@ -287,8 +308,10 @@ def _by_paths(spelling: Spelling) -> Decision:
     request, abi, nr = spelling.request, spelling.abi.audit, spelling.number
     used = tuple([_path_use(spelling, rule) for rule in request.PATHS])
     if request is processes.ExecveAt:
-        return Decision(abi, nr, Settle.EXEC, paths=used)
+        return Decision(abi, nr, Settle.EXEC, paths=used, needs=Needs.CHANGES_NOTHING)
     needs = _BY_PATH.get(request, Needs.NOTHING)
+    if request in _HARMLESS:
+        needs |= Needs.CHANGES_NOTHING
     # A 32-bit `struct stat` is not the one that this library is compiled with.
     if request not in _DONE or spelling.abi is not Abi.native()[0] or spelling.abi.word < _WORD:
         return Decision(abi, nr, Settle.PATHS, paths=used, needs=needs)

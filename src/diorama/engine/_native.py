@@ -245,6 +245,8 @@ class Mounted(c.Structure):
         ("parent", c.c_int32),
         ("point", c.c_char_p),
         ("host", c.c_char_p),
+        ("upper", c.c_char_p),
+        ("hidden", c.c_char_p),
         ("read_only", c.c_uint8),
         ("directory", c.c_uint8),
         ("no_exec", c.c_uint8),

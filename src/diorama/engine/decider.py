@@ -62,6 +62,8 @@ class Needs(IntFlag):
     PLAIN_CWD = 1
     NOT_OPENED = 2
     NO_POINTS = 4
+    UNCHANGED = 8
+    CHANGES_NOTHING = 16
 
 
 class VerdictKind(IntEnum):
@@ -112,7 +114,10 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Mounted:
-    """A mount: the index of its parent, its place in that, and its root on the host (None if not there)."""
+    """A mount: the index of its parent, its place in that, and its root on the host (None if not there).
+
+    `upper`: the writable layer over that, for the mount on the root alone, in which `hidden` is not seen.
+    """
 
     parent: int
     point: bytes
@@ -120,6 +125,8 @@ class Mounted:
     read_only: bool = False
     no_exec: bool = False
     directory: bool = True
+    upper: bytes | None = None
+    hidden: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +179,7 @@ class Decider:
         for place, mount in zip(places, mounts, strict=False):
             place.parent, place.point, place.host = mount.parent, mount.point, mount.host
             place.read_only, place.directory = mount.read_only, mount.directory
-            place.no_exec = mount.no_exec
+            place.no_exec, place.upper, place.hidden = mount.no_exec, mount.upper, mount.hidden
         flags = on_behalf * _native.DECIDE_ON_BEHALF
         flags |= crawl * _native.DECIDE_CRAWL
         _native.check(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from diorama.view.host import Status
 
@@ -20,11 +20,20 @@ __all__ = [
     "LayersBelow",
     "LayersName",
     "LayersOwner",
+    "Stack",
     "WholeLayers",
 ]
 
 PRIVATE_XATTRS: Final = b"user.overlay."
 """How the extended attributes begin that belong to a layer, and not to the files in it."""
+
+
+class Stack(NamedTuple):
+    """One writable directory over one other: their host paths, without links; `hidden` is not to be seen."""
+
+    lower: bytes
+    upper: bytes
+    hidden: bytes | None = None
 
 
 class Layers(Protocol):
@@ -33,6 +42,10 @@ class Layers(Protocol):
     @property
     def over_root(self) -> bool:
         """Whether it is the host's own root with changes: what is unchanged has its own path there."""
+        ...
+
+    def stack(self) -> Stack | None:
+        """What they are made of, if it is no more than a writable layer over one directory."""
         ...
 
     def whole(self, path: bytes) -> tuple[WholeLayers, bytes]:
@@ -146,6 +159,10 @@ class LayersBelow:
         return cls(layers, top) if top else layers
 
     over_root = False
+
+    def stack(self) -> Stack | None:
+        """Nobody needs to know."""
+        return None
 
     def whole(self, path: bytes) -> tuple[WholeLayers, bytes]:
         """The whole, and the path in it."""

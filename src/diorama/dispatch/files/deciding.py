@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from diorama.dispatch.settling import Numbers, settle_calls
+from diorama.dispatch.settling import Numbers, settle_calls, stack_of
 from diorama.engine.decider import Decider, Decision, Mounted
 from diorama.view.task import Opened
 
@@ -95,13 +95,16 @@ class Deciding:
         virtual = any(mount.filesystem is not None for mount in files.tree.mounts)
         # Who stands in what is mounted no longer is still asked about.
         prefix = files.standins.home() if virtual or len(files.inodes) else None
-        covered, layered = files.tree.base is not files.tree.root, files.has_layers
-        named = len(files.addresses) > 0
-        calls = self._calls.get((covered, named, layered))
+        base = files.tree.base
+        layered = [mount for mount in files.tree.mounts if mount.layers is not None]
+        merged = layered == [base] and stack_of(base) is not None
+        key = len(files.addresses) > 0, bool(layered), merged
+        calls = self._calls.get(key)
         if calls is None:
-            calls = settle_calls(covered=covered, named=named, layered=layered)
-            self._calls[covered, named, layered] = calls
-        for mount in files.tree.mounts if layered else ():
+            named, has_layers, _ = key
+            calls = settle_calls(named=named, layered=has_layers, merged=merged)
+            self._calls[key] = calls
+        for mount in layered:
             if mount.layers is not None:
                 mount.layers.whole(b"")[0].on_identity = self._identify_one
         with self._loading:
@@ -110,7 +113,7 @@ class Deciding:
                 self.decider.load(calls, mounts, prefix, on_behalf=files.acts)
 
     @contextmanager
-    def changing(self) -> Iterator[None]:
+    def changing(self) -> Generator[None, None, None]:
         """While the mounts change, Python is asked about every call.
 
         A program that has seen a new mount in /proc/self/mounts must not be let past it to the host.

@@ -18,7 +18,7 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
@@ -273,7 +273,7 @@ class Mounting:
         raise fail(errno.EINVAL)
 
     @contextmanager
-    def _changing(self, tree: MountTree) -> Iterator[None]:
+    def _changing(self, tree: MountTree) -> Generator[None, None, None]:
         """Nobody sees a change of the first namespace while others may still act on what was before."""
         with self.changing() if tree is self._files.tree else nullcontext():
             yield

@@ -59,7 +59,7 @@ class Lookup:
 
     def __init__(self, layers: Sequence[bytes], hidden: frozenset[bytes] = frozenset()) -> None:
         self.layers: Final = tuple(layer.rstrip(b"/") for layer in layers)
-        self._hidden = hidden
+        self.hidden = hidden
         self._parts: dict[bytes, tuple[Part, ...]] = {}
         self._age = 0
 
@@ -111,7 +111,7 @@ class Lookup:
     def names(self, path: bytes) -> list[Name]:
         """The names in a directory, without `.` and `..`."""
         seen: dict[bytes, Name | None] = {}
-        hidden = self._hidden
+        hidden = self.hidden
         for part in self.parts(path):
             marked = has_marked_files(part.real or b"/")
             with os.scandir(part.real or b"/") as entries:
@@ -125,7 +125,7 @@ class Lookup:
         part, *more = self.parts(path)
         if more:
             return False
-        if any(os.path.dirname(hidden) == (part.real or b"/") for hidden in self._hidden):
+        if any(os.path.dirname(hidden) == (part.real or b"/") for hidden in self.hidden):
             return False
         if part.layer == len(self.layers) - 1 and part.layer:
             return True
@@ -143,7 +143,7 @@ class Lookup:
                 status = os.lstat(real)
             except (FileNotFoundError, NotADirectoryError):
                 continue
-            if real in self._hidden:
+            if real in self.hidden:
                 continue
             if not stat.S_ISDIR(status.st_mode):
                 if found is None and not is_whiteout(status, real):

@@ -23,10 +23,12 @@ from diorama.modules.filesystems.layers.lookup import Found, Lookup, Name
 from diorama.modules.filesystems.layers.marks import Owner, owner_of, record_owner, set_opaque
 from diorama.modules.filesystems.layers.names import removal_path, remove, rename
 from diorama.modules.filesystems.layers.upper import Upper
+from diorama.view.layers import Stack
 
 __all__ = ["LayeredTree"]
 
 Identity = tuple[int, int]
+_TWO: Final = 2
 
 
 def _error(code: int) -> OSError:
@@ -77,6 +79,14 @@ class LayeredTree:
     def has_upper(self) -> bool:
         """Whether anything can be changed."""
         return self._upper is not None
+
+    def stack(self) -> Stack | None:
+        """The writable layer and the one below it, unless there are more or none can be written."""
+        if self._upper is None or len(self.lookup.layers) > _TWO:
+            return None
+        lower = os.path.realpath(self.lookup.layers[1] or b"/").rstrip(b"/")
+        inside = [path.removeprefix(lower) for path in map(os.path.realpath, self.lookup.hidden)]
+        return Stack(lower, os.path.realpath(self._upper.tree), inside[0] if inside else None)
 
     def whole(self, path: bytes) -> tuple[LayeredTree, bytes]:
         """Itself."""
