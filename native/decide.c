@@ -95,6 +95,12 @@ static enum part names_decide(const struct deciding *d, const char *name) {
 
 static int is_in_mount(const struct deciding *d) { return d->process.cwd_mount > 0; }
 
+/* Whether a descriptor is open for writing, as the permissions of its link in /proc tell. */
+static int is_writer(const char *name) {
+    struct stat link;
+    return lstat(name, &link) || link.st_mode & S_IWUSR;
+}
+
 static enum part descriptor_decide(const struct deciding *d, int32_t fd) {
     int opened = d->decision->needs & DIO_NEEDS_NOT_OPENED && d->decider->opened.count;
     int restricted = d->decision->needs & DIO_NEEDS_NOT_OPENED && is_restricted(base_of(d));
@@ -107,7 +113,7 @@ static enum part descriptor_decide(const struct deciding *d, int32_t fd) {
     if (stat(name, &status))
         return errno == ENOENT ? PART_RUN : PART_ASK;
     if (decider_is_virtual(d->decider, &status))
-        return PART_ASK;
+        return d->decision->needs & DIO_NEEDS_NO_WRITER && !is_writer(name) ? PART_RUN : PART_ASK;
     if (restricted || (opened && decider_opened_through(d->decider, d->asked->tid, &status) != OPENED_PLAINLY))
         return PART_ASK;
     return layered ? names_decide(d, name) : PART_RUN;
@@ -435,6 +441,7 @@ static enum part call_decide(const struct deciding *d, struct dio_verdict *out) 
         if (decision->needs & DIO_NEEDS_PLAIN_CWD && is_in_mount(d))
             return PART_ASK;
         return descriptor_decide(d, (int32_t)arg_of(asked, decision->arg));
+    case DIO_SETTLE_ANY_FD: return d->decider->identities.count ? PART_ASK : PART_RUN;
     case DIO_SETTLE_ADDRESS:
         return address_decide(d, arg_of(asked, decision->arg), (int32_t)arg_of(asked, decision->arg2));
     default: return PART_ASK;

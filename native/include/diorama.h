@@ -190,7 +190,8 @@ enum dio_settle {
     DIO_SETTLE_EXEC,    /* as PATHS, and the file must not begin with "#!" */
     DIO_SETTLE_MESSAGE, /* as ADDRESS, for the name in the struct msghdr at `arg` */
     DIO_SETTLE_CLONE,   /* run if it makes a thread, or a process that inherits nothing and shares nothing */
-    DIO_SETTLE_SIGNAL   /* rt_sigaction(arg, arg2): run unless it sets or tells of a handler that interrupts calls */
+    DIO_SETTLE_SIGNAL,  /* rt_sigaction(arg, arg2): run unless it sets or tells of a handler that interrupts calls */
+    DIO_SETTLE_ANY_FD   /* run while nobody can have a descriptor of a virtual object */
 };
 /* Where a process has the stubs before such handlers, if it has any (src/diorama/engine/stubs.py). */
 #define DIO_STUBS UINT64_C(0x2d1000000000)
@@ -207,6 +208,7 @@ enum dio_follow {
 };
 /* What must also hold for a call to run. */
 enum dio_needs {
+    DIO_NEEDS_NO_WRITER = 64, /* FD: or the descriptor is not open for writing */
     DIO_NEEDS_PLAIN_CWD = 1, /* the current directory was not entered through a mount (the call changes it) */
     DIO_NEEDS_NOT_OPENED = 2, /* FD: the descriptor was not opened through a mount either */
     DIO_NEEDS_NO_POINTS = 4,  /* nothing is mounted below the path (the call takes the name away) */

@@ -16,7 +16,8 @@
 
 #include "../arch/arch.h"
 
-enum { STAT, LSTAT, OPEN, READLINK, ACCESS, FSTAT, GETCWD, CONNECT, EXEC, RENAME, CHDIR, TRUNCATE, SENDMSG, UNLISTED };
+enum { STAT, LSTAT, OPEN, READLINK, ACCESS, FSTAT, GETCWD, CONNECT, EXEC, RENAME, CHDIR, TRUNCATE, SENDMSG, CLOSE, CLOSE_RANGE,
+       UNLISTED };
 
 static char top[64], path[512], other[512];
 static struct dio_decider *decider;
@@ -34,6 +35,8 @@ static const struct dio_decision decisions[] = {
     CALL(READLINK, DIO_SETTLE_PATHS, .op = DIO_DO_READLINK, .path_count = 1, .paths = {PATH(0, DIO_FOLLOW_NEVER)}),
     CALL(ACCESS, DIO_SETTLE_PATHS, .op = DIO_DO_ACCESS, .path_count = 1, .paths = {PATH(0, DIO_FOLLOW_ALWAYS)}),
     CALL(FSTAT, DIO_SETTLE_FD, .arg = 0),
+    CALL(CLOSE, DIO_SETTLE_FD, .arg = 0, .needs = DIO_NEEDS_NO_WRITER),
+    CALL(CLOSE_RANGE, DIO_SETTLE_ANY_FD),
     CALL(GETCWD, DIO_SETTLE_CWD, .arg = 0),
     CALL(CONNECT, DIO_SETTLE_ADDRESS, .arg = 1, .arg2 = 2, .paths = {PATH(1, DIO_FOLLOW_ALWAYS)}),
     CALL(SENDMSG, DIO_SETTLE_MESSAGE, .arg = 1, .paths = {PATH(1, DIO_FOLLOW_ALWAYS)}),
@@ -230,11 +233,20 @@ static void check_open(void) {
 static void check_state(void) {
     struct dio_process process = {.cwd_mount = 1};
     struct stat status;
+    char link[40];
     int fd = memfd_create("virtual", MFD_CLOEXEC);
     CHECK_EQ(fstat(fd, &status), 0);
     CHECK_EQ(ask(FSTAT, (const void *)(intptr_t)fd, 0, 0).kind, DIO_VERDICT_RUN);
+    CHECK_EQ(ask(CLOSE, (const void *)(intptr_t)fd, 0, 0).kind, DIO_VERDICT_RUN);
+    CHECK_EQ(ask(CLOSE_RANGE, NULL, 0, 0).kind, DIO_VERDICT_RUN);
     CHECK_EQ(dio_decider_identity(decider, status.st_dev, 0), 0);
     CHECK_EQ(ask(FSTAT, (const void *)(intptr_t)fd, 0, 0).kind, DIO_VERDICT_ASK);
+    CHECK_EQ(ask(CLOSE, (const void *)(intptr_t)fd, 0, 0).kind, DIO_VERDICT_ASK);
+    CHECK_EQ(ask(CLOSE_RANGE, NULL, 0, 0).kind, DIO_VERDICT_ASK);
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    int reader = open(link, O_RDONLY | O_CLOEXEC);
+    CHECK_EQ(ask(CLOSE, (const void *)(intptr_t)reader, 0, 0).kind, DIO_VERDICT_RUN);
+    close(reader);
     close(fd);
     CHECK_EQ(ask(FSTAT, (const void *)(intptr_t)fd, 0, 0).kind, DIO_VERDICT_RUN);
     CHECK_EQ(ask(FSTAT, (const void *)(intptr_t)-1, 0, 0).kind, DIO_VERDICT_RUN);

@@ -74,7 +74,7 @@ def test_what_names_no_file_and_has_no_rule_is_asked(abi: Abi) -> None:
         "FSetXattr", "FStat", "FStatfs", "FStatfs64", "GetCwd", "GetDents", "GetDents64", "ReadDir",
         "SendMsg", "SendTo", "Clone", "Clone3", "Fork", "VFork", "FSync", "FDataSync", "SyncFs",
         "RtSigAction", "CopyFileRange", "LLSeek", "LSeek", "MMap", "PRead64", "PReadV2", "Read", "ReadV",
-        "SendFile", "Splice",
+        "SendFile", "Splice", "Close", "CloseRange", "Dup2", "Dup3",
     }  # fmt: skip
 
 

@@ -40,6 +40,7 @@ _EXCEPT: Final = "except="
 _SHARED: Final = CLONE_FS | CLONE_FILES
 _SUBJECTS: Final = (
     "attributes",
+    "closing",
     "configuring",
     "controlling",
     "descriptors",
@@ -118,6 +119,7 @@ class Mediator:
         `tells_clones`: the engine tells of clones and execs without being asked.
         """
         from diorama.catalogue.memory import MMap
+        from diorama.dispatch.files.closing import CLOSING
         from diorama.dispatch.files.descriptors import LISTING
         from diorama.dispatch.files.inheritance import UNTOLD
         from diorama.dispatch.files.reading import READING
@@ -134,6 +136,8 @@ class Mediator:
             wanted |= LISTING
         if self._has_pieces():
             wanted |= READING
+        if self._grows or any(mount.filesystem and mount.filesystem.tells_at_close for mount in mounts):
+            wanted |= CLOSING
         if self._grows or any(mount.no_exec for mount in mounts):
             wanted |= {MMap}
         self._sees = wanted if self._sees is None else self._sees & wanted
@@ -439,11 +443,12 @@ class Mediator:
 def _wanted(is_virtual: bool, is_read_only: bool) -> frozenset[type[Request]]:
     """What must be asked with mounts: of file systems of ours, read-only ones, or neither."""
     from diorama.catalogue import requests
+    from diorama.dispatch.files.closing import CLOSING
     from diorama.dispatch.files.descriptors import CHANGING, LOOKING, TELLING
     from diorama.dispatch.files.reading import READING
     from diorama.dispatch.files.saving import SAVING
 
-    wanted = (frozenset(ANSWERS) | {request for request in requests() if request.PATHS}) - READING
+    wanted = (frozenset(ANSWERS) | {request for request in requests() if request.PATHS}) - READING - CLOSING
     if not is_virtual:
         wanted -= SAVING | (LOOKING if is_read_only else LOOKING | TELLING)
     return wanted if is_read_only or is_virtual else wanted - CHANGING

@@ -71,6 +71,9 @@ _BY_DESCRIPTOR: Final[dict[type[Request], Needs]] = {
     dirs.GetDents: Needs.UNCHANGED,
     dirs.GetDents64: Needs.UNCHANGED,
     dirs.ReadDir: Needs.UNCHANGED,
+    files.Close: Needs.NO_WRITER,
+    files.Dup2: Needs.NO_WRITER,
+    files.Dup3: Needs.NO_WRITER,
     files.FChMod: Needs.NOT_OPENED,
     files.FChOwn: Needs.NOT_OPENED,
     files.FStat: Needs.NOTHING,
@@ -273,8 +276,10 @@ def decision_of(spelling: Spelling) -> Decision:
 def _by_rule(spelling: Spelling) -> Decision:
     request, abi, nr = spelling.request, spelling.abi.audit, spelling.number
     if request in _BY_DESCRIPTOR:
-        field = "in_fd" if "in_fd" in request.FIELDS else "fd"
+        field = next(name for name in ("in_fd", "newfd", "fd") if name in request.FIELDS)
         return Decision(abi, nr, Settle.FD, arg=_position(spelling, field), needs=_BY_DESCRIPTOR[request])
+    if request is files.CloseRange:
+        return Decision(abi, nr, Settle.ANY_FD)
     if request in _BY_ADDRESS:
         at, size = _position(spelling, "address"), _position(spelling, "address_size")
         path = PathUse(at, follow=_BY_ADDRESS[request])

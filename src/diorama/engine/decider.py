@@ -40,7 +40,7 @@ NO_ARG: Final = _native.NO_ARG
 class Settle(IntEnum):
     """How the verdict on a call is found, see `enum dio_settle`."""
 
-    ASK, RUN, PATHS, FD, CWD, ADDRESS, EXEC, MESSAGE, CLONE, SIGNAL = range(10)
+    ASK, RUN, PATHS, FD, CWD, ADDRESS, EXEC, MESSAGE, CLONE, SIGNAL, ANY_FD = range(11)
 
 
 class Do(IntEnum):
@@ -59,6 +59,7 @@ class Needs(IntFlag):
     """What must also hold for a call to run: see `enum dio_needs`."""
 
     NOTHING = 0
+    NO_WRITER = 64
     PLAIN_CWD = 1
     NOT_OPENED = 2
     NO_POINTS = 4

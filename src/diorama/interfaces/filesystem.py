@@ -61,6 +61,9 @@ class FileSystem(ABC):
     """Whether what is saved is of use after `close`."""
     lazy_above: int | None = None
     """Of regular files with more bytes than this, pieces are asked by `read`: they are never copied whole."""
+    tells_at_close = False
+    """Whether close(2) waits until what was written is saved, and tells what went wrong; if not, it is saved
+    soon after."""
 
     # -- looking at it ------------------------------------------------------------------------
 
@@ -172,8 +175,12 @@ class FileSystem(ABC):
         """An inode without a name is no longer open anywhere: nobody will ask for it again."""
         return
 
+    def sync_file(self, inode: int, *, data_only: bool = False) -> None:
+        """Make lasting what has been saved of one file, for fsync(2); `data_only`: for fdatasync(2)."""
+        self.sync()
+
     def sync(self) -> None:
-        """Make lasting what has been saved, for syncfs(2) and fsync(2)."""
+        """Make lasting what has been saved, for syncfs(2)."""
         return
 
     def close(self) -> None:

@@ -6,12 +6,14 @@ an answer that nobody waits for any more.
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from contextvars import ContextVar
 
 from diorama.view.credentials import Credentials
 from diorama.view.task import Task, Tasks
 
-__all__ = ["Asker", "asker", "asks"]
+__all__ = ["Asker", "asker", "asks", "patiently"]
 
 _SIGNALS = (b"SigPnd", b"ShdPnd", b"SigBlk", b"SigIgn")
 _SIGKILL = 1 << 8
@@ -46,6 +48,10 @@ class Asker:
         pending = self._signals()
         return pending is None or bool(pending & _SIGKILL)
 
+    def patient(self) -> Asker:
+        """The same, whom no signal interrupts that does not kill."""
+        return _Patient(self._tasks, self._task)
+
     def _signals(self) -> int | None:
         """The signals that wait for it, as a mask (proc(5)); None if it is gone."""
         try:
@@ -57,12 +63,32 @@ class Asker:
         return (one | all_threads) & ~(blocked | ignored)
 
 
+class _Patient(Asker):
+    """A task in a call that only its death ends."""
+
+    __slots__ = ()
+
+    def is_interrupted(self) -> bool:
+        return self.is_killed()
+
+
 _asker: ContextVar[Asker | None] = ContextVar("_asker", default=None)
 
 
 def asks(tasks: Tasks, task: Task) -> None:
     """A task asks on this thread from now on."""
     _asker.set(Asker(tasks, task))
+
+
+@contextmanager
+def patiently() -> Generator[None, None, None]:
+    """Who asks on this thread is not interrupted by a signal that does not kill, as who closes a file."""
+    who = _asker.get()
+    token = _asker.set(None if who is None else who.patient())
+    try:
+        yield
+    finally:
+        _asker.reset(token)
 
 
 def asker() -> Asker | None:

@@ -46,7 +46,8 @@ class Content:
     `is_dirty` as far as is known; `changed` when the kernel changed it last, 0 if it has not.  `writers` and
     `mappers`: since then it was opened for writing, for both.  `is_orphan`: it has no name, but may get one
     if `may_be_linked`.  `is_named`: it was opened with O_PATH, which does not hold it.  `is_watched`: a
-    program wants to be told of what happens to it.  `failure` is that of a save that nobody was told of.
+    program wants to be told of what happens to it.  `failure` is that of a save that nobody was told of, and
+    `refused` what the memfd said when it could not be saved, and somebody was.
     `pieces` while it is not all there (`diorama.dispatch.files.lazy`): `fd` is for writing too.
     """
 
@@ -71,6 +72,7 @@ class Content:
     is_watched: bool = False
     watch: int = -1
     failure: OSError | None = None
+    refused: Stamp = (-1, -1, -1)
     pieces: Pieces | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
 

@@ -232,11 +232,23 @@ class Contents:
             if still_written and not content.filesystem.saves_late:
                 content.mark = memfd.digest(content.fd)
 
+    def settle_closing(self, content: Content) -> OSError | None:
+        """Save before a writer closes it; a failure, this one or one that nobody was told of."""
+        failure, content.failure = content.failure, None
+        try:
+            self.save(content)
+        except OSError as error:
+            content.refused = stamp_of(os.fstat(content.fd))
+            return error
+        return failure
+
     def save_closed(self, content: Content) -> None:
         """As `save`, if nobody can write to it any more; a failure waits until somebody asks."""
         with self.kept(content.filesystem, content.place.inode) as kept:
             if kept is not content or content.is_being_written:
                 return
+            if content.refused == stamp_of(os.fstat(content.fd)):
+                return  # who has closed it was told that
             try:
                 self.save(content)
             except OSError as error:

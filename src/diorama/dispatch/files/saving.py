@@ -2,7 +2,8 @@
 
 At fsync(2) and its relatives, when the last writer has closed a file, and at the end of the view.  The kernel
 tells of the closing: an inotify watch on each memfd that is open for writing, read by a thread.  While
-somebody still can write, it is not the last one.
+somebody still can write, it is not the last one.  Who closes a file by a call may have to be told more, and
+sooner (`diorama.dispatch.files.closing`).
 
 A save that failed when nobody waited for it is told to the next fsync of that file, once; who never asks is
 told by the view in the end, and nothing is thrown away then: what could not be saved is put into a directory
@@ -62,11 +63,11 @@ def sync_file(files: Files, call: FSync | FDataSync) -> Outcome:
     assert place.filesystem is not None
     if place.filesystem.attributes(place.inode).kind not in (stat.S_IFREG, stat.S_IFDIR):
         return None  # as for any FIFO, the kernel says
-    _sync(files, place)
+    _sync(files, place, data_only=isinstance(call, FDataSync))
     return 0
 
 
-def _sync(files: Files, place: Place) -> None:
+def _sync(files: Files, place: Place, *, data_only: bool = False) -> None:
     filesystem = place.filesystem
     assert filesystem is not None
     content = files.synthetic.contents.find(filesystem, place.inode)
@@ -75,7 +76,7 @@ def _sync(files: Files, place: Place) -> None:
         files.synthetic.contents.save(content)
         if failure is not None:
             raise fail(failure.errno or errno.EIO)
-    filesystem.sync()
+    filesystem.sync_file(place.inode, data_only=data_only)
 
 
 @answers(SyncFs)

@@ -26,7 +26,7 @@ from typing import Final
 
 from diorama.fuse.attributes import GetAttrIn, GetXattrIn, SetAttrIn, SetXattrIn, StatFsOut
 from diorama.fuse.connection import Notification, Reply
-from diorama.fuse.flags import ROOT_ID, WRITE_CACHE, FAttr, Init
+from diorama.fuse.flags import FSYNC_FDATASYNC, ROOT_ID, WRITE_CACHE, FAttr, Init
 from diorama.fuse.handles import (
     CreateIn,
     FlushIn,
@@ -95,6 +95,7 @@ class FuseFileSystem(FileSystem):
     """
 
     writable = True
+    tells_at_close = True
 
     def __init__(
         self,
@@ -245,8 +246,6 @@ class FuseFileSystem(FileSystem):
             self._told(inode, self._ask("SETATTR", inode, SetAttrIn(valid, fh=handle, size=size)))
             with _unless_unknown():
                 self._ask("FLUSH", inode, FlushIn(fh=handle))
-            with _unless_unknown():
-                self._ask("FSYNC", inode, FsyncIn(fh=handle))
         self._changed(inode)
 
     def set_xattr(self, inode: int, name: bytes, value: bytes) -> None:
@@ -273,6 +272,17 @@ class FuseFileSystem(FileSystem):
             if self._latest.get(node.number) == inode:
                 del self._latest[node.number]
         self._channel.tell(self._channel.connection.forget(node.number))
+
+    def sync_file(self, inode: int, *, data_only: bool = False) -> None:
+        """Have the server make a file, or a directory, lasting."""
+        how = FSYNC_FDATASYNC if data_only else 0
+        is_directory = self.attributes(inode).kind == stat.S_IFDIR
+        if is_directory:
+            opened = self._opened(inode, "OPENDIR", "RELEASEDIR", OpenIn(os.O_DIRECTORY))
+        else:
+            opened = self._opened_to_save(inode)
+        with opened as handle, _unless_unknown():
+            self._ask("FSYNCDIR" if is_directory else "FSYNC", inode, FsyncIn(handle, how))
 
     def sync(self) -> None:
         """Have the server make everything lasting, where it knows how."""

@@ -1,0 +1,89 @@
+"""Closing: calls that close descriptors, where a file system wants its errors told by them.
+
+What was written is saved before the descriptor is closed, so it is there for all when close(2) returns. What
+went wrong is its result, as Linux has it of file systems that flush; the descriptor is closed in any case.
+Who closes in passing (dup2, close_range) is told nothing: the next fsync or close of the file is.
+
+Closing by exit, exec and death is not seen here.  The kernel tells of it afterwards
+(`diorama.dispatch.files.saving`).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+from diorama.abi.fcntl import CLOSE_RANGE_CLOEXEC, O_ACCMODE, O_PATH
+from diorama.catalogue.files import Close, CloseRange, Dup2, Dup3
+from diorama.catalogue.model import Request
+from diorama.dispatch.files.answers import Outcome, answers
+from diorama.dispatch.files.state import Files
+from diorama.view.asking import patiently
+
+if TYPE_CHECKING:
+    from diorama.dispatch.files.content import Content
+    from diorama.view.task import Task
+
+__all__ = ["CLOSING"]
+
+CLOSING: Final = frozenset[type[Request]]({Close, CloseRange, Dup2, Dup3})
+"""What concerns only file systems that tell errors of writing when a file is closed."""
+
+
+@answers(Close)
+def close(files: Files, call: Close) -> Outcome:
+    """Save what was written, and close."""
+    failure = _settle(files, files.task(call.tracee), call.fd)
+    if failure is None:
+        return None
+    call.run()
+    raise failure
+
+
+@answers(Dup2, Dup3)
+def replace(files: Files, call: Dup2 | Dup3) -> Outcome:
+    """What the new number has been is closed."""
+    if call.fd != call.newfd:
+        _settle_in_passing(files, files.task(call.tracee), call.newfd)
+    return None
+
+
+@answers(CloseRange)
+def close_range(files: Files, call: CloseRange) -> Outcome:
+    """Many at once; with CLOSE_RANGE_CLOEXEC none."""
+    task = files.task(call.tracee)
+    if call.flags & CLOSE_RANGE_CLOEXEC:
+        return None
+    for fd in map(int, os.listdir(f"/proc/{task.tid}/fd")):
+        if call.first <= fd <= call.last:
+            _settle_in_passing(files, task, fd)
+    return None
+
+
+def _settle(files: Files, task: Task, fd: int) -> OSError | None:
+    content = _written(files, task, fd)
+    if content is None:
+        return None
+    with patiently():
+        return files.synthetic.contents.settle_closing(content)
+
+
+def _settle_in_passing(files: Files, task: Task, fd: int) -> None:
+    content = _written(files, task, fd)
+    if content is not None:
+        with patiently():
+            content.failure = files.synthetic.contents.settle_closing(content)
+
+
+def _written(files: Files, task: Task, fd: int) -> Content | None:
+    """What a descriptor can write to that is to be saved when it is closed."""
+    place = files.tasks.virtual(task, fd)
+    if place is None or place.filesystem is None or not place.filesystem.tells_at_close:
+        return None
+    try:
+        flags = files.tasks.flags(task, fd)
+    except OSError:
+        return None  # somebody else has closed it meanwhile
+    if flags & O_PATH or not flags & O_ACCMODE:
+        return None
+    return files.synthetic.contents.find(place.filesystem, place.inode)
