@@ -18,7 +18,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from tools.conformance.kinds import ENGINES, KINDS, Kind
+from tools.conformance.kinds import ENGINES, KINDS, VIEWS, Kind
 
 TESTS = (
     "test_os", "test_posix", "test_posixpath", "test_shutil", "test_pathlib", "test_tempfile", "test_mmap",
@@ -111,7 +111,7 @@ def run_all(tests: list[str], name: str, engine: str, options: argparse.Namespac
 def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--kinds", default=",".join(name for name in KINDS if name != "native"))
+    parser.add_argument("--kinds", default=",".join(VIEWS))
     parser.add_argument("--engines", default=",".join(ENGINES))
     parser.add_argument("--jobs", type=int, default=2, help="how many test files to run at once")
     parser.add_argument("--directory", help="where to work on the host; the temporary directory by default")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["ENGINES", "KINDS", "Kind", "Site"]
+__all__ = ["ENGINES", "KINDS", "VIEWS", "Kind", "Site"]
 
 ENGINES = ("guardians", "notify")
 DIORAMA = (sys.executable, "-P", "-m", "diorama", "run")
@@ -21,12 +22,14 @@ DIORAMA = (sys.executable, "-P", "-m", "diorama", "run")
 class Site:
     """Where a program works, and the words that must stand before it for that to be so.
 
-    What lies in `below` on the host before the view begins is found in the directory; None if nothing is.
+    `start` is a command that makes the place and runs what follows, in the view if there is one.  What lies
+    in `below` on the host before that is found in the directory; None if nothing is.
     """
 
     directory: Path
     words: tuple[str, ...] = ()
     below: Path | None = None
+    start: tuple[str, ...] = ()
 
 
 Builder = Callable[[Path], Site]
@@ -48,7 +51,7 @@ class Kind:
         try:
             found = self.build(base)
             words = (*DIORAMA, "--engine", engine, *found.words, "--") if found.words else ()
-            yield Site(found.directory, words, found.below)
+            yield Site(found.directory, (*words, *found.start), found.below)
         finally:
             _remove(base)
 
@@ -106,6 +109,44 @@ def _scheme(scheme: str) -> Builder:
     return build
 
 
+_SERVED = """\
+$1 || exit
+for i in $(seq 600); do grep -q " $2 fuse" /proc/self/mounts && break; sleep 0.1; done
+target=$2; shift 2
+"$@"; status=$?
+fusermount3 -u "$target" || fusermount -u "$target"
+exit $status
+"""
+
+
+def _served(server: str, *, in_view: bool, image: bool = False) -> Builder:
+    """A FUSE server that is started in the view, or natively, and ended after the program."""
+
+    def build(base: Path) -> Site:
+        source, target = _made(base, "source", "target")
+        if image:
+            _make_image(base / "image")
+        command = server.format(source=source, image=base / "image", target=target)
+        start = ("sh", "-c", _SERVED, "sh", command, str(target))
+        return Site(target, ("--grow",) if in_view else (), None if image else source, start)
+
+    return build
+
+
+def _make_image(file: Path) -> None:
+    with file.open("wb") as opened:
+        opened.truncate(512 << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-N", "20000", file], check=True)
+
+
+def _bindfs(*, in_view: bool) -> Builder:
+    return _served("bindfs -o dev,suid {source} {target}", in_view=in_view)
+
+
+def _fuse2fs(*, in_view: bool) -> Builder:
+    return _served("fuse2fs -o rw,fakeroot {image} {target}", in_view=in_view, image=True)
+
+
 KINDS = {
     kind.name: kind
     for kind in (
@@ -116,5 +157,12 @@ KINDS = {
         Kind("memory", "a memory file system", _scheme("memory")),
         Kind("overlay", "an overlay, with what is made in its upper directory", _overlay),
         Kind("cow", "a directory of the host, in a view with copy-on-write on its root", _cow),
+        Kind("kernel-bindfs", "bindfs, by the kernel's FUSE", _bindfs(in_view=False)),
+        Kind("kernel-fuse2fs", "ext4 by fuse2fs, by the kernel's FUSE", _fuse2fs(in_view=False)),
+        Kind("bindfs", "bindfs, started in the view", _bindfs(in_view=True)),
+        Kind("fuse2fs", "ext4 by fuse2fs, started in the view", _fuse2fs(in_view=True)),
     )
 }
+
+VIEWS = ("beside", "bind", "tmp", "memory", "overlay", "cow")
+"""Those that need no server."""
