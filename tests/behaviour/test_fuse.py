@@ -83,6 +83,16 @@ def test_a_server_is_written_through(bench: Bench, way: Way, server: str) -> Non
 
 
 @each_engine
+def test_inode_numbers_are_the_servers(bench: Bench, way: Way) -> None:
+    script = """
+        ln mnt/file mnt/link; for i in file link sub .; do stat -c %i mnt/$i source/$i; done | uniq -c | wc -l
+        ls -i mnt > listed; ls -i source | cmp - listed && echo same; find mnt -samefile mnt/link | sort
+        """
+    out = serve(bench, way, "bindfs -f source mnt", script)
+    assert out.stdout.split() == ["3", "same", "mnt/file", "mnt/link"]
+
+
+@each_engine
 def test_what_was_written_is_there_when_the_server_is_gone(bench: Bench, way: Way) -> None:
     script = "cp source/sub/large mnt/copy; sync mnt/copy; mkdir mnt/d; echo x > mnt/d/e"
     out = serve(bench, way, "bindfs -f source mnt", script)

@@ -21,7 +21,7 @@ from diorama.dispatch.files.state import Files
 from diorama.dispatch.files.translation import translate
 from diorama.dispatch.subscription import ArgumentTest
 from diorama.errors import UsageError, warn_once
-from diorama.view.asking import asks
+from diorama.view.asking import asked, asks
 from diorama.view.host import Host
 from diorama.view.resolve import ResolutionError
 from diorama.view.task import CLONE_FILES, CLONE_FS, CLONE_NEWNS, Context, Task
@@ -376,7 +376,10 @@ class Mediator:
         task = self.files.task(call.tracee)
         self.files.begin(task)
         asks(self.files.tasks, task)
-        return ANSWERS.get(type(call), translate)(self.files, call)
+        try:
+            return ANSWERS.get(type(call), translate)(self.files, call)
+        finally:
+            asked()
 
     def unread(self, spelling: Spelling, args: Args, tracee: Tracee, error: OSError) -> None:
         """The kernel looks for the first of two paths before it reads the second: so do we, if it is ours."""

@@ -6,6 +6,7 @@ an answer that nobody waits for any more.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,20 +14,21 @@ from contextvars import ContextVar
 from diorama.view.credentials import Credentials
 from diorama.view.task import Task, Tasks
 
-__all__ = ["Asker", "asker", "asks", "patiently"]
+__all__ = ["Asker", "asked", "asker", "asks", "patiently"]
 
 _SIGNALS = (b"SigPnd", b"ShdPnd", b"SigBlk", b"SigIgn")
 _SIGKILL = 1 << 8
 
 
 class Asker:
-    """A task in one of its calls."""
+    """A task in one of its calls, which has begun at `since` (as time.monotonic() counts)."""
 
-    __slots__ = ("_task", "_tasks")
+    __slots__ = ("_task", "_tasks", "since")
 
     def __init__(self, tasks: Tasks, task: Task) -> None:
         self._tasks = tasks
         self._task = task
+        self.since = time.monotonic()
 
     @property
     def pid(self) -> int:
@@ -76,8 +78,13 @@ _asker: ContextVar[Asker | None] = ContextVar("_asker", default=None)
 
 
 def asks(tasks: Tasks, task: Task) -> None:
-    """A task asks on this thread from now on."""
+    """A task asks on this thread from now on, until `asked`."""
     _asker.set(Asker(tasks, task))
+
+
+def asked() -> None:
+    """Nobody asks on this thread any more."""
+    _asker.set(None)
 
 
 @contextmanager

@@ -22,7 +22,8 @@ class Attributes:
     `mode` has the type and the permission bits of stat(2), `device` is that of a device special file.  Times
     count nanoseconds since the epoch; those that are None are `modified`.  Owner and group are the caller's
     by default.  `allocated` is the room taken, in bytes, if that is not the size.  `unchecked`: who may do
-    what with it is for the file system to tell, and not by mode and owner.
+    what with it is for the file system to tell, and not by mode and owner.  `number` is the inode number that
+    programs are to see, if that is not the one that the view knows it by.
     """
 
     mode: int
@@ -37,6 +38,7 @@ class Attributes:
     created: int | None = None
     allocated: int | None = None
     unchecked: bool = False
+    number: int | None = None
 
     @property
     def kind(self) -> int:
@@ -63,7 +65,7 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One name in a directory; `kind` as `Attributes.kind`."""
+    """One name in a directory; `inode` as programs see it, `kind` as `Attributes.kind`."""
 
     name: bytes
     inode: int

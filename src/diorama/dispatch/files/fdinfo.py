@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from diorama.dispatch.files.generated import Subject, makes
-from diorama.dispatch.files.identities import mount_id, mount_id_of
+from diorama.dispatch.files.identities import mount_id, mount_id_of, number_of
 from diorama.dispatch.files.names import place_of_object
 
 if TYPE_CHECKING:
@@ -30,5 +30,5 @@ def make_fdinfo(files: Files, subject: Subject) -> bytes:
     if place is None:
         return text
     if place.filesystem is not None:
-        text = _INODE.sub(rb"\g<1>%d" % place.inode, text)
+        text = _INODE.sub(rb"\g<1>%d" % number_of(place), text)
     return _MOUNT.sub(lambda found: b"mnt_id:\t%d" % mount_id_of(files, place, int(found[2])), text)

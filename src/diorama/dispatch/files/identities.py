@@ -1,4 +1,4 @@
-"""Identities: the ids of mounts, of which statx(2), fdinfo, mount tables and statmount(2) tell the same."""
+"""Identities: ids of mounts and inode numbers, of which stat(2), fdinfo, maps and mount tables tell alike."""
 
 from __future__ import annotations
 
@@ -8,12 +8,25 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from diorama.dispatch.files.state import Files
+    from diorama.view.filesystem import Attributes
     from diorama.view.mounts import Place
 
-__all__ = ["mount_id", "mount_id_of", "unique_id"]
+__all__ = ["mount_id", "mount_id_of", "number_of", "unique_id"]
 
 _MOUNT: Final = re.compile(rb"^mnt_id:\t(\d+)$", re.MULTILINE)
 _UNIQUE: Final = 1 << 62
+
+
+def number_of(place: Place, attributes: Attributes | None = None) -> int:
+    """The inode number that programs see of a file in a file system of ours."""
+    filesystem = place.filesystem
+    assert filesystem is not None
+    if attributes is None:
+        try:
+            attributes = filesystem.attributes(place.inode)
+        except OSError:  # it is gone, or its server
+            return place.inode
+    return place.inode if attributes.number is None else attributes.number
 
 
 def unique_id(id: int) -> int:

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from typing import Final
 
 from diorama.abi.dirent import DT_DIR, DirEntry
+from diorama.dispatch.files.identities import number_of
 from diorama.dispatch.files.points import entry_of, points_below
 from diorama.view.filesystem import FileSystem
 from diorama.view.host import Host
@@ -46,7 +47,7 @@ class _Listing:
                 entries.append(entry_of(host, name, mount, self._offset(known, name)))
         entries.sort(key=_offset)
         self.entries = [
-            DirEntry(place.inode, 1, DT_DIR, b"."),
+            DirEntry(number_of(place), 1, DT_DIR, b"."),
             DirEntry(_parent(place), 2, DT_DIR, b".."),
             *entries,
         ]
@@ -116,4 +117,4 @@ def _parent(place: Place) -> int:
     inode = place.mount.inode
     for name in place.path.split(b"/")[1:-1]:
         inode = place.filesystem.lookup(inode, name)
-    return inode
+    return number_of(place._replace(inode=inode))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from diorama.abi.stat import make_device, split_device
 from diorama.dispatch.files.generated import Subject, makes
+from diorama.dispatch.files.identities import number_of
 from diorama.dispatch.files.names import name_of_object
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def _line(files: Files, subject: Subject, found: re.Match[bytes]) -> bytes:
 def _identity(place: Place) -> tuple[int, int]:
     """Device and inode number that fstat(2) tells in the view."""
     if place.filesystem is not None:
-        return place.mount.st_dev, place.inode
+        return place.mount.st_dev, number_of(place)
     status = os.stat(place.host_path)
     return status.st_dev, status.st_ino
 

@@ -29,7 +29,7 @@ from diorama.catalogue.model import PathRule, Request
 from diorama.catalogue.mounts import FStatfs, FStatfs64, Statfs, Statfs64
 from diorama.dispatch.files.acting import perform
 from diorama.dispatch.files.answers import Outcome, answers
-from diorama.dispatch.files.identities import mount_id_of, unique_id
+from diorama.dispatch.files.identities import mount_id_of, number_of, unique_id
 from diorama.dispatch.files.layered_status import (
     access_layered,
     fstat_layered,
@@ -289,7 +289,7 @@ def _stat(place: Place, attributes: Attributes) -> Stat:
     accessed, modified, changed = _times(attributes)
     return Stat(
         st_dev=place.mount.st_dev,
-        st_ino=place.inode,
+        st_ino=number_of(place, attributes),
         st_mode=attributes.mode,
         st_nlink=attributes.links,
         st_uid=attributes.uid,
@@ -324,7 +324,7 @@ def _statx(place: Place, attributes: Attributes, mask: int) -> StatX:
         stx_uid=attributes.uid,
         stx_gid=attributes.gid,
         stx_mode=attributes.mode,
-        stx_ino=place.inode,
+        stx_ino=number_of(place, attributes),
         stx_size=_size(attributes),
         stx_blocks=_sectors(attributes),
         stx_atime=accessed[0],

@@ -1,10 +1,7 @@
 """FuseFileSystem: a file system whose answers come from a FUSE server.
 
-The view asks by inodes, the server knows nodes: numbers that it may give to another file once they are
-forgotten. So inodes are counted here, one for each node and generation, and never used again.
-
-What the server said holds as long as it said: a name (also that there is none) and the attributes of a node.
-Whoever changes something drops what that concerns.  The content of open files is kept by the view.
+What it has told of names and attributes is kept while that holds (`known`), the content of open files by the
+view.
 
 Content is read and written through handles of its own, each opened for it: a server sees OPEN, READ or WRITE,
 FLUSH, RELEASE, as from a program that copies the file.
@@ -14,19 +11,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
 import os
 import socket
 import stat
-import threading
-import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from diorama.fuse.attributes import GetAttrIn, GetXattrIn, SetAttrIn, SetXattrIn, StatFsOut
 from diorama.fuse.connection import Notification, Reply
-from diorama.fuse.flags import FSYNC_FDATASYNC, ROOT_ID, WRITE_CACHE, FAttr, Init
+from diorama.fuse.flags import FSYNC_FDATASYNC, WRITE_CACHE, FAttr, Init
 from diorama.fuse.handles import (
     CreateIn,
     FlushIn,
@@ -41,10 +34,11 @@ from diorama.fuse.handles import (
 )
 from diorama.fuse.naming import LinkIn, MkdirIn, MknodIn, Rename2In, RenameIn
 from diorama.fuse.notices import NotifyDelete, NotifyInvalEntry, NotifyInvalInode
-from diorama.fuse.wire import Attr, AttrOut, EntryOut
+from diorama.fuse.wire import Attr, AttrOut
 from diorama.interfaces.filesystem import Attributes, Changes, Entry, FileSystem, Statistics
 from diorama.modules.filesystems.fuse.channel import Channel
-from diorama.modules.filesystems.fuse.translation import attributes_of, segments, to_set, write_at
+from diorama.modules.filesystems.fuse.known import Known
+from diorama.modules.filesystems.fuse.translation import segments, to_set, write_at
 
 __all__ = ["FuseFileSystem"]
 
@@ -76,22 +70,10 @@ def _error(code: int) -> OSError:
     return OSError(code, os.strerror(code))
 
 
-@dataclass(slots=True)
-class _Node:
-    """What is known of an inode: the server's number for it, and its attributes until a moment."""
-
-    number: int
-    generation: int
-    attributes: Attributes | None = None
-    until: float = 0.0
-
-
 class FuseFileSystem(FileSystem):
     """The file system at the other end of a socket.
 
     Unless it is `checked`, who may do what is for the server to say.
-
-    Locks: `_lock` guards the tables and is never held while the server is asked.
     """
 
     writable = True
@@ -106,14 +88,8 @@ class FuseFileSystem(FileSystem):
         checked: bool = True,
     ) -> None:
         self.title = title
-        self._unchecked = not checked
         self._on_close = on_close
-        self._lock = threading.Lock()
-        self._nodes: dict[int, _Node] = {self.root: _Node(ROOT_ID, 0)}
-        self._inodes: dict[tuple[int, int], int] = {(ROOT_ID, 0): self.root}
-        self._latest: dict[int, int] = {ROOT_ID: self.root}
-        self._numbers = itertools.count(self.root + 1)
-        self._names: dict[tuple[int, bytes], tuple[int, float]] = {}
+        self._known = Known(unchecked=not checked)
         self._channel = Channel(sock, _WANTS, title, self._notified)
         self._channel.start()
 
@@ -121,8 +97,8 @@ class FuseFileSystem(FileSystem):
 
     def lookup(self, directory: int, name: bytes) -> int:
         """The inode of a name: as told before, while that holds."""
-        inode, until = self._names.get((directory, name), (0, -1.0))
-        if until < time.monotonic():
+        inode = self._known.name(directory, name)
+        if inode is None:
             inode = self._look_up(directory, name)
         if not inode:
             raise _error(errno.ENOENT)
@@ -130,10 +106,10 @@ class FuseFileSystem(FileSystem):
 
     def attributes(self, inode: int) -> Attributes:
         """Status: as told before, while that holds."""
-        node = self._nodes.get(inode)
-        if node is not None and node.attributes is not None and node.until >= time.monotonic():
+        known = self._known.attributes(inode)
+        if known is not None:
             self._channel.check()
-            return node.attributes
+            return known
         reply = self._ask("GETATTR", inode, GetAttrIn())
         return self._told(inode, reply)
 
@@ -197,40 +173,40 @@ class FuseFileSystem(FileSystem):
             reply = self._make_regular(directory, name, mode)
         else:
             reply = self._ask("MKNOD", directory, MknodIn(mode, attributes.device), names=(name,))
-        self._changed(directory)
-        return self._entered(directory, name, *reply.entry)
+        self._known.changed(directory)
+        return self._known.entered(directory, name, *reply.entry)
 
     def link(self, inode: int, directory: int, name: bytes) -> None:
         """Give something another name."""
         try:
-            reply = self._ask("LINK", directory, LinkIn(self._nodes[inode].number), names=(name,))
+            reply = self._ask("LINK", directory, LinkIn(self._known.node(inode)), names=(name,))
         except OSError as error:
             raise _error(errno.EPERM) if error.errno == errno.ENOSYS else error from None
-        self._changed(directory)
-        self._entered(directory, name, *reply.entry)
+        self._known.changed(directory, inode)
+        self._known.entered(directory, name, *reply.entry)
 
     def remove(self, directory: int, name: bytes) -> None:
         """Remove a name."""
         inode = self.lookup(directory, name)
         is_directory = self.attributes(inode).kind == stat.S_IFDIR
         self._ask("RMDIR" if is_directory else "UNLINK", directory, names=(name,))
-        self._forget_name(directory, name)
-        self._changed(directory, inode)
+        self._known.forget_name(directory, name)
+        self._known.changed(directory, inode)
 
     def rename(self, directory: int, name: bytes, to_directory: int, to_name: bytes) -> None:
         """Give a name to another place."""
-        target = self._nodes[to_directory].number
+        target = self._known.node(to_directory)
         self._ask("RENAME", directory, RenameIn(target), names=(name, to_name))
-        self._renamed(directory, name, to_directory, to_name)
+        self._known.renamed(directory, name, to_directory, to_name)
 
     def exchange(self, directory: int, name: bytes, other_directory: int, other_name: bytes) -> None:
         """Exchange two names."""
-        target = self._nodes[other_directory].number
+        target = self._known.node(other_directory)
         try:
             self._ask("RENAME2", directory, Rename2In(target, _RENAME_EXCHANGE), names=(name, other_name))
         except OSError as error:
             raise _error(errno.EINVAL) if error.errno == errno.ENOSYS else error from None
-        self._renamed(directory, name, other_directory, other_name)
+        self._known.renamed(directory, name, other_directory, other_name)
 
     def set_attributes(self, inode: int, changes: Changes) -> None:
         """Change its status."""
@@ -246,32 +222,27 @@ class FuseFileSystem(FileSystem):
             self._told(inode, self._ask("SETATTR", inode, SetAttrIn(valid, fh=handle, size=size)))
             with _unless_unknown():
                 self._ask("FLUSH", inode, FlushIn(fh=handle))
-        self._changed(inode)
+        self._known.changed(inode)
 
     def set_xattr(self, inode: int, name: bytes, value: bytes) -> None:
         """Set an extended attribute."""
         with _unsupported():
             self._ask("SETXATTR", inode, SetXattrIn(len(value)), names=(name,), data=value)
-        self._changed(inode)
+        self._known.changed(inode)
 
     def remove_xattr(self, inode: int, name: bytes) -> None:
         """Remove an extended attribute."""
         with _unsupported():
             self._ask("REMOVEXATTR", inode, names=(name,))
-        self._changed(inode)
+        self._known.changed(inode)
 
     # -- its life -----------------------------------------------------------------------------
 
     def forget(self, inode: int) -> None:
         """Give the references to a node back."""
-        with self._lock:
-            node = self._nodes.pop(inode, None)
-            if node is None or inode == self.root:
-                return
-            self._inodes.pop((node.number, node.generation), None)
-            if self._latest.get(node.number) == inode:
-                del self._latest[node.number]
-        self._channel.tell(self._channel.connection.forget(node.number))
+        number = self._known.forget(inode)
+        if number is not None:
+            self._channel.tell(self._channel.connection.forget(number))
 
     def sync_file(self, inode: int, *, data_only: bool = False) -> None:
         """Have the server make a file, or a directory, lasting."""
@@ -306,19 +277,17 @@ class FuseFileSystem(FileSystem):
         data: bytes = b"",
         room: int = 0,
     ) -> Reply:
-        node = self._nodes.get(inode)
-        if node is None:
-            raise _error(errno.ESTALE)
-        return self._channel.ask(name, node.number, *records, names=names, data=data, room=room)  # type: ignore[arg-type]
+        node = self._known.node(inode)
+        return self._channel.ask(name, node, *records, names=names, data=data, room=room)  # type: ignore[arg-type]
 
     def _look_up(self, directory: int, name: bytes) -> int:
         try:
             reply = self._ask("LOOKUP", directory, names=(name,))
         except OSError as error:
             if error.errno == errno.ENOENT:
-                self._forget_name(directory, name)
+                self._known.forget_name(directory, name)
             raise
-        return self._entered(directory, name, *reply.entry)
+        return self._known.entered(directory, name, *reply.entry)
 
     def _make_regular(self, directory: int, name: bytes, mode: int) -> Reply:
         try:
@@ -330,7 +299,7 @@ class FuseFileSystem(FileSystem):
             return self._ask("MKNOD", directory, MknodIn(mode), names=(name,))
         opened = reply.records[2]
         assert isinstance(opened, OpenOut)
-        inode = self._entered(directory, name, *reply.entry)
+        inode = self._known.entered(directory, name, *reply.entry)
         with _unless_unknown():
             self._ask("FLUSH", inode, FlushIn(fh=opened.fh))
         self._ask("RELEASE", inode, ReleaseIn(fh=opened.fh, flags=os.O_WRONLY))
@@ -388,10 +357,9 @@ class FuseFileSystem(FileSystem):
                 offset = one.dirent.off
                 if one.name in (b".", b".."):
                     continue
-                inode = one.dirent.ino
                 if one.entry is not None and one.attributes is not None and one.entry.nodeid:
-                    inode = self._entered(directory, one.name, one.entry, one.attributes)
-                yield Entry(one.name, inode, one.dirent.type << 12)
+                    self._known.entered(directory, one.name, one.entry, one.attributes)
+                yield Entry(one.name, one.dirent.ino, one.dirent.type << 12)
 
     def _read(self, inode: int, handle: int, offset: int, size: int) -> bytes:
         return self._ask("READ", inode, ReadIn(fh=handle, offset=offset, size=size), room=size).data
@@ -412,63 +380,20 @@ class FuseFileSystem(FileSystem):
 
     # -- remembering --------------------------------------------------------------------------
 
-    def _entered(self, directory: int, name: bytes, entry: EntryOut, attr: Attr) -> int:
-        """What a name leads to, by what the server has told; 0 if to nothing."""
-        until = _until(entry.entry_valid, entry.entry_valid_nsec)
-        if not entry.nodeid:
-            self._names[directory, name] = (0, until)
-            return 0
-        key = (entry.nodeid, entry.generation)
-        with self._lock:
-            inode = self._inodes.get(key)
-            if inode is None:
-                inode = self._inodes[key] = next(self._numbers)
-                self._nodes[inode] = _Node(*key)
-                self._latest[entry.nodeid] = inode
-            self._names[directory, name] = (inode, until)
-        self._remember(inode, attr, _until(entry.attr_valid, entry.attr_valid_nsec))
-        return inode
-
     def _told(self, inode: int, reply: Reply) -> Attributes:
         out, attr = reply.records
         assert isinstance(out, AttrOut)
         assert isinstance(attr, Attr)
-        return self._remember(inode, attr, _until(out.attr_valid, out.attr_valid_nsec))
-
-    def _remember(self, inode: int, attr: Attr, until: float) -> Attributes:
-        node = self._nodes[inode]
-        node.attributes, node.until = attributes_of(attr, unchecked=self._unchecked), until
-        return node.attributes
-
-    def _changed(self, *inodes: int) -> None:
-        """Attributes are to be asked for again."""
-        for inode in inodes:
-            node = self._nodes.get(inode)
-            if node is not None:
-                node.until = -1.0
-
-    def _forget_name(self, directory: int, name: bytes) -> None:
-        self._names.pop((directory, name), None)
-
-    def _renamed(self, directory: int, name: bytes, to_directory: int, to_name: bytes) -> None:
-        for key in ((directory, name), (to_directory, to_name)):
-            inode, _ = self._names.pop(key, (0, 0.0))
-            self._changed(key[0], inode)
+        return self._known.told(inode, out, attr)
 
     def _notified(self, told: Notification) -> None:
         record = told.record
         if isinstance(record, NotifyInvalInode):
-            self._changed(self._latest.get(record.ino, 0))
+            self._known.changed(self._known.inode(record.ino))
         elif isinstance(record, NotifyInvalEntry | NotifyDelete):
-            directory = self._latest.get(record.parent, 0)
-            self._forget_name(directory, told.data)
-            self._changed(directory)
-
-
-def _until(seconds: int, nanoseconds: int) -> float:
-    if not seconds and not nanoseconds:
-        return -1.0
-    return time.monotonic() + seconds + nanoseconds / _NSEC
+            directory = self._known.inode(record.parent)
+            self._known.forget_name(directory, told.data)
+            self._known.changed(directory)
 
 
 @contextlib.contextmanager

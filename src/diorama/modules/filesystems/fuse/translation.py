@@ -32,6 +32,7 @@ def attributes_of(attr: Attr, *, unchecked: bool) -> Attributes:
         changed=_time(attr.ctime, attr.ctimensec),
         allocated=attr.blocks * _SECTOR,
         unchecked=unchecked,
+        number=attr.ino,
     )
 
 

@@ -1,0 +1,92 @@
+"""What a FUSE server has told holds as long as it said, and for the call in which it was told."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from diorama.modules.filesystems.fuse.channel import make_pair
+from diorama.modules.filesystems.fuse.filesystem import FuseFileSystem
+from diorama.view.asking import asked, asks
+from diorama.view.host import RealHost
+from diorama.view.inodes import Inodes
+from diorama.view.mounts import MountTree
+from diorama.view.task import Task, Tasks
+from modules.fuse_server import FOREVER, Server
+
+HOST = RealHost()
+
+
+@pytest.fixture
+def tasks() -> Tasks:
+    return Tasks(MountTree(), HOST, Inodes())
+
+
+@pytest.fixture
+def task(tasks: Tasks) -> Task:
+    return tasks.first(os.getpid())
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = make_pair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+@pytest.fixture
+def server(ends: tuple[socket.socket, socket.socket]) -> Server:
+    return Server(ends[1]).start()
+
+
+@pytest.fixture
+def mounted(ends: tuple[socket.socket, socket.socket], server: Server) -> Iterator[FuseFileSystem]:
+    filesystem = FuseFileSystem(ends[0], "test")
+    yield filesystem
+    filesystem.close()
+    asked()
+
+
+def test_what_is_told_in_a_call_holds_for_that_call_and_no_longer(
+    server: Server, mounted: FuseFileSystem, tasks: Tasks, task: Task
+) -> None:
+    server.add(b"file", b"content")
+    asks(tasks, task)
+    file = mounted.lookup(1, b"file")
+    assert [mounted.attributes(file).size, mounted.lookup(1, b"file")] == [7, file]
+    assert server.log == ["INIT", "LOOKUP"]
+    server.nodes[2].content = b"longer content"
+    asks(tasks, task)
+    assert mounted.lookup(1, b"file") == file
+    assert mounted.attributes(file).size == 14
+    assert server.log == ["INIT", "LOOKUP", "LOOKUP"]
+    asked()
+    mounted.attributes(file)
+    mounted.attributes(file)
+    assert server.log[3:] == ["GETATTR", "GETATTR"]
+
+
+def test_what_was_changed_in_a_call_is_asked_for_again_in_that_call(
+    server: Server, mounted: FuseFileSystem, tasks: Tasks, task: Task
+) -> None:
+    server.add(b"file")
+    asks(tasks, task)
+    file = mounted.lookup(1, b"file")
+    mounted.rename(1, b"file", 1, b"moved")
+    assert mounted.lookup(1, b"moved") == file
+    with pytest.raises(FileNotFoundError):
+        mounted.lookup(1, b"file")
+    assert server.log == ["INIT", "LOOKUP", "RENAME", "LOOKUP", "LOOKUP"]
+
+
+def test_the_inode_number_that_programs_see_is_the_servers(server: Server, mounted: FuseFileSystem) -> None:
+    server.valid = FOREVER
+    for name in (b"a", b"b"):
+        server.add(name)
+    numbers = {entry.name: entry.inode for entry in mounted.entries(1)}
+    assert numbers == {b"a": 2, b"b": 3}
+    for name in (b"b", b"a"):  # in the order in which they are looked up, inodes of the view are counted
+        assert mounted.attributes(mounted.lookup(1, name)).number == numbers[name]
