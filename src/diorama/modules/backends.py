@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from diorama.errors import warn_once
 
-__all__ = ["Backend", "Info"]
+__all__ = ["Backend", "Info", "numbered_errors"]
 
 Info = dict[str, Any]
 

@@ -35,8 +35,8 @@ class Below(Protocol):
         """A descriptor of a file, for reading."""
         ...
 
-    def host_path(self, path: str) -> str:
-        """Where that is on the host; EXDEV for what is not."""
+    def host_path(self, path: str, access: int = os.F_OK) -> str:
+        """Where that is on the host, if who mounts may do that with it; EXDEV for what is not."""
         ...
 
     def descriptor(self, fd: int) -> os.stat_result:
@@ -67,10 +67,13 @@ def open_source(source: str) -> IO[bytes]:
     return opened
 
 
-def host_path(source: str) -> str:
-    """The path on the host, without symbolic links, of what a path of the caller leads to; `OSError`."""
+def host_path(source: str, access: int = os.F_OK) -> str:
+    """The path on the host, without symbolic links, of what a path of the caller leads to; `OSError`.
+
+    In a view, EACCES for what who mounts may not use as `access` says (access(2)).
+    """
     below = _below.get()
-    return os.path.realpath(source, strict=True) if below is None else below.host_path(source)
+    return os.path.realpath(source, strict=True) if below is None else below.host_path(source, access)
 
 
 def host_name(source: str) -> str:

@@ -111,13 +111,13 @@ class Sources:
         content = files.content(self._task, place, attributes, whole=True)
         return os.open(content.path, os.O_RDONLY | os.O_CLOEXEC)
 
-    def host_path(self, path: str) -> str:
-        """Where that is on the host; EXDEV for what is not."""
+    def host_path(self, path: str, access: int = os.F_OK) -> str:
+        """Where that is on the host, if the task may do that with it; EXDEV for what is not."""
         place = self.find(path)
         if place.filesystem is not None:
             raise fail(errno.EXDEV)
         if self._check is not None:
-            self._check(place.host_path, os.F_OK)
+            self._check(place.host_path, access)
         return os.fsdecode(place.host_path)
 
     def descriptor(self, fd: int) -> os.stat_result:

@@ -13,7 +13,10 @@ import shlex
 import signal
 import stat
 import subprocess
-from typing import Final
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import IO, Final
 
 from diorama.errors import UsageError
 from diorama.modules.filesystems.fuse.channel import make_pair
@@ -21,7 +24,7 @@ from diorama.modules.filesystems.fuse.filesystem import FuseFileSystem
 from diorama.modules.options import Options
 from diorama.view.mounts import Mount
 
-__all__ = ["make_fuse", "open_fuse"]
+__all__ = ["make_fuse", "open_fuse", "start_server"]
 
 _PATIENCE: Final = 10.0
 
@@ -49,26 +52,46 @@ def open_fuse(rest: str) -> FuseFileSystem:
     words = shlex.split(rest)
     if not words:
         raise UsageError("cannot mount fuse: no command of a server is given")
+    if not any("{}" in word for word in words):
+        words.append("{}")
+    return start_server(words, f"fuse:{rest}", None)
+
+
+def start_server(words: Sequence[str], what: str, keep: int | None) -> FuseFileSystem:
+    """Start a server by the words of its command, with `{}` for the mount point.
+
+    It inherits the descriptor `keep`, and then what it says is for us: its last line is in the `UsageError`.
+    """
     ours, theirs = make_pair()
-    with theirs:
+    with theirs, ExitStack() as held:
         point = f"/dev/fd/{theirs.fileno()}"
-        command = [word.replace("{}", point) for word in words]
-        if command == words:
-            command.append(point)
+        said = None if keep is None else held.enter_context(tempfile.TemporaryFile(prefix="diorama-"))
         try:
             process = subprocess.Popen(
-                command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, start_new_session=True
-            )
+                [word.replace("{}", point) for word in words],
+                pass_fds=[theirs.fileno(), *([] if keep is None else [keep])],
+                stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True,
+            )  # fmt: skip
         except OSError as error:
             ours.close()
-            raise UsageError(f"cannot mount fuse:{rest}: {words[0]}: {error.strerror}") from None
-    filesystem = FuseFileSystem(ours, words[0].rpartition("/")[2], lambda: _end(process))
-    try:
-        filesystem.attributes(filesystem.root)
-    except OSError as error:
-        filesystem.close()
-        raise UsageError(f"cannot mount fuse:{rest}: {words[0]} does not serve: {error.strerror}") from None
+            raise UsageError(f"cannot mount {what}: {words[0]}: {error.strerror}") from None
+        theirs.close()
+        filesystem = FuseFileSystem(ours, words[0].rpartition("/")[2], lambda: _end(process))
+        try:
+            filesystem.attributes(filesystem.root)
+        except OSError as error:
+            filesystem.close()
+            reason = _last_line(said) or f"it does not serve: {error.strerror}"
+            raise UsageError(f"cannot mount {what}: {words[0]}: {reason}") from None
     return filesystem
+
+
+def _last_line(said: IO[bytes] | None) -> str:
+    if said is None:
+        return ""
+    said.seek(0)
+    lines = said.read().decode(errors="replace").split("\n")
+    return next((" ".join(line.split())[:300] for line in reversed(lines) if line.strip()), "")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

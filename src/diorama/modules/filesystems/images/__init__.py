@@ -1,0 +1,1 @@
+"""Images: file systems inside of a file, as on a disk."""
