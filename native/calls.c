@@ -221,6 +221,17 @@ static void call_fixed(struct dio_guardian *g, struct tracee *t, const struct di
         guardian_resume(g, t, 0);
 }
 
+static void call_held(struct dio_guardian *g, struct tracee *t, const struct dio_info *info, uint32_t kind,
+                      uint64_t matched) {
+    struct frame *f = frame_push(t, info);
+    if (!f) {
+        guardian_resume(g, t, 0);
+        return;
+    }
+    f->phase = HELD;
+    emit_held(g, t, kind, matched);
+}
+
 /* What is settled by path, directory or descriptor: FIXED, NONE (let it run) or ASK. */
 static int call_decide(const struct dio_guardian *g, pid_t tid, const struct dio_info *info, int64_t *value) {
     struct dio_asked asked = {.tid = tid, .abi = info->abi, .nr = info->nr};
@@ -253,14 +264,13 @@ static void call_begins(struct dio_guardian *g, struct tracee *t, const struct d
         guardian_resume(g, t, 0);
         return;
     }
-    struct frame *f = frame_push(t, info);
-    if (!f || !match) {
-        if (!f || frame_run(g, t, f))
-            guardian_resume(g, t, 0);
+    if (match) {
+        call_held(g, t, info, DIO_EVENT_CALL, matched);
         return;
     }
-    f->phase = HELD;
-    emit_held(g, t, DIO_EVENT_CALL, matched);
+    struct frame *f = frame_push(t, info);
+    if (!f || frame_run(g, t, f))
+        guardian_resume(g, t, 0);
 }
 
 /* Whether an entry stop is the call of this frame again.  ip and sp are not enough: all calls of an i386
@@ -336,7 +346,9 @@ static void entry_stop(struct dio_guardian *g, struct tracee *t, const struct di
         return;
     }
     frames_abandon(g, t, info);
-    if (g->options.promoted && !t->top)
+    if (ending_meets(t, info))
+        call_held(g, t, info, DIO_EVENT_ENDING, 0);
+    else if (g->options.promoted && !t->top)
         t->told = 1; /* to be let go, when the abandoned handler has left; its notification is on the way */
     else if (g->options.no_filter && !(t->top && t->top->phase == IN_CALL))
         call_begins(g, t, info);

@@ -68,7 +68,7 @@ struct dio_event *guardian_emit(struct dio_guardian *g, uint32_t kind, pid_t tid
 }
 
 void guardian_resume(struct dio_guardian *g, struct tracee *t, int sig) {
-    int all = t->top || g->options.no_filter;
+    int all = t->top || t->ending || g->options.no_filter;
     if (t->deferred_stop) {
         t->deferred_stop = 0;
         syscall(SYS_tkill, t->tid, SIGSTOP);
@@ -215,6 +215,10 @@ static void event_stop(struct dio_guardian *g, struct tracee *t, int sig) {
 
 static void signal_stop(struct dio_guardian *g, struct tracee *t, int sig) {
     call_interrupted(g, t);
+    if (ending_asked(t, sig)) {
+        guardian_resume(g, t, 0);
+        return;
+    }
     struct dio_event *e = g->options.signals ? guardian_emit(g, DIO_EVENT_SIGNAL, t->tid) : NULL;
     if (e)
         e->status = sig;

@@ -49,6 +49,10 @@ void promoted_tag(const struct dio_guardian *g, struct frame *f);
 void promoted_release(struct dio_guardian *g, struct tracee *t, int sig);
 void promoted_told_release(struct dio_guardian *g);
 
+/* ending.c */
+int ending_asked(struct tracee *t, int sig);
+int ending_meets(struct tracee *t, const struct dio_info *info);
+
 /* place.c */
 int place_copy(struct dio_guardian *g, struct tracee *t, const void *data, size_t size, uint64_t *address);
 

@@ -63,6 +63,7 @@ struct tracee {
     struct dio_info tail;        /* the last call that was let run without its exit stop */
     struct seat *seat; /* placement.c: NULL unless it was pinned once */
     struct cpus *own;  /* a newborn's mask of CPUs, to be set */
+    uint64_t ending; /* the call that is to end (ending.c), 0 if none */
     uint64_t looked_at;
     uint32_t stops, hot;
     uint8_t tail_valid;

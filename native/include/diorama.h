@@ -331,7 +331,8 @@ enum dio_event_kind {
     DIO_EVENT_CONTINUED,
     DIO_EVENT_EXITED,   /* tid ended with wait status `status`; -1 when nobody can know it */
     DIO_EVENT_ABANDONED, /* a handler's call will never come back (siglongjmp): unwind it */
-    DIO_EVENT_IDLE      /* listener: this worker is one too many */
+    DIO_EVENT_IDLE,     /* listener: this worker is one too many */
+    DIO_EVENT_ENDING    /* a call that `dio_call_hold_guarded` has meant is held; answer with a result */
 };
 
 struct dio_event {
@@ -436,5 +437,19 @@ DIO_API void dio_listener_close(struct dio_listener *l);
  * and has the call made again.  -EPERM: it has another tracer, or its memory is closed to us.  -ESRCH: dead.
  * In any other case the call needs no reply any more. */
 DIO_API int dio_guardian_promote(struct dio_guardian *g, struct dio_listener *l, const struct dio_event *notice);
+
+/* ---- ending calls (ending.c) ----------------------------------------------------------------- */
+
+/* Stops a thread that waits in the call `nr` with `fd` as its first argument, which is made again after signals:
+ * 0, and it stands before the call until `dio_call_end` by the same thread of ours.  Or -EAGAIN: it was in no such
+ * call; -EPERM: it has a tracer, or is closed to us; -ESRCH: it is dead.  On a thread that is no guardian. */
+DIO_API int dio_call_hold(pid_t tid, int64_t nr, int fd);
+
+/* Gives a thread that was stopped so the result of its call, and lets it go: 0, or -ESRCH. */
+DIO_API int dio_call_end(pid_t tid, int64_t value);
+
+/* As `dio_call_hold` for a thread that a guardian of this process traces, which is told (DIO_EVENT_ENDING, to be
+ * answered with a result): 0, -ESRCH or -EPERM. */
+DIO_API int dio_call_hold_guarded(pid_t pid, pid_t tid, int64_t nr, int fd);
 
 #endif

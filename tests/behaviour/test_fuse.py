@@ -29,7 +29,10 @@ serve() {
     done
     echo "not mounted"
 }
-stop() { fusermount3 -u mnt || fusermount -u mnt; wait $server; }
+stop() {
+    fusermount3 -u mnt || fusermount -u mnt
+    wait $server || echo "it ended with $?"
+}
 """
 
 
@@ -132,6 +135,32 @@ def test_a_server_in_the_background_and_a_compiler(bench: Bench, way: Way) -> No
         """
     out = bench.inside(way, ["bash", "-c", script])
     assert (out.stdout, out.stderr) == ("first\n42\n", "")
+
+
+@each_engine
+@pytest.mark.parametrize("server", ["bindfs -f -s", "fuse-overlayfs -f -o lowerdir=source", "squashfuse -f"])
+def test_a_server_that_is_unmounted_ends_well_and_unmounts_nothing_else(
+    bench: Bench, way: Way, server: str
+) -> None:
+    needs("mksquashfs")
+    what = {"bindfs": "source mnt", "fuse-overlayfs": "mnt", "squashfuse": "image mnt"}[server.split()[0]]
+    script = """
+        mksquashfs source image -quiet -no-progress
+        exec 2>&1
+        for round in 1 2 3; do
+            stop; serve SERVER; cat mnt/file
+        done
+        """.replace("SERVER", f"{server} {what}")
+    out = serve(bench, way, "bindfs -f source mnt", script)
+    said = [line for line in out.stdout.splitlines() if not line.startswith("unknown argument ignored")]
+    assert said == ["content"] * 3
+
+
+@needs_notify
+def test_a_server_that_another_debugs_reads_the_end_of_the_file(bench: Bench) -> None:
+    needs("strace", "bindfs")
+    out = serve(bench, GROWING.on(NOTIFY), "strace -o /dev/null bindfs -f -s source mnt", "cat mnt/file")
+    assert out.stdout.startswith("content\nit ended with ")
 
 
 @each_engine

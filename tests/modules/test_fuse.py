@@ -255,7 +255,7 @@ def test_a_server_that_dies_fails_all_who_wait_and_all_who_ask_later(
     server.socket.shutdown(socket.SHUT_RDWR)
     for thread in threads:
         thread.join(10)
-    assert errors == [errno.ENOTCONN] * 5
+    assert errors == [errno.ECONNABORTED] * 5
     fails(errno.ENOTCONN, mounted.lookup, 1, b"file")
 
 
@@ -272,7 +272,7 @@ def test_a_server_that_lies_loses_its_connection(
         server.socket.send(garbage)
 
     server.override["GETATTR"] = lie
-    fails(errno.ENOTCONN, mounted.attributes, 1)
+    fails(errno.ECONNABORTED, mounted.attributes, 1)
     fails(errno.ENOTCONN, mounted.attributes, 1)
 
 

@@ -34,7 +34,8 @@ OP_NONE, OP_ENTRY, OP_EXIT, OP_SECCOMP = range(4)
     EVENT_EXITED,
     EVENT_ABANDONED,
     EVENT_IDLE,
-) = range(13)
+    EVENT_ENDING,
+) = range(14)
 
 ACTION_RUN, ACTION_RUN_SEE, ACTION_CHANGE, ACTION_CHANGE_SEE, ACTION_RESULT = range(5)
 
@@ -337,6 +338,9 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "dio_decider_forget": (None, [c.c_void_p, c.c_int]),
     "dio_decider_identity": (c.c_int, [c.c_void_p, c.c_uint64, c.c_uint64]),
     "dio_decide": (c.c_int, [c.c_void_p, _P(Asked), _P(Verdict)]),
+    "dio_call_hold": (c.c_int, [c.c_int, c.c_int64, c.c_int]),
+    "dio_call_hold_guarded": (c.c_int, [c.c_int, c.c_int, c.c_int64, c.c_int]),
+    "dio_call_end": (c.c_int, [c.c_int, c.c_int64]),
 }
 
 

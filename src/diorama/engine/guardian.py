@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from diorama.abi.arch import Abi
 from diorama.engine import _native
+from diorama.engine.ending import guards, hold
 from diorama.engine.held import Held
 from diorama.errors import TraceeDied
 
@@ -186,6 +187,8 @@ class Guardian:
 
     def _main(self, begin: Beginning) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, self.staff.blocked)
+        me = _thread.get_native_id()
+        guards.add(me)
         try:
             self._open(self.staff.options)
             begin(self)
@@ -193,6 +196,7 @@ class Guardian:
         except BaseException:
             self.staff.hooks.failed()
         finally:
+            guards.discard(me)
             self._close()
             self.staff.when_done()
 
@@ -265,6 +269,11 @@ class Guardian:
     def _returned(self, event: _native.Event) -> _native.Answer | None:
         waiting = self._waiting.pop((self._tracees[event.tid], event.depth), None)
         return _greenlet_resume(waiting, event.kind, event.info.rval) if waiting else None
+
+    def _ending(self, event: _native.Event) -> _native.Answer:
+        answer = self.answer
+        answer.action, answer.tid, answer.rval = _native.ACTION_RESULT, event.tid, hold(event.tid)
+        return answer
 
     def _clone(self, event: _native.Event) -> None:
         parent = self._tracees[event.tid]
@@ -339,6 +348,7 @@ _HANDLERS: dict[int, Handler] = {
     _native.EVENT_CALL: Guardian._call,  # pyright: ignore[reportPrivateUsage]
     _native.EVENT_RETURNED: Guardian._returned,  # pyright: ignore[reportPrivateUsage]
     _native.EVENT_ABANDONED: Guardian._returned,  # pyright: ignore[reportPrivateUsage]
+    _native.EVENT_ENDING: Guardian._ending,  # pyright: ignore[reportPrivateUsage]
     _native.EVENT_CLONE: Guardian._clone,  # pyright: ignore[reportPrivateUsage]
     _native.EVENT_NEWBORN: Guardian._newborn,  # pyright: ignore[reportPrivateUsage]
     _native.EVENT_ADOPTED: Guardian._adopted,  # pyright: ignore[reportPrivateUsage]

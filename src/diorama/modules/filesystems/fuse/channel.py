@@ -3,7 +3,7 @@
 The socket keeps the bounds of messages (SOCK_SEQPACKET), so what a server reads from it is what it would
 read from /dev/fuse, and each of its writes is one message here.  Whoever asks waits on a lock of his own;
 one thread reads the answers and hands them out.  When the server is gone, or has sent what no server may
-send, everybody who waits and everybody who asks later gets ENOTCONN, as from the kernel.
+send, everybody who waits gets ECONNABORTED and everybody who asks later ENOTCONN, as from the kernel.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from diorama.errors import warn_once
 from diorama.fuse.connection import Caller, Connection, Notification, ProtocolError, Reply
 from diorama.fuse.flags import Init
 from diorama.fuse.wire import Wire
 from diorama.interfaces.asking import asker
+
+if TYPE_CHECKING:
+    from diorama.engine.ending import Identity
 
 __all__ = ["Channel", "make_pair"]
 
@@ -41,8 +44,8 @@ def make_pair() -> tuple[socket.socket, socket.socket]:
     return ours, theirs
 
 
-def _not_connected() -> OSError:
-    return OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+def _error(code: int) -> OSError:
+    return OSError(code, os.strerror(code))
 
 
 class _Waiting:
@@ -73,11 +76,17 @@ class _Nobody(_Waiting):
 class Channel:
     """The channel to one server, from `start` to `close`.  Any thread.
 
-    `on_notification` is called on the thread that reads; `title` names the server in messages.
+    `on_notification` is called on the thread that reads; `title` names the server in messages.  `theirs` is
+    the identity of the server's end, if programs have it.
     """
 
     def __init__(
-        self, sock: socket.socket, wants: Init, title: str, on_notification: Callable[[Notification], None]
+        self,
+        sock: socket.socket,
+        wants: Init,
+        title: str,
+        on_notification: Callable[[Notification], None],
+        theirs: Identity | None = None,
     ) -> None:
         self.connection = Connection(wants=wants)
         self._socket = sock
@@ -87,6 +96,9 @@ class Channel:
         self._waiting: dict[int, _Waiting] = {}
         self._unsent: deque[bytes] = deque()
         self._is_lost = False
+        self._is_closed = False
+        self._theirs = theirs
+        self._over = threading.Event()
         self._ready = threading.Event()
         self._reader = threading.Thread(target=self._read, name="fuse", daemon=True)
 
@@ -111,11 +123,11 @@ class Channel:
         self._await_start()
         connection = self.connection
         if not connection.knows(name):
-            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+            raise _error(errno.ENOSYS)
         waiting = _Waiting()
         with self._lock:
             if self._is_lost:
-                raise _not_connected()
+                raise _error(errno.ENOTCONN)
             unique, message = connection.request(
                 name, node, *records, names=names, data=data, room=room, caller=_caller()
             )
@@ -124,18 +136,18 @@ class Channel:
         self._wait(unique, waiting)
         reply = waiting.reply
         if reply is None:
-            raise _not_connected()
+            raise _error(errno.ECONNABORTED)
         if reply.error == errno.ENOSYS and reply.operation.optional:
             connection.refused(name)
         if reply.error:
-            raise OSError(reply.error, os.strerror(reply.error))
+            raise _error(reply.error)
         return reply
 
     def _await_start(self) -> None:
         who = asker()
         while not self._ready.wait(_TICK):
             if who is not None and who.is_interrupted():
-                raise OSError(errno.EINTR, os.strerror(errno.EINTR))
+                raise _error(errno.EINTR)
 
     def _wait(self, unique: int, waiting: _Waiting) -> None:
         """Wait for an answer; the server is told if whoever asks has a signal, and left alone if he is gone.
@@ -150,7 +162,7 @@ class Channel:
                 with self._lock:
                     if unique in self._waiting:
                         self._waiting[unique] = _Nobody()
-                raise OSError(errno.EINTR, os.strerror(errno.EINTR))
+                raise _error(errno.EINTR)
             self.tell(self.connection.interrupt(unique))
 
     def check(self) -> None:
@@ -160,10 +172,14 @@ class Channel:
         """
         is_gone = self._is_lost
         if not is_gone:
-            with contextlib.suppress(BlockingIOError):
+            try:
                 is_gone = not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                pass
+            except OSError:
+                is_gone = True  # the thread that reads has seen it just now
         if is_gone:
-            raise _not_connected()
+            raise _error(errno.ENOTCONN)
 
     def tell(self, message: bytes | None) -> None:
         """Send what has no answer; it waits here while the server reads nothing."""
@@ -173,16 +189,32 @@ class Channel:
                 self._flush()
 
     def close(self) -> None:
-        """End the conversation: the server reads the end of the file, as it would find the device gone.
+        """End the conversation: the server finds the device gone, some time soon if it is a program.
 
         Nothing is asked any more, so a server that does not answer keeps nobody waiting.
         """
+        with self._lock:
+            is_closed, self._is_closed = self._is_closed, True
         self._lose()
+        if is_closed:
+            return
+        if self._theirs is None or self._over.is_set():
+            self._shut()
+            self._over.wait()
+            self._close_socket()
+            return
+        from diorama.modules.filesystems.fuse.parting import Parting
+
+        parting = Parting(self._socket, self._theirs, self._over, self._close_socket)
+        threading.Thread(target=parting.run, name="fuse-end", daemon=True).start()
+
+    def _shut(self) -> None:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
-        if self._reader.is_alive():
-            self._reader.join()
-        self._socket.close()
+
+    def _close_socket(self) -> None:
+        with self._lock:  # nobody is sending
+            self._socket.close()
 
     def _send(self, message: bytes, unique: int = 0) -> None:
         """Send a request; while the server reads nothing, who is interrupted takes it back: EINTR."""
@@ -192,9 +224,10 @@ class Channel:
                 with self._lock:
                     if self._flush() and self._put(message):
                         return
-                select.select([], [self._socket], [], _TICK)
+                with contextlib.suppress(ValueError):  # closed just now
+                    select.select([], [self._socket], [], _TICK)
                 if who is not None and who.is_interrupted():
-                    raise OSError(errno.EINTR, os.strerror(errno.EINTR))
+                    raise _error(errno.EINTR)
         except OSError:
             with self._lock:
                 self._waiting.pop(unique, None)
@@ -226,16 +259,17 @@ class Channel:
                 size = self._socket.recv_into(view)
             except OSError:
                 size = 0
-            if not size:
-                break
+            if not size or self._is_lost:
+                break  # unmounted: what it still says concerns nobody
             try:
                 self._take(bytes(view[:size]))
             except ProtocolError as error:
                 warn_once(f"file system {self._title}", f"the server is dropped: {error}")
                 break
-        self._lose()
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+        if not self._is_lost:
+            self._lose()
+            self._shut()
+        self._over.set()
 
     def _take(self, message: bytes) -> None:
         told = self.connection.receive(message)
@@ -247,8 +281,9 @@ class Channel:
             self._ready.set()
         elif told is not None:
             with self._lock:
-                waiting = self._waiting.pop(told.unique)
-            waiting.tell(told)
+                waiting = self._waiting.pop(told.unique, None)
+            if waiting is not None:
+                waiting.tell(told)
 
     def _lose(self) -> None:
         with self._lock:

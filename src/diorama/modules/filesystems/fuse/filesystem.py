@@ -15,7 +15,7 @@ import os
 import socket
 import stat
 from collections.abc import Callable, Generator, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from diorama.fuse.attributes import GetAttrIn, GetXattrIn, SetAttrIn, SetXattrIn, StatFsOut
 from diorama.fuse.connection import Notification, Reply
@@ -39,6 +39,9 @@ from diorama.interfaces.filesystem import Attributes, Changes, Entry, FileSystem
 from diorama.modules.filesystems.fuse.channel import Channel
 from diorama.modules.filesystems.fuse.known import Known
 from diorama.modules.filesystems.fuse.translation import segments, to_set, write_at
+
+if TYPE_CHECKING:
+    from diorama.engine.ending import Identity
 
 __all__ = ["FuseFileSystem"]
 
@@ -73,7 +76,8 @@ def _error(code: int) -> OSError:
 class FuseFileSystem(FileSystem):
     """The file system at the other end of a socket.
 
-    Unless it is `checked`, who may do what is for the server to say.
+    Unless it is `checked`, who may do what is for the server to say.  `theirs` is the identity of the other
+    end, if programs have it.
     """
 
     writable = True
@@ -86,11 +90,12 @@ class FuseFileSystem(FileSystem):
         on_close: Callable[[], None] | None = None,
         *,
         checked: bool = True,
+        theirs: Identity | None = None,
     ) -> None:
         self.title = title
         self._on_close = on_close
         self._known = Known(unchecked=not checked)
-        self._channel = Channel(sock, _WANTS, title, self._notified)
+        self._channel = Channel(sock, _WANTS, title, self._notified, theirs)
         self._channel.start()
 
     # -- looking at it ------------------------------------------------------------------------

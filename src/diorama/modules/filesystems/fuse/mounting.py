@@ -32,8 +32,12 @@ def make_of_server(
     except (KeyError, ValueError):
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL)) from None
     title = type.removeprefix("fuse.") if "." in type else os.fspath(source)
+    status = below.descriptor(fd)
     filesystem = FuseFileSystem(
-        device.claim(below.descriptor(fd)), title, checked="default_permissions" in given
+        device.claim(status),
+        title,
+        checked="default_permissions" in given,
+        theirs=(status.st_dev, status.st_ino),
     )
     shown = [f"user_id={user}", f"group_id={group}"]
     shown += [option for option in options if option.partition("=")[0] not in _NEEDED and option != "rw"]
