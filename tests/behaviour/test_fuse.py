@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,35 @@ def test_a_server_that_is_unmounted_ends_well_and_unmounts_nothing_else(
     out = serve(bench, way, "bindfs -f source mnt", script)
     said = [line for line in out.stdout.splitlines() if not line.startswith("unknown argument ignored")]
     assert said == ["content"] * 3
+
+
+CLONING = r"""
+import ctypes, fcntl, os, struct
+libc = ctypes.CDLL(None, use_errno=True)
+first, second = os.open("/dev/fuse", os.O_RDWR), os.open("/dev/fuse", os.O_RDWR)
+def clone(new, of):
+    try:
+        return fcntl.ioctl(new, 0x8004E500, struct.pack("I", of)) and "done"
+    except OSError as error:
+        return os.strerror(error.errno)
+options = b"fd=%d,rootmode=40000,user_id=%d,group_id=%d" % (first, os.getuid(), os.getgid())
+assert not libc.mount(b"test", b"mnt", b"fuse", 0, options)
+print(clone(second, 0), clone(0, first), clone(second, 99), clone(second, first), sep="; ")
+print(fcntl.fcntl(second, fcntl.F_GETFD), struct.unpack_from("=II", os.read(second, 1 << 17))[1])
+assert not libc.umount2(b"mnt", 2)
+try:
+    os.read(second, 1 << 17)
+except OSError as error:
+    print(os.strerror(error.errno))
+"""
+
+
+@each_engine
+def test_a_device_is_cloned_and_is_gone_with_its_mount(bench: Bench, way: Way) -> None:
+    bench.prepare = lay
+    out = bench.inside(way, [sys.executable, "-c", CLONING])
+    answers = "Invalid argument; Inappropriate ioctl for device; Invalid argument; done"
+    assert (out.stdout.splitlines(), out.stderr) == ([answers, "1 26", "No such device"], "")
 
 
 @needs_notify

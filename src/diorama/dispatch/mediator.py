@@ -150,19 +150,19 @@ class Mediator:
 
         Without an address nothing is sent or received by one; of clones others may tell.  A mapping of no
         file concerns nobody, and one of a whole file only if it is to be executed.  Of device control, what
-        changes a file that is open for reading does.
+        changes a file that is open for reading does, and what clones a device.
         """
         from diorama.abi.memory import PROT_EXEC
         from diorama.catalogue.io import Ioctl
         from diorama.catalogue.memory import MMap
         from diorama.catalogue.processes import Clone
         from diorama.catalogue.sockets import Accept4, RecvFrom, SendTo
-        from diorama.dispatch.files.controlling import CHANGES_FILE
+        from diorama.dispatch.files.controlling import CONCERNS_US
         from diorama.engine._native import TEST_BITS, TEST_EQ, TEST_NE
 
         addressed = ArgumentTest("address", TEST_NE, 0)
         found: dict[type[Request], ArgumentTest] = dict.fromkeys((Accept4, RecvFrom, SendTo), addressed)
-        found[Ioctl] = ArgumentTest("command", TEST_EQ, CHANGES_FILE[0], CHANGES_FILE[1:])
+        found[Ioctl] = ArgumentTest("command", TEST_EQ, CONCERNS_US[0], CONCERNS_US[1:])
         found[MMap] = ArgumentTest("protection", TEST_BITS, PROT_EXEC)
         if self._has_pieces():
             found[MMap] = ArgumentTest("fd", TEST_NE, 0xFFFFFFFF)

@@ -236,6 +236,18 @@ class Connection:
 
     # -- being told ---------------------------------------------------------------------------
 
+    def expects(self, message: bytes, length: int) -> bool:
+        """Whether a message, or the beginning of one, may be an answer with data that is so long."""
+        size = OutHeader.width()
+        if len(message) < size:
+            return False
+        header = OutHeader.decode(message)
+        pending = self._pending.get(header.unique)
+        if pending is None or header.error or pending.operation.reply is None:
+            return False
+        room = sum(record.width() for record in pending.operation.reply) + pending.room
+        return pending.operation.reply_data and length <= size + room
+
     def receive(self, message: bytes) -> Reply | Notification | None:
         """What a message of the server says; `ProtocolError`.
 

@@ -1,9 +1,14 @@
-"""Controlling: ioctl(2) that changes a file which is open for reading only."""
+"""Controlling: ioctl(2) that changes a file which is open for reading only, and that clones a FUSE device.
+
+A clone is another descriptor of the same connection (fuse(4)): the kernel keeps one queue of requests for
+all.  So it becomes a duplicate of the one that it is to be a clone of.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
 from typing import Final
 
 from diorama.abi import ioctl
@@ -14,7 +19,7 @@ from diorama.dispatch.files.layered import whole
 from diorama.dispatch.files.state import Files
 from diorama.errors import Unsupported
 
-__all__ = ["CHANGES_FILE"]
+__all__ = ["CHANGES_FILE", "CONCERNS_US"]
 
 CHANGES_FILE: Final = (
     ioctl.FS_IOC_SETFLAGS,
@@ -27,11 +32,16 @@ CHANGES_FILE: Final = (
 )
 """The requests; all others that change a file need it open for writing."""
 
+CONCERNS_US: Final = (*CHANGES_FILE, ioctl.FUSE_DEV_IOC_CLONE)
+_DESCRIPTOR: Final = 4
+
 
 @answers(Ioctl)
 def control(files: Files, call: Ioctl) -> Outcome:
     """As of a file system without: ENOTTY for files of ours, and those in a lower layer."""
     task = files.task(call.tracee)
+    if call.command == ioctl.FUSE_DEV_IOC_CLONE:
+        return _clone(files, call)
     if call.command not in CHANGES_FILE:
         return None
     try:
@@ -47,6 +57,25 @@ def control(files: Files, call: Ioctl) -> Outcome:
     if files.has_layers and _is_below(files, call):
         raise Unsupported(call.NAME, "that changes attributes of a file in a lower layer", errno.ENOTTY)
     return None
+
+
+def _clone(files: Files, call: Ioctl) -> Outcome:
+    """ENOTTY for what is no device of ours, EINVAL for a clone of something else."""
+    task = files.task(call.tracee)
+    place = files.tasks.virtual(task, call.fd)
+    if place is None:
+        return None
+    filesystem = place.filesystem
+    assert filesystem is not None
+    if filesystem.attributes(place.inode).kind != stat.S_IFCHR:
+        raise fail(errno.ENOTTY)
+    of = int.from_bytes(call.tracee.memory.read(call.argument, _DESCRIPTOR), "little", signed=True)
+    other = files.tasks.virtual(task, of)
+    if other is None or (other.filesystem, other.inode) != (filesystem, place.inode):
+        raise fail(errno.EINVAL)
+    if of != call.fd:
+        call.tracee.syscall.dup3(of, call.fd, files.tasks.flags(task, call.fd) & os.O_CLOEXEC)
+    return 0
 
 
 def _is_below(files: Files, call: Ioctl) -> bool:

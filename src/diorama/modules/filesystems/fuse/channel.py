@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from diorama.errors import warn_once
+from diorama.fuse.assembly import Assembly
 from diorama.fuse.connection import Caller, Connection, Notification, ProtocolError, Reply
 from diorama.fuse.flags import Init
 from diorama.fuse.wire import Wire
@@ -254,6 +255,7 @@ class Channel:
     def _read(self) -> None:
         buffer = bytearray(_MAX_MESSAGE)
         view = memoryview(buffer)
+        assembly = Assembly(self.connection)
         while True:
             try:
                 size = self._socket.recv_into(view)
@@ -262,7 +264,9 @@ class Channel:
             if not size or self._is_lost:
                 break  # unmounted: what it still says concerns nobody
             try:
-                self._take(bytes(view[:size]))
+                message = assembly.add(bytes(view[:size]))
+                if message is not None:
+                    self._take(message)
             except ProtocolError as error:
                 warn_once(f"file system {self._title}", f"the server is dropped: {error}")
                 break
