@@ -8,16 +8,20 @@ from __future__ import annotations
 import errno
 import os
 import textwrap
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 import diorama
 from behaviour.harness import Bench
+from diorama.fuse.flags import FOpen
+from diorama.fuse.handles import CreateIn, OpenIn, OpenOut, ReleaseIn
+from diorama.fuse.notices import NotifyInvalInode, NotifyRetrieve, NotifyRetrieveIn, NotifyStore
 from diorama.modules.filesystems.fuse.channel import make_pair
 from diorama.modules.filesystems.fuse.filesystem import FuseFileSystem
-from modules.fuse_server import Server
+from modules.fuse_server import FOREVER, Server
 
 PROLOGUE = """
 import errno, fcntl, mmap, os, subprocess, sys
@@ -51,6 +55,13 @@ class Served:
     def requests(self, *names: str) -> list[str]:
         """The requests of these names, in their order."""
         return [name for name in self.server.log if name in names]
+
+    def wait(self, condition: Callable[[], object]) -> None:
+        """Until something has come to pass for which no program waits."""
+        deadline = time.monotonic() + 40
+        while not condition():
+            assert time.monotonic() < deadline, self.server.log
+            time.sleep(0.005)
 
 
 @pytest.fixture
@@ -149,3 +160,230 @@ def test_what_nobody_closes_is_saved_all_the_same(served: Served) -> None:
     """
     assert served.run(script) == ["b'content' None"]
     assert served.content(b"file") == b"content"
+
+
+# -- handles --------------------------------------------------------------------------------------
+
+
+class Handles:
+    """Opens as a server does that counts: which handles are open, and with what flags each was opened."""
+
+    def __init__(self, server: Server, how: int = 0) -> None:
+        self.server = server
+        self.how = how
+        self.flags: list[int] = []
+        self.released: list[int] = []
+        server.override |= {"OPEN": self.open, "CREATE": self.create, "RELEASE": self.release}
+
+    def give(self, flags: int) -> bytes:
+        self.flags.append(flags)
+        return OpenOut(fh=len(self.flags), open_flags=self.how).encode()
+
+    def open(self, header: Any, body: bytes) -> bytes:
+        flags = OpenIn.decode(body).flags
+        if flags & os.O_TRUNC:
+            self.server.nodes[header.nodeid].content = b""
+        return self.give(flags)
+
+    def create(self, header: Any, body: bytes) -> bytes:
+        made = self.server.create(header, body)
+        return made[: -len(OpenOut().encode())] + self.give(CreateIn.decode(body).flags)
+
+    def release(self, header: Any, body: bytes) -> bytes:
+        released = ReleaseIn.decode(body)
+        assert released.flags == self.flags[released.fh - 1] & ~(os.O_CREAT | os.O_EXCL)
+        self.released.append(released.fh)
+        return b""
+
+
+def test_each_open_is_one_for_the_server_with_the_flags_of_the_program(served: Served) -> None:
+    handles = Handles(served.server)
+    served.server.add(b"file", b"old")
+    script = """
+        for flags in (os.O_WRONLY | os.O_APPEND, os.O_RDWR | os.O_NONBLOCK, os.O_WRONLY | os.O_TRUNC):
+            os.close(os.open("mnt/file", flags | os.O_CLOEXEC))
+        fd = os.open("mnt/new", os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        os.close(os.open("mnt/file", os.O_WRONLY | os.O_CREAT))
+        told(os.open, "mnt/none", os.O_RDONLY)
+    """
+    served.run(script)
+    wanted = os.O_ACCMODE | os.O_APPEND | os.O_NONBLOCK | os.O_TRUNC | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    created = os.O_RDWR | os.O_CREAT | os.O_EXCL
+    # Who writes by a handle that reads nothing needs another one to read what is there.
+    assert [flags & wanted for flags in handles.flags if flags & os.O_ACCMODE] == [
+        os.O_WRONLY | os.O_APPEND, os.O_RDWR | os.O_NONBLOCK, os.O_WRONLY | os.O_TRUNC, created, os.O_WRONLY,
+    ]  # fmt: skip
+    served.wait(lambda: sorted(handles.released) == list(range(1, len(handles.flags) + 1)))
+
+
+def test_a_handle_lasts_as_long_as_the_open_file(served: Served) -> None:
+    handles = Handles(served.server)
+    served.server.add(b"file", b"content")
+    script = """
+        fd = os.open("mnt/file", os.O_RDONLY)
+        other = os.dup(fd)
+        os.close(fd)
+        pid = os.fork()
+        if not pid:
+            os._exit(0)
+        os.waitpid(pid, 0)
+        os.mkdir("mnt/before")
+        pid = os.fork()
+        if not pid:
+            os.mkdir("mnt/child")
+            sys.stdin.read()
+            os._exit(0)
+        os.close(other)
+        os.waitpid(pid, 0)
+    """
+    served.run(script)
+    served.wait(lambda: handles.released)
+    assert handles.released == [1]
+    assert served.requests("MKDIR", "RELEASE") == ["MKDIR", "MKDIR", "RELEASE"]
+
+
+def test_who_is_killed_lets_go_of_what_was_open(served: Served) -> None:
+    handles = Handles(served.server)
+    served.server.add(b"file", b"content")
+    script = """
+        pid = os.fork()
+        if not pid:
+            mode = os.O_RDWR
+            kept = [os.open("mnt/file", mode) for mode in (os.O_RDONLY, os.O_RDONLY, os.O_RDWR)]
+            os.kill(os.getpid(), 9)
+        os.waitpid(pid, 0)
+    """
+    served.run(script)
+    served.wait(lambda: sorted(handles.released) == [1, 2, 3])
+
+
+def test_what_the_server_says_to_an_open_is_what_the_program_is_told(served: Served) -> None:
+    served.server.add(b"file", b"content")
+    script = """
+        print(told(os.open, "mnt/file", os.O_RDONLY), told(os.open, "mnt/new", os.O_RDWR | os.O_CREAT))
+    """
+    served.server.override["OPEN"] = refuse(errno.EBUSY)
+    served.server.override["CREATE"] = refuse(errno.EDQUOT)
+    assert served.run(script) == ["EBUSY EDQUOT"]
+
+
+def test_a_server_without_handles_is_asked_for_one_once(served: Served) -> None:
+    served.server.override["OPEN"] = refuse(errno.ENOSYS)
+    served.server.add(b"file", b"content")
+    script = """
+        for _ in range(3):
+            fd = os.open("mnt/file", os.O_RDWR)
+            os.write(fd, os.read(fd, 3))
+            os.close(fd)
+    """
+    served.run(script)
+    assert served.content(b"file") == b"conconconcon"[:6] + b"t"
+    assert served.requests("OPEN", "RELEASE") == ["OPEN"]
+
+
+def test_truncation_is_at_the_server_at_once(served: Served) -> None:
+    Handles(served.server)
+    served.server.add(b"file", b"content")
+    script = """
+        fd = os.open("mnt/file", os.O_RDWR | os.O_TRUNC)
+        print(os.stat("mnt/file").st_size)
+        os.mkdir("mnt/after")
+        os.write(fd, b"more")
+        os.close(fd)
+        os.truncate("mnt/file", 2)
+    """
+    served.server.override["MKDIR"] = lambda header, body: _empty(served, header, body)
+    assert served.run(script) == ["0"]
+    assert served.content(b"file") == b"mo"
+
+
+def _empty(served: Served, header: Any, body: bytes) -> bytes:
+    assert served.content(b"file") == b""
+    return served.server.mkdir(header, body)
+
+
+# -- what is cached -------------------------------------------------------------------------------
+
+LOOK = """
+    fd = os.open("mnt/file", os.O_RDONLY)
+    print(os.read(fd, 10))
+    os.mkdir("mnt/change")
+    print(os.read(os.open("mnt/file", os.O_RDONLY), 10), os.pread(fd, 10, 0))
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "second"), [(0, b"new"), (FOpen.KEEP_CACHE, b"old")], ids=["dropped", "kept"]
+)
+def test_the_cache_is_kept_if_the_server_says_so(served: Served, how: int, second: bytes) -> None:
+    Handles(served.server, how)
+    number = served.server.add(b"file", b"old")
+
+    def change(header: Any, body: bytes) -> bytes:
+        served.server.nodes[number].content = b"new"
+        return served.server.mkdir(header, body)
+
+    served.server.override["MKDIR"] = change
+    assert served.run(LOOK) == ["b'old'", f"{second!r} {second!r}"]
+
+
+def test_another_size_or_time_drops_what_is_cached(served: Served) -> None:
+    Handles(served.server, FOpen.KEEP_CACHE)
+    number = served.server.add(b"file", b"old")
+
+    def change(header: Any, body: bytes) -> bytes:
+        served.server.nodes[number].content = b"new"
+        served.server.nodes[number].mtime = 12
+        return served.server.mkdir(header, body)
+
+    served.server.override["MKDIR"] = change
+    assert served.run(LOOK) == ["b'old'", "b'new' b'new'"]
+
+
+WATCHING = """
+    fd = os.open("mnt/file", os.O_RDONLY)
+    print(os.read(fd, 10))
+    os.mkdir("mnt/change")
+    while os.pread(fd, 10, 0) == b"old":
+        pass
+    print(os.pread(fd, 10, 0))
+"""
+
+
+@pytest.mark.parametrize("stored", [False, True], ids=["inval", "store"])
+def test_what_a_server_tells_of_content_is_seen_by_who_has_it_open(served: Served, stored: bool) -> None:
+    Handles(served.server, FOpen.KEEP_CACHE)
+    served.server.valid = FOREVER
+    number = served.server.add(b"file", b"old")
+
+    def change(header: Any, body: bytes) -> bytes:
+        if stored:
+            served.server.notify(4, NotifyStore(number, 0, 5).encode() + b"newer")
+        else:
+            served.server.nodes[number].content = b"newer"
+            served.server.notify(2, NotifyInvalInode(ino=number).encode())
+        return served.server.mkdir(header, body)
+
+    served.server.override["MKDIR"] = change
+    assert served.run(WATCHING) == ["b'old'", "b'newer'"]
+    assert "WRITE" not in served.server.log, "what comes from the server is not written back"
+
+
+def test_a_server_gets_what_is_cached(served: Served) -> None:
+    Handles(served.server, FOpen.KEEP_CACHE)
+    number = served.server.add(b"file", b"0123456789")
+    told: list[tuple[int, int, bytes]] = []
+
+    def ask(header: Any, body: bytes) -> bytes:
+        for node in (number, 99):
+            served.server.notify(5, NotifyRetrieve(4242, node, 3, 4).encode())
+        return served.server.mkdir(header, body)
+
+    def take(header: Any, body: bytes) -> None:
+        reply = NotifyRetrieveIn.decode(body)
+        told.append((header.unique, reply.offset, body[NotifyRetrieveIn.width() :]))
+
+    served.server.override |= {"MKDIR": ask, "NOTIFY_REPLY": take}
+    served.run('fd = os.open("mnt/file", os.O_RDONLY); os.mkdir("mnt/ask")')
+    served.wait(lambda: len(told) == 2)
+    assert told == [(4242, 3, b"3456"), (4242, 3, b"")]

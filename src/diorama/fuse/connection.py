@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from diorama.fuse.flags import MAJOR, MINOR, OLDEST_MINOR, ROOT_ID, Init
+from diorama.fuse.notices import NotifyRetrieve, NotifyRetrieveIn
 from diorama.fuse.operations import NOTICES, OPERATIONS, Notice, Operation
 from diorama.fuse.wire import (
     Attr,
@@ -202,6 +203,13 @@ class Connection:
     def _forget(self, unique: int, one: ForgetOne) -> bytes:
         body = ForgetIn(one.nlookup).encode()
         return self._message(OPERATIONS["FORGET"], unique, one.nodeid, body, Caller())
+
+    def retrieved(self, asked: NotifyRetrieve, data: bytes) -> bytes:
+        """The message with what a server has asked for by RETRIEVE."""
+        body = NotifyRetrieveIn(asked.offset, len(data)).encode() + data
+        return self._message(
+            OPERATIONS["NOTIFY_REPLY"], asked.notify_unique, asked.nodeid, body, Caller()
+        )
 
     def references(self, node: int) -> int:
         """How many references to a node there are."""

@@ -34,9 +34,16 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from diorama.view.filesystem import Attributes, Changes, Entry, Statistics
+from diorama.view.filesystem import (
+    Attributes,
+    Changes,
+    ContentCache,
+    Entry,
+    OpenFile,
+    Statistics,
+)
 
-__all__ = ["Attributes", "Changes", "Entry", "FileSystem", "Statistics"]
+__all__ = ["Attributes", "Changes", "ContentCache", "Entry", "FileSystem", "OpenFile", "Statistics"]
 
 
 def _error(code: int) -> OSError:
@@ -105,6 +112,13 @@ class FileSystem(ABC):
         """The names of the extended attributes."""
         return ()
 
+    def open_file(self, inode: int, flags: int) -> OpenFile | None:
+        """A regular file is being opened, with these flags of open(2), of which O_TRUNC is done here.
+
+        None if the file system need not know of it.
+        """
+        return None
+
     def open_device(self, inode: int, flags: int) -> int:
         """A descriptor, which is given away, for a program that opens a device special file; ENXIO."""
         raise _error(errno.ENXIO)
@@ -122,6 +136,13 @@ class FileSystem(ABC):
         symbolic link.  Attributes that it can't keep are not an error.
         """
         raise _error(errno.EROFS)
+
+    def create(
+        self, directory: int, name: bytes, attributes: Attributes, flags: int
+    ) -> tuple[int, OpenFile | None]:
+        """Make a regular file, as `make`, and open it, as `open_file`."""
+        inode = self.make(directory, name, attributes)
+        return inode, self.open_file(inode, flags)
 
     def make_unnamed(self, directory: int, attributes: Attributes) -> int:
         """Make a regular file without a name, which may get one by `link`, for O_TMPFILE; its inode.
@@ -170,6 +191,10 @@ class FileSystem(ABC):
         raise _error(errno.EOPNOTSUPP)
 
     # -- its life -----------------------------------------------------------------------------
+
+    def attach(self, cache: ContentCache) -> None:
+        """Content of its files is kept by `cache` from now on, which may be told when it has changed."""
+        return
 
     def forget(self, inode: int) -> None:
         """An inode without a name is no longer open anywhere: nobody will ask for it again."""

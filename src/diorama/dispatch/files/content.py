@@ -11,12 +11,14 @@ import os
 import stat
 import threading
 import traceback
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
 from diorama.dispatch.files import memfd
 from diorama.dispatch.files.pieces import Pieces
-from diorama.view.filesystem import Attributes, Changes, FileSystem
+from diorama.view.filesystem import Attributes, Changes, FileSystem, OpenFile
 from diorama.view.mounts import Place
 
 __all__ = [
@@ -48,7 +50,9 @@ class Content:
     if `may_be_linked`.  `is_named`: it was opened with O_PATH, which does not hold it.  `is_watched`: a
     program wants to be told of what happens to it.  `failure` is that of a save that nobody was told of, and
     `refused` what the memfd said when it could not be saved, and somebody was.
-    `pieces` while it is not all there (`diorama.dispatch.files.lazy`): `fd` is for writing too.
+    `opened`: what the file system keeps of who has it open; `ours` counts times when only we wrote to it, of
+    which the kernel will tell too.  `pieces` while it is not all there (`diorama.dispatch.files.lazy`): then
+    `fd` is for writing too.
     """
 
     filesystem: FileSystem
@@ -74,6 +78,8 @@ class Content:
     failure: OSError | None = None
     refused: Stamp = (-1, -1, -1)
     pieces: Pieces | None = None
+    opened: list[OpenFile] = field(default_factory=list["OpenFile"])
+    ours: int = 0
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
@@ -95,6 +101,22 @@ class Content:
     def is_being_written(self) -> bool:
         """Whether somebody has it open for writing, or mapped so."""
         return memfd.is_written(self.fd)
+
+    @contextmanager
+    def written(self) -> Generator[int | None, None, None]:
+        """It, open for writing, which is no change by a program; None while it is executed."""
+        try:
+            fd = os.open(f"/proc/self/fd/{self.fd}", os.O_WRONLY | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno != errno.ETXTBSY:
+                raise
+            yield None
+            return
+        self.ours += self.watch >= 0
+        try:
+            yield fd
+        finally:
+            os.close(fd)
 
     def note(self) -> os.stat_result:
         """See whether the kernel has changed it; its status.  To be asked before its times are set by us."""

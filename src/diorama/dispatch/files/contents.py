@@ -47,7 +47,7 @@ from diorama.dispatch.files.content import (
     told_of,
 )
 from diorama.dispatch.files.lazy import Lazy
-from diorama.view.filesystem import Attributes, Changes, FileSystem
+from diorama.view.filesystem import Attributes, Changes, FileSystem, OpenFile
 from diorama.view.inodes import Inodes
 from diorama.view.mounts import Place
 
@@ -62,7 +62,8 @@ _PATIENCE: Final = 16
 class Contents:
     """The contents of one view.  Any thread.
 
-    `on_writing` is told of what will be open for writing, `on_orphan` of what lost its last name while it was
+    `on_writing` is told of what will be open for writing, `on_holding` of what will be open so that its file
+    system knows, `on_orphan` of what lost its last name while it was
     open, `on_forget` when that is closed, and `on_drop` of whatever is closed here.
     """
 
@@ -74,6 +75,7 @@ class Contents:
         self._max_files = min(_MAX_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
         self._unpinned = 0
         self.on_writing: Callable[[Content], None] = _nothing
+        self.on_holding: Callable[[Content], None] = _nothing
         self.on_orphan: Callable[[Content], None] = _nothing
         self.on_forget: Callable[[Content], None] = _nothing
         self.on_drop: Callable[[Content], None] = _nothing
@@ -84,10 +86,12 @@ class Contents:
 
     # -- opening ------------------------------------------------------------------------------
 
-    def pin(self, place: Place, attributes: Attributes, *, whole: bool = False) -> Content:
+    def pin(
+        self, place: Place, attributes: Attributes, *, whole: bool = False, fresh: bool = False
+    ) -> Content:
         """The memfd of a regular file, which stays until `unpin`; `OSError` if it cannot be read.
 
-        `whole`: all of it is there.
+        `whole`: all of it is there.  `fresh`: what is cached of it does not hold.
         """
         filesystem = place.filesystem
         assert filesystem is not None
@@ -99,10 +103,16 @@ class Contents:
                 content = None
             if content is None:
                 content = self._contents[key] = Content(filesystem, place, told)
+                filesystem.attach(self)
+            elif content.opened and content.told != told:
+                fresh = True  # others have changed it, and who has it open is to see that
+            fresh &= content.fd >= 0
             content.pins += 1
             self._contents.move_to_end(key)
         try:
             self._fill(content, attributes)
+            if fresh:
+                self._refill(content, attributes)
             if whole:
                 self.complete(content)
         except BaseException:
@@ -116,6 +126,7 @@ class Contents:
     def unpin(self, content: Content) -> None:
         """The program that a file was pinned for has opened it."""
         self._release(content)
+        self._let_go(content)
         self._unpinned += 1 if content.stamp[0] < _LARGE else _PATIENCE
         if self._unpinned >= _PATIENCE:
             self._unpinned = 0
@@ -151,6 +162,12 @@ class Contents:
 
     def truncate(self, content: Content, size: int) -> None:
         """Set the length of what is open: ETXTBSY while it is run."""
+        if content.filesystem.tells_at_close:
+            self.complete(content, empty=not size)
+            os.truncate(f"/proc/self/fd/{content.fd}", size)
+            content.note()
+            self.save(content)
+            return
         self.opening(content, O_WRONLY if size else O_WRONLY | O_TRUNC)
         fd = os.open(f"/proc/self/fd/{content.fd}", os.O_WRONLY | os.O_CLOEXEC)
         try:
@@ -214,11 +231,11 @@ class Contents:
 
     # -- saving and dropping ------------------------------------------------------------------
 
-    def save(self, content: Content) -> None:
-        """Let the file system keep what is in it, if it may not have it; `OSError`."""
+    def save(self, content: Content) -> bool:
+        """Let the file system keep what is in it, if it may not have it; whether that was so.  `OSError`."""
         with self.kept(content.filesystem, content.place.inode) as kept, content.lock:
             if kept is not content or content.is_orphan or not content.needs_saving():
-                return
+                return False
             still_written = content.is_being_written
             status = os.fstat(content.fd)
             os.lseek(content.fd, 0, os.SEEK_SET)
@@ -231,12 +248,14 @@ class Contents:
             content.writers = content.mappers = still_written
             if still_written and not content.filesystem.saves_late:
                 content.mark = memfd.digest(content.fd)
+            return True
 
     def settle_closing(self, content: Content) -> OSError | None:
         """Save before a writer closes it; a failure, this one or one that nobody was told of."""
         failure, content.failure = content.failure, None
         try:
             self.save(content)
+            self._flush(content)
         except OSError as error:
             content.refused = stamp_of(os.fstat(content.fd))
             return error
@@ -250,7 +269,8 @@ class Contents:
             if content.refused == stamp_of(os.fstat(content.fd)):
                 return  # who has closed it was told that
             try:
-                self.save(content)
+                if self.save(content):
+                    self._flush(content)
             except OSError as error:
                 content.failure = error
 
@@ -295,6 +315,88 @@ class Contents:
             for content in list(self._contents.values()):
                 self._drop(content)
         self._lazy.close()
+
+    # -- open files of which their file system knows ------------------------------------------
+
+    def hold(self, content: Content, opened: OpenFile) -> None:
+        """A program is about to open it, of which the file system has made `opened`."""
+        with self._lock:
+            content.opened.append(opened)
+        self.on_holding(content)
+
+    def gone(self, content: Content, *, wrote: bool) -> None:
+        """An open file of it, for writing or not, is gone; which of several is all the same."""
+        with self._lock:
+            one = next((one for one in content.opened if one.writes is wrote), None)
+            if one is not None:
+                content.opened.remove(one)
+        if one is not None:
+            one.close()
+        self._let_go(content)
+
+    def _let_go(self, content: Content) -> None:
+        """Tell the file system if nothing of it is open any more."""
+        if not content.opened:
+            return
+        with self._lock:
+            if content.pins or (content.fd >= 0 and content.is_held):
+                return
+            gone, content.opened = content.opened, []
+        for one in gone:
+            one.close()
+
+    @staticmethod
+    def _flush(content: Content) -> None:
+        one = next((one for one in content.opened if one.writes), None)
+        if one is not None:
+            one.flush()
+
+    # -- what a file system tells by itself ---------------------------------------------------
+
+    def stale(self, filesystem: FileSystem, inode: int) -> None:
+        """A file has another content now."""
+        with self.kept(filesystem, inode) as content:
+            if content is not None:
+                self._refill(content, filesystem.attributes(inode))
+
+    def store(self, filesystem: FileSystem, inode: int, offset: int, data: bytes) -> None:
+        """A part of a file has this content."""
+        with self.kept(filesystem, inode) as content:
+            if content is None or content.pieces is not None:
+                return
+            with content.lock:
+                is_clean = not content.needs_saving()
+                with content.written() as fd:
+                    if fd is not None:
+                        os.pwrite(fd, data, offset)
+                if is_clean:
+                    content.agree()
+
+    def retrieve(self, filesystem: FileSystem, inode: int, offset: int, size: int) -> bytes:
+        """What is cached of a part of a file."""
+        with self.kept(filesystem, inode) as content:
+            if content is None or content.pieces is not None:
+                return b""
+            return os.pread(content.fd, size, offset)
+
+    def _refill(self, content: Content, attributes: Attributes) -> None:
+        """Read again what nobody has changed here; who has it open sees what it has become."""
+        with content.lock:
+            if content.pieces is not None or content.fd < 0 or content.is_orphan or content.needs_saving():
+                return
+            scratch = memfd.create_memfd(b"fresh")
+            try:
+                content.filesystem.copy_content(content.place.inode, scratch)
+                if memfd.digest(scratch) != memfd.digest(content.fd):
+                    with content.written() as fd:
+                        if fd is not None:
+                            memfd.replace(fd, scratch)
+            finally:
+                os.close(scratch)
+            set_status(content, attributes)
+            content.told = (attributes.size, attributes.modified)
+            if content.mappers:
+                content.mark = memfd.digest(content.fd)
 
     def _release(self, content: Content) -> None:
         with self._lock:
@@ -363,6 +465,9 @@ class Contents:
     def _close(self, content: Content) -> None:
         if content.fd >= 0:
             self.on_drop(content)
+            for one in content.opened:
+                one.close()
+            content.opened = []
             fd, content.fd = content.fd, -1
             if content.pieces is None:
                 os.close(fd)

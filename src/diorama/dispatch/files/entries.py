@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from diorama.dispatch.files.state import Files, fail
 from diorama.dispatch.files.synthetic import name_of
-from diorama.view.filesystem import Attributes, FileSystem
+from diorama.view.filesystem import Attributes, FileSystem, OpenFile
 from diorama.view.mounts import Mount, Place
 
 if TYPE_CHECKING:
@@ -140,3 +140,12 @@ def make(files: Files, place: Place, attributes: Attributes, target: bytes = b""
     inode = filesystem.make(place.directory, name_of(place), attributes, target)
     files.synthetic.made(filesystem, place.directory, name_of(place), attributes.kind)
     return place._replace(inode=inode, missing=False)
+
+
+def create(files: Files, place: Place, attributes: Attributes, flags: int) -> tuple[Place, OpenFile | None]:
+    """Make a regular file, as `make`, and have its file system open it."""
+    filesystem = place.filesystem
+    assert filesystem is not None
+    inode, opened = filesystem.create(place.directory, name_of(place), attributes, flags)
+    files.synthetic.made(filesystem, place.directory, name_of(place), attributes.kind)
+    return place._replace(inode=inode, missing=False), opened

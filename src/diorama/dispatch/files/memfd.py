@@ -26,7 +26,7 @@ from diorama.abi.fcntl import (
 
 __all__ = [
     "create_memfd", "digest", "give_to", "has_fine_times", "is_held", "is_written", "make_memfd",
-    "special_bits",
+    "replace", "special_bits",
 ]  # fmt: skip
 
 _MFD_EXEC: Final = 0x10
@@ -84,6 +84,15 @@ def digest(fd: int) -> bytes:
         found.update(chunk)
         at += len(chunk)
     return found.digest()
+
+
+def replace(fd: int, source: int) -> None:
+    """Let an open file have the content of another."""
+    at = 0
+    while chunk := os.pread(source, _CHUNK, at):
+        os.pwrite(fd, chunk, at)
+        at += len(chunk)
+    os.ftruncate(fd, at)
 
 
 @cache

@@ -65,7 +65,9 @@ def _open(files: Files, call: OpenAt | OpenAt2, how: OpenHow) -> Outcome:
             return opened
         path, flags = open_virtual(files, call, place, how)
         if _can_give(files, call, task, path, flags):
-            return Descriptor(os.open(path, flags | os.O_CLOEXEC), cloexec=bool(flags & os.O_CLOEXEC))
+            fd = os.open(path, flags | os.O_CLOEXEC)
+            files.unpin(task)  # what is open stays
+            return Descriptor(fd, cloexec=bool(flags & os.O_CLOEXEC))
         return _at(call, path, how, flags)
     return _open_host(files, call, place, how)
 

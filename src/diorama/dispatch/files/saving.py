@@ -140,6 +140,7 @@ class Saver:
         self._thread: threading.Thread | None = None
         self._failed = False
         contents.on_writing = self._writing
+        contents.on_holding = self._holding
         contents.on_orphan = self._orphan
         contents.on_drop = self._dropped
 
@@ -156,8 +157,12 @@ class Saver:
         self._inotify = -1
 
     def _writing(self, content: Content) -> None:
-        if not content.filesystem.saves_late:
+        if not (content.filesystem.saves_late or content.opened):
             self._watch(content, IN_CLOSE_WRITE)
+
+    def _holding(self, content: Content) -> None:
+        if len(content.opened) == 1 or content.watch < 0:
+            self._watch(content, IN_CLOSE_WRITE | IN_CLOSE_NOWRITE)
 
     def _orphan(self, content: Content) -> None:
         self._watch(content, IN_CLOSE_WRITE | IN_CLOSE_NOWRITE)
@@ -217,7 +222,13 @@ class Saver:
         if content.is_orphan:
             self._contents.settle_orphan(content)
             return
-        self._contents.save_closed(content)
+        wrote = bool(mask & IN_CLOSE_WRITE)
+        if wrote and content.ours:
+            content.ours -= 1
+            return
+        if wrote:
+            self._contents.save_closed(content)
+        self._contents.gone(content, wrote=wrote)
 
 
 def _events(data: bytes) -> list[tuple[int, int]]:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Final
 
 from diorama.abi import fcntl
 from diorama.dispatch.files.attributes import drop_special_bits
-from diorama.dispatch.files.entries import check_may_change, check_may_make, find, make, new_file
+from diorama.dispatch.files.entries import check_may_change, check_may_make, create, find, new_file
 from diorama.dispatch.files.patience import wait_for
 from diorama.dispatch.files.state import Files, fail
 from diorama.dispatch.files.synthetic import name_of
 from diorama.engine.held import Descriptor
-from diorama.view.filesystem import Attributes
+from diorama.view.filesystem import Attributes, OpenFile
 from diorama.view.mounts import Place
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def _create(files: Files, task: Task, place: Place, how: OpenHow) -> tuple[bytes
     check_may_change(place.mount)
     above = check_may_make(files, task, filesystem, place.directory)
     attributes = new_file(files, task, stat.S_IFREG | how.mode & 0o7777, above)
-    return _open_content(files, task, make(files, place, attributes), how.flags & ~fcntl.O_TRUNC)
+    made, opened = create(files, place, attributes, how.flags & ~fcntl.O_TRUNC)
+    return _open_content(files, task, made, how.flags & ~fcntl.O_TRUNC, opened)
 
 
 def _open_path(files: Files, task: Task, place: Place, flags: int) -> tuple[bytes, int]:
@@ -146,9 +147,22 @@ def _check_permission(files: Files, task: Task, place: Place, attributes: Attrib
         raise fail(errno.EPERM)
 
 
-def _open_content(files: Files, task: Task, place: Place, flags: int) -> tuple[bytes, int]:
+def _open_content(
+    files: Files, task: Task, place: Place, flags: int, opened: OpenFile | None = None
+) -> tuple[bytes, int]:
+    """As `open_virtual`, for a regular file; `opened` is what its file system has made of it already."""
     assert place.filesystem is not None
-    content = files.content(task, place, place.filesystem.attributes(place.inode))
+    if opened is None and not flags & fcntl.O_PATH:
+        opened = place.filesystem.open_file(place.inode, flags)
+    try:
+        fresh = opened is not None and not (opened.keeps or flags & fcntl.O_TRUNC)
+        content = files.content(task, place, place.filesystem.attributes(place.inode), fresh=fresh)
+    except BaseException:
+        if opened is not None:
+            opened.close()
+        raise
+    if opened is not None:
+        files.synthetic.contents.hold(content, opened)
     if not flags & fcntl.O_PATH:
         open_it = partial(files.synthetic.contents.opening, content, flags)
         if content.pieces is None:

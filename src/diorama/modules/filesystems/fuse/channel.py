@@ -144,6 +144,15 @@ class Channel:
             raise _error(reply.error)
         return reply
 
+    def post(self, name: str, node: int, *records: Wire) -> None:
+        """Make a request for whose answer nobody waits."""
+        if self._is_lost or not self.connection.knows(name):
+            return
+        unique, message = self.connection.request(name, node, *records, caller=_caller())
+        with self._lock:
+            self._waiting[unique] = _Nobody()
+        self.tell(message)
+
     def _await_start(self) -> None:
         who = asker()
         while not self._ready.wait(_TICK):

@@ -3,8 +3,7 @@
 What it has told of names and attributes is kept while that holds (`known`), the content of open files by the
 view.
 
-Content is read and written through handles of its own, each opened for it: a server sees OPEN, READ or WRITE,
-FLUSH, RELEASE, as from a program that copies the file.
+What it means that a file is open is said in `opened`.
 """
 
 from __future__ import annotations
@@ -19,26 +18,17 @@ from typing import TYPE_CHECKING, Final
 
 from diorama.fuse.attributes import GetAttrIn, GetXattrIn, SetAttrIn, SetXattrIn, StatFsOut
 from diorama.fuse.connection import Notification, Reply
-from diorama.fuse.flags import FSYNC_FDATASYNC, WRITE_CACHE, FAttr, Init
-from diorama.fuse.handles import (
-    CreateIn,
-    FlushIn,
-    FsyncIn,
-    OpenIn,
-    OpenOut,
-    ReadIn,
-    ReleaseIn,
-    SyncFsIn,
-    WriteIn,
-    WriteOut,
-)
+from diorama.fuse.flags import FAttr, Init
+from diorama.fuse.handles import CreateIn, OpenOut, ReadIn, SyncFsIn
 from diorama.fuse.naming import LinkIn, MkdirIn, MknodIn, Rename2In, RenameIn
-from diorama.fuse.notices import NotifyDelete, NotifyInvalEntry, NotifyInvalInode
-from diorama.fuse.wire import Attr, AttrOut
-from diorama.interfaces.filesystem import Attributes, Changes, Entry, FileSystem, Statistics
+from diorama.fuse.notices import NotifyDelete, NotifyInvalEntry, NotifyInvalInode, NotifyRetrieve, NotifyStore
+from diorama.fuse.wire import Attr, AttrOut, Wire
+from diorama.interfaces.filesystem import Attributes, Changes, ContentCache, Entry, FileSystem, Statistics
 from diorama.modules.filesystems.fuse.channel import Channel
 from diorama.modules.filesystems.fuse.known import Known
-from diorama.modules.filesystems.fuse.translation import segments, to_set, write_at
+from diorama.modules.filesystems.fuse.notices import Notices
+from diorama.modules.filesystems.fuse.opened import Asking, FuseFile, OpenFiles, unless_unknown
+from diorama.modules.filesystems.fuse.translation import to_set
 
 if TYPE_CHECKING:
     from diorama.engine.ending import Identity
@@ -49,8 +39,6 @@ _NSEC: Final = 10**9
 _RENAME_EXCHANGE: Final = 2
 _XATTR_MAX: Final = 1 << 16
 _LISTING: Final = 32 << 10
-_READ_MAX: Final = 60 << 10
-"""Servers that splice their answers into the socket (vmsplice(2)) send at most 16 pages as one message."""
 _WANTS: Final = (
     Init.ASYNC_READ
     | Init.ATOMIC_O_TRUNC
@@ -95,7 +83,9 @@ class FuseFileSystem(FileSystem):
         self.title = title
         self._on_close = on_close
         self._known = Known(unchecked=not checked)
+        self._notices = Notices()
         self._channel = Channel(sock, _WANTS, title, self._notified, theirs)
+        self._files = OpenFiles(Asking(self._ask, self._post, self._channel.connection))
         self._channel.start()
 
     # -- looking at it ------------------------------------------------------------------------
@@ -120,7 +110,7 @@ class FuseFileSystem(FileSystem):
 
     def entries(self, directory: int) -> Sequence[Entry]:
         """The names in a directory."""
-        with self._opened(directory, "OPENDIR", "RELEASEDIR", OpenIn(os.O_DIRECTORY)) as handle:
+        with self._files.listing(directory) as handle:
             return list(self._listed(directory, handle))
 
     def readlink(self, inode: int) -> bytes:
@@ -130,12 +120,20 @@ class FuseFileSystem(FileSystem):
 
     def copy_content(self, inode: int, fd: int) -> None:
         """Read all of it."""
-        size = min(self._channel.connection.max_write, _READ_MAX)
-        with self._opened(inode, "OPEN", "RELEASE", OpenIn(os.O_RDONLY)) as handle:
-            offset = 0
-            while data := self._read(inode, handle, offset, size):
-                write_at(fd, data, offset)
-                offset += len(data)
+        self._files.copy(inode, fd)
+
+    def read(self, inode: int, offset: int, size: int) -> bytes:
+        """Read a piece of it."""
+        return self._files.read(inode, offset, size)
+
+    def open_file(self, inode: int, flags: int) -> FuseFile:
+        """Have it opened for a program."""
+        opened = self._files.open(inode, flags)
+        if flags & os.O_TRUNC:
+            self._known.changed(inode)
+            if not self._channel.connection.features & Init.ATOMIC_O_TRUNC:
+                self._set_size(inode, opened.handle, 0)
+        return opened
 
     def statistics(self) -> Statistics:
         """Its size."""
@@ -175,11 +173,34 @@ class FuseFileSystem(FileSystem):
         elif kind == stat.S_IFLNK:
             reply = self._ask("SYMLINK", directory, names=(name, target))
         elif kind == stat.S_IFREG:
-            reply = self._make_regular(directory, name, mode)
+            inode, opened = self.create(directory, name, attributes, os.O_WRONLY)
+            opened.close()
+            return inode
         else:
             reply = self._ask("MKNOD", directory, MknodIn(mode, attributes.device), names=(name,))
         self._known.changed(directory)
         return self._known.entered(directory, name, *reply.entry)
+
+    def create(
+        self, directory: int, name: bytes, attributes: Attributes, flags: int
+    ) -> tuple[int, FuseFile]:
+        """Make a regular file and open it, at a stroke where the server knows how."""
+        mode = attributes.mode
+        try:
+            wanted = CreateIn(flags & ~os.O_CLOEXEC | os.O_CREAT | os.O_EXCL, mode)
+            reply = self._ask("CREATE", directory, wanted, names=(name,))
+        except OSError as error:
+            if error.errno != errno.ENOSYS:
+                raise
+            reply = self._ask("MKNOD", directory, MknodIn(mode), names=(name,))
+            self._known.changed(directory)
+            inode = self._known.entered(directory, name, *reply.entry)
+            return inode, self._files.open(inode, flags)
+        self._known.changed(directory)
+        opened = reply.records[2]
+        assert isinstance(opened, OpenOut)
+        inode = self._known.entered(directory, name, *reply.entry)
+        return inode, self._files.add(FuseFile(self._files, inode, flags, opened))
 
     def link(self, inode: int, directory: int, name: bytes) -> None:
         """Give something another name."""
@@ -218,16 +239,28 @@ class FuseFileSystem(FileSystem):
         self._told(inode, self._ask("SETATTR", inode, to_set(changes)))
 
     def save_content(self, inode: int, fd: int) -> None:
-        """Write all of it, and have the server tell what became of it."""
+        """Write all of it, and have the server tell what became of it.
+
+        Also what may not be written any more: who has written may have opened the file before it was made
+        read-only, or while it made it.
+        """
         size = os.fstat(fd).st_size
-        with self._opened_to_save(inode) as handle:
-            for offset, length in segments(fd, size):
-                self._write(inode, handle, fd, offset, length)
-            valid = FAttr.SIZE | FAttr.FH
-            self._told(inode, self._ask("SETATTR", inode, SetAttrIn(valid, fh=handle, size=size)))
-            with _unless_unknown():
-                self._ask("FLUSH", inode, FlushIn(fh=handle))
+        try:
+            self._files.save(inode, fd, lambda handle: self._set_size(inode, handle, size))
+        except PermissionError:
+            mode = stat.S_IMODE(self.attributes(inode).mode)
+            if mode & stat.S_IWUSR:
+                raise
+            self.set_attributes(inode, Changes(mode=mode | stat.S_IWUSR))
+            try:
+                self._files.save(inode, fd, lambda handle: self._set_size(inode, handle, size))
+            finally:
+                self.set_attributes(inode, Changes(mode=mode))
         self._known.changed(inode)
+
+    def _set_size(self, inode: int, handle: int, size: int) -> None:
+        valid = FAttr.SIZE | FAttr.FH
+        self._told(inode, self._ask("SETATTR", inode, SetAttrIn(valid, fh=handle, size=size)))
 
     def set_xattr(self, inode: int, name: bytes, value: bytes) -> None:
         """Set an extended attribute."""
@@ -243,6 +276,10 @@ class FuseFileSystem(FileSystem):
 
     # -- its life -----------------------------------------------------------------------------
 
+    def attach(self, cache: ContentCache) -> None:
+        """What the server tells of content is for that."""
+        self._notices.cache = cache
+
     def forget(self, inode: int) -> None:
         """Give the references to a node back."""
         number = self._known.forget(inode)
@@ -251,23 +288,18 @@ class FuseFileSystem(FileSystem):
 
     def sync_file(self, inode: int, *, data_only: bool = False) -> None:
         """Have the server make a file, or a directory, lasting."""
-        how = FSYNC_FDATASYNC if data_only else 0
         is_directory = self.attributes(inode).kind == stat.S_IFDIR
-        if is_directory:
-            opened = self._opened(inode, "OPENDIR", "RELEASEDIR", OpenIn(os.O_DIRECTORY))
-        else:
-            opened = self._opened_to_save(inode)
-        with opened as handle, _unless_unknown():
-            self._ask("FSYNCDIR" if is_directory else "FSYNC", inode, FsyncIn(handle, how))
+        self._files.sync(inode, is_directory=is_directory, data_only=data_only)
 
     def sync(self) -> None:
         """Have the server make everything lasting, where it knows how."""
-        with _unless_unknown():
+        with unless_unknown():
             self._ask("SYNCFS", self.root, SyncFsIn())
 
     def close(self) -> None:
         """End the connection."""
         self._channel.close()
+        self._notices.close()
         if self._on_close is not None:
             self._on_close()
 
@@ -285,6 +317,10 @@ class FuseFileSystem(FileSystem):
         node = self._known.node(inode)
         return self._channel.ask(name, node, *records, names=names, data=data, room=room)  # type: ignore[arg-type]
 
+    def _post(self, name: str, inode: int, *records: Wire) -> None:
+        with contextlib.suppress(OSError):  # it is forgotten, and so is all of it
+            self._channel.post(name, self._known.node(inode), *records)
+
     def _look_up(self, directory: int, name: bytes) -> int:
         try:
             reply = self._ask("LOOKUP", directory, names=(name,))
@@ -293,60 +329,6 @@ class FuseFileSystem(FileSystem):
                 self._known.forget_name(directory, name)
             raise
         return self._known.entered(directory, name, *reply.entry)
-
-    def _make_regular(self, directory: int, name: bytes, mode: int) -> Reply:
-        try:
-            wanted = CreateIn(os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
-            reply = self._ask("CREATE", directory, wanted, names=(name,))
-        except OSError as error:
-            if error.errno != errno.ENOSYS:
-                raise
-            return self._ask("MKNOD", directory, MknodIn(mode), names=(name,))
-        opened = reply.records[2]
-        assert isinstance(opened, OpenOut)
-        inode = self._known.entered(directory, name, *reply.entry)
-        with _unless_unknown():
-            self._ask("FLUSH", inode, FlushIn(fh=opened.fh))
-        self._ask("RELEASE", inode, ReleaseIn(fh=opened.fh, flags=os.O_WRONLY))
-        return reply
-
-    @contextlib.contextmanager
-    def _opened(self, inode: int, opening: str, closing: str, how: OpenIn) -> Generator[int, None, None]:
-        """A handle; servers that know of none take 0."""
-        try:
-            (opened,) = self._ask(opening, inode, how).records
-        except OSError as error:
-            if error.errno != errno.ENOSYS:
-                raise
-            yield 0
-            return
-        assert isinstance(opened, OpenOut)
-        try:
-            yield opened.fh
-        finally:
-            with contextlib.suppress(OSError):
-                self._ask(closing, inode, ReleaseIn(fh=opened.fh, flags=how.flags))
-
-    @contextlib.contextmanager
-    def _opened_to_save(self, inode: int) -> Generator[int, None, None]:
-        """A handle to write by, also to what may not be written any more.
-
-        Who has written may have opened the file before it was made read-only, or while it made it (git does).
-        """
-        mode = None
-        opened = contextlib.ExitStack()
-        try:
-            handle = opened.enter_context(self._opened(inode, "OPEN", "RELEASE", OpenIn(os.O_WRONLY)))
-        except PermissionError:
-            mode = stat.S_IMODE(self.attributes(inode).mode)
-            self.set_attributes(inode, Changes(mode=mode | stat.S_IWUSR))
-            handle = opened.enter_context(self._opened(inode, "OPEN", "RELEASE", OpenIn(os.O_WRONLY)))
-        with opened:
-            try:
-                yield handle
-            finally:
-                if mode is not None:
-                    self.set_attributes(inode, Changes(mode=mode))
 
     def _listed(self, directory: int, handle: int) -> Generator[Entry, None, None]:
         connection = self._channel.connection
@@ -366,23 +348,6 @@ class FuseFileSystem(FileSystem):
                     self._known.entered(directory, one.name, one.entry, one.attributes)
                 yield Entry(one.name, one.dirent.ino, one.dirent.type << 12)
 
-    def _read(self, inode: int, handle: int, offset: int, size: int) -> bytes:
-        return self._ask("READ", inode, ReadIn(fh=handle, offset=offset, size=size), room=size).data
-
-    def _write(self, inode: int, handle: int, fd: int, offset: int, length: int) -> None:
-        most = self._channel.connection.max_write
-        end = offset + length
-        while offset < end:
-            data = os.pread(fd, min(most, end - offset), offset)
-            if not data:
-                return
-            request = WriteIn(fh=handle, offset=offset, size=len(data), write_flags=WRITE_CACHE)
-            (written,) = self._ask("WRITE", inode, request, data=data).records
-            assert isinstance(written, WriteOut)
-            if not 0 < written.size <= len(data):
-                raise _error(errno.EIO)
-            offset += written.size
-
     # -- remembering --------------------------------------------------------------------------
 
     def _told(self, inode: int, reply: Reply) -> Attributes:
@@ -391,10 +356,25 @@ class FuseFileSystem(FileSystem):
         assert isinstance(attr, Attr)
         return self._known.told(inode, out, attr)
 
+    def _retrieved(self, cache: ContentCache | None, asked: NotifyRetrieve) -> None:
+        inode = self._known.inode(asked.nodeid)
+        size = min(asked.size, self._channel.connection.max_write)
+        data = b"" if cache is None else cache.retrieve(self, inode, asked.offset, size)
+        self._channel.tell(self._channel.connection.retrieved(asked, data))
+
     def _notified(self, told: Notification) -> None:
         record = told.record
         if isinstance(record, NotifyInvalInode):
-            self._known.changed(self._known.inode(record.ino))
+            inode = self._known.inode(record.ino)
+            self._known.changed(inode)
+            if record.off >= 0:
+                self._notices.put(lambda cache: cache.stale(self, inode))
+        elif isinstance(record, NotifyStore):
+            inode = self._known.inode(record.nodeid)
+            self._known.changed(inode)
+            self._notices.put(lambda cache: cache.store(self, inode, record.offset, told.data))
+        elif isinstance(record, NotifyRetrieve):
+            self._notices.put(lambda cache: self._retrieved(cache, record), needed=True)
         elif isinstance(record, NotifyInvalEntry | NotifyDelete):
             directory = self._known.inode(record.parent)
             self._known.forget_name(directory, told.data)
@@ -409,12 +389,3 @@ def _unsupported() -> Generator[None, None, None]:
     except OSError as error:
         raise _error(errno.EOPNOTSUPP) if error.errno == errno.ENOSYS else error from None
 
-
-@contextlib.contextmanager
-def _unless_unknown() -> Generator[None, None, None]:
-    """What the server does not know needs not be done."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno != errno.ENOSYS:
-            raise

@@ -1,0 +1,240 @@
+"""Opened: the open files of one mount, by the handles that the server has given for them.
+
+Each open(2) of a program is one OPEN (or CREATE), and one RELEASE when that open file is gone.  Content is
+read and written through a handle that is open for it, whosever it is, as the kernel does for what it caches.
+Where there is none, because who wrote is gone or may not read, one is opened for that time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import threading
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from diorama.fuse.flags import FSYNC_FDATASYNC, WRITE_CACHE, FOpen, Init
+from diorama.fuse.handles import FlushIn, FsyncIn, OpenIn, OpenOut, ReadIn, ReleaseIn, WriteIn, WriteOut
+from diorama.modules.filesystems.fuse.translation import segments, write_at
+
+if TYPE_CHECKING:
+    from diorama.fuse.connection import Connection, Reply
+
+__all__ = ["Asking", "FuseFile", "OpenFiles", "unless_unknown"]
+
+_READ_MAX: Final = 60 << 10
+"""Servers that splice their answers into the socket (vmsplice(2)) send at most 16 pages as one message."""
+_NEVER_SENT: Final = os.O_CREAT | os.O_EXCL | os.O_NOCTTY | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How a server is asked: with an answer, or without anybody who waits for it."""
+
+    ask: Callable[..., Reply]
+    post: Callable[..., None]
+    connection: Connection
+
+
+class FuseFile:
+    """An open file of a program: what the server has given for it.
+
+    `has_handle`: the server has one, which it must be told of when the file is closed.
+    """
+
+    def __init__(self, files: OpenFiles, inode: int, flags: int, out: OpenOut | None) -> None:
+        self._files = files
+        self.inode = inode
+        self.flags = flags
+        self.has_handle = out is not None
+        self.handle = 0 if out is None else out.fh
+        self.how = FOpen.KEEP_CACHE if out is None else FOpen(out.open_flags)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether what is cached of its content still holds."""
+        return bool(self.how & FOpen.KEEP_CACHE)
+
+    @property
+    def writes(self) -> bool:
+        """Whether it is open for writing."""
+        return bool(self.flags & os.O_ACCMODE)
+
+    @property
+    def reads(self) -> bool:
+        """Whether it is open for reading."""
+        return self.flags & os.O_ACCMODE != os.O_WRONLY
+
+    def flush(self) -> None:
+        """A descriptor of it was closed."""
+        if not self.how & FOpen.NOFLUSH:
+            with unless_unknown():
+                self._files.asking.ask("FLUSH", self.inode, FlushIn(fh=self.handle))
+
+    def close(self) -> None:
+        """It is gone."""
+        self._files.closed(self)
+
+
+class OpenFiles:
+    """Those of one mount.  Any thread."""
+
+    def __init__(self, asking: Asking) -> None:
+        self.asking = asking
+        self._lock = threading.Lock()
+        self._open: dict[int, list[FuseFile]] = {}
+
+    def open(self, inode: int, flags: int) -> FuseFile:
+        """Have the server open a file as a program asks for it."""
+        sent = flags & ~_NEVER_SENT
+        truncates = bool(flags & os.O_TRUNC)
+        if truncates and not self.asking.connection.features & Init.ATOMIC_O_TRUNC:
+            sent &= ~os.O_TRUNC
+        return self.add(FuseFile(self, inode, flags, self._ask_open(inode, sent)))
+
+    def add(self, file: FuseFile) -> FuseFile:
+        """There is one more."""
+        with self._lock:
+            self._open.setdefault(file.inode, []).append(file)
+        return file
+
+    def closed(self, file: FuseFile) -> None:
+        """There is one less, which nobody waits for."""
+        with self._lock:
+            files = self._open.get(file.inode, [])
+            if file not in files:
+                return
+            files.remove(file)
+            if not files:
+                del self._open[file.inode]
+        if file.has_handle:
+            released = ReleaseIn(fh=file.handle, flags=file.flags & ~_NEVER_SENT)
+            self.asking.post("RELEASE", file.inode, released)
+
+    def find(self, inode: int, *, writing: bool) -> FuseFile | None:
+        """An open file by which a file can be read, or written."""
+        with self._lock:
+            files = list(self._open.get(inode, ()))
+        # A server may append whatever the offset.
+        fit = [one for one in files if (one.writes and not one.flags & os.O_APPEND if writing else one.reads)]
+        return fit[-1] if fit else None
+
+    # -- content ------------------------------------------------------------------------------
+
+    def copy(self, inode: int, fd: int) -> None:
+        """Read all of a file."""
+        size = self._most_read
+        with self._reading(inode) as handle:
+            offset = 0
+            while data := self._read(inode, handle, offset, size):
+                write_at(fd, data, offset)
+                offset += len(data)
+                if len(data) < size:
+                    return
+
+    def read(self, inode: int, offset: int, size: int) -> bytes:
+        """Read a piece; shorter only at the end."""
+        found = b""
+        with self._reading(inode) as handle:
+            while len(found) < size:
+                wanted = min(size - len(found), self._most_read)
+                data = self._read(inode, handle, offset + len(found), wanted)
+                found += data
+                if len(data) < wanted:
+                    break
+        return found
+
+    def save(self, inode: int, fd: int, finish: Callable[[int], None]) -> None:
+        """Write all of a file, and then do what is to be done by the same handle."""
+        size = os.fstat(fd).st_size
+        with self.writing(inode) as handle:
+            for offset, length in segments(fd, size):
+                self._write(inode, handle, fd, offset, length)
+            finish(handle)
+
+    def sync(self, inode: int, *, is_directory: bool, data_only: bool) -> None:
+        """Have the server make a file, or a directory, lasting."""
+        how = FSYNC_FDATASYNC if data_only else 0
+        with self.listing(inode) if is_directory else self.writing(inode) as handle, unless_unknown():
+            self.asking.ask("FSYNCDIR" if is_directory else "FSYNC", inode, FsyncIn(handle, how))
+
+    @property
+    def _most_read(self) -> int:
+        return min(self.asking.connection.max_write, _READ_MAX)
+
+    def _read(self, inode: int, handle: int, offset: int, size: int) -> bytes:
+        request = ReadIn(fh=handle, offset=offset, size=size)
+        return self.asking.ask("READ", inode, request, room=size).data
+
+    def _write(self, inode: int, handle: int, fd: int, offset: int, length: int) -> None:
+        most = self.asking.connection.max_write
+        end = offset + length
+        while offset < end:
+            data = os.pread(fd, min(most, end - offset), offset)
+            if not data:
+                return
+            request = WriteIn(fh=handle, offset=offset, size=len(data), write_flags=WRITE_CACHE)
+            (written,) = self.asking.ask("WRITE", inode, request, data=data).records
+            assert isinstance(written, WriteOut)
+            if not 0 < written.size <= len(data):
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            offset += written.size
+
+    # -- handles ------------------------------------------------------------------------------
+
+    def _ask_open(self, inode: int, flags: int, name: str = "OPEN") -> OpenOut | None:
+        """None if the server knows of no handles."""
+        try:
+            (opened,) = self.asking.ask(name, inode, OpenIn(flags)).records
+        except OSError as error:
+            if error.errno != errno.ENOSYS:
+                raise
+            return None
+        assert isinstance(opened, OpenOut)
+        return opened
+
+    @contextlib.contextmanager
+    def _for_a_while(self, inode: int, flags: int, opening: str, closing: str) -> Generator[int, None, None]:
+        opened = self._ask_open(inode, flags, opening)
+        try:
+            yield 0 if opened is None else opened.fh
+        finally:
+            if opened is not None:
+                self.asking.post(closing, inode, ReleaseIn(fh=opened.fh, flags=flags))
+
+    def listing(self, inode: int) -> contextlib.AbstractContextManager[int]:
+        """A handle of a directory."""
+        return self._for_a_while(inode, os.O_DIRECTORY, "OPENDIR", "RELEASEDIR")
+
+    @contextlib.contextmanager
+    def _reading(self, inode: int) -> Generator[int, None, None]:
+        file = self.find(inode, writing=False)
+        if file is not None:
+            yield file.handle
+            return
+        with self._for_a_while(inode, os.O_RDONLY, "OPEN", "RELEASE") as handle:
+            yield handle
+
+    @contextlib.contextmanager
+    def writing(self, inode: int) -> Generator[int, None, None]:
+        """A handle to write by."""
+        file = self.find(inode, writing=True)
+        if file is not None:
+            yield file.handle
+            return
+        with self._for_a_while(inode, os.O_WRONLY, "OPEN", "RELEASE") as handle:
+            yield handle
+            with unless_unknown():
+                self.asking.ask("FLUSH", inode, FlushIn(fh=handle))
+
+
+@contextlib.contextmanager
+def unless_unknown() -> Generator[None, None, None]:
+    """What the server does not know needs not be done."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
