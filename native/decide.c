@@ -19,6 +19,7 @@ struct deciding {
     const struct table *table;
     const struct dio_decision *decision;
     const struct dio_asked *asked;
+    struct dio_verdict *out;
     struct dio_process process;
 };
 
@@ -101,6 +102,25 @@ static int is_writer(const char *name) {
     return lstat(name, &link) || link.st_mode & S_IWUSR;
 }
 
+/* Puts a walk at what a real object stands for, if something is known of that. */
+static enum part walk_stands(const struct deciding *d, const struct stat *status, struct walk *w) {
+    if (!decider_stands(d->decider, status, &w->mount, &w->inode) || (size_t)w->mount >= d->table->mount_count ||
+        !d->table->mounts[w->mount].told)
+        return PART_ASK;
+    w->touched = 1;
+    w->length = 0;
+    w->path[0] = 0;
+    return PART_WALK;
+}
+
+/* What is virtual: PART_ASK, maybe with a verdict. */
+static enum part virtual_decide(const struct deciding *d, const struct stat *status) {
+    struct walk w = {.table = d->table};
+    if ((d->decision->op == DIO_DO_STAT || d->decision->op == DIO_DO_STATX) && walk_stands(d, status, &w) == PART_WALK)
+        decide_told(d->decider, d->decision, d->asked, &w, d->out);
+    return PART_ASK;
+}
+
 static enum part descriptor_decide(const struct deciding *d, int32_t fd) {
     int opened = d->decision->needs & DIO_NEEDS_NOT_OPENED && d->decider->opened.count;
     int restricted = d->decision->needs & DIO_NEEDS_NOT_OPENED && is_restricted(base_of(d));
@@ -113,7 +133,7 @@ static enum part descriptor_decide(const struct deciding *d, int32_t fd) {
     if (stat(name, &status))
         return errno == ENOENT ? PART_RUN : PART_ASK;
     if (decider_is_virtual(d->decider, &status))
-        return d->decision->needs & DIO_NEEDS_NO_WRITER && !is_writer(name) ? PART_RUN : PART_ASK;
+        return d->decision->needs & DIO_NEEDS_NO_WRITER && !is_writer(name) ? PART_RUN : virtual_decide(d, &status);
     if (restricted || (opened && decider_opened_through(d->decider, d->asked->tid, &status) != OPENED_PLAINLY))
         return PART_ASK;
     return layered ? names_decide(d, name) : PART_RUN;
@@ -188,7 +208,8 @@ static enum part start_place(const struct deciding *d, struct walk *w, const cha
     return PART_WALK;
 }
 
-static enum part start_descriptor(const struct deciding *d, int32_t fd, const char *name, int32_t *mount) {
+static enum part start_descriptor(const struct deciding *d, int32_t fd, const char *name, int32_t *mount,
+                                  struct walk *w) {
     struct stat status;
     if (!d->decider->identities.count && !d->decider->opened.count)
         return PART_WALK;
@@ -197,7 +218,7 @@ static enum part start_descriptor(const struct deciding *d, int32_t fd, const ch
     if (stat(name, &status))
         return errno == ENOENT ? PART_RUN : PART_ASK;
     if (decider_is_virtual(d->decider, &status))
-        return PART_ASK;
+        return walk_stands(d, &status, w);
     *mount = decider_opened_through(d->decider, d->asked->tid, &status);
     return *mount == OPENED_UNSURE ? PART_ASK : PART_WALK;
 }
@@ -206,13 +227,14 @@ static enum part start_find(const struct deciding *d, const struct dio_path_use 
     int32_t fd = use->dirfd_arg == DIO_NO_ARG ? AT_FDCWD : (int32_t)arg_of(d->asked, use->dirfd_arg);
     int32_t mount = d->process.cwd_mount;
     char name[48], text[PLACE_ROOM];
+    struct stat status;
     if (fd == AT_FDCWD) {
         snprintf(name, sizeof name, "/proc/%d/cwd", d->asked->tid);
     } else {
         snprintf(name, sizeof name, "/proc/%d/fd/%d", d->asked->tid, fd);
         mount = OPENED_PLAINLY;
-        enum part part = start_descriptor(d, fd, name, &mount);
-        if (part != PART_WALK)
+        enum part part = start_descriptor(d, fd, name, &mount, w);
+        if (part != PART_WALK || w->inode)
             return part;
     }
     w->directory = fd == AT_FDCWD;
@@ -222,6 +244,8 @@ static enum part start_find(const struct deciding *d, const struct dio_path_use 
     if ((size_t)n == sizeof text)
         return PART_ASK;
     text[n] = 0;
+    if (fd == AT_FDCWD && d->decider->stands.count && is_private(d->table, text) && !stat(name, &status))
+        return walk_stands(d, &status, w);
     return start_place(d, w, text, mount);
 }
 
@@ -257,6 +281,7 @@ static enum part path_begin(const struct deciding *d, const struct dio_path_use 
     w->fd = -1;
     w->touched = (uint8_t)(d->table->base_moved || is_restricted(base_of(d)));
     w->at = 0;
+    w->inode = 0;
     walk_begin(w);
     if (w->todo[0] != '/')
         return start_find(d, use, w);
@@ -304,12 +329,18 @@ static enum part path_untouched(const struct deciding *d, struct walk *w, enum w
 /* Walks; PART_ASK may have a verdict in `out` already. */
 static enum part path_walk(const struct deciding *d, struct walk *w, struct dio_verdict *out) {
     enum part part = PART_ASK;
-    enum walk_end end = walk_run(w);
+    enum walk_end end = w->inode ? WALK_TOLD : walk_run(w);
+    int is_done = out && d->decision->settle == DIO_SETTLE_PATHS && d->decision->path_count == 1;
+    if (end == WALK_TOLD) {
+        if (is_done)
+            decide_told(d->decider, d->decision, d->asked, w, out);
+        return PART_ASK;
+    }
     if (d->table->mounts[w->mount].upper && !changes_nothing(d))
         end = WALK_ASK;
     if (end != WALK_ASK && !w->touched)
         part = path_untouched(d, w, end);
-    else if (end != WALK_ASK && out && d->decision->settle == DIO_SETTLE_PATHS && d->decision->path_count == 1)
+    else if (end != WALK_ASK && is_done)
         decide_do(d->decider, d->decision, d->asked, w, end, out);
     if (w->fd >= 0)
         close(w->fd);
@@ -451,7 +482,7 @@ static enum part call_decide(const struct deciding *d, struct dio_verdict *out) 
 int dio_decide(struct dio_decider *decider, const struct dio_asked *asked, struct dio_verdict *out) {
     *out = (struct dio_verdict){.kind = DIO_VERDICT_ASK, .fd = -1};
     struct table *table = decider_table(decider);
-    struct deciding d = {.decider = decider, .table = table, .asked = asked};
+    struct deciding d = {.decider = decider, .table = table, .asked = asked, .out = out};
     d.decision = table_decision(table, asked->abi, asked->nr);
     if (d.decision && !decider_find(decider, asked->tid, &d.process) && !d.process.ask_all &&
         call_decide(&d, out) == PART_RUN)

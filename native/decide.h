@@ -28,6 +28,8 @@ enum { COVER_NONE = -1, COVER_PRIVATE = -2 };
 struct mounted {
     int32_t parent;
     uint8_t read_only, directory, no_exec, synthetic;
+    struct dio_told *told; /* synthetic: what is known of its files, or NULL */
+    uint64_t inode, device, id;
     size_t point_length, host_length, upper_length, hidden_length;
     char *point, *host;
     char *upper, *hidden; /* NULL: none */
@@ -95,9 +97,9 @@ struct reached {
 enum { REACHED = 8192 };
 
 struct dio_decider {
-    pthread_rwlock_t lock; /* of `table` (the pointer), and of the three below */
+    pthread_rwlock_t lock; /* of `table` (the pointer), and of the four below */
     struct table *table;
-    struct sorted processes, opened, identities;
+    struct sorted processes, opened, identities, stands;
     struct reached *reached; /* REACHED of them, each at the hash of its file, or NULL */
     struct rights rights;
     atomic_int strangers; /* somebody may have namespaces of its own */
@@ -123,6 +125,8 @@ struct table *decider_table(struct dio_decider *decider);
 /* What is known of the process of a thread; 0, or -EAGAIN if that cannot be told. */
 int decider_find(struct dio_decider *decider, pid_t tid, struct dio_process *out);
 int decider_is_virtual(struct dio_decider *decider, const struct stat *status);
+/* The mount and the inode that a real object stands for; 0 if that is not known. */
+int decider_stands(struct dio_decider *decider, const struct stat *status, int32_t *mount, uint64_t *inode);
 /* The mount that the process of `tid` opened this through: OPENED_PLAINLY, or OPENED_UNSURE when the thread
  * cannot be looked at. */
 enum { OPENED_PLAINLY = -1, OPENED_UNSURE = -2 };
@@ -147,7 +151,8 @@ int layer_has(const struct mounted *mount, const char *path);
 
 enum { PLACE_ROOM = PATH_MAX, TODO_ROOM = 2 * PATH_MAX };
 
-enum walk_end { WALK_ASK, WALK_FOUND, WALK_FAILED, WALK_PROC };
+/* TOLD: the rest of the way is in a file system of ours, and begins at `inode`. */
+enum walk_end { WALK_ASK, WALK_FOUND, WALK_FAILED, WALK_PROC, WALK_TOLD };
 
 /* A resolution.  The place is (mount, path), `todo + at` is still to be walked. */
 struct walk {
@@ -157,6 +162,7 @@ struct walk {
     int links;
     int fd;    /* FOUND: O_PATH descriptor of the place, or -1 when the way is known but nothing was opened */
     int error; /* FAILED: the kernel's errno */
+    uint64_t inode;
     size_t length, at;
     char path[PLACE_ROOM];
     char todo[TODO_ROOM];
@@ -177,6 +183,12 @@ int walk_open(struct walk *w);
 
 /* Whether Python must see to the execution of what a walk has found that met no mount. */
 int decide_exec(struct walk *w);
+
+/* ---- told ---- */
+
+/* Answers a call with one path, whose walk has ended with WALK_TOLD, if what was told is enough for that. */
+void decide_told(struct dio_decider *decider, const struct dio_decision *decision, const struct dio_asked *asked,
+                 const struct walk *w, struct dio_verdict *out);
 
 /* ---- do ---- */
 

@@ -16,6 +16,10 @@ struct process_entry {
 struct identity_entry {
     uint64_t dev, ino;
 };
+struct stand_entry {
+    uint64_t dev, ino, inode;
+    int32_t mount, pad;
+};
 
 /* ---- sorted arrays ---- */
 
@@ -28,6 +32,11 @@ static int process_order(const void *left, const void *right) {
 
 static int identity_order(const void *left, const void *right) {
     const struct identity_entry *a = left, *b = right;
+    return a->dev != b->dev ? ORDER(a->dev, b->dev) : ORDER(a->ino, b->ino);
+}
+
+static int stand_order(const void *left, const void *right) {
+    const struct stand_entry *a = left, *b = right;
     return a->dev != b->dev ? ORDER(a->dev, b->dev) : ORDER(a->ino, b->ino);
 }
 
@@ -112,6 +121,7 @@ int dio_decider_new(struct dio_decider **out) {
     sorted_init(&d->processes, sizeof(struct process_entry), process_order);
     opened_init(d);
     sorted_init(&d->identities, sizeof(struct identity_entry), identity_order);
+    sorted_init(&d->stands, sizeof(struct stand_entry), stand_order);
     rights_learn(&d->rights);
     d->no_openat2 = (uint8_t)openat2_is_missing();
     *out = d;
@@ -125,6 +135,7 @@ void dio_decider_free(struct dio_decider *d) {
     free(d->processes.items);
     free(d->opened.items);
     free(d->identities.items);
+    free(d->stands.items);
     free(d->reached);
     pthread_rwlock_destroy(&d->lock);
     free(d);
@@ -184,6 +195,14 @@ int dio_decider_identity(struct dio_decider *d, uint64_t dev, uint64_t ino) {
     return error;
 }
 
+int dio_decider_stands(struct dio_decider *d, uint64_t dev, uint64_t ino, int32_t mount, uint64_t inode) {
+    struct stand_entry entry = {.dev = dev, .ino = ino, .inode = inode, .mount = mount};
+    pthread_rwlock_wrlock(&d->lock);
+    int error = sorted_put(&d->stands, &entry);
+    pthread_rwlock_unlock(&d->lock);
+    return error;
+}
+
 /* ---- look-ups ---- */
 
 /* Whether a thread belongs to a process.  Whatever the kernel says but "no such" means that it does. */
@@ -236,4 +255,18 @@ int decider_is_virtual(struct dio_decider *d, const struct stat *status) {
     int found = sorted_find(&d->identities, &one) || sorted_find(&d->identities, &all);
     pthread_rwlock_unlock(&d->lock);
     return found;
+}
+
+int decider_stands(struct dio_decider *d, const struct stat *status, int32_t *mount, uint64_t *inode) {
+    struct stand_entry key = {.dev = status->st_dev, .ino = status->st_ino};
+    if (!d->stands.count)
+        return 0;
+    pthread_rwlock_rdlock(&d->lock);
+    const struct stand_entry *found = sorted_find(&d->stands, &key);
+    if (found) {
+        *mount = found->mount;
+        *inode = found->inode;
+    }
+    pthread_rwlock_unlock(&d->lock);
+    return found != NULL;
 }

@@ -1,5 +1,5 @@
 /* decide_table.c - decisions and mounts: made once, then only read. */
-#include "decide.h"
+#include "told.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -75,6 +75,10 @@ static int mounts_copy(struct table *t, const struct dio_mounted *mounts, size_t
         m->no_exec = mounts[i].no_exec;
         m->directory = mounts[i].directory || !i;
         m->synthetic = !mounts[i].host;
+        m->told = m->synthetic ? told_take(mounts[i].told) : NULL;
+        m->inode = mounts[i].inode;
+        m->device = mounts[i].device;
+        m->id = mounts[i].id;
         int error = mount_texts(m, &mounts[i], !i);
         if (error)
             return error;
@@ -202,6 +206,7 @@ void table_release(struct table *t) {
     if (!t || atomic_fetch_sub(&t->references, 1) != 1)
         return;
     for (size_t i = 0; i < t->mount_count; i++) {
+        dio_told_free(t->mounts[i].told);
         free(t->mounts[i].point);
         free(t->mounts[i].host);
         free(t->mounts[i].upper);

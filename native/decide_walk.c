@@ -111,7 +111,10 @@ static enum next walk_enter(struct walk *w, int32_t mount, enum walk_end *end) {
     w->path[0] = 0;
     w->touched = 1;
     w->directory = walk_mount(w)->directory;
-    return walk_mount(w)->synthetic ? end_with(end, WALK_ASK) : NEXT_LEAP;
+    if (!walk_mount(w)->synthetic)
+        return NEXT_LEAP;
+    w->inode = walk_mount(w)->inode;
+    return end_with(end, walk_mount(w)->told ? WALK_TOLD : WALK_ASK);
 }
 
 /* Who is at the root stays there; the kernel goes up from another root than its own. */

@@ -232,6 +232,8 @@ struct dio_decision {
     uint32_t fixed_flags; /* the flags of `op` when `flags_arg` is NO_ARG */
 };
 
+struct dio_told;
+
 /* The mounts of a view; the first is the host's root, with parent -1 and host "". */
 struct dio_mounted {
     int32_t parent;
@@ -240,6 +242,8 @@ struct dio_mounted {
     /* The writable layer over `host`, as overlayfs marks it (userxattr), and a directory not to be seen in it; both
      * may be NULL.  Only the mount on the root may have a layer. */
     const char *upper, *hidden;
+    struct dio_told *told; /* not on the host: what is known of its files; may be NULL */
+    uint64_t inode, device, id; /* of its root; of stat(2); of statx(2) */
     uint8_t read_only, directory, no_exec, pad[5];
 };
 
@@ -255,6 +259,30 @@ enum dio_decide_flags {
     DIO_DECIDE_ON_BEHALF = 1, /* do what `op` says; else everything that meets a mount is asked */
     DIO_DECIDE_CRAWL = 2      /* without openat2(2), as where the kernel lacks it */
 };
+
+/* ---- what file systems of ours have told -----------------------------------------------------
+ *
+ * Times at which something holds no longer are those of CLOCK_MONOTONIC, in nanoseconds; 0: it does not hold now. */
+
+struct dio_told;
+struct dio_told_node {
+    uint64_t inode, number /* as programs see it */, size, blocks /* of 512 bytes */, device /* of a special file */;
+    int64_t accessed, modified, changed; /* nanoseconds since the epoch */
+    uint32_t mode, links, uid, gid;
+    uint8_t unchecked, pad[7]; /* who may do what is for the file system to say */
+};
+/* `fd`: the socket by which it tells; while something waits there, nothing is answered. */
+DIO_API int dio_told_new(int fd, struct dio_told **out);
+/* Gives back the reference of who has made it; deciders have their own. */
+DIO_API void dio_told_free(struct dio_told *told);
+/* Nothing holds any more, and `fd` is not looked at again. */
+DIO_API void dio_told_end(struct dio_told *told);
+/* What a name in a directory leads to, 0 if there is none of that name. */
+DIO_API void dio_told_name(struct dio_told *told, uint64_t directory, const char *name, size_t length, uint64_t inode,
+                           int64_t until);
+DIO_API void dio_told_node(struct dio_told *told, const struct dio_told_node *node, int64_t until);
+/* Whether the view knows better about an inode than what is told. */
+DIO_API int dio_told_differs(struct dio_told *told, uint64_t inode, int does);
 
 struct dio_decider;
 DIO_API int dio_decider_new(struct dio_decider **out);
@@ -285,6 +313,8 @@ DIO_API void dio_decider_strangers(struct dio_decider *decider);
 DIO_API void dio_decider_forget(struct dio_decider *decider, pid_t tgid);
 /* A real object that stands for a virtual one; `ino` 0: all of that device. */
 DIO_API int dio_decider_identity(struct dio_decider *decider, uint64_t dev, uint64_t ino);
+/* For which one: an inode of what is mounted there. */
+DIO_API int dio_decider_stands(struct dio_decider *decider, uint64_t dev, uint64_t ino, int32_t mount, uint64_t inode);
 
 enum dio_verdict_kind { DIO_VERDICT_ASK, DIO_VERDICT_RUN, DIO_VERDICT_VALUE, DIO_VERDICT_GIVE };
 

@@ -332,7 +332,7 @@ class Mediator:
             warn_once(f"mount {name}", "no such file or directory; in no listing of running programs")
         self.files.points.add(status)
         if self.files.inodes.on_add is not None:
-            self.files.inodes.on_add(status)
+            self.files.inodes.on_add(status, None)
 
     def _kind(self, place: Place) -> int:
         return kind_of(self.files, place)

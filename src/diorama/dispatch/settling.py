@@ -233,6 +233,20 @@ class Numbers:
     def _settled(self, mount: Mount, tree: MountTree) -> Mounted:
         point = mount.point
         stack = stack_of(mount) if mount is tree.base else None
+        told = None if mount.filesystem is None else mount.filesystem.told
+        if told is not None and point is not None:
+            return Mounted(
+                parent=self._last[point.mount],
+                point=point.path,
+                host=None,
+                read_only=mount.read_only,
+                no_exec=mount.no_exec,
+                directory=stat.S_ISDIR(mount.kind),
+                told=told.handle,
+                inode=mount.inode,
+                device=mount.st_dev,
+                id=mount.id,
+            )
         return Mounted(
             parent=-1 if point is None else self._last[point.mount],
             point=b"" if point is None else point.path,
@@ -277,7 +291,10 @@ def _by_rule(spelling: Spelling) -> Decision:
     request, abi, nr = spelling.request, spelling.abi.audit, spelling.number
     if request in _BY_DESCRIPTOR:
         field = next(name for name in ("in_fd", "newfd", "fd") if name in request.FIELDS)
-        return Decision(abi, nr, Settle.FD, arg=_position(spelling, field), needs=_BY_DESCRIPTOR[request])
+        done = Do.STAT if request is files.FStat and _has_our_structures(spelling) else Do.NOTHING
+        status, needs = _optional(spelling, "status"), _BY_DESCRIPTOR[request]
+        at = _position(spelling, field)
+        return Decision(abi, nr, Settle.FD, done, arg=at, needs=needs, buffer_arg=status)
     if request is files.CloseRange:
         return Decision(abi, nr, Settle.ANY_FD)
     if request in _BY_ADDRESS:
@@ -300,6 +317,11 @@ def _by_rule(spelling: Spelling) -> Decision:
     return _by_paths(spelling)
 
 
+def _has_our_structures(spelling: Spelling) -> bool:
+    """A 32-bit `struct stat` is not the one that the native library is compiled with."""
+    return spelling.abi is Abi.native()[0] and spelling.abi.word >= _WORD
+
+
 def _of_handlers(spelling: Spelling) -> Decision:
     """Only the main ABI of x86-64 has stubs before handlers."""
     abi, nr = spelling.abi, spelling.number
@@ -317,8 +339,7 @@ def _by_paths(spelling: Spelling) -> Decision:
     needs = _BY_PATH.get(request, Needs.NOTHING)
     if request in _HARMLESS:
         needs |= Needs.CHANGES_NOTHING
-    # A 32-bit `struct stat` is not the one that this library is compiled with.
-    if request not in _DONE or spelling.abi is not Abi.native()[0] or spelling.abi.word < _WORD:
+    if request not in _DONE or not _has_our_structures(spelling):
         return Decision(abi, nr, Settle.PATHS, paths=used, needs=needs)
     return Decision(
         abi,

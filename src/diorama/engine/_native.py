@@ -248,10 +248,33 @@ class Mounted(c.Structure):
         ("host", c.c_char_p),
         ("upper", c.c_char_p),
         ("hidden", c.c_char_p),
+        ("told", c.c_void_p),
+        ("inode", c.c_uint64),
+        ("device", c.c_uint64),
+        ("id", c.c_uint64),
         ("read_only", c.c_uint8),
         ("directory", c.c_uint8),
         ("no_exec", c.c_uint8),
         ("pad", c.c_uint8 * 5),
+    ]
+
+
+class ToldNode(c.Structure):
+    _fields_ = [
+        ("inode", c.c_uint64),
+        ("number", c.c_uint64),
+        ("size", c.c_uint64),
+        ("blocks", c.c_uint64),
+        ("device", c.c_uint64),
+        ("accessed", c.c_int64),
+        ("modified", c.c_int64),
+        ("changed", c.c_int64),
+        ("mode", c.c_uint32),
+        ("links", c.c_uint32),
+        ("uid", c.c_uint32),
+        ("gid", c.c_uint32),
+        ("unchecked", c.c_uint8),
+        ("pad", c.c_uint8 * 7),
     ]
 
 
@@ -337,6 +360,13 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "dio_decider_strangers": (None, [c.c_void_p]),
     "dio_decider_forget": (None, [c.c_void_p, c.c_int]),
     "dio_decider_identity": (c.c_int, [c.c_void_p, c.c_uint64, c.c_uint64]),
+    "dio_decider_stands": (c.c_int, [c.c_void_p, c.c_uint64, c.c_uint64, c.c_int32, c.c_uint64]),
+    "dio_told_new": (c.c_int, [c.c_int, _P(c.c_void_p)]),
+    "dio_told_free": (None, [c.c_void_p]),
+    "dio_told_end": (None, [c.c_void_p]),
+    "dio_told_name": (None, [c.c_void_p, c.c_uint64, c.c_char_p, c.c_size_t, c.c_uint64, c.c_int64]),
+    "dio_told_node": (None, [c.c_void_p, _P(ToldNode), c.c_int64]),
+    "dio_told_differs": (c.c_int, [c.c_void_p, c.c_uint64, c.c_int]),
     "dio_decide": (c.c_int, [c.c_void_p, _P(Asked), _P(Verdict)]),
     "dio_call_hold": (c.c_int, [c.c_int, c.c_int64, c.c_int]),
     "dio_call_hold_guarded": (c.c_int, [c.c_int, c.c_int, c.c_int64, c.c_int]),

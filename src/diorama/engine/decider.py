@@ -118,6 +118,8 @@ class Mounted:
     """A mount: the index of its parent, its place in that, and its root on the host (None if not there).
 
     `upper`: the writable layer over that, for the mount on the root alone, in which `hidden` is not seen.
+    `told`: the native object with what is known of a file system that is not on the host (`Told.handle`), the
+    inode of its root there, and the numbers of `stat` and `statx` for device and mount.
     """
 
     parent: int
@@ -128,6 +130,10 @@ class Mounted:
     directory: bool = True
     upper: bytes | None = None
     hidden: bytes | None = None
+    told: int | None = None
+    inode: int = 0
+    device: int = 0
+    id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +187,7 @@ class Decider:
             place.parent, place.point, place.host = mount.parent, mount.point, mount.host
             place.read_only, place.directory = mount.read_only, mount.directory
             place.no_exec, place.upper, place.hidden = mount.no_exec, mount.upper, mount.hidden
+            place.told, place.inode, place.device, place.id = mount.told, mount.inode, mount.device, mount.id
         flags = on_behalf * _native.DECIDE_ON_BEHALF
         flags |= crawl * _native.DECIDE_CRAWL
         _native.check(
@@ -245,6 +252,10 @@ class Decider:
     def identity(self, dev: int, ino: int = 0) -> None:
         """A real object stands for a virtual one; without `ino`, all of the device do."""
         _native.check(_native.lib.dio_decider_identity(self._handle, dev, ino))
+
+    def stands(self, dev: int, ino: int, mount: int, inode: int) -> None:
+        """A real object stands for an inode of a mount (by its index)."""
+        _native.check(_native.lib.dio_decider_stands(self._handle, dev, ino, mount, inode))
 
     def decide(self, tid: int, abi: int, nr: int, args: Sequence[int], *, may_give: bool = False) -> Verdict:
         """The verdict on a call that thread `tid` waits in."""

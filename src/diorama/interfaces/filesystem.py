@@ -41,6 +41,7 @@ from diorama.view.filesystem import (
     Entry,
     OpenFile,
     Statistics,
+    Told,
 )
 
 __all__ = ["Attributes", "Changes", "ContentCache", "Entry", "FileSystem", "OpenFile", "Statistics"]
@@ -71,6 +72,9 @@ class FileSystem(ABC):
     tells_at_close = False
     """Whether close(2) waits until what was written is saved, and tells what went wrong; if not, it is saved
     soon after."""
+
+    told: Told | None = None
+    """What it has told of names and attributes, and how long that holds: then not all is asked."""
 
     # -- looking at it ------------------------------------------------------------------------
 
@@ -194,6 +198,10 @@ class FileSystem(ABC):
 
     def attach(self, cache: ContentCache) -> None:
         """Content of its files is kept by `cache` from now on, which may be told when it has changed."""
+        return
+
+    def differs(self, inode: int, *, does: bool) -> None:
+        """Whether the view knows better about an inode than `told`: it is being written, or has no name."""
         return
 
     def forget(self, inode: int) -> None:

@@ -10,9 +10,13 @@ import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 __all__ = ["Attributes", "Changes", "Entry", "FileSystem", "Statistics"]
+
+
+_BLOCK: Final = 4096
+_SECTOR: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,20 @@ class Attributes:
     def kind(self) -> int:
         """The type bits, `stat.S_IFREG` and so on."""
         return stat.S_IFMT(self.mode)
+
+    @property
+    def shown_size(self) -> int:
+        """The size that programs see: as with ext4 and most others, a directory takes a block."""
+        return self.size or (_BLOCK if self.kind == stat.S_IFDIR else 0)
+
+    @property
+    def sectors(self) -> int:
+        """The room that it takes, in units of 512 bytes: none for a short symbolic link."""
+        if self.kind not in (stat.S_IFREG, stat.S_IFDIR):
+            return 0
+        if self.allocated is not None:
+            return -(-self.allocated // _SECTOR)
+        return -(-self.shown_size // _BLOCK) * (_BLOCK // _SECTOR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +136,13 @@ class ContentCache(Protocol):
         ...
 
 
+class Told(Protocol):
+    """What a file system has told, where calls can be answered by it without asking the view."""
+
+    @property
+    def handle(self) -> int: ...
+
+
 class FileSystem(Protocol):
     """A file system.  Called from several threads at once; errors are `OSError`.
 
@@ -145,6 +170,9 @@ class FileSystem(Protocol):
     @property
     def tells_at_close(self) -> bool: ...
 
+    @property
+    def told(self) -> Told | None: ...
+
     def lookup(self, directory: int, name: bytes) -> int: ...
     def attributes(self, inode: int) -> Attributes: ...
     def entries(self, directory: int) -> Sequence[Entry]: ...
@@ -169,6 +197,7 @@ class FileSystem(Protocol):
     def list_xattrs(self, inode: int) -> Sequence[bytes]: ...
     def set_xattr(self, inode: int, name: bytes, value: bytes) -> None: ...
     def remove_xattr(self, inode: int, name: bytes) -> None: ...
+    def differs(self, inode: int, *, does: bool) -> None: ...
     def forget(self, inode: int) -> None: ...
     def sync_file(self, inode: int, *, data_only: bool = False) -> None: ...
     def attach(self, cache: ContentCache) -> None: ...

@@ -35,7 +35,7 @@ class Inodes:
     __slots__ = ("_lock", "_named", "_places", "on_add")
 
     def __init__(self) -> None:
-        self.on_add: Callable[[Status], None] | None = None
+        self.on_add: Callable[[Status, Place | None], None] | None = None
         self._places: Final[dict[Key, Place]] = {}
         # By file system and inode.  There are as many as files were opened, and hardly one has two: no sets.
         self._named: Final[dict[int, dict[int, tuple[Key, ...]]]] = {}
@@ -55,7 +55,7 @@ class Inodes:
             if key not in known:
                 named[place.inode] = (*known, key)
         if is_new and self.on_add is not None:
-            self.on_add(status)
+            self.on_add(status, place)
 
     def find(self, status: Status) -> Place | None:
         """What an object stands for; None if it is the host's own."""

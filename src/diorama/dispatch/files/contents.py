@@ -142,6 +142,7 @@ class Contents:
                 content.mark = b"" if content.needs_saving() else memfd.digest(content.fd)
                 content.mappers = True
             content.writers = True
+            content.filesystem.differs(content.place.inode, does=True)
         self.on_writing(content)
 
     def complete(self, content: Content, *, empty: bool = False) -> None:
@@ -185,6 +186,8 @@ class Contents:
             content = self.find(filesystem, inode)
             if content is None or content.pieces is not None:
                 return attributes
+            if filesystem.told is not None and not (content.writers or content.is_dirty):
+                return attributes  # as without asking us
             status = content.note()
             changed = max(changed_of(attributes), content.changed)
             return replace(
@@ -246,6 +249,7 @@ class Contents:
             content.is_dirty = False
             content.is_racy = not memfd.has_fine_times()
             content.writers = content.mappers = still_written
+            content.filesystem.differs(content.place.inode, does=still_written)
             if still_written and not content.filesystem.saves_late:
                 content.mark = memfd.digest(content.fd)
             return True
@@ -464,6 +468,8 @@ class Contents:
 
     def _close(self, content: Content) -> None:
         if content.fd >= 0:
+            if content.writers and not content.is_orphan:
+                content.filesystem.differs(content.place.inode, does=False)
             self.on_drop(content)
             for one in content.opened:
                 one.close()

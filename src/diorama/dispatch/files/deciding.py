@@ -21,7 +21,7 @@ from diorama.view.task import Opened
 if TYPE_CHECKING:
     from diorama.dispatch.files.state import Files
     from diorama.view.host import Status
-    from diorama.view.mounts import Mount
+    from diorama.view.mounts import Mount, Place
     from diorama.view.task import Identity, Task
 
 __all__ = ["Deciding"]
@@ -142,9 +142,11 @@ class Deciding:
         self._divided.add(task.pid)
         self._remember(task)
 
-    def _identify(self, status: Status) -> None:
+    def _identify(self, status: Status, place: Place | None = None) -> None:
         # All memfds are on one device, and nothing that has a path is.
         is_file = stat.S_ISREG(status.st_mode)
+        if place is not None and place.filesystem is not None and place.filesystem.told is not None:
+            self.decider.stands(status.st_dev, status.st_ino, self._numbers.of(place.mount), place.inode)
         self.decider.identity(status.st_dev, 0 if is_file else status.st_ino)
 
     def _identify_one(self, status: Status) -> None:

@@ -143,7 +143,7 @@ def open_memory(files: Files, subject: Subject, flags: int) -> int:
         status = os.fstat(memory)
         files.generated.add(status, subject.path)
         if files.inodes.on_add is not None:
-            files.inodes.on_add(status)
+            files.inodes.on_add(status, None)
         wanted = flags & (os.O_ACCMODE | _KEPT) | os.O_CLOEXEC
         return os.open(f"/proc/self/fd/{memory}", wanted)
     finally:

@@ -43,7 +43,6 @@ from diorama.view.filesystem import Attributes
 from diorama.view.mounts import Mount, Place
 
 _BLOCK: Final = 4096
-_SECTORS: Final = _BLOCK // 512
 MAGIC: Final = 0x44494F52
 """The type of our file systems, for statfs(2)."""
 _NSEC: Final = 10**9
@@ -295,9 +294,9 @@ def _stat(place: Place, attributes: Attributes) -> Stat:
         st_uid=attributes.uid,
         st_gid=attributes.gid,
         st_rdev=attributes.device,
-        st_size=_size(attributes),
+        st_size=attributes.shown_size,
         st_blksize=_BLOCK,
-        st_blocks=_sectors(attributes),
+        st_blocks=attributes.sectors,
         st_atime=accessed[0],
         st_atime_nsec=accessed[1],
         st_mtime=modified[0],
@@ -325,8 +324,8 @@ def _statx(place: Place, attributes: Attributes, mask: int) -> StatX:
         stx_gid=attributes.gid,
         stx_mode=attributes.mode,
         stx_ino=number_of(place, attributes),
-        stx_size=_size(attributes),
-        stx_blocks=_sectors(attributes),
+        stx_size=attributes.shown_size,
+        stx_blocks=attributes.sectors,
         stx_atime=accessed[0],
         stx_atime_nsec=accessed[1],
         stx_btime=created[0],
@@ -349,19 +348,6 @@ def _times(attributes: Attributes) -> tuple[tuple[int, int], tuple[int, int], tu
     accessed = modified if attributes.accessed is None else attributes.accessed
     changed = modified if attributes.changed is None else attributes.changed
     return divmod(accessed, _NSEC), divmod(modified, _NSEC), divmod(changed, _NSEC)
-
-
-def _size(attributes: Attributes) -> int:
-    # As ext4 and most others: a directory takes a block, a short symbolic link none.
-    return attributes.size or (_BLOCK if attributes.kind == stat.S_IFDIR else 0)
-
-
-def _sectors(attributes: Attributes) -> int:
-    if attributes.kind not in (stat.S_IFREG, stat.S_IFDIR):
-        return 0
-    if attributes.allocated is not None:
-        return -(-attributes.allocated // 512)
-    return -(-_size(attributes) // _BLOCK) * _SECTORS
 
 
 def _write_statfs(call: Request, place: Place) -> int:

@@ -161,6 +161,7 @@ class Synthetic:
         is_held = self._inodes.is_known(filesystem, inode)
         if is_held:
             self._nameless.add((id(filesystem), inode))
+            filesystem.differs(inode, does=True)
         if was.kind == stat.S_IFREG:
             self.contents.orphan(filesystem, inode)
             return

@@ -16,6 +16,7 @@ import stat
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Final
 
+from diorama.engine.told import Told
 from diorama.fuse.attributes import GetAttrIn, GetXattrIn, SetAttrIn, SetXattrIn, StatFsOut
 from diorama.fuse.connection import Notification, Reply
 from diorama.fuse.flags import FAttr, Init
@@ -82,7 +83,8 @@ class FuseFileSystem(FileSystem):
     ) -> None:
         self.title = title
         self._on_close = on_close
-        self._known = Known(unchecked=not checked)
+        self._known = Known(Told(sock.fileno()), unchecked=not checked)
+        self.told = self._known.native
         self._notices = Notices()
         self._channel = Channel(sock, _WANTS, title, self._notified, theirs)
         self._files = OpenFiles(Asking(self._ask, self._post, self._channel.connection))
@@ -105,8 +107,8 @@ class FuseFileSystem(FileSystem):
         if known is not None:
             self._channel.check()
             return known
-        reply = self._ask("GETATTR", inode, GetAttrIn())
-        return self._told(inode, reply)
+        mark = self._known.mark()
+        return self._told(inode, self._ask("GETATTR", inode, GetAttrIn()), mark)
 
     def entries(self, directory: int) -> Sequence[Entry]:
         """The names in a directory."""
@@ -280,6 +282,10 @@ class FuseFileSystem(FileSystem):
         """What the server tells of content is for that."""
         self._notices.cache = cache
 
+    def differs(self, inode: int, *, does: bool) -> None:
+        """What the view knows better is not answered by what was told."""
+        self._known.native.differs(inode, does=does)
+
     def forget(self, inode: int) -> None:
         """Give the references to a node back."""
         number = self._known.forget(inode)
@@ -298,6 +304,7 @@ class FuseFileSystem(FileSystem):
 
     def close(self) -> None:
         """End the connection."""
+        self._known.native.end()
         self._channel.close()
         self._notices.close()
         if self._on_close is not None:
@@ -322,20 +329,21 @@ class FuseFileSystem(FileSystem):
             self._channel.post(name, self._known.node(inode), *records)
 
     def _look_up(self, directory: int, name: bytes) -> int:
+        mark = self._known.mark()
         try:
             reply = self._ask("LOOKUP", directory, names=(name,))
         except OSError as error:
             if error.errno == errno.ENOENT:
                 self._known.forget_name(directory, name)
             raise
-        return self._known.entered(directory, name, *reply.entry)
+        return self._known.entered(directory, name, *reply.entry, mark=mark)
 
     def _listed(self, directory: int, handle: int) -> Generator[Entry, None, None]:
         connection = self._channel.connection
         offset = 0
         while True:
             plus = bool(connection.features & Init.DO_READDIRPLUS) and connection.knows("READDIRPLUS")
-            request = ReadIn(fh=handle, offset=offset, size=_LISTING)
+            request, mark = ReadIn(fh=handle, offset=offset, size=_LISTING), self._known.mark()
             reply = self._ask("READDIRPLUS" if plus else "READDIR", directory, request, room=_LISTING)
             listed = connection.listed(reply)
             if not listed:
@@ -345,16 +353,16 @@ class FuseFileSystem(FileSystem):
                 if one.name in (b".", b".."):
                     continue
                 if one.entry is not None and one.attributes is not None and one.entry.nodeid:
-                    self._known.entered(directory, one.name, one.entry, one.attributes)
+                    self._known.entered(directory, one.name, one.entry, one.attributes, mark)
                 yield Entry(one.name, one.dirent.ino, one.dirent.type << 12)
 
     # -- remembering --------------------------------------------------------------------------
 
-    def _told(self, inode: int, reply: Reply) -> Attributes:
+    def _told(self, inode: int, reply: Reply, mark: int | None = None) -> Attributes:
         out, attr = reply.records
         assert isinstance(out, AttrOut)
         assert isinstance(attr, Attr)
-        return self._known.told(inode, out, attr)
+        return self._known.told(inode, out, attr, mark)
 
     def _retrieved(self, cache: ContentCache | None, asked: NotifyRetrieve) -> None:
         inode = self._known.inode(asked.nodeid)

@@ -20,6 +20,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
+from diorama.engine.told import Told
 from diorama.fuse.flags import ROOT_ID
 from diorama.fuse.wire import Attr, AttrOut, EntryOut
 from diorama.interfaces.asking import asker
@@ -56,10 +57,17 @@ _UNKNOWN: Final = _Name(0, _NEVER, _NEVER)
 
 
 class Known:
-    """The names and attributes of one mount.  Any thread.  `unchecked` as in `Attributes`."""
+    """The names and attributes of one mount.  Any thread.  `unchecked` as in `Attributes`.
 
-    def __init__(self, *, unchecked: bool) -> None:
+    What holds for a time is in `native` too.  What was asked before something changed may have been answered
+    before or after: who asks takes a `mark` first, and what is told to a mark from before a change does not
+    hold for later calls.
+    """
+
+    def __init__(self, native: Told, *, unchecked: bool) -> None:
+        self.native = native
         self._unchecked = unchecked
+        self._changes = 0
         self._lock = threading.Lock()
         self._nodes: dict[int, _Node] = {ROOT: _Node(ROOT_ID, 0)}
         self._inodes: dict[tuple[int, int], int] = {(ROOT_ID, 0): ROOT}
@@ -92,13 +100,28 @@ class Known:
 
     # -- what is told -------------------------------------------------------------------------
 
-    def entered(self, directory: int, name: bytes, entry: EntryOut, attr: Attr) -> int:
+    def mark(self) -> int:
+        """To be taken before asking."""
+        return self._changes
+
+    def entered(
+        self, directory: int, name: bytes, entry: EntryOut, attr: Attr, mark: int | None = None
+    ) -> int:
         """What a name leads to; 0 if to nothing."""
         told = time.monotonic()
         until = _until(told, entry.entry_valid, entry.entry_valid_nsec)
-        if not entry.nodeid:
-            self._names[directory, name] = _Name(0, told, until)
-            return 0
+        inode = self._inode_of(entry) if entry.nodeid else 0
+        with self._lock:
+            if mark is not None and mark != self._changes:
+                until = _NEVER
+            self._names[directory, name] = _Name(inode, told, until)
+            self.native.name(directory, name, inode, until)
+        if inode:
+            valid = _until(told, entry.attr_valid, entry.attr_valid_nsec)
+            self._remember(inode, attr, told, valid, mark)
+        return inode
+
+    def _inode_of(self, entry: EntryOut) -> int:
         key = (entry.nodeid, entry.generation)
         with self._lock:
             inode = self._inodes.get(key)
@@ -106,34 +129,48 @@ class Known:
                 inode = self._inodes[key] = next(self._numbers)
                 self._nodes[inode] = _Node(*key)
                 self._latest[entry.nodeid] = inode
-            self._names[directory, name] = _Name(inode, told, until)
-        self._remember(inode, attr, told, _until(told, entry.attr_valid, entry.attr_valid_nsec))
         return inode
 
-    def told(self, inode: int, out: AttrOut, attr: Attr) -> Attributes:
+    def told(self, inode: int, out: AttrOut, attr: Attr, mark: int | None = None) -> Attributes:
         """The attributes of an inode."""
         told = time.monotonic()
-        return self._remember(inode, attr, told, _until(told, out.attr_valid, out.attr_valid_nsec))
+        return self._remember(inode, attr, told, _until(told, out.attr_valid, out.attr_valid_nsec), mark)
 
-    def _remember(self, inode: int, attr: Attr, told: float, until: float) -> Attributes:
+    def _remember(
+        self, inode: int, attr: Attr, told: float, until: float, mark: int | None
+    ) -> Attributes:
         attributes = attributes_of(attr, unchecked=self._unchecked)
-        node = self._nodes.get(inode)
-        if node is not None:
+        with self._lock:
+            node = self._nodes.get(inode)
+            if node is None:
+                return attributes
+            if mark is not None and mark != self._changes:
+                until = _NEVER
             node.attributes, node.told, node.until = attributes, told, until
+            _tell(self.native, inode, attributes, until)
         return attributes
 
     # -- what holds no more -------------------------------------------------------------------
 
     def changed(self, *inodes: int) -> None:
         """Attributes are to be asked for again."""
-        for inode in inodes:
-            node = self._nodes.get(inode)
-            if node is not None:
-                node.told = node.until = _NEVER
+        with self._lock:
+            self._changes += 1
+            for inode in inodes:
+                self.native.node(inode, _NEVER)
+                node = self._nodes.get(inode)
+                if node is not None:
+                    node.told = node.until = _NEVER
 
     def forget_name(self, directory: int, name: bytes) -> int:
         """A name is to be asked for again; what it led to."""
-        return self._names.pop((directory, name), _UNKNOWN).inode
+        with self._lock:
+            found = self._names.pop((directory, name), None)
+            if found is None:
+                return 0
+            self._changes += 1
+            self.native.name(directory, name, 0, _NEVER)
+            return found.inode
 
     def renamed(self, directory: int, name: bytes, to_directory: int, to_name: bytes) -> None:
         """What had these two names may have others."""
@@ -147,6 +184,8 @@ class Known:
             if node is None or inode == ROOT:
                 return None
             del self._nodes[inode]
+            self.native.node(inode, _NEVER)
+            self.native.differs(inode, does=False)
             self._inodes.pop((node.number, node.generation), None)
             if self._latest.get(node.number) == inode:
                 del self._latest[node.number]
@@ -158,6 +197,26 @@ def _holds(known: _Node | _Name) -> bool:
         return True
     who = asker()
     return who is not None and known.told >= who.since
+
+
+def _tell(native: Told, inode: int, attributes: Attributes, until: float) -> None:
+    modified = attributes.modified
+    accessed = modified if attributes.accessed is None else attributes.accessed
+    changed = modified if attributes.changed is None else attributes.changed
+    native.node(
+        inode,
+        until,
+        number=inode if attributes.number is None else attributes.number,
+        size=attributes.shown_size,
+        blocks=attributes.sectors,
+        device=attributes.device,
+        times=(accessed, modified, changed),
+        mode=attributes.mode,
+        links=attributes.links,
+        uid=attributes.uid,
+        gid=attributes.gid,
+        unchecked=attributes.unchecked,
+    )
 
 
 def _until(told: float, seconds: int, nanoseconds: int) -> float:

@@ -1,0 +1,196 @@
+/* decide_told.c - calls that lead to a file system of ours, answered by what that has told and what still holds.
+ *
+ * The way and the answer are those of Python (`diorama.view.resolve`, `diorama.dispatch.files.status`) where that
+ * would ask nobody; whatever is not known, links and `..` are asked.  Permissions are not looked up: what everybody
+ * may do is done, and for a supervisor without privileges what its own user may do, for who runs in its view is that
+ * user; the rest is asked. */
+#include "told.h"
+
+#include <fcntl.h>
+#include <linux/stat.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#define NSEC INT64_C(1000000000)
+#define SYNC (AT_STATX_FORCE_SYNC | AT_STATX_DONT_SYNC)
+#define AT_KNOWN (AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH)
+
+enum { BLOCK = 4096, NAME_LONGEST = 255, MOUNT_ROOT = 0x2000, MOUNT_ID = 0x1000 };
+
+/* As of Linux 5.8; older headers lack it. */
+enum { MOUNT_ID_AT = 144 };
+
+enum found { FOUND_UNSURE, FOUND_NODE, FOUND_NO_NAME };
+
+struct telling {
+    struct dio_decider *decider;
+    const struct dio_decision *decision;
+    const struct dio_asked *asked;
+    const struct mounted *mount;
+    uint32_t flags;
+    struct dio_told_node node;
+};
+
+static uint64_t arg_of(const struct telling *t, uint8_t arg) { return arg < 6 ? t->asked->args[arg] : 0; }
+
+/* ---- the way ---- */
+
+static int may_search(const struct telling *t) {
+    const struct dio_told_node *node = &t->node;
+    if (node->unchecked || (node->mode & 0111) == 0111)
+        return 1;
+    return node->mode & S_IXUSR && !t->decider->rights.privileged && node->uid == geteuid() &&
+           rights_equal(t->decider, t->asked->tid);
+}
+
+static size_t name_next(const char **at, const char **name) {
+    const char *p = *at;
+    while (*p == '/')
+        p++;
+    *name = p;
+    while (*p && *p != '/')
+        p++;
+    *at = p;
+    return (size_t)(p - *name);
+}
+
+static enum found told_walk(struct telling *t, const struct walk *w) {
+    const char *at = w->todo + w->at, *name;
+    uint64_t inode = w->inode;
+    size_t length;
+    if (!told_node(t->mount->told, inode, &t->node))
+        return FOUND_UNSURE;
+    while ((length = name_next(&at, &name))) {
+        if (!S_ISDIR(t->node.mode) || length > NAME_LONGEST || !may_search(t))
+            return FOUND_UNSURE;
+        if (length == 1 && *name == '.')
+            continue;
+        if (length == 2 && name[0] == '.' && name[1] == '.')
+            return FOUND_UNSURE;
+        if (!told_name(t->mount->told, inode, name, length, &inode))
+            return FOUND_UNSURE;
+        if (!inode)
+            return FOUND_NO_NAME;
+        if (!told_node(t->mount->told, inode, &t->node) || (S_ISLNK(t->node.mode) && (*at || w->follow)))
+            return FOUND_UNSURE;
+    }
+    return *at || S_ISDIR(t->node.mode) || at == w->todo || at[-1] != '/' ? FOUND_NODE : FOUND_UNSURE;
+}
+
+/* ---- answers ---- */
+
+static void answer_value(struct dio_verdict *out, int64_t value) {
+    out->kind = DIO_VERDICT_VALUE;
+    out->value = value;
+}
+
+static void answer_data(const struct telling *t, const void *data, size_t size, struct dio_verdict *out) {
+    if (t->asked->listener && dio_listener_valid(t->asked->listener, t->asked->cookie))
+        return; /* gone: whoever has this thread id now is somebody else */
+    ssize_t n = dio_memory_write(t->asked->tid, arg_of(t, t->decision->buffer_arg), data, size);
+    if (n != -ESRCH)
+        answer_value(out, n == (ssize_t)size ? 0 : -EFAULT);
+}
+
+/* Seconds and nanoseconds, also of what was before the epoch. */
+static struct timespec time_of(int64_t nanoseconds) {
+    int64_t rest = nanoseconds % NSEC;
+    if (rest < 0)
+        rest += NSEC;
+    return (struct timespec){.tv_sec = (nanoseconds - rest) / NSEC, .tv_nsec = rest};
+}
+
+static void tell_stat(const struct telling *t, struct dio_verdict *out) {
+    const struct dio_told_node *node = &t->node;
+    struct stat status = {.st_dev = t->mount->device, .st_ino = node->number, .st_mode = node->mode};
+    status.st_nlink = node->links;
+    status.st_uid = node->uid;
+    status.st_gid = node->gid;
+    status.st_rdev = node->device;
+    status.st_size = (off_t)node->size;
+    status.st_blksize = BLOCK;
+    status.st_blocks = (blkcnt_t)node->blocks;
+    status.st_atim = time_of(node->accessed);
+    status.st_mtim = time_of(node->modified);
+    status.st_ctim = time_of(node->changed);
+    answer_data(t, &status, sizeof status, out);
+}
+
+static struct statx_timestamp stamp_of(int64_t nanoseconds) {
+    struct timespec time = time_of(nanoseconds);
+    return (struct statx_timestamp){.tv_sec = time.tv_sec, .tv_nsec = (uint32_t)time.tv_nsec};
+}
+
+static void tell_statx(const struct telling *t, struct dio_verdict *out) {
+    const struct dio_told_node *node = &t->node;
+    struct statx status = {.stx_mask = STATX_BASIC_STATS | MOUNT_ID, .stx_blksize = BLOCK};
+    if (arg_of(t, t->decision->mask_arg) & KERNEL_STATX_IDS & ~(uint64_t)MOUNT_ID)
+        return;
+    status.stx_attributes = node->inode == t->mount->inode ? MOUNT_ROOT : 0;
+    status.stx_attributes_mask = MOUNT_ROOT;
+    status.stx_nlink = node->links;
+    status.stx_uid = node->uid;
+    status.stx_gid = node->gid;
+    status.stx_mode = (uint16_t)node->mode;
+    status.stx_ino = node->number;
+    status.stx_size = node->size;
+    status.stx_blocks = node->blocks;
+    status.stx_atime = stamp_of(node->accessed);
+    status.stx_mtime = stamp_of(node->modified);
+    status.stx_ctime = stamp_of(node->changed);
+    status.stx_rdev_major = major(node->device);
+    status.stx_rdev_minor = minor(node->device);
+    status.stx_dev_major = major(t->mount->device);
+    status.stx_dev_minor = minor(t->mount->device);
+    memcpy((char *)&status + MOUNT_ID_AT, &t->mount->id, sizeof t->mount->id);
+    answer_data(t, &status, sizeof status, out);
+}
+
+/* What everybody may do; who is let through anyway is no other. */
+static void tell_access(const struct telling *t, struct dio_verdict *out) {
+    uint64_t wanted = arg_of(t, t->decision->mode_arg);
+    const struct dio_told_node *node = &t->node;
+    if (wanted && (node->unchecked || (wanted & W_OK && t->mount->read_only) || (wanted & X_OK && t->mount->no_exec)))
+        return;
+    if ((wanted & R_OK && (node->mode & 0444) != 0444) || (wanted & W_OK && (node->mode & 0222) != 0222) ||
+        (wanted & X_OK && (node->mode & 0111) != 0111))
+        return;
+    answer_value(out, 0);
+}
+
+/* Whether Python has nothing to object to before it looks. */
+static int arguments_are_known(const struct telling *t) {
+    switch (t->decision->op) {
+    case DIO_DO_STAT: return !(t->flags & ~(uint32_t)AT_KNOWN);
+    case DIO_DO_STATX:
+        return !(t->flags & ~(uint32_t)(AT_KNOWN | SYNC)) && (t->flags & SYNC) != SYNC &&
+               !(arg_of(t, t->decision->mask_arg) & STATX__RESERVED);
+    case DIO_DO_ACCESS:
+        return !(t->flags & ~(uint32_t)(AT_EACCESS | AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)) &&
+               !(arg_of(t, t->decision->mode_arg) & ~(uint64_t)(R_OK | W_OK | X_OK));
+    case DIO_DO_OPEN: return !(t->flags & (O_CREAT | O_PATH | (O_TMPFILE & ~O_DIRECTORY)));
+    case DIO_DO_READLINK: return (int32_t)arg_of(t, t->decision->size_arg) > 0;
+    default: return 0;
+    }
+}
+
+void decide_told(struct dio_decider *decider, const struct dio_decision *decision, const struct dio_asked *asked,
+                 const struct walk *w, struct dio_verdict *out) {
+    struct telling t = {.decider = decider, .decision = decision, .asked = asked, .mount = &w->table->mounts[w->mount]};
+    t.flags = decision->flags_arg == DIO_NO_ARG ? decision->fixed_flags : (uint32_t)arg_of(&t, decision->flags_arg);
+    if (!t.mount->told || asked->abi != ARCH_NATIVE || !arguments_are_known(&t) || !told_holds(t.mount->told) ||
+        table_has_points(w->table, w->mount, "", 0))
+        return;
+    enum found found = told_walk(&t, w);
+    if (found == FOUND_NO_NAME)
+        answer_value(out, -ENOENT);
+    if (found != FOUND_NODE)
+        return;
+    switch (decision->op) {
+    case DIO_DO_STAT: tell_stat(&t, out); break;
+    case DIO_DO_STATX: tell_statx(&t, out); break;
+    case DIO_DO_ACCESS: tell_access(&t, out); break;
+    default: break;
+    }
+}

@@ -1,0 +1,251 @@
+/* told.c - what file systems have told of names and attributes, and until when that holds.
+ *
+ * Python tells it (src/diorama/engine/told.py) and asks the file system; here it is only looked up, so that a call
+ * can be answered without the interpreter.  It is a cache: whatever is not here is asked for, and all of it may be
+ * dropped at any time.  What must not be dropped is which inodes *differ*: of these the view itself knows better (a
+ * file is being written, a name is gone), and nothing that was told counts.
+ *
+ * The answers come over a socket.  While there is something to be read from it, it may say that what is here holds
+ * no longer, and when its other end is closed nothing holds. */
+#include "told.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+enum { SLOTS_LEAST = 1024, MOST = 1 << 18 };
+
+/* A name in a directory, or the attributes of an inode (`directory` 0, no name). */
+struct entry {
+    struct entry *next;
+    uint64_t hash, directory, inode;
+    int64_t until;
+    struct dio_told_node *node;
+    size_t length;
+    char name[];
+};
+
+struct dio_told {
+    atomic_uint references;
+    pthread_rwlock_t lock;
+    int fd; /* -1: nothing that was told holds any more */
+    struct entry **slots;
+    size_t mask, count;
+    struct sorted differing;
+};
+
+static int inode_order(const void *left, const void *right) {
+    const uint64_t *a = left, *b = right;
+    return (*a > *b) - (*a < *b);
+}
+
+int dio_told_new(int fd, struct dio_told **out) {
+    struct dio_told *t = calloc(1, sizeof *t);
+    if (!t)
+        return -ENOMEM;
+    t->slots = calloc(SLOTS_LEAST, sizeof *t->slots);
+    if (!t->slots || pthread_rwlock_init(&t->lock, NULL)) {
+        free(t->slots);
+        free(t);
+        return -ENOMEM;
+    }
+    t->mask = SLOTS_LEAST - 1;
+    t->fd = fd;
+    atomic_init(&t->references, 1);
+    sorted_init(&t->differing, sizeof(uint64_t), inode_order);
+    *out = t;
+    return 0;
+}
+
+static void entries_drop(struct dio_told *t) {
+    for (size_t i = 0; i <= t->mask; i++)
+        while (t->slots[i]) {
+            struct entry *e = t->slots[i];
+            t->slots[i] = e->next;
+            free(e->node);
+            free(e);
+        }
+    t->count = 0;
+}
+
+struct dio_told *told_take(struct dio_told *t) {
+    if (t)
+        atomic_fetch_add(&t->references, 1);
+    return t;
+}
+
+void dio_told_free(struct dio_told *t) {
+    if (!t || atomic_fetch_sub(&t->references, 1) != 1)
+        return;
+    entries_drop(t);
+    free(t->slots);
+    free(t->differing.items);
+    pthread_rwlock_destroy(&t->lock);
+    free(t);
+}
+
+void dio_told_end(struct dio_told *t) {
+    pthread_rwlock_wrlock(&t->lock);
+    t->fd = -1;
+    entries_drop(t);
+    pthread_rwlock_unlock(&t->lock);
+}
+
+/* ---- entries ---- */
+
+static uint64_t hash_of(uint64_t directory, uint64_t inode, const char *name, size_t length) {
+    uint64_t hash = hash_add(HASH_START, name, length) ^ (directory * 2 + !directory) * UINT64_C(0x9e3779b97f4a7c15);
+    hash ^= (directory ? 0 : inode) * UINT64_C(0xff51afd7ed558ccd);
+    return hash ^ hash >> 31;
+}
+
+/* The place of an entry, or where it would be put. */
+static struct entry **entry_at(const struct dio_told *t, uint64_t directory, uint64_t inode, const char *name,
+                               size_t length) {
+    uint64_t hash = hash_of(directory, inode, name, length);
+    struct entry **at = &t->slots[hash & t->mask];
+    for (; *at; at = &(*at)->next) {
+        const struct entry *e = *at;
+        if (e->hash == hash && e->directory == directory && (directory || e->inode == inode) && e->length == length &&
+            (!length || !memcmp(e->name, name, length)))
+            break;
+    }
+    return at;
+}
+
+static void entry_drop(struct dio_told *t, struct entry **at) {
+    struct entry *e = *at;
+    if (!e)
+        return;
+    *at = e->next;
+    free(e->node);
+    free(e);
+    t->count--;
+}
+
+/* More slots, where there is memory for them. */
+static void slots_grow(struct dio_told *t) {
+    size_t mask = 4 * t->mask + 3;
+    struct entry **slots = calloc(mask + 1, sizeof *slots);
+    if (!slots)
+        return;
+    for (size_t i = 0; i <= t->mask; i++)
+        while (t->slots[i]) {
+            struct entry *e = t->slots[i];
+            t->slots[i] = e->next;
+            e->next = slots[e->hash & mask];
+            slots[e->hash & mask] = e;
+        }
+    free(t->slots);
+    t->slots = slots;
+    t->mask = mask;
+}
+
+/* A new entry, in the place of one that may be there; NULL without memory. */
+static struct entry *entry_put(struct dio_told *t, uint64_t directory, uint64_t inode, const char *name,
+                               size_t length) {
+    entry_drop(t, entry_at(t, directory, inode, name, length));
+    if (t->count >= MOST)
+        entries_drop(t);
+    if (t->count > 2 * t->mask)
+        slots_grow(t);
+    struct entry *e = calloc(1, sizeof *e + length);
+    if (!e)
+        return NULL;
+    e->hash = hash_of(directory, inode, name, length);
+    e->directory = directory;
+    e->inode = inode;
+    e->length = length;
+    if (length)
+        memcpy(e->name, name, length);
+    e->next = t->slots[e->hash & t->mask];
+    t->slots[e->hash & t->mask] = e;
+    t->count++;
+    return e;
+}
+
+/* ---- telling ---- */
+
+void dio_told_name(struct dio_told *t, uint64_t directory, const char *name, size_t length, uint64_t inode,
+                   int64_t until) {
+    pthread_rwlock_wrlock(&t->lock);
+    struct entry *e = NULL;
+    if (until > 0 && t->fd >= 0)
+        e = entry_put(t, directory, inode, name, length);
+    else
+        entry_drop(t, entry_at(t, directory, 0, name, length));
+    if (e)
+        e->until = until;
+    pthread_rwlock_unlock(&t->lock);
+}
+
+void dio_told_node(struct dio_told *t, const struct dio_told_node *node, int64_t until) {
+    pthread_rwlock_wrlock(&t->lock);
+    struct dio_told_node *copy = until > 0 && t->fd >= 0 ? malloc(sizeof *copy) : NULL;
+    struct entry *e = NULL;
+    if (copy)
+        e = entry_put(t, 0, node->inode, "", 0);
+    else
+        entry_drop(t, entry_at(t, 0, node->inode, "", 0));
+    if (e) {
+        *copy = *node;
+        e->node = copy;
+        e->until = until;
+    } else {
+        free(copy);
+    }
+    pthread_rwlock_unlock(&t->lock);
+}
+
+int dio_told_differs(struct dio_told *t, uint64_t inode, int does) {
+    int error = 0;
+    pthread_rwlock_wrlock(&t->lock);
+    if (does)
+        error = sorted_put(&t->differing, &inode);
+    else
+        sorted_drop(&t->differing, &inode);
+    pthread_rwlock_unlock(&t->lock);
+    return error;
+}
+
+/* ---- looking ---- */
+
+static int64_t now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+}
+
+/* Whether nothing has come since. */
+static int is_silent(const struct dio_told *t) {
+    char byte;
+    return t->fd >= 0 && recv(t->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
+int told_holds(struct dio_told *t) {
+    pthread_rwlock_rdlock(&t->lock);
+    int holds = is_silent(t);
+    pthread_rwlock_unlock(&t->lock);
+    return holds;
+}
+
+int told_name(struct dio_told *t, uint64_t directory, const char *name, size_t length, uint64_t *inode) {
+    pthread_rwlock_rdlock(&t->lock);
+    const struct entry *e = *entry_at(t, directory, 0, name, length);
+    int holds = e && e->until >= now();
+    if (holds)
+        *inode = e->inode;
+    pthread_rwlock_unlock(&t->lock);
+    return holds;
+}
+
+int told_node(struct dio_told *t, uint64_t inode, struct dio_told_node *out) {
+    pthread_rwlock_rdlock(&t->lock);
+    const struct entry *e = *entry_at(t, 0, inode, "", 0);
+    int holds = e && e->node && e->until >= now() && !sorted_find(&t->differing, &inode);
+    if (holds)
+        *out = *e->node;
+    pthread_rwlock_unlock(&t->lock);
+    return holds;
+}
