@@ -87,6 +87,10 @@ def _synthetic(filesystem: FileSystem, title: str, options: Options) -> Mount:
 
 
 def _opener(scheme: str, rest: str, options: Options) -> Callable[[str], FileSystem]:
+    if scheme == "py":
+        from diorama.modules.filesystems.python import open_python
+
+        return lambda rest: open_python(rest, options)
     if scheme in _BUILT_IN:
         module, name = _BUILT_IN[scheme]
         opener: Callable[[str], FileSystem] = getattr(import_module(module), name)

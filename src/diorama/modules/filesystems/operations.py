@@ -3,11 +3,10 @@
 Such a class has the operations of libfuse's high-level interface as methods, in terms of paths that begin
 with a slash and of handles that its `open` gave.  It is told of no mount point and needs neither libfuse
 nor /dev/fuse.  Files are read and written through handles opened for it: `open`, `read` or `write`,
-`flush`, `release`, as from a program that copies them.
+`flush`, `release`, as from a program that copies them.  A class without a `write` of its own is a read-only
+file system.
 
-What a class does not have, or has only from its base, is taken for missing: a class without `write` is a
-read-only file system.  Both conventions for errors are understood: an `OSError`, and a negative errno as
-result.
+What packages pass to `FUSE(...)` besides are options here: `nothreads` (all on one thread) and `raw_fi`.
 """
 
 from __future__ import annotations
@@ -21,24 +20,20 @@ from typing import Any, Final
 
 from diorama.interfaces.filesystem import Attributes, Changes, Statistics
 from diorama.interfaces.paths import PathFileSystem, chunks_of
+from diorama.modules.filesystems.calling import Calling, FileInfo, OneThread, Unknown, is_base
 
 __all__ = ["OperationsFileSystem", "is_operations"]
 
 _CHUNK: Final = 128 << 10
 _NSEC: Final = 10**9
 _SECTOR: Final = 512
-_BASES: Final = frozenset({"fuse", "fusepy", "mfusepy"})
 
 
 def is_operations(found: object) -> bool:
     """Whether an object has such operations: what it was derived from tells, else its methods."""
-    if any(_is_base(base) for base in type(found).__mro__):
+    if any(is_base(base) for base in type(found).__mro__):
         return True
     return all(callable(getattr(found, name, None)) for name in ("getattr", "readdir"))
-
-
-def _is_base(kind: type) -> bool:
-    return kind.__name__ == "Operations" and kind.__module__.partition(".")[0] in _BASES
 
 
 def _error(code: int) -> OSError:
@@ -48,15 +43,17 @@ def _error(code: int) -> OSError:
 class OperationsFileSystem(PathFileSystem):
     """The file system of an object with operations."""
 
-    def __init__(self, operations: Any) -> None:
+    def __init__(self, operations: Any, *, raw_fi: bool = False, thread: OneThread | None = None) -> None:
         super().__init__()
         self.title = type(operations).__name__.lower()
-        self.writable = _has(operations, "write")
-        self.lazy_above = _CHUNK if _has(operations, "read") else None
-        self._operations = operations
+        self._call = Calling(operations, thread)
+        self._raw = raw_fi
+        self.writable = self._call.has("write")
+        self.lazy_above = _CHUNK if self._call.has("read") else None
+        self._listing = "readdir" if self._call.has("readdir") else "readdir_with_offset"
         self._in_nanoseconds = bool(getattr(operations, "use_ns", False))
-        with suppress(NotImplementedError):
-            _call(operations, "init", "/")
+        with suppress(Unknown):
+            self._call("init", "/")
 
     # -- looking at it ------------------------------------------------------------------------
 
@@ -97,7 +94,7 @@ class OperationsFileSystem(PathFileSystem):
         """What `statfs` tells."""
         try:
             found = self._call("statfs", "/")
-        except NotImplementedError:
+        except Unknown:
             return Statistics()
         return Statistics(
             block_size=found.get("f_frsize") or found.get("f_bsize") or 4096,
@@ -117,7 +114,7 @@ class OperationsFileSystem(PathFileSystem):
         """The names of the extended attributes."""
         try:
             return [os.fsencode(name) for name in self._call("listxattr", _slash(self._path(inode)))]
-        except NotImplementedError:
+        except Unknown:
             return []
 
     # -- changing it --------------------------------------------------------------------------
@@ -178,26 +175,26 @@ class OperationsFileSystem(PathFileSystem):
 
     def close(self) -> None:
         """The object is told that it is over."""
-        with suppress(NotImplementedError):
-            _call(self._operations, "destroy", "/")
+        with suppress(Unknown):
+            self._call("destroy", "/")
+        self._call.end()
 
     # -- details ------------------------------------------------------------------------------
-
-    def _call(self, name: str, *arguments: Any) -> Any:
-        return _call(self._operations, name, *arguments)
 
     def _read_directory(self, path: str) -> Generator[tuple[str, int], None, None]:
         """Names, and modes or 0, in either of the two forms that `readdir` may have."""
         handle = 0
-        with suppress(NotImplementedError):
+        with suppress(Unknown):
             handle = self._call("opendir", _slash(path))
         try:
-            for one in self._call("readdir", _slash(path), handle):
+            # One of mfusepy's goes on where it was asked to, which is the beginning.
+            where = (0, handle) if self._listing == "readdir_with_offset" else (handle,)
+            for one in self._call(self._listing, _slash(path), *where):
                 name = one if isinstance(one, str) else one[0]
                 if name not in (".", ".."):
                     yield name, 0 if isinstance(one, str) else _mode(one[1])
         finally:
-            with suppress(NotImplementedError):
+            with suppress(Unknown):
                 self._call("releasedir", _slash(path), handle)
 
     def _attributes(self, told: dict[str, Any]) -> Attributes:
@@ -221,6 +218,8 @@ class OperationsFileSystem(PathFileSystem):
             accessed if changes.accessed is None else changes.accessed,
             now.modified if changes.modified is None else changes.modified,
         )
+        if self._call.has_from_base("utimens"):
+            return  # both packages take them, and do nothing
         if not self._in_nanoseconds:
             times = (times[0] / _NSEC, times[1] / _NSEC)
         with _unsupported(errno.EPERM):
@@ -230,15 +229,20 @@ class OperationsFileSystem(PathFileSystem):
         return int(told) if self._in_nanoseconds else round(told * _NSEC)
 
     @contextmanager
-    def _opened(self, path: str, flags: int) -> Generator[int, None, None]:
-        handle = 0
-        with suppress(NotImplementedError):
-            handle = self._call("open", _slash(path), flags)
-        with self._released(path, handle):
+    def _opened(self, path: str, flags: int) -> Generator[Any, None, None]:
+        with self._released(path, self._open(path, flags)) as handle:
             yield handle
 
+    def _open(self, path: str, flags: int) -> Any:
+        info = FileInfo(flags)
+        try:
+            handle = self._call("open", _slash(path), info if self._raw else flags)
+        except Unknown:
+            handle = 0
+        return info if self._raw else handle
+
     @contextmanager
-    def _written(self, path: str) -> Generator[int, None, None]:
+    def _written(self, path: str) -> Generator[Any, None, None]:
         """A handle to write by, of a file that is made or made empty."""
         try:
             self.stat(path)
@@ -251,29 +255,28 @@ class OperationsFileSystem(PathFileSystem):
                 self._call("truncate", _slash(path), 0, handle)
             yield handle
 
-    def _create(self, path: str) -> int:
+    def _create(self, path: str) -> Any:
+        info = FileInfo(os.O_CREAT | os.O_EXCL | os.O_WRONLY)
         try:
-            handle: int = self._call("create", _slash(path), 0o644)
-            return handle
-        except NotImplementedError:
+            # The kernel gives the type too, and some classes keep it.
+            handle = self._call("create", _slash(path), stat.S_IFREG | 0o644, *([info] if self._raw else []))
+            return info if self._raw else handle
+        except Unknown:
             with _unsupported(errno.EPERM):
                 self._call("mknod", _slash(path), stat.S_IFREG | 0o644, 0)
-            handle = 0
-            with suppress(NotImplementedError):
-                handle = self._call("open", _slash(path), os.O_WRONLY)
-            return handle
+            return self._open(path, os.O_WRONLY)
 
     @contextmanager
-    def _released(self, path: str, handle: int) -> Generator[int, None, None]:
+    def _released(self, path: str, handle: Any) -> Generator[Any, None, None]:
         try:
             yield handle
-            with suppress(NotImplementedError):
+            with suppress(Unknown):
                 self._call("flush", _slash(path), handle)
         finally:
-            with suppress(NotImplementedError, OSError):
+            with suppress(Unknown, OSError):
                 self._call("release", _slash(path), handle)
 
-    def _pieces(self, path: str, handle: int, offset: int, size: int) -> Generator[bytes, None, None]:
+    def _pieces(self, path: str, handle: Any, offset: int, size: int) -> Generator[bytes, None, None]:
         end = offset + size
         while offset < end:
             piece: bytes = self._call("read", _slash(path), min(_CHUNK, end - offset), offset, handle)
@@ -282,7 +285,7 @@ class OperationsFileSystem(PathFileSystem):
             yield piece
             offset += len(piece)
 
-    def _write(self, path: str, handle: int, content: Iterable[bytes]) -> None:
+    def _write(self, path: str, handle: Any, content: Iterable[bytes]) -> None:
         offset = 0
         for chunk in content:
             view = memoryview(chunk)
@@ -303,34 +306,10 @@ def _slash(path: str) -> str:
     return "/" + path
 
 
-def _has(operations: Any, name: str) -> bool:
-    """Whether a class has an operation of its own, not only that of its base."""
-    for base in type(operations).__mro__:
-        if name in vars(base):
-            return not _is_base(base) and callable(vars(base)[name])
-    return callable(getattr(operations, name, None))
-
-
-def _call(operations: Any, name: str, *arguments: Any) -> Any:
-    """Call an operation; NotImplementedError if there is none, `OSError` for a negative result."""
-    if not _has(operations, name):
-        raise NotImplementedError(name)
-    try:
-        result = getattr(operations, name)(*arguments)
-    except OSError as error:
-        if error.errno == errno.ENOSYS:
-            raise NotImplementedError(name) from None
-        # An error class of their own is not the built-in one of its number (FileNotFoundError, ...).
-        raise _error(error.errno or errno.EIO) from error
-    if isinstance(result, int) and result < 0:
-        raise _error(-result)
-    return result
-
-
 @contextmanager
 def _unsupported(code: int) -> Generator[None, None, None]:
     """What an object has no operation for is this error."""
     try:
         yield
-    except NotImplementedError:
+    except Unknown:
         raise _error(code) from None

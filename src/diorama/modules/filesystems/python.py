@@ -13,6 +13,7 @@ import os
 import re
 import sys
 import traceback
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -20,16 +21,20 @@ from typing import Any, Final, NoReturn
 
 from diorama.errors import UsageError
 from diorama.interfaces.filesystem import FileSystem
+from diorama.modules.filesystems.calling import OneThread
 from diorama.modules.filesystems.operations import OperationsFileSystem, is_operations
+from diorama.modules.options import Options
 
 __all__ = ["open_python"]
 
 _SOURCE: Final = re.compile(r"(?P<module>.+?):(?P<name>[A-Za-z_][\w.]*)(?P<arguments>\(.*\))?", re.DOTALL)
 
 
-def open_python(rest: str) -> FileSystem:
+def open_python(rest: str, options: Options | None = None) -> FileSystem:
     """The file system that `rest` names; `UsageError` in one line for whatever goes wrong."""
     what = f"py:{rest}"
+    options = options or Options()
+    raw_fi, thread = options.is_set("raw_fi"), OneThread() if options.is_set("nothreads") else None
     match = _SOURCE.fullmatch(rest)
     if match is None:
         raise UsageError(f"cannot mount {what}: write py:MODULE:CLASS(ARGUMENTS) or py:./FILE.py:CLASS")
@@ -42,13 +47,14 @@ def open_python(rest: str) -> FileSystem:
             raise UsageError(f"cannot mount {what}: {match['module']} has no {match['name']}")
     if callable(found):
         try:
-            found = found(*positional, **named)
+            make = partial(found, *positional, **named)
+            found = make() if thread is None else thread(make)
         except Exception as error:
             _fail(what, module, error)
     elif match["arguments"]:
         raise UsageError(f"cannot mount {what}: {match['name']} takes no arguments")
     if not isinstance(found, FileSystem) and is_operations(found):
-        return OperationsFileSystem(found)
+        return OperationsFileSystem(found, raw_fi=raw_fi, thread=thread)
     if not isinstance(found, FileSystem):
         kind = type(found).__name__
         raise UsageError(f"cannot mount {what}: it gives no FileSystem, but an object of type {kind}")
