@@ -24,6 +24,7 @@ from diorama.engine.choice import ENGINES, HANDLERS_RUN, NOTIFY, Choice, choose
 from diorama.engine.probe import Features, Paths, probe, resolve, to_native
 from diorama.errors import UsageError
 from diorama.modules.kinds import Kinds
+from diorama.modules.stages import set_maker
 from diorama.popen import Popen
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from diorama.engine.launch import Command, Launched
     from diorama.engine.placement import Placement
     from diorama.engine.tracee import Tracee
+    from diorama.view.mounts import Mount
 
 _OF_THE_HOST = ("/proc", "/dev", "/sys")
 """What every other root has as well: programs need them, and nobody else can make them."""
@@ -266,6 +268,7 @@ class View:
                 return
             self._running.remove(launched)
             launched.closed = True
+            _shut(launched.life_fd)
             os.close(launched.life_fd)
             os.close(launched.pidfd)
         with contextlib.suppress(ChildProcessError):
@@ -458,15 +461,21 @@ class View:
             self.failures.append(error)
         with self._lock:
             for launched in self._running:
-                with contextlib.suppress(OSError):
-                    _shut(launched.life_fd)
+                _shut(launched.life_fd)
+
+
+@set_maker
+def _make_stage(on_served: Callable[[Mount], None]) -> View:
+    view = View(grows=True)
+    view._kinds.on_served = on_served  # pyright: ignore[reportPrivateUsage]
+    return view
 
 
 def _shut(life_fd: int) -> None:
     """Tell init that it is over, without closing a descriptor that somebody reads."""
     import socket
 
-    with socket.socket(fileno=os.dup(life_fd)) as life:
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(life_fd)) as life:
         life.shutdown(socket.SHUT_WR)
 
 

@@ -204,15 +204,3 @@ def test_a_server_that_is_killed_leaves_errors_and_no_hang(bench: Bench, way: Wa
     out = serve(bench, way, "bindfs -f source mnt", script, stop=False)
     assert out.stdout == "content\nmnt\n"
     assert out.stderr.count("Transport endpoint is not connected") >= 3
-
-
-@pytest.mark.parametrize("engine", [GUARDIANS, pytest.param(NOTIFY, marks=needs_notify)])
-def test_a_server_outside_of_the_view(bench: Bench, engine: str) -> None:
-    needs("fuse-overlayfs")
-    bench.prepare = lay
-    command = "fuse:fuse-overlayfs -f -o lowerdir=source,upperdir=upper,workdir=work"
-    way = run_with("--mount", f"{command}={bench.work / 'mnt'}").on(engine)
-    out = bench.inside(way, ["bash", "-c", "ls mnt; cat mnt/file; echo new > mnt/file; cat mnt/file"])
-    assert out.stdout == "file\nsub\ncontent\nnew\n"
-    assert (bench.work / "upper/file").read_text() == "new\n"
-    assert (bench.work / "source/file").read_text() == "content\n"

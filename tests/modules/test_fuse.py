@@ -15,13 +15,11 @@ from typing import Any
 
 import pytest
 
-from diorama.errors import UsageError
 from diorama.fuse.notices import NotifyInvalEntry, NotifyInvalInode
 from diorama.fuse.wire import InHeader, OutHeader
 from diorama.interfaces.filesystem import Attributes, Changes
 from diorama.modules.filesystems.fuse.channel import make_pair
 from diorama.modules.filesystems.fuse.filesystem import FuseFileSystem
-from diorama.modules.filesystems.fuse.server import open_fuse
 from diorama.view.credentials import Credentials
 from modules.fuse_server import FOREVER, Server
 
@@ -364,13 +362,3 @@ def test_closing_ends_the_server(server: Server, mounted: FuseFileSystem) -> Non
     mounted.close()
     server.thread.join(10)
     assert not server.thread.is_alive()
-
-
-@pytest.mark.parametrize(
-    ("command", "message"),
-    [("", "no command"), ("/nonexistent/server", "No such file"), ("true", "does not serve")],
-)
-def test_a_server_that_does_not_start_is_told_in_one_line(command: str, message: str) -> None:
-    with pytest.raises(UsageError, match=message) as caught:
-        open_fuse(command)
-    assert "\n" not in str(caught.value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,10 +14,14 @@ __all__ = ["Kinds"]
 
 
 class Kinds:
-    """The kinds (`diorama.dispatch.files.mounting`); `device` is what FUSE servers of the view open."""
+    """The kinds (`diorama.dispatch.files.mounting`); `device` is what FUSE servers of the view open.
+
+    `on_served` is told of what one of them mounts, in its call.
+    """
 
     def __init__(self) -> None:
         self.device: FuseDevice | None = None
+        self.on_served: Callable[[Mount], None] | None = None
 
     def check(self, type: str) -> None:
         """Whether there is such a type."""
@@ -32,5 +36,8 @@ class Kinds:
         if type is not None and self.device is not None and is_of_server(type):
             from diorama.modules.filesystems.fuse.mounting import make_of_server
 
-            return make_of_server(type, source, options, below, self.device)
+            mount = make_of_server(type, source, options, below, self.device)
+            if self.on_served is not None:
+                self.on_served(mount)
+            return mount
         return make_of_type(type, source, options, below)

@@ -82,7 +82,9 @@ class FuseFileSystem(FileSystem):
         theirs: Identity | None = None,
     ) -> None:
         self.title = title
-        self._on_close = on_close
+        self.on_close = on_close
+        self.theirs = theirs
+        self.is_read_only = False
         self._known = Known(Told(sock.fileno()), unchecked=not checked)
         self.told = self._known.native
         self._notices = Notices()
@@ -303,12 +305,13 @@ class FuseFileSystem(FileSystem):
             self._ask("SYNCFS", self.root, SyncFsIn())
 
     def close(self) -> None:
-        """End the connection."""
+        """End the connection; twice is once."""
         self._known.native.end()
         self._channel.close()
         self._notices.close()
-        if self._on_close is not None:
-            self._on_close()
+        on_close, self.on_close = self.on_close, None
+        if on_close is not None:
+            on_close()
 
     # -- asking -------------------------------------------------------------------------------
 

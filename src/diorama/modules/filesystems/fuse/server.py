@@ -1,105 +1,219 @@
-"""Server: starts a FUSE server, and gives it a socket in the place of /dev/fuse.
+"""Server: starts a FUSE server in a view of its own, for what it serves to be mounted in another.
 
-A server made with libfuse (3.3 and newer) takes `/dev/fd/N` for a mount point that is open already
-(fuse(8), mount.fuse3(8)), so it needs neither the device nor the right to mount.  It stays in the
-foreground, in a session of its own: what is typed at the terminal is for the programs of the view.
+There it opens /dev/fuse and mounts on a directory that is private to it, as every server does; so it may be
+made with any library, stay in the foreground or not, and insist on whatever it likes.  It has a session of
+its own: what is typed at the terminal is for the programs of the view.
+
+It ends when its file system is closed: it finds its device gone; who does not end then is sent SIGTERM, and
+then its view is closed.  What it says before it has mounted is the error if it does not come to that.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import shlex
 import signal
 import stat
 import subprocess
 import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack
-from typing import IO, Final
+import threading
+from collections.abc import Generator, Sequence
+from typing import Final
 
-from diorama.errors import UsageError
-from diorama.modules.filesystems.fuse.channel import make_pair
+from diorama.engine.ending import holders
+from diorama.errors import UsageError, warn_once
 from diorama.modules.filesystems.fuse.filesystem import FuseFileSystem
 from diorama.modules.options import Options
+from diorama.modules.stages import Started, open_stage
 from diorama.view.mounts import Mount
 
-__all__ = ["make_fuse", "open_fuse", "start_server"]
+__all__ = ["make_fuse", "start_server"]
 
 _PATIENCE: Final = 10.0
+_SAID: Final = 1 << 16
+_SHOWN: Final = 300
 
 
 def make_fuse(rest: str, options: Options) -> Mount:
-    """A mount of `fuse:COMMAND`."""
+    """A mount of `fuse:COMMAND`, in which `{}` is the mount point, which comes last if there is none.
+
+    `UsageError` if the command cannot be started, or ends without having mounted anything.
+    """
     source = f"fuse:{rest}"
     options.finish(source)
-    filesystem = open_fuse(rest)
-    return Mount(
-        filesystem=filesystem,
-        kind=stat.S_IFMT(filesystem.attributes(filesystem.root).mode),
-        read_only=options.read_only,
-        source=source,
-        type=f"fuse.{filesystem.title}",
-        options=options.shown,
-    )
-
-
-def open_fuse(rest: str) -> FuseFileSystem:
-    """The file system of a server, given by its command: `sshfs host:dir`; `{}` in it is the mount point.
-
-    Without `{}` the mount point comes last.  `UsageError` if the command cannot be started or ends at once.
-    """
     words = shlex.split(rest)
     if not words:
         raise UsageError("cannot mount fuse: no command of a server is given")
     if not any("{}" in word for word in words):
         words.append("{}")
-    return start_server(words, f"fuse:{rest}", None)
+    filesystem = start_server(words, source, None)
+    return Mount(
+        filesystem=filesystem,
+        kind=stat.S_IFMT(filesystem.attributes(filesystem.root).mode),
+        read_only=options.read_only or filesystem.is_read_only,
+        source=source,
+        type=f"fuse.{words[0].rpartition('/')[2]}",
+        options=options.shown,
+    )
 
 
 def start_server(words: Sequence[str], what: str, keep: int | None) -> FuseFileSystem:
     """Start a server by the words of its command, with `{}` for the mount point.
 
-    It inherits the descriptor `keep`, and then what it says is for us: its last line is in the `UsageError`.
+    It inherits the descriptor `keep`, and then nobody else is told what it says.
     """
-    ours, theirs = make_pair()
-    with theirs, ExitStack() as held:
-        point = f"/dev/fd/{theirs.fileno()}"
-        said = None if keep is None else held.enter_context(tempfile.TemporaryFile(prefix="diorama-"))
-        try:
-            process = subprocess.Popen(
-                [word.replace("{}", point) for word in words],
-                pass_fds=[theirs.fileno(), *([] if keep is None else [keep])],
-                stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True,
-            )  # fmt: skip
-        except OSError as error:
-            ours.close()
-            raise UsageError(f"cannot mount {what}: {words[0]}: {error.strerror}") from None
-        theirs.close()
-        filesystem = FuseFileSystem(ours, words[0].rpartition("/")[2], lambda: _end(process))
+    server = _Server(words, what, keep)
+    try:
+        return server.serve()
+    except BaseException:
+        server.end(patience=0)
+        raise
+
+
+class _Server:
+    """A server, its view and its directory, from the start to the end."""
+
+    def __init__(self, words: Sequence[str], what: str, keep: int | None) -> None:
+        self._what = what
+        self._name = words[0]
+        self._told = queue.SimpleQueue[FuseFileSystem | None]()
+        self._is_gone = threading.Event()
+        self._ending = threading.Lock()
+        self._filesystem: FuseFileSystem | None = None
+        self._point = tempfile.mkdtemp(prefix="diorama-")
+        self._stage = open_stage(self._served)
+        self._voice = _Voice()
+        self._process = self._start([word.replace("{}", self._point) for word in words], keep)
+
+    def _start(self, command: Sequence[str], keep: int | None) -> Started:
+        with self._voice.lent() as said:
+            try:
+                process = self._stage.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=said,
+                    stderr=said,
+                    pass_fds=() if keep is None else (keep,),
+                    start_new_session=True,
+                )
+            except BaseException as error:
+                self._stage.close()
+                os.rmdir(self._point)
+                if isinstance(error, OSError):
+                    raise UsageError(f"cannot mount {self._what}: {self._name}: {error.strerror}") from None
+                raise
+        self._passes_on = keep is None
+        threading.Thread(target=self._await_end, args=(process,), name="fuse-server", daemon=True).start()
+        return process
+
+    def serve(self) -> FuseFileSystem:
+        """What it serves, as soon as it does."""
+        filesystem = self._filesystem = self._first_told()
+        if filesystem is None:
+            status = self._process.wait()
+            self._voice.end()
+            how = f"it ended with status {status} and has mounted nothing"
+            raise UsageError(f"cannot mount {self._what}: {self._name}: {self._voice.last_line() or how}")
         try:
             filesystem.attributes(filesystem.root)
         except OSError as error:
-            filesystem.close()
-            reason = _last_line(said) or f"it does not serve: {error.strerror}"
-            raise UsageError(f"cannot mount {what}: {words[0]}: {reason}") from None
-    return filesystem
+            reason = self._voice.last_line() or f"it does not serve: {error.strerror}"
+            raise UsageError(f"cannot mount {self._what}: {self._name}: {reason}") from None
+        filesystem.on_close = self.end
+        if self._passes_on:
+            self._voice.pass_on()
+        return filesystem
 
+    def _first_told(self) -> FuseFileSystem | None:
+        try:
+            return self._told.get(timeout=_PATIENCE)
+        except queue.Empty:
+            warn_once(f"mount {self._what}", f"{self._name} has not mounted anything so far; waiting")
+            return self._told.get()
 
-def _last_line(said: IO[bytes] | None) -> str:
-    if said is None:
-        return ""
-    said.seek(0)
-    lines = said.read().decode(errors="replace").split("\n")
-    return next((" ".join(line.split())[:300] for line in reversed(lines) if line.strip()), "")
+    def _served(self, mount: Mount) -> None:
+        """It mounts."""
+        filesystem = mount.filesystem
+        assert isinstance(filesystem, FuseFileSystem)
+        filesystem.is_read_only = mount.read_only
+        self._told.put(filesystem)
 
+    def _await_end(self, process: Started) -> None:
+        process.wait_all()
+        self._is_gone.set()
+        self._told.put(None)
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Wait for a server that was told to end; end it if it does not."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_PATIENCE)
+    def end(self, patience: float = _PATIENCE) -> None:
+        """Wait for a server that finds its device gone; end it if it does not end."""
+        if not self._ending.acquire(blocking=False):
             return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-    process.wait()
+        filesystem = self._filesystem
+        if filesystem is not None:
+            filesystem.on_close = None
+            filesystem.close()
+            if not self._is_gone.wait(patience):
+                self._ask_to_end(filesystem)
+                self._is_gone.wait(patience)
+        self._stage.close()
+        self._is_gone.wait()
+        self._voice.end()
+        with contextlib.suppress(OSError):
+            os.rmdir(self._point)
+
+    def _ask_to_end(self, filesystem: FuseFileSystem) -> None:
+        held = {} if filesystem.theirs is None else holders(filesystem.theirs)
+        for pid in {self._process.pid, *held}:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+
+
+class _Voice:
+    """What a server says: kept until it serves, and then passed on to our standard error, or to nobody."""
+
+    def __init__(self) -> None:
+        self._reading, self._writing = os.pipe()
+        self._lock = threading.Lock()
+        self._said = bytearray()
+        self._is_passed_on = False
+        self._thread = threading.Thread(target=self._listen, name="fuse-voice", daemon=True)
+
+    @contextlib.contextmanager
+    def lent(self) -> Generator[int, None, None]:
+        """The end that a server gets, while it is started."""
+        try:
+            yield self._writing
+        finally:
+            os.close(self._writing)
+            self._thread.start()
+
+    def _listen(self) -> None:
+        while data := os.read(self._reading, _SAID):
+            with self._lock:
+                if self._is_passed_on:
+                    _say(data)
+                else:
+                    self._said = (self._said + data)[-_SAID:]
+        os.close(self._reading)
+
+    def pass_on(self) -> None:
+        """Say what was said, and all that is said from now on."""
+        with self._lock:
+            self._is_passed_on = True
+            _say(bytes(self._said))
+
+    def last_line(self) -> str:
+        """The last line that is not empty, shortened."""
+        with self._lock:
+            lines = self._said.decode(errors="replace").split("\n")
+        return next((" ".join(line.split())[:_SHOWN] for line in reversed(lines) if line.strip()), "")
+
+    def end(self) -> None:
+        """Wait for the last words: nobody is left who could say more."""
+        self._thread.join(_PATIENCE)
+
+
+def _say(data: bytes) -> None:
+    with contextlib.suppress(OSError):
+        os.write(2, data)
