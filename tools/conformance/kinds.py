@@ -144,7 +144,8 @@ def _bindfs(*, in_view: bool) -> Builder:
 
 
 def _fuse2fs(*, in_view: bool) -> Builder:
-    return _served("fuse2fs -o rw,fakeroot {image} {target}", in_view=in_view, image=True)
+    options = "rw,fakeroot,allow_other,default_permissions,dev,suid"
+    return _served(f"fuse2fs -o {options} {{image}} {{target}}", in_view=in_view, image=True)
 
 
 KINDS = {
