@@ -30,6 +30,7 @@ struct dio_told {
     atomic_uint references;
     pthread_rwlock_t lock;
     int fd; /* -1: nothing that was told holds any more */
+    atomic_int noticing;
     struct entry **slots;
     size_t mask, count;
     struct sorted differing;
@@ -91,6 +92,8 @@ void dio_told_end(struct dio_told *t) {
     entries_drop(t);
     pthread_rwlock_unlock(&t->lock);
 }
+
+void dio_told_silence(struct dio_told *t, int is_silent) { atomic_store(&t->noticing, !is_silent); }
 
 /* ---- entries ---- */
 
@@ -220,7 +223,10 @@ static int64_t now(void) {
 /* Whether nothing has come since. */
 static int is_silent(const struct dio_told *t) {
     char byte;
-    return t->fd >= 0 && recv(t->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+    /* In this order: what has left the socket is being worked on, or that is done. */
+    if (t->fd < 0 || recv(t->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN)
+        return 0;
+    return !atomic_load(&t->noticing);
 }
 
 int told_holds(struct dio_told *t) {

@@ -277,6 +277,8 @@ DIO_API int dio_told_new(int fd, struct dio_told **out);
 DIO_API void dio_told_free(struct dio_told *told);
 /* Nothing holds any more, and `fd` is not looked at again. */
 DIO_API void dio_told_end(struct dio_told *told);
+/* Nothing is answered while something that was read there is being worked on; by one thread at a time. */
+DIO_API void dio_told_silence(struct dio_told *told, int is_silent);
 /* What a name in a directory leads to, 0 if there is none of that name. */
 DIO_API void dio_told_name(struct dio_told *told, uint64_t directory, const char *name, size_t length, uint64_t inode,
                            int64_t until);

@@ -107,6 +107,10 @@ static void check_threads(void) {
 static void check_silence(void) {
     char byte = 0;
     CHECK_EQ(told_holds(told), 1);
+    dio_told_silence(told, 0);
+    CHECK_EQ(told_holds(told), 0);
+    dio_told_silence(told, 1);
+    CHECK_EQ(told_holds(told), 1);
     CHECK_EQ(send(ends[1], &byte, 1, 0), 1);
     CHECK_EQ(told_holds(told), 0);
     CHECK_EQ(recv(ends[0], &byte, 1, 0), 1);

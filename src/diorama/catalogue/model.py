@@ -90,6 +90,10 @@ class Tracee(Protocol):
         """Whether a descriptor given as the outcome costs no call of the tracee's own."""
         ...
 
+    def step_aside(self) -> None:
+        """Whoever decides is about to wait for something that another program of the view may have to do."""
+        ...
+
 
 class Execution(Protocol):
     """What can make a request happen."""

@@ -375,7 +375,7 @@ class Mediator:
         """Decide about a request."""
         task = self.files.task(call.tracee)
         self.files.begin(task)
-        asks(self.files.tasks, task)
+        asks(self.files.tasks, task, call.tracee.step_aside)
         try:
             return ANSWERS.get(type(call), translate)(self.files, call)
         finally:

@@ -364,6 +364,7 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "dio_told_new": (c.c_int, [c.c_int, _P(c.c_void_p)]),
     "dio_told_free": (None, [c.c_void_p]),
     "dio_told_end": (None, [c.c_void_p]),
+    "dio_told_silence": (None, [c.c_void_p, c.c_int]),
     "dio_told_name": (None, [c.c_void_p, c.c_uint64, c.c_char_p, c.c_size_t, c.c_uint64, c.c_int64]),
     "dio_told_node": (None, [c.c_void_p, _P(ToldNode), c.c_int64]),
     "dio_told_differs": (c.c_int, [c.c_void_p, c.c_uint64, c.c_int]),

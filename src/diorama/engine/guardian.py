@@ -180,6 +180,10 @@ class Guardian:
 
         return give(tracee, fd, cloexec=cloexec)
 
+    def step_aside(self) -> None:
+        """Other programs have guardians of their own."""
+        return
+
     def check(self) -> None:
         """A tracee that is stopped keeps its thread id until its guardian has waited for its end."""
 

@@ -58,6 +58,10 @@ class Keeper(Protocol):
         """Give the tracee a descriptor of ours: its number there; `OSError`."""
         ...
 
+    def step_aside(self) -> None:
+        """The thread that decides is about to wait: see to it that others are decided about meanwhile."""
+        ...
+
     def check(self) -> None:
         """Raise `TraceeDied` unless the tracee is still in its call."""
         ...

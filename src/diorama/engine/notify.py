@@ -234,6 +234,10 @@ class Worker:
         give = _native.lib.dio_listener_give
         return _native.check(int(give(self._pool.handle, self._event.cookie, fd, flags)))
 
+    def step_aside(self) -> None:
+        """Let another worker receive at once."""
+        _native.lib.dio_listener_step_in(self._pool.handle)
+
     def check(self) -> None:
         """The call's cookie tells whether the tracee is still in it."""
         if _native.lib.dio_listener_valid(self._pool.handle, self._event.cookie):

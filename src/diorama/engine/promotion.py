@@ -92,6 +92,10 @@ class Promotion(Guardian):
         self._serve(None)
         self._close()
 
+    def step_aside(self) -> None:
+        """Let another worker receive at once."""
+        _native.lib.dio_listener_step_in(self._pool.handle)
+
     def _make_way(self, held: Held) -> None:
         """A call that cannot carry the tag comes by the listener, where somebody must let it through."""
         number = held.number

@@ -69,6 +69,10 @@ class Told:
         """Whether the view knows better about an inode than what is told of it."""
         _native.check(_native.lib.dio_told_differs(self._handle, inode, does))
 
+    def silence(self, *, holds: bool) -> None:
+        """Whether what was told holds, or something that was read from the socket is being worked on."""
+        _native.lib.dio_told_silence(self._handle, holds)
+
     def end(self) -> None:
         """Nothing holds any more; the socket may be closed."""
         _native.lib.dio_told_end(self._handle)

@@ -51,6 +51,10 @@ class Tracee:
         """Whether a descriptor given as the outcome costs no call of the tracee's own."""
         return self.keeper.gives_at_once
 
+    def step_aside(self) -> None:
+        """Who decides about its call is about to wait for something that another program may have to do."""
+        self.keeper.step_aside()
+
     def give(self, fd: int, *, cloexec: bool = True) -> int:
         """Give it a descriptor of this process while one of its calls is handled: its number there.
 

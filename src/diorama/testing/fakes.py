@@ -163,6 +163,10 @@ class FakeTracee:
         """Calls made in it."""
         return self
 
+    def step_aside(self) -> None:
+        """Nobody else is decided about."""
+        return
+
     def __getattr__(self, name: str) -> Any:
         def call(*args: int | bytes) -> int:
             self.calls.append((name, *args))

@@ -78,6 +78,10 @@ class OwnTracee:
         """Calls by name."""
         return _Syscalls(self)
 
+    def step_aside(self) -> None:
+        """Nobody else is decided about."""
+        return
+
     def give(self, fd: int, *, cloexec: bool = True) -> int:
         """A copy of a descriptor."""
         number = os.dup(fd)

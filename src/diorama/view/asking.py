@@ -7,7 +7,7 @@ an answer that nobody waits for any more.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -20,14 +20,22 @@ _SIGNALS = (b"SigPnd", b"ShdPnd", b"SigBlk", b"SigIgn")
 _SIGKILL = 1 << 8
 
 
+def _nothing() -> None:
+    return
+
+
 class Asker:
-    """A task in one of its calls, which has begun at `since` (as time.monotonic() counts)."""
+    """A task in one of its calls, which has begun at `since` (as time.monotonic() counts).
 
-    __slots__ = ("_task", "_tasks", "since")
+    `step_aside` is to be called before waiting for something that another program of the view may have to do.
+    """
 
-    def __init__(self, tasks: Tasks, task: Task) -> None:
+    __slots__ = ("_task", "_tasks", "since", "step_aside")
+
+    def __init__(self, tasks: Tasks, task: Task, step_aside: Callable[[], None] = _nothing) -> None:
         self._tasks = tasks
         self._task = task
+        self.step_aside = step_aside
         self.since = time.monotonic()
 
     @property
@@ -52,7 +60,7 @@ class Asker:
 
     def patient(self) -> Asker:
         """The same, whom no signal interrupts that does not kill."""
-        return _Patient(self._tasks, self._task)
+        return _Patient(self._tasks, self._task, self.step_aside)
 
     def _signals(self) -> int | None:
         """The signals that wait for it, as a mask (proc(5)); None if it is gone."""
@@ -77,9 +85,9 @@ class _Patient(Asker):
 _asker: ContextVar[Asker | None] = ContextVar("_asker", default=None)
 
 
-def asks(tasks: Tasks, task: Task) -> None:
+def asks(tasks: Tasks, task: Task, step_aside: Callable[[], None] = _nothing) -> None:
     """A task asks on this thread from now on, until `asked`."""
-    _asker.set(Asker(tasks, task))
+    _asker.set(Asker(tasks, task, step_aside))
 
 
 def asked() -> None:

@@ -1,9 +1,17 @@
 """Channel: carries the messages of one connection over a socket.
 
 The socket keeps the bounds of messages (SOCK_SEQPACKET), so what a server reads from it is what it would
-read from /dev/fuse, and each of its writes is one message here.  Whoever asks waits on a lock of his own;
-one thread reads the answers and hands them out.  When the server is gone, or has sent what no server may
-send, everybody who waits gets ECONNABORTED and everybody who asks later ENOTCONN, as from the kernel.
+read from /dev/fuse, and each of its writes is one message here.  Who waits for an answer reads it himself,
+since waking another thread for that costs as much as the server does: one at a time reads, for the others
+too, who wait on locks of their own, and when he has his answer one of them goes on.  While nobody asks, a
+thread of the channel watches.
+
+What a server tells by itself counts from the moment at which it has sent it.  So whoever uses what was told
+before looks first whether there is something to read (`check`), and nothing that was told is said to hold
+from before a notification is taken from the socket until all is done that follows from it.
+
+When the server is gone, or has sent what no server may send, everybody who waits gets ECONNABORTED and
+everybody who asks later ENOTCONN, as from the kernel.
 """
 
 from __future__ import annotations
@@ -13,7 +21,9 @@ import errno
 import os
 import select
 import socket
+import struct
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
@@ -27,11 +37,15 @@ from diorama.interfaces.asking import asker
 
 if TYPE_CHECKING:
     from diorama.engine.ending import Identity
+    from diorama.engine.told import Told
 
 __all__ = ["Channel", "make_pair"]
 
 _MAX_MESSAGE: Final = 1 << 20
 _TICK: Final = 0.05
+_HEAD: Final = 16
+_UNIQUE: Final = 8
+"""The header of an answer ends with the number of its request, which is 0 in a notification."""
 _BUFFER: Final = 208 << 10
 """What every kernel lets everybody have (net.core.wmem_max); twice that holds 128 KiB and their header."""
 
@@ -50,21 +64,27 @@ def _error(code: int) -> OSError:
 
 
 class _Waiting:
-    """Somebody who waits for an answer: a lock that is held until it is there."""
+    """Somebody who waits for an answer, or for his turn to read: a lock that is held until one is there."""
 
-    __slots__ = ("_there", "reply")
+    __slots__ = ("_there", "is_told", "reply")
 
     def __init__(self) -> None:
         self.reply: Reply | None = None
+        self.is_told = False
         self._there = threading.Lock()
         self._there.acquire()
 
     def wait(self, seconds: float) -> bool:
         return self._there.acquire(timeout=seconds)
 
+    def wake(self) -> None:
+        with contextlib.suppress(RuntimeError):  # it was woken already
+            self._there.release()
+
     def tell(self, reply: Reply | None) -> None:
         self.reply = reply
-        self._there.release()
+        self.is_told = True
+        self.wake()
 
 
 class _Nobody(_Waiting):
@@ -78,7 +98,10 @@ class Channel:
     """The channel to one server, from `start` to `close`.  Any thread.
 
     `on_notification` is called on the thread that reads; `title` names the server in messages.  `theirs` is
-    the identity of the server's end, if programs have it.
+    the identity of the server's end, if programs have it.  `told` has what the server has said, as
+    long as that holds.
+
+    Locks: `_reading` is held by who reads; `_lock` guards the rest, never for long, and comes after it.
     """
 
     def __init__(
@@ -88,6 +111,7 @@ class Channel:
         title: str,
         on_notification: Callable[[Notification], None],
         theirs: Identity | None = None,
+        told: Told | None = None,
     ) -> None:
         self.connection = Connection(wants=wants)
         self._socket = sock
@@ -101,12 +125,24 @@ class Channel:
         self._theirs = theirs
         self._over = threading.Event()
         self._ready = threading.Event()
-        self._reader = threading.Thread(target=self._read, name="fuse", daemon=True)
+        self._told = told
+        self._reading = threading.Lock()
+        self._is_noticing = False
+        self._buffer = memoryview(bytearray(_MAX_MESSAGE))
+        self._assembly = Assembly(self.connection)
+        self._askers = 0
+        self._was_asked = False
+        self._watched = -1
+        self._watcher = threading.Thread(target=self._watch, name="fuse", daemon=True)
 
     def start(self) -> None:
         """Begin the conversation; requests wait until the server has answered."""
+        seconds, microseconds = divmod(round(_TICK * 10**6), 10**6)
+        self._socket.setsockopt(
+            socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", seconds, microseconds)
+        )
         self._send(self.connection.start())
-        self._reader.start()
+        self._watcher.start()
 
     def ask(
         self,
@@ -133,8 +169,15 @@ class Channel:
                 name, node, *records, names=names, data=data, room=room, caller=_caller()
             )
             self._waiting[unique] = waiting
-        self._send(message, unique)
-        self._wait(unique, waiting)
+            self._askers += 1
+            self._disturb()
+        try:
+            self._send(message, unique)
+            self._wait(unique, waiting)
+        finally:
+            with self._lock:
+                self._askers -= 1
+                self._was_asked = True
         reply = waiting.reply
         if reply is None:
             raise _error(errno.ECONNABORTED)
@@ -165,7 +208,9 @@ class Channel:
         As fuse(4): whether a signal interrupts a request is for the server to say.  EINTR if nobody waits.
         """
         who = asker()
-        while not waiting.wait(_TICK):
+        if who is not None:
+            who.step_aside()
+        while not self._get(waiting):
             if who is None or not who.is_interrupted():
                 continue
             if who.is_killed():
@@ -176,20 +221,26 @@ class Channel:
             self.tell(self.connection.interrupt(unique))
 
     def check(self) -> None:
-        """ENOTCONN if the server is gone: what it once said is of no use then.
-
-        The thread that reads may not have seen it yet.
-        """
-        is_gone = self._is_lost
-        if not is_gone:
-            try:
-                is_gone = not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                pass
-            except OSError:
-                is_gone = True  # the thread that reads has seen it just now
+        """Hear what the server has said by now, before using what it said earlier; ENOTCONN if it is gone."""
+        if self._is_lost:
+            raise _error(errno.ENOTCONN)
+        try:
+            is_gone = not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            if self._is_noticing:
+                self._reading.acquire()
+                self._leave()
+            return
+        except OSError:
+            is_gone = True  # somebody has seen it just now
         if is_gone:
             raise _error(errno.ENOTCONN)
+        if self._reading.acquire(blocking=False):
+            try:
+                while self._read(socket.MSG_DONTWAIT):
+                    continue
+            finally:
+                self._leave()
 
     def tell(self, message: bytes | None) -> None:
         """Send what has no answer; it waits here while the server reads nothing."""
@@ -205,10 +256,11 @@ class Channel:
         """
         with self._lock:
             is_closed, self._is_closed = self._is_closed, True
+        is_over = self._over.is_set()
         self._lose()
         if is_closed:
             return
-        if self._theirs is None or self._over.is_set():
+        if self._theirs is None or is_over:
             self._shut()
             self._over.wait()
             self._close_socket()
@@ -261,28 +313,106 @@ class Channel:
             # The thread that reads sees the end too, and tells everybody.
         return True
 
-    def _read(self) -> None:
-        buffer = bytearray(_MAX_MESSAGE)
-        view = memoryview(buffer)
-        assembly = Assembly(self.connection)
-        while True:
+    # -- reading ------------------------------------------------------------------------------
+
+    def _get(self, waiting: _Waiting) -> bool:
+        """Wait for an answer, for a moment; whether it has come."""
+        until = time.monotonic() + _TICK
+        while not waiting.is_told and time.monotonic() < until:
+            if not self._reading.acquire(blocking=False):
+                waiting.wait(_TICK)
+                continue
             try:
-                size = self._socket.recv_into(view)
-            except OSError:
-                size = 0
-            if not size or self._is_lost:
-                break  # unmounted: what it still says concerns nobody
-            try:
-                message = assembly.add(bytes(view[:size]))
-                if message is not None:
-                    self._take(message)
-            except ProtocolError as error:
-                warn_once(f"file system {self._title}", f"the server is dropped: {error}")
-                break
+                while not waiting.is_told and time.monotonic() < until and self._read():
+                    continue
+            finally:
+                self._leave()
+        return waiting.is_told
+
+    def _leave(self) -> None:
+        """Read no longer: one of those who wait may."""
+        self._reading.release()
+        with self._lock:
+            for one in self._waiting.values():
+                if not isinstance(one, _Nobody):
+                    one.wake()
+                    return
+
+    def _read(self, how: int = 0) -> bool:
+        """Read one message, which may take a moment, and hand it on; False if there is none.
+
+        By who holds `_reading`.
+        """
+        if self._is_lost:
+            return False  # unmounted: what it still says concerns nobody
+        try:
+            head = self._socket.recv(_HEAD, how | socket.MSG_PEEK)
+            if head[-_UNIQUE:] == bytes(_UNIQUE):
+                self._notice(begins=True)
+            size = self._socket.recv_into(self._buffer) if head else 0
+            if not size:
+                self._end()
+                return False
+            message = self._assembly.add(bytes(self._buffer[:size]))
+            if message is not None:
+                self._take(message)
+        except BlockingIOError:
+            return False
+        except OSError:
+            self._end()
+        except ProtocolError as error:
+            warn_once(f"file system {self._title}", f"the server is dropped: {error}")
+            self._end()
+        finally:
+            if self._is_noticing:
+                self._notice(begins=False)
+        return not self._is_lost
+
+    def _notice(self, *, begins: bool) -> None:
+        self._is_noticing = begins
+        if self._told is not None:
+            self._told.silence(holds=not begins)
+
+    def _end(self) -> None:
         if not self._is_lost:
             self._lose()
             self._shut()
-        self._over.set()
+
+    def _watch(self) -> None:
+        """Read what the server says while nobody asks."""
+        wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        poll.register(wake, select.POLLIN)
+        while not self._is_lost:
+            if not self._begins_to_watch(wake):
+                time.sleep(_TICK)
+                continue
+            poll.poll()
+            with self._lock:
+                self._watched = -1
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(wake)
+            if not self._askers and self._reading.acquire(blocking=False):
+                self._read(socket.MSG_DONTWAIT)
+                self._leave()
+        os.close(wake)
+        with self._reading:
+            self._over.set()
+
+    def _begins_to_watch(self, wake: int) -> bool:
+        """False while somebody asks, or has asked just now."""
+        with self._lock:
+            is_busy, self._was_asked = self._askers or self._was_asked, False
+            if not is_busy and not self._is_lost:
+                self._watched = wake
+            return not is_busy
+
+    def _disturb(self) -> None:
+        """Let nobody watch: who asks will read.  With the lock."""
+        if self._watched >= 0:
+            os.eventfd_write(self._watched, 1)
+            self._watched = -1
 
     def _take(self, message: bytes) -> None:
         told = self.connection.receive(message)
@@ -301,6 +431,7 @@ class Channel:
     def _lose(self) -> None:
         with self._lock:
             self._is_lost = True
+            self._disturb()
             waiting = list(self._waiting.values())
             self._waiting.clear()
         self._ready.set()

@@ -88,7 +88,7 @@ class FuseFileSystem(FileSystem):
         self._known = Known(Told(sock.fileno()), unchecked=not checked)
         self.told = self._known.native
         self._notices = Notices()
-        self._channel = Channel(sock, _WANTS, title, self._notified, theirs)
+        self._channel = Channel(sock, _WANTS, title, self._notified, theirs, self._known.native)
         self._files = OpenFiles(Asking(self._ask, self._post, self._channel.connection))
         self._channel.start()
 
@@ -96,6 +96,7 @@ class FuseFileSystem(FileSystem):
 
     def lookup(self, directory: int, name: bytes) -> int:
         """The inode of a name: as told before, while that holds."""
+        self._channel.check()
         inode = self._known.name(directory, name)
         if inode is None:
             inode = self._look_up(directory, name)
@@ -105,9 +106,9 @@ class FuseFileSystem(FileSystem):
 
     def attributes(self, inode: int) -> Attributes:
         """Status: as told before, while that holds."""
+        self._channel.check()
         known = self._known.attributes(inode)
         if known is not None:
-            self._channel.check()
             return known
         mark = self._known.mark()
         return self._told(inode, self._ask("GETATTR", inode, GetAttrIn()), mark)
