@@ -86,13 +86,13 @@ def host(size: fixtures.Size) -> Iterator[Place]:
 
 
 @contextmanager
-def peers(wrapper: tuple[str, ...], like: Place) -> Iterator[Place]:
-    """The peers' root, with a copy of the directory; `Failed` if the wrapper does not work."""
+def peers(wrapper: tuple[str, ...], like: Place, programs: tuple[str, ...] = ()) -> Iterator[Place]:
+    """The peers' root, with a copy of the directory and `programs`; `Failed` if the wrapper does not work."""
     directory = printed(wrapper, "mktemp -d /tmp/diorama-bench.XXXXXX")
     try:
         unpack = f"cd {directory} && tar -xf - && mkdir {' '.join(EMPTY)}"
         archive = subprocess.run(
-            ["tar", "-C", like.directory, "-cf", "-", *COPIED], check=True, capture_output=True
+            ["tar", "-C", like.directory, "-cf", "-", *COPIED, *programs], check=True, capture_output=True
         )
         printed(wrapper, unpack, archive.stdout)
         yield Place(wrapper, directory, *python_of(wrapper))
