@@ -218,6 +218,20 @@ def test_references_are_given_back_exactly(server: Server, mounted: FuseFileSyst
     fails(errno.ESTALE, mounted.attributes, file)
 
 
+def test_what_the_server_is_not_done_with_is_not_forgotten(server: Server, mounted: FuseFileSystem) -> None:
+    releasing: list[int] = []
+    server.override["RELEASE"] = lambda header, body: releasing.append(header.unique)
+    server.add(b"file", b"content")
+    file = mounted.lookup(1, b"file")
+    assert content(mounted, file) == b"content"
+    mounted.forget(file)
+    wait_until(lambda: releasing)
+    mounted.attributes(1)
+    assert not server.forgotten
+    server.socket.send(OutHeader(OutHeader.width(), 0, releasing[0]).encode())
+    wait_until(lambda: server.forgotten)
+
+
 def test_a_number_that_a_server_uses_again_is_another_inode(server: Server, mounted: FuseFileSystem) -> None:
     server.add(b"old")
     old = mounted.lookup(1, b"old")
@@ -294,6 +308,9 @@ class Interrupted:
 
     def is_killed(self) -> bool:
         return False
+
+    def step_aside(self) -> None:
+        return
 
 
 def test_a_server_that_reads_nothing_keeps_nobody_who_has_a_signal(

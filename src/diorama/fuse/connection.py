@@ -105,6 +105,7 @@ class Listed(NamedTuple):
 class _Pending:
     operation: Operation
     room: int
+    node: int = 0
     interrupted: bool = False
 
 
@@ -220,6 +221,11 @@ class Connection:
         with self._lock:
             return list(self._pending)
 
+    def is_busy(self, node: int) -> bool:
+        """Whether a request about a node waits for an answer: until then it is not to be forgotten."""
+        with self._lock:
+            return any(pending.node == node for pending in self._pending.values())
+
     def _encode(self, record: Wire) -> bytes:
         short = "short" in record.LAYOUTS and not self.features & Init.SETXATTR_EXT
         return record.encode("short" if short else "")
@@ -230,7 +236,7 @@ class Connection:
         with self._lock:
             unique = self._next()
             if operation.reply is not None:
-                self._pending[unique] = _Pending(operation, room)
+                self._pending[unique] = _Pending(operation, room, node)
         return unique, self._message(operation, unique, node, body, caller)
 
     def _next(self) -> int:

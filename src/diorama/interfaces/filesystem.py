@@ -69,6 +69,8 @@ class FileSystem(ABC):
     """Whether what is saved is of use after `close`."""
     lazy_above: int | None = None
     """Of regular files with more bytes than this, pieces are asked by `read`: they are never copied whole."""
+    judges_xattrs = False
+    """Whether it says itself which names extended attributes may have, and whether there is one to remove."""
     tells_at_close = False
     """Whether close(2) waits until what was written is saved, and tells what went wrong; if not, it is saved
     soon after."""

@@ -10,14 +10,33 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from signal import (
+    SIGCHLD,
+    SIGCONT,
+    SIGKILL,
+    SIGSTOP,
+    SIGTSTP,
+    SIGTTIN,
+    SIGTTOU,
+    SIGURG,
+    SIGWINCH,
+)
 
 from diorama.view.credentials import Credentials
 from diorama.view.task import Task, Tasks
 
 __all__ = ["Asker", "asked", "asker", "asks", "patiently"]
 
-_SIGNALS = (b"SigPnd", b"ShdPnd", b"SigBlk", b"SigIgn")
-_SIGKILL = 1 << 8
+_SIGNALS = (b"SigPnd", b"ShdPnd", b"SigBlk", b"SigIgn", b"SigCgt")
+
+
+def _mask(*signals: int) -> int:
+    return sum(1 << number - 1 for number in signals)
+
+
+_IGNORED = _mask(SIGCHLD, SIGCONT, SIGURG, SIGWINCH)
+"""What does nothing unless it is caught (signal(7)); the kernel keeps it for a task that is traced."""
+_STOPPING = _mask(SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU)
 
 
 def _nothing() -> None:
@@ -50,27 +69,30 @@ class Asker:
 
     def is_interrupted(self) -> bool:
         """Whether a signal waits for it that it does not block or ignore: a wait of its would end."""
-        pending = self._signals()
-        return pending is None or bool(pending)
+        return bool(self._signals()[0])
 
     def is_killed(self) -> bool:
-        """Whether it is gone, or about to be."""
-        pending = self._signals()
-        return pending is None or bool(pending & _SIGKILL)
+        """Whether it is gone, or about to be.  Unless it is traced, what kills has become SIGKILL."""
+        pending, caught = self._signals()
+        return bool(pending & ~caught & ~_STOPPING)
 
     def patient(self) -> Asker:
         """The same, whom no signal interrupts that does not kill."""
         return _Patient(self._tasks, self._task, self.step_aside)
 
-    def _signals(self) -> int | None:
-        """The signals that wait for it, as a mask (proc(5)); None if it is gone."""
+    def _signals(self) -> tuple[int, int]:
+        """The signals that wait for it and those of them that it handles, as masks (proc(5)).
+
+        SIGKILL if it is gone.
+        """
         try:
             with open(f"/proc/{self._task.tid}/status", "rb") as status:
                 lines = dict(line.split(b":\t", 1) for line in status if line.startswith(_SIGNALS))
         except (FileNotFoundError, ProcessLookupError):
-            return None
-        one, all_threads, blocked, ignored = (int(lines[name], 16) for name in _SIGNALS)
-        return (one | all_threads) & ~(blocked | ignored)
+            return _mask(SIGKILL), 0
+        one, all_threads, blocked, ignored, caught = (int(lines[name], 16) for name in _SIGNALS)
+        pending = (one | all_threads) & ~(blocked | ignored | (_IGNORED & ~caught))
+        return pending, pending & caught
 
 
 class _Patient(Asker):

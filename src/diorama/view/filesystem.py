@@ -168,6 +168,9 @@ class FileSystem(Protocol):
     def lazy_above(self) -> int | None: ...
 
     @property
+    def judges_xattrs(self) -> bool: ...
+
+    @property
     def tells_at_close(self) -> bool: ...
 
     @property

@@ -116,8 +116,9 @@ def remove_attribute(
     _check_name(call)
     check_may_change(place.mount)
     filesystem, attributes = _look(files, place)
-    _check_permission(files, call, attributes, os.W_OK)
-    filesystem.get_xattr(place.inode, call.name)  # ENODATA
+    _check_permission(files, call, place, attributes, os.W_OK)
+    if not filesystem.judges_xattrs:
+        filesystem.get_xattr(place.inode, call.name)  # ENODATA
     filesystem.remove_xattr(place.inode, call.name)
     files.synthetic.attributes_changed(place)
     return 0
@@ -134,7 +135,7 @@ def _set(files: Files, call: _Call, place: Place, address: int, size: int, flags
         raise fail(errno.EFAULT)
     check_may_change(place.mount)
     filesystem, attributes = _look(files, place)
-    _check_permission(files, call, attributes, os.W_OK)
+    _check_permission(files, call, place, attributes, os.W_OK)
     if flags:
         _check_presence(filesystem, place.inode, call.name, flags)
     filesystem.set_xattr(place.inode, call.name, value)
@@ -156,7 +157,7 @@ def _check_presence(filesystem: FileSystem, inode: int, name: bytes, flags: int)
 def _get(files: Files, call: _Call, place: Place, address: int, size: int) -> int:
     _check_name(call)
     filesystem, attributes = _look(files, place)
-    _check_permission(files, call, attributes, os.R_OK)
+    _check_permission(files, call, place, attributes, os.R_OK)
     if call.name in _ACLS:
         raise fail(errno.EOPNOTSUPP)
     value = filesystem.get_xattr(place.inode, call.name)
@@ -190,7 +191,7 @@ def _check_name(call: _Call) -> None:
         raise fail(errno.ERANGE)
 
 
-def _check_permission(files: Files, call: _Call, attributes: Attributes, wanted: int) -> None:
+def _check_permission(files: Files, call: _Call, place: Place, attributes: Attributes, wanted: int) -> None:
     """xattr_permission() of fs/xattr.c, and what security(7) asks for besides."""
     who: Credentials = files.tasks.credentials(files.task(call.tracee))
     writes, name = wanted == os.W_OK, call.name
@@ -199,7 +200,8 @@ def _check_permission(files: Files, call: _Call, attributes: Attributes, wanted:
             raise fail(errno.EPERM)
         return
     if name.startswith(b"system."):
-        raise fail(errno.EOPNOTSUPP)
+        _check_kind(place, name)
+        return
     if name.startswith(b"trusted."):
         if not who.has(CAP_SYS_ADMIN):
             raise fail(errno.EPERM if writes else errno.ENODATA)
@@ -211,6 +213,13 @@ def _check_permission(files: Files, call: _Call, attributes: Attributes, wanted:
     if not who.permits(attributes, wanted):
         raise fail(errno.EACCES)
     if not name.startswith(b"user."):
+        _check_kind(place, name)
+
+
+def _check_kind(place: Place, name: bytes) -> None:
+    """Whether a file system knows attributes but those of users, of administrators and for security."""
+    judges = place.filesystem is not None and place.filesystem.judges_xattrs
+    if not judges or name in _ACLS:
         raise fail(errno.EOPNOTSUPP)
 
 

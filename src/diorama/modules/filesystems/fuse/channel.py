@@ -120,6 +120,7 @@ class Channel:
         self._lock = threading.Lock()
         self._waiting: dict[int, _Waiting] = {}
         self._unsent: deque[bytes] = deque()
+        self._late: list[tuple[int, bytes]] = []
         self._is_lost = False
         self._is_closed = False
         self._theirs = theirs
@@ -195,6 +196,24 @@ class Channel:
         with self._lock:
             self._waiting[unique] = _Nobody()
         self.tell(message)
+
+    def forget(self, node: int) -> None:
+        """Give back all references to a node, as soon as nothing is asked about it any more.
+
+        A server of several threads may come to a FORGET before it is done with a RELEASE that it has read.
+        """
+        message = self.connection.forget(node)
+        if message is not None:
+            with self._lock:
+                self._late.append((node, message))
+            self._tell_late()
+
+    def _tell_late(self) -> None:
+        with self._lock:
+            found = [one for one in self._late if not self.connection.is_busy(one[0])]
+            self._late = [one for one in self._late if one not in found]
+        for _, message in found:
+            self.tell(message)
 
     def _await_start(self) -> None:
         who = asker()
@@ -427,6 +446,8 @@ class Channel:
                 waiting = self._waiting.pop(told.unique, None)
             if waiting is not None:
                 waiting.tell(told)
+            if self._late:
+                self._tell_late()
 
     def _lose(self) -> None:
         with self._lock:

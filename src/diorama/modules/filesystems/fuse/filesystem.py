@@ -70,6 +70,7 @@ class FuseFileSystem(FileSystem):
     """
 
     writable = True
+    judges_xattrs = True
     tells_at_close = True
 
     def __init__(
@@ -293,7 +294,7 @@ class FuseFileSystem(FileSystem):
         """Give the references to a node back."""
         number = self._known.forget(inode)
         if number is not None:
-            self._channel.tell(self._channel.connection.forget(number))
+            self._channel.forget(number)
 
     def sync_file(self, inode: int, *, data_only: bool = False) -> None:
         """Have the server make a file, or a directory, lasting."""
