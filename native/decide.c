@@ -130,8 +130,9 @@ static enum part descriptor_decide(const struct deciding *d, int32_t fd) {
     if (fd < 0 || !(opened || restricted || layered || d->decider->identities.count))
         return PART_RUN;
     snprintf(name, sizeof name, "/proc/%d/fd/%d", d->asked->tid, fd);
-    if (stat(name, &status))
-        return errno == ENOENT ? PART_RUN : PART_ASK;
+    int error = identity_read(AT_FDCWD, name, &status);
+    if (error)
+        return error == -ENOENT ? PART_RUN : PART_ASK;
     if (decider_is_virtual(d->decider, &status))
         return d->decision->needs & DIO_NEEDS_NO_WRITER && !is_writer(name) ? PART_RUN : virtual_decide(d, &status);
     if (restricted || (opened && decider_opened_through(d->decider, d->asked->tid, &status) != OPENED_PLAINLY))
@@ -215,8 +216,9 @@ static enum part start_descriptor(const struct deciding *d, int32_t fd, const ch
         return PART_WALK;
     if (fd < 0)
         return PART_RUN;
-    if (stat(name, &status))
-        return errno == ENOENT ? PART_RUN : PART_ASK;
+    int error = identity_read(AT_FDCWD, name, &status);
+    if (error)
+        return error == -ENOENT ? PART_RUN : PART_ASK;
     if (decider_is_virtual(d->decider, &status))
         return walk_stands(d, &status, w);
     *mount = decider_opened_through(d->decider, d->asked->tid, &status);
@@ -276,6 +278,8 @@ static enum part path_empty(const struct deciding *d, const struct dio_path_use 
 /* Makes ready to walk a path that stands in `w->todo`. */
 static enum part path_begin(const struct deciding *d, const struct dio_path_use *use, struct walk *w) {
     w->table = d->table;
+    w->asked = d->asked;
+    w->no_cached = d->decider->no_cached;
     w->no_openat2 = d->decider->no_openat2 || d->table->flags & DIO_DECIDE_CRAWL;
     w->follow = (uint8_t)path_follows(use, d->asked);
     w->fd = -1;
@@ -309,7 +313,7 @@ static int is_known_opened(const struct deciding *d, struct walk *w) {
     int error = walk_open(w);
     if (error)
         return error != -ENOENT;
-    return fstat(w->fd, &status) || decider_opened_through(d->decider, d->asked->tid, &status) != OPENED_PLAINLY;
+    return identity_read(w->fd, "", &status) || decider_opened_through(d->decider, d->asked->tid, &status) != OPENED_PLAINLY;
 }
 
 /* Ends a walk that met no mount. */

@@ -18,6 +18,7 @@
 #define KERNEL_FACCESSAT2 439
 #define KERNEL_STATX_IDS 0x5000 /* STATX_MNT_ID | STATX_MNT_ID_UNIQUE */
 #define KERNEL_NO_SYMLINKS 0x04 /* RESOLVE_NO_SYMLINKS */
+#define KERNEL_CACHED 0x20      /* RESOLVE_CACHED, as of Linux 5.12 */
 
 struct kernel_open_how {
     uint64_t flags, mode, resolve;
@@ -104,7 +105,7 @@ struct dio_decider {
     struct rights rights;
     atomic_int strangers; /* somebody may have namespaces of its own */
     size_t sweep_at;      /* entries of `opened` at which what is closed is forgotten */
-    uint8_t no_openat2;
+    uint8_t no_openat2, no_cached;
 };
 
 void sorted_init(struct sorted *s, size_t size, int (*order)(const void *, const void *));
@@ -132,6 +133,15 @@ int decider_stands(struct dio_decider *decider, const struct stat *status, int32
 enum { OPENED_PLAINLY = -1, OPENED_UNSURE = -2 };
 int32_t decider_opened_through(struct dio_decider *decider, pid_t tid, const struct stat *status);
 
+/* ---- what may take long ---- */
+
+/* To be asked before a call that may wait for somebody else than the disk: 0, or -EBUSY when only Python may. */
+int may_wait(const struct dio_asked *asked);
+/* The same before something is done with an object of a device. */
+int may_wait_for(const struct dio_asked *asked, dev_t device);
+/* Device, inode and type of an object, without asking whoever serves it: `name` is a path, or empty for `fd`. */
+int identity_read(int fd, const char *name, struct stat *out);
+
 /* ---- rights ---- */
 
 void rights_learn(struct rights *rights);
@@ -157,8 +167,9 @@ enum walk_end { WALK_ASK, WALK_FOUND, WALK_FAILED, WALK_PROC, WALK_TOLD };
 /* A resolution.  The place is (mount, path), `todo + at` is still to be walked. */
 struct walk {
     const struct table *table;
+    const struct dio_asked *asked; /* on whose behalf; see `may_wait` */
     int32_t mount;
-    uint8_t touched, follow, directory, no_openat2;
+    uint8_t touched, follow, directory, no_openat2, no_cached;
     int links;
     int fd;    /* FOUND: O_PATH descriptor of the place, or -1 when the way is known but nothing was opened */
     int error; /* FAILED: the kernel's errno */

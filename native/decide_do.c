@@ -212,7 +212,8 @@ void decide_do(struct dio_decider *decider, const struct dio_decision *decision,
         return;
     }
     /* A mount whose source is a link: what the kernel makes of it depends on the call. */
-    if (walk_open(w) || fstat(w->fd, &d.status) || (S_ISLNK(d.status.st_mode) && w->follow))
+    if (walk_open(w) || identity_read(w->fd, "", &d.status) || (S_ISLNK(d.status.st_mode) && w->follow) ||
+        may_wait_for(asked, d.status.st_dev))
         return;
     switch (decision->op) {
     case DIO_DO_STAT: do_stat(&d, out); break;

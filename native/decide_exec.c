@@ -81,7 +81,9 @@ static int loader_meets_mount(const struct walk *program, const char *path) {
         return 1;
     memset(&w, 0, offsetof(struct walk, path));
     w.table = program->table;
+    w.asked = program->asked;
     w.no_openat2 = program->no_openat2;
+    w.no_cached = program->no_cached;
     w.follow = 1;
     w.fd = -1;
     w.touched = w.table->base_moved;
@@ -98,7 +100,7 @@ static int loader_meets_mount(const struct walk *program, const char *path) {
 int decide_exec(struct walk *w) {
     char text[PATH_MAX], path[PATH_MAX];
     struct stat status;
-    if (walk_open(w) || fstat(w->fd, &status))
+    if (walk_open(w) || identity_read(w->fd, "", &status) || may_wait_for(w->asked, status.st_dev))
         return 1;
     if (!S_ISREG(status.st_mode))
         return 0;

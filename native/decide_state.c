@@ -90,8 +90,8 @@ void sorted_drop(struct sorted *s, const void *key) {
 
 /* ---- the decider ---- */
 
-static int openat2_is_missing(void) {
-    struct kernel_open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = KERNEL_NO_SYMLINKS};
+static int openat2_is_missing(uint64_t resolve) {
+    struct kernel_open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = resolve};
     int fd = (int)syscall(KERNEL_OPENAT2, AT_FDCWD, "/", &how, sizeof how);
     if (fd < 0)
         return 1;
@@ -123,7 +123,8 @@ int dio_decider_new(struct dio_decider **out) {
     sorted_init(&d->identities, sizeof(struct identity_entry), identity_order);
     sorted_init(&d->stands, sizeof(struct stand_entry), stand_order);
     rights_learn(&d->rights);
-    d->no_openat2 = (uint8_t)openat2_is_missing();
+    d->no_openat2 = (uint8_t)openat2_is_missing(KERNEL_NO_SYMLINKS);
+    d->no_cached = (uint8_t)openat2_is_missing(KERNEL_NO_SYMLINKS | KERNEL_CACHED);
     *out = d;
     return 0;
 }

@@ -221,6 +221,21 @@ int walk_text(const struct walk *w, char out[PATH_MAX]) {
     return used ? 0 : text_add(out, &used, "/", 1);
 }
 
+/* openat2(2): by what the kernel has in its caches, else not without having stepped aside. */
+static int open_known(const struct walk *w, const char *text, struct kernel_open_how *how) {
+    if (!w->no_cached) {
+        how->resolve |= KERNEL_CACHED;
+        int fd = (int)syscall(KERNEL_OPENAT2, AT_FDCWD, text, how, sizeof *how);
+        if (fd >= 0 || errno != EAGAIN)
+            return fd < 0 ? -errno : fd;
+        how->resolve &= ~(uint64_t)KERNEL_CACHED;
+    }
+    if (may_wait(w->asked))
+        return -EBUSY;
+    int fd = (int)syscall(KERNEL_OPENAT2, AT_FDCWD, text, how, sizeof *how);
+    return fd < 0 ? -errno : fd;
+}
+
 /* Opens the place and what is to be walked up to `stop`, without following a link: a descriptor or -errno. */
 static int walk_prove(const struct walk *w, const char *stop, uint64_t flags) {
     struct kernel_open_how how = {.flags = O_PATH | O_CLOEXEC | flags, .resolve = KERNEL_NO_SYMLINKS};
@@ -233,8 +248,7 @@ static int walk_prove(const struct walk *w, const char *stop, uint64_t flags) {
         (((from < stop && *from != '/') || !used) && text_add(text, &used, "/", 1)) ||
         text_add(text, &used, from, (size_t)(stop - from)))
         return -EAGAIN;
-    int fd = (int)syscall(KERNEL_OPENAT2, AT_FDCWD, text, &how, sizeof how);
-    return fd < 0 ? -errno : fd;
+    return open_known(w, text, &how);
 }
 
 /* What cannot be reached; `path` is what of the way must have been left as it is by a layer for that to be so. */
@@ -370,7 +384,7 @@ static enum next crawl_name(struct walk *w, const char *name, size_t length, enu
 }
 
 static enum next walk_crawl(struct walk *w, enum walk_end *end) {
-    enum next next = NEXT_CRAWL;
+    enum next next = may_wait(w->asked) ? end_with(end, WALK_ASK) : NEXT_CRAWL;
     while (next == NEXT_CRAWL) {
         const char *name, *after = w->todo + w->at;
         size_t length = name_next(&after, &name);

@@ -37,7 +37,7 @@ struct dio_listener {
     int idle;      /* workers that wait for their turn */
     int watchers;  /* those of them that look every tick */
     uint8_t urgent, ended;
-    unsigned long departures; /* how often the last receiver went to Python */
+    unsigned long departures; /* how often the last receiver went to Python, or stepped aside */
     struct promoted *promoted[PROMOTED_BUCKETS];
     atomic_int promoted_count;
     struct kept_space *spaces[SPACE_BUCKETS];
@@ -51,6 +51,8 @@ struct dio_listener {
     atomic_uint parallel_windows;
 };
 
+/* Has somebody else receive while the receiver may have to wait: 0, or -EBUSY when there is nobody. */
+int listener_step_aside(struct dio_listener *l);
 int listener_promoted_add(struct dio_listener *l, pid_t tid, const void *by);
 void listener_promoted_remove(struct dio_listener *l, pid_t tid, const void *by);
 struct space *listener_space(struct dio_listener *l, pid_t tid);

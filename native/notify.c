@@ -13,6 +13,9 @@
  *              would cost more than most answers take; sleeping for good would let one blocking handler stop
  *              the whole program.  Followers that nobody has needed for a while sleep deeply, and end.
  *
+ * What C decides it may have to wait for too: for a file system that asks another machine, or a program.  Then the
+ * receiver steps aside before (decide_wait.c), and takes its place again, or another's, when it has answered.
+ *
  * A notification's cookie names it to the kernel: once the thread is gone every use of the cookie fails, so
  * what was decided from a recycled thread id's memory goes nowhere.
  *
@@ -278,14 +281,27 @@ static int receiver_begin(struct dio_listener *l) {
     return error;
 }
 
-static void receiver_leaves(struct dio_listener *l, struct dio_event *out) {
+static void receiver_leaves(struct dio_listener *l, int aside, struct dio_event *out) {
     pthread_mutex_lock(&l->lock);
-    l->receivers--;
+    l->receivers -= !aside;
     l->departures++;
     out->lone = !l->idle && !l->receivers;
     if (!l->watchers && l->idle)
         pthread_cond_signal(&l->changed);
     pthread_mutex_unlock(&l->lock);
+}
+
+int listener_step_aside(struct dio_listener *l) {
+    pthread_mutex_lock(&l->lock);
+    int error = l->idle || l->receivers > 1 ? 0 : -EBUSY;
+    if (!error) {
+        l->receivers--;
+        l->departures++;
+        if (!l->watchers && l->idle)
+            pthread_cond_signal(&l->changed);
+    }
+    pthread_mutex_unlock(&l->lock);
+    return error;
 }
 
 static void listener_end(struct dio_listener *l) {
@@ -325,9 +341,9 @@ static int receive(struct dio_listener *l, struct seccomp_notif *notice) {
 }
 
 /* What is settled by path, directory or descriptor: 1 and the reply, or 0 for Python. */
-static int decided(struct dio_listener *l, const struct dio_event *call, struct dio_reply *reply) {
+static int decided(struct dio_listener *l, const struct dio_event *call, struct dio_reply *reply, uint8_t *aside) {
     struct dio_asked asked = {.tid = call->tid, .abi = call->info.abi, .nr = call->info.nr, .may_give = 1,
-                              .listener = l, .cookie = call->cookie};
+                              .listener = l, .cookie = call->cookie, .aside = aside};
     struct dio_verdict verdict;
     if (!l->decider)
         return 0;
@@ -355,7 +371,7 @@ static void reply_settled(struct dio_listener *l, struct dio_reply *reply) {
 }
 
 /* 1 when the call is settled and answered. */
-static int settled(struct dio_listener *l, const struct seccomp_notif *notice, struct dio_event *out) {
+static int settled(struct dio_listener *l, const struct seccomp_notif *notice, struct dio_event *out, uint8_t *aside) {
     struct dio_reply reply = {.kind = DIO_REPLY_RUN, .cookie = notice->id};
     pid_t tid = (pid_t)notice->pid;
     memset(out, 0, sizeof *out);
@@ -370,12 +386,19 @@ static int settled(struct dio_listener *l, const struct seccomp_notif *notice, s
     int match = is_promoted(l, tid) ? DIO_MATCH_NONE
                                     : dio_rules_match(l->rules, tid, out->info.abi, out->info.nr, out->info.args,
                                                       &out->matched, &reply.value);
-    if (match == DIO_MATCH_ASK || (match == DIO_MATCH_DECIDE && !decided(l, out, &reply)))
+    if (match == DIO_MATCH_ASK || (match == DIO_MATCH_DECIDE && !decided(l, out, &reply, aside)))
         return 0;
     if (match == DIO_MATCH_FIXED)
         reply.kind = DIO_REPLY_VALUE;
     reply_settled(l, &reply);
     return 1;
+}
+
+/* This worker is one too many, or the last call has been made. */
+static int not_received(struct dio_listener *l, struct dio_event *out) {
+    memset(out, 0, sizeof *out);
+    out->kind = l->ended ? DIO_EVENT_DONE : DIO_EVENT_IDLE;
+    return 0;
 }
 
 int dio_listener_next(struct dio_listener *l, const struct dio_reply *reply, struct dio_event *out) {
@@ -385,12 +408,10 @@ int dio_listener_next(struct dio_listener *l, const struct dio_reply *reply, str
         if (error && error != -ESRCH)
             return error;
     }
-    if (receiver_begin(l)) {
-        memset(out, 0, sizeof *out);
-        out->kind = l->ended ? DIO_EVENT_DONE : DIO_EVENT_IDLE;
-        return 0;
-    }
+    if (receiver_begin(l))
+        return not_received(l, out);
     for (;;) {
+        uint8_t aside = 0;
         int error = receive(l, &notice);
         if (error == -EAGAIN)
             continue;
@@ -400,10 +421,12 @@ int dio_listener_next(struct dio_listener *l, const struct dio_reply *reply, str
             return error == -ENOENT ? 0 : error;
         }
         parallelism_note(l, (pid_t)notice.pid);
-        if (settled(l, &notice, out))
-            continue;
-        receiver_leaves(l, out);
-        return 0;
+        if (!settled(l, &notice, out, &aside)) {
+            receiver_leaves(l, aside, out);
+            return 0;
+        }
+        if (aside && receiver_begin(l))
+            return not_received(l, out);
     }
 }
 

@@ -327,8 +327,9 @@ struct dio_asked {
     uint64_t args[6];
     uint8_t may_give, pad[7]; /* whether the caller can put a descriptor into the tracee */
     /* of a notified call, which is valid as long as its memory is written to; NULL: the tracee is stopped */
-    const struct dio_listener *listener;
+    struct dio_listener *listener;
     uint64_t cookie;
+    uint8_t *aside; /* with a listener: set when the caller receives no more, since the verdict may take long */
 };
 
 struct dio_verdict {

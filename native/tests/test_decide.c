@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "../arch/arch.h"
+#include "../listener.h"
 
 enum { STAT, LSTAT, OPEN, READLINK, ACCESS, FSTAT, GETCWD, CONNECT, EXEC, RENAME, CHDIR, TRUNCATE, SENDMSG, CLOSE, CLOSE_RANGE,
        UNLISTED };
@@ -292,6 +293,36 @@ static void check_addresses(void) {
     CHECK_EQ(ask(CONNECT, NULL, address(&to), sizeof to).kind, DIO_VERDICT_RUN);
 }
 
+/* Whoever receives steps aside before it may have to wait, if somebody is there. */
+static void check_waiting(void) {
+    struct dio_listener listener = {.receivers = 1};
+    struct dio_verdict verdict;
+    uint8_t aside = 0;
+    struct dio_asked asked = {.tid = getpid(), .abi = ARCH_NATIVE, .nr = TRUNCATE, .args = {address(path)},
+                              .listener = &listener, .aside = &aside};
+    CHECK_EQ(pthread_mutex_init(&listener.lock, NULL), 0);
+    CHECK_EQ(pthread_cond_init(&listener.changed, NULL), 0);
+    in("/plain/file");
+    CHECK_EQ(dio_decide(decider, &asked, &verdict), 0);
+    CHECK_EQ(verdict.kind, DIO_VERDICT_RUN);
+    CHECK_EQ(aside, 0); /* the caches know it */
+    in("/plain/nobody-has-asked-for-this");
+    CHECK_EQ(dio_decide(decider, &asked, &verdict), 0);
+    CHECK_EQ(verdict.kind, DIO_VERDICT_ASK); /* nobody else would receive */
+    CHECK_EQ(aside, 0);
+    listener.idle = 1;
+    in("/plain/nor-for-this");
+    CHECK_EQ(dio_decide(decider, &asked, &verdict), 0);
+    CHECK_EQ(verdict.kind, DIO_VERDICT_RUN);
+    CHECK_EQ(aside, 1);
+    CHECK_EQ(listener.receivers, 0);
+    in("/plain/and-this");
+    CHECK_EQ(dio_decide(decider, &asked, &verdict), 0);
+    CHECK_EQ(listener.receivers, 0); /* once is enough */
+    pthread_cond_destroy(&listener.changed);
+    pthread_mutex_destroy(&listener.lock);
+}
+
 static void *decide_often(void *unused) {
     char text[128];
     (void)unused;
@@ -343,6 +374,7 @@ int main(void) {
     check_reached();
     check_addresses();
     check_state();
+    check_waiting();
     check_threads();
     check_load();
     dio_decider_free(decider);

@@ -15,7 +15,7 @@ import pytest
 
 from behaviour.harness import Bench, Way, children_of, finish, left_alive, run_with
 from behaviour.programs import Programs
-from diorama.engine.choice import missing_for_notify
+from diorama.engine.choice import NOTIFY, missing_for_notify
 from diorama.engine.probe import probe
 
 MISSING = missing_for_notify(probe())
@@ -382,3 +382,43 @@ def test_a_program_may_have_a_listener_only_under_guardians(bench: Bench, engine
     found = bench.inside(handled(bench, ANSWERS, engine=engine), [sys.executable, "-c", OWN_LISTENER])
     assert found.stdout == f"{expected}\n"
     assert subprocess.run([sys.executable, "-c", OWN_LISTENER], capture_output=True, check=True).stdout
+
+
+HUNG = r"""
+import ctypes, os, struct, sys
+
+libc = ctypes.CDLL(None, use_errno=True)
+fd = os.open("/dev/fuse", os.O_RDWR)
+options = b"fd=%d,rootmode=40000,user_id=0,group_id=0" % fd
+if libc.mount(b"hung", b"hung", b"fuse", 0, options):
+    sys.exit(os.strerror(ctypes.get_errno()))
+_, _, unique = struct.unpack_from("IIQ", os.read(fd, 1 << 17))
+init = struct.pack("IIIIHHII", 7, 31, 1 << 16, 0, 12, 9, 1 << 16, 1) + bytes(32)
+os.write(fd, struct.pack("IiQ", 16 + len(init), 0, unique) + init)
+print("mounted", flush=True)
+sys.stdin.read()  # and nothing is answered
+libc.umount2(b"hung", 2)
+"""
+
+
+@pytest.mark.root
+@pytest.mark.skipif(not os.access("/dev/fuse", os.W_OK), reason="needs /dev/fuse and to mount")
+def test_a_file_system_that_does_not_answer_holds_up_only_who_touches_it(bench: Bench) -> None:
+    script = """
+        stat hung/x & pid=$!
+        for i in $(seq 300); do cat bound/file; done | uniq -c | tr -s ' '
+        kill -9 $pid; echo went on
+        """
+    bench.prepare = lambda work: [(work / name).mkdir() for name in ("hung", "source", "bound")]
+    bench.fresh()
+    (bench.work / "source/file").write_text("content\n")
+    server = bench.start([sys.executable, "-c", HUNG])
+    try:
+        assert server.stdout is not None
+        if server.stdout.readline() != b"mounted\n":
+            pytest.skip("needs to mount a FUSE file system of the kernel's")
+        way = run_with("--mount", "source=bound").on(NOTIFY)
+        out = finish(bench.start(way(["sh", "-c", script])), "", 50)
+    finally:
+        server.communicate(timeout=20)
+    assert (out.stdout, out.status) == (" 300 content\nwent on\n", 0)

@@ -298,6 +298,7 @@ class Asked(c.Structure):
         ("pad", c.c_uint8 * 7),
         ("listener", c.c_void_p),
         ("cookie", c.c_uint64),
+        ("aside", c.c_void_p),
     ]
 
 

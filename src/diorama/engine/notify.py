@@ -9,6 +9,9 @@ Nobody tells of clones, execs and ends here. So a tracee is made known at its fi
 (`diorama.engine.registry`), and what its task inherits is found out then, or told by the promotion in which
 it was made.
 
+When the program has ended, a worker may still be in the kernel, looking for it into a file system that does
+not answer. It is given a moment, and then left where it is: the view ends without it.
+
 Threads: one call of a tracee is decided at a time, by one worker. The pool's counts and the registry have a
 lock each, never held while something is waited for.
 """
@@ -21,7 +24,7 @@ import errno
 import os
 import signal
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from diorama.abi.arch import Abi
 from diorama.engine import _native
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Pool"]
 
+_PATIENCE: Final = 1.0
+
 
 class Pool:
     """The workers of one program. `start` returns at once."""
@@ -51,7 +56,9 @@ class Pool:
         self.untaggable = untaggable()
         self.options = _promoted(staff.options, self.untaggable, tag)
         self._lock = threading.Lock()
-        self._workers = 0
+        self._workers: set[Worker] = set()
+        self._left: set[Worker] = set()
+        self._patience: threading.Timer | None = None
         self._features = features_to_native(features)
         _native.check(
             _native.lib.dio_listener_open(
@@ -69,33 +76,63 @@ class Pool:
 
     def grow(self) -> None:
         """Start one more; `RuntimeError` if there can be no more threads."""
+        worker = Worker(self)
         with self._lock:
-            self._workers += 1
+            self._workers.add(worker)
         self.staff.when_started()
         try:
-            _thread.start_new_thread(self._main, ())
+            _thread.start_new_thread(self._main, (worker,))
         except RuntimeError:
-            self._done()
+            self._done(worker)
             raise
 
-    def _main(self) -> None:
+    def ended(self) -> None:
+        """The program has ended: who is still deciding about its calls in C has a moment to return."""
+        with self._lock:
+            if self._patience is not None or len(self._workers) <= 1:
+                return
+            self._patience = threading.Timer(_PATIENCE, self._leave)
+            self._patience.daemon = True
+            self._patience.start()
+
+    def _main(self, worker: Worker) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, self.staff.blocked)
         try:
             _native.check(_native.lib.dio_worker_begin())
-            Worker(self).serve()
+            worker.serve()
         except BaseException:
             self.staff.hooks.failed()
         finally:
-            self._done()
+            self._done(worker)
 
-    def _done(self) -> None:
+    def _done(self, worker: Worker) -> None:
         with self._lock:
-            self._workers -= 1
-            last = not self._workers
-        if last:
+            was_left = worker in self._left
+            self._workers.discard(worker)
+            self._left.discard(worker)
+            is_last = not self._workers and not was_left
+            # Who was left may still use the listener.
+            is_unused = is_last and not self._left
+        if is_last:
             self.registry.close()
+            if self._patience is not None:
+                self._patience.cancel()
+        if is_unused:
             _native.lib.dio_listener_close(self.handle)
-        self.staff.when_done()
+        if not was_left:
+            self.staff.when_done()
+
+    def _leave(self) -> None:
+        """Go on without those who are in the kernel still."""
+        with self._lock:
+            left = {worker for worker in self._workers if worker.receives}
+            self._left |= left
+            self._workers -= left
+            is_last = bool(left) and not self._workers
+        if is_last:
+            self.registry.close()
+        for _ in left:
+            self.staff.when_done()
 
 
 def _promoted(options: _native.Options, tables: tuple[bytes, bytes], tag: int) -> _native.Options:
@@ -109,7 +146,8 @@ class Worker:
     """One thread that takes calls from the listener; what keeps a tracee in its call meanwhile."""
 
     __slots__ = (
-        "_event", "_event_bytes", "_event_ref", "_pool", "_promotion", "_reply", "_reply_ref", "gives_at_once"
+        "_event", "_event_bytes", "_event_ref", "_pool", "_promotion", "_reply", "_reply_ref",
+        "gives_at_once", "receives",
     )  # fmt: skip
 
     def __init__(self, pool: Pool) -> None:
@@ -121,14 +159,19 @@ class Worker:
         self._reply_ref = ctypes.byref(self._reply)
         self._promotion: Promotion | None = None
         self.gives_at_once = True
+        self.receives = False
 
     def serve(self) -> None:
         """Take calls until there are no more, or others suffice."""
         advance, handle, event = _native.lib.dio_listener_next, self._pool.handle, self._event
         answered = False
         while True:
+            self.receives = True
             _native.check(advance(handle, self._reply_ref if answered else None, self._event_ref))
+            self.receives = False
             if event.kind != _native.EVENT_CALL:
+                if event.kind == _native.EVENT_DONE:
+                    self._pool.ended()
                 return
             if event.lone:
                 self._grow()
