@@ -19,6 +19,7 @@ import stat
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -113,7 +114,17 @@ def write(slot: int, length: int, byte: int) -> int:
 
 
 def lseek(slot: int, offset: int, whence: int) -> int:
+    # Each file system has its own idea of holes in directories.
+    if whence in (os.SEEK_DATA, os.SEEK_HOLE) and not stat.S_ISREG(os.fstat(fd_of(slot)).st_mode):
+        return -1
     return os.lseek(fd_of(slot), offset, whence)
+
+
+def resize(status: os.stat_result, change: Callable[[], None], size: int) -> str | None:
+    """Truncate or extend what has another size, or may not be changed."""
+    if stat.S_ISREG(status.st_mode) and status.st_size == size:
+        return "has it"
+    return change()
 
 
 def fallocate(slot: int, mode: int, offset: int, length: int) -> int:
@@ -271,6 +282,10 @@ OPERATIONS: dict[str, Any] = {
     "readlink": os.readlink,
     "removexattr": remove_xattr,
     "rename": rename,
+    "resize": lambda name, size: resize(os.stat(name), lambda: os.truncate(name, size), size),
+    "resize_open": lambda slot, size: resize(
+        os.fstat(fd_of(slot)), lambda: os.ftruncate(fd_of(slot), size), size
+    ),
     "rmdir": os.rmdir,
     "same": same_file,
     "scan": scan,

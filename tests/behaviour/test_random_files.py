@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,11 @@ OPENED: list[Operation] = [
     [0, "open", 1, "d/a", os.O_RDWR | os.O_APPEND, 0o600],
 ]
 """With what the others begin."""
+FOUND: list[list[Operation]] = [
+    [[0, "unlink", "d/a"], [0, "mkdir", "d/a", 0o4711]],
+    [[0, "open", 0, "link", os.O_NOFOLLOW | os.O_DIRECTORY, 0o600]],
+]
+"""What once came to another."""
 OTHERS: list[Operation] = [
     [1, "open", 0, "a", os.O_RDWR, 0],
     [1, "open", 1, "b", os.O_RDWR | os.O_CREAT, 0o644],
@@ -93,8 +98,6 @@ CONTENT = [
     one("read", slots, lengths),
     one("write", slots, lengths, byte),
     one("lseek", slots, offsets, st.integers(0, 2)),
-    one("ftruncate", slots, sizes),
-    one("truncate", names, sizes),
     one("copy", slots, slots, offsets, offsets, lengths),
     one("sendfile", slots, slots, offsets, lengths),
     one("map", slots, st.sampled_from([4096, 10_000]), st.booleans()),
@@ -110,6 +113,8 @@ CONTENT = [
     one("lock", slots, st.integers(0, 2), st.integers(0, 100), st.integers(0, 100)),
     one("flock", slots, st.sampled_from([1, 2, 8])),
 ]
+SIZING = [one("ftruncate", slots, sizes), one("truncate", names, sizes)]
+RESIZING = [one("resize_open", slots, sizes), one("resize", names, sizes)]
 NAMES = [
     one("rename", names, names, st.sampled_from([0, 0, 1, 2])),
     one("link", names, names),
@@ -143,9 +148,11 @@ class Likeness:
     allocations: tuple[int, ...] = (0, KEEP_SIZE, PUNCH | KEEP_SIZE, ZERO, ZERO | KEEP_SIZE, COLLAPSE, INSERT)
     holes: bool = True
     links: bool = True
+    stamps: bool = True
 
     def operations(self) -> st.SearchStrategy[list[Operation]]:
-        kinds = [OPENING, OPENING, OPENING, *CONTENT, allocation(*self.allocations), *NAMES]
+        sizing = SIZING if self.stamps else RESIZING
+        kinds = [OPENING, OPENING, OPENING, *CONTENT, *sizing, allocation(*self.allocations), *NAMES]
         each = st.one_of(kinds + HOLES * self.holes)
         # Lists of any size are mostly short.
         return st.integers(1, 60).flatmap(lambda size: st.lists(each, min_size=size, max_size=size))
@@ -155,10 +162,13 @@ LIKE_EXT4 = Likeness()
 MEMORY = Likeness(allocations=(0, KEEP_SIZE, PUNCH | KEEP_SIZE))
 """Files are memfds, which have no ZERO_RANGE, COLLAPSE_RANGE and INSERT_RANGE, as on tmpfs."""
 
+TMPFS = replace(MEMORY, stamps=False)
+"""A file of tmpfs that is truncated to the size that it has keeps its time."""
+
 LAYERS = Likeness(links=False)
 """Of a file below that has several names, the one that is changed becomes another file, as in overlayfs."""
 
-LIKENESSES = {"bind": LIKE_EXT4, "tmp": MEMORY, "memory": MEMORY, "overlay": LAYERS, "cow": LAYERS}
+LIKENESSES = {"bind": LIKE_EXT4, "tmp": TMPFS, "memory": MEMORY, "overlay": LAYERS, "cow": LAYERS}
 
 
 @dataclass
@@ -283,6 +293,8 @@ def test_random_operations_come_to_the_same(pair: Pair, likeness: Likeness) -> N
         pair.compare(operations)
 
     until = time.monotonic() + SECONDS
+    for operations in FOUND:
+        pair.compare(operations)
     run()
     while time.monotonic() < until:
         run()

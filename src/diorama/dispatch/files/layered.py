@@ -192,8 +192,15 @@ def _make(files: Files, call: MkDirAt | MkNodAt | SymlinkAt, rule: PathRule, pla
     real, covered = layers.room(path)
     if not covered:
         return act(files, call, _at(call, rule, real))
-    layers.make_over(path, making(files, call.tracee, _maker(call), getattr(call, "mode", None)))
+    layers.make_over(path, making(files, call.tracee, _maker(call), _mode(call)))
     return 0
+
+
+def _mode(call: MkDirAt | MkNodAt | SymlinkAt) -> int | None:
+    """The permissions that a program gives: mkdir(2) takes no set-ID bits."""
+    if isinstance(call, MkDirAt):
+        return call.mode & 0o1777
+    return call.mode if isinstance(call, MkNodAt) else None
 
 
 def _check_new(files: Files, call: Request, place: Place) -> None:

@@ -114,7 +114,7 @@ def _open_existing(files: Files, task: Task, place: Place, flags: int) -> tuple[
     if _is_new(flags):
         raise fail(errno.EEXIST)
     if kind == stat.S_IFLNK:
-        raise fail(errno.ELOOP)
+        raise fail(errno.ENOTDIR if flags & fcntl.O_DIRECTORY else errno.ELOOP)
     if kind == stat.S_IFDIR and flags & fcntl.O_CREAT:
         raise fail(errno.EISDIR)
     if kind != stat.S_IFDIR and flags & fcntl.O_DIRECTORY:
