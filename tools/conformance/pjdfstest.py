@@ -2,6 +2,7 @@
 
     python -m tools.conformance.pjdfstest --suite DIR [--kinds bind,memory] [--engines notify] [PATTERN ...]
     python -m tools.conformance.pjdfstest --suite DIR --against kernel-bindfs --kinds bindfs
+    python -m tools.conformance.pjdfstest --suite DIR --against kernel-fuse2fs --kinds fuse2fs --apart
 
 DIR is a built copy of https://github.com/pjd/pjdfstest (autoreconf -ifs && ./configure && make pjdfstest).
 Most of the suite wants root.  What fails natively is left out of the comparison; what passes natively and not
@@ -19,6 +20,7 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from tools.conformance.kinds import ENGINES, KINDS, VIEWS, Kind
@@ -75,10 +77,13 @@ def _short(path: str) -> str:
     return "/".join(Path(path).parts[-2:])
 
 
-def run(files: list[Path], kind: Kind, engine: str, jobs: int, parent: str | None) -> dict[str, Result]:
-    """Run the test files in `jobs` views at once."""
+def run(
+    files: list[Path], kind: Kind, engine: str, jobs: int, parent: str | None, *, apart: bool = False
+) -> dict[str, Result]:
+    """Run the test files in `jobs` views at once, or each in one of its own, `jobs` at once."""
+    division = [[file] for file in files] if apart else [files[n::jobs] for n in range(jobs)]
     with ThreadPoolExecutor(jobs) as pool:
-        parts = pool.map(lambda n: _run_part(files[n::jobs], kind, engine, parent), range(jobs))
+        parts = pool.map(lambda part: _run_part(part, kind, engine, parent), division)
         return {name: result for part in parts for name, result in part.items()}
 
 
@@ -125,6 +130,7 @@ def main() -> int:
     parser.add_argument("--kinds", default=",".join(VIEWS))
     parser.add_argument("--against", default="native", help="the kind that the others are compared with")
     parser.add_argument("--engines", default=",".join(ENGINES))
+    parser.add_argument("--apart", action="store_true", help="each test file in a place of its own")
     parser.add_argument("--jobs", type=int, default=2, help="how many test files to run at once")
     parser.add_argument("--directory", help="where to work on the host; the temporary directory by default")
     parser.add_argument("pattern", nargs="*", default=["*"], help="test files, as in 'rename/*'")
@@ -135,13 +141,14 @@ def main() -> int:
     ]
     if not files:
         parser.error(f"no test files in {options.suite}")
-    natively = run(files, KINDS[options.against], "", options.jobs, options.directory)
+    how = partial(run, files, jobs=options.jobs, parent=options.directory, apart=options.apart)
+    natively = how(KINDS[options.against], "")
     failing = sum(bool(said) for result in natively.values() for said in result.said.values())
     print(f"{options.against}: {len(files)} files, {failing} assertions fail", flush=True)
     differing = 0
     for name in options.kinds.split(","):
         for engine in options.engines.split(","):
-            found = run(files, KINDS[name], engine, options.jobs, options.directory)
+            found = how(KINDS[name], engine)
             differing += compare(natively, found, f"{name} {engine}")
     return 1 if differing else 0
 
