@@ -69,6 +69,16 @@ def test_a_write_has_a_page_at_least_and_what_was_agreed_at_most(out: dict[str, 
     assert started(**out).max_write == pages * 4096
 
 
+@pytest.mark.parametrize(("most", "size"), [(None, 131072), (8192, 8192), (100, 4096), (1 << 30, 131072)])
+def test_how_much_a_read_asks_for_is_no_matter_of_writes(most: int | None, size: int) -> None:
+    connection = Connection(wants=WANTS)
+    if most is not None:
+        connection.most_read = most
+    init = header_of(connection.start())
+    connection.receive(answer(init.unique, InitOut(major=7, minor=19, max_write=4096).encode("short")))
+    assert (connection.max_read, connection.max_write) == (size, 4096)
+
+
 @pytest.mark.parametrize("version", [(6, 40), (8, 0), (7, 11)])
 def test_a_version_that_is_not_spoken_is_refused(version: tuple[int, int]) -> None:
     with pytest.raises(ProtocolError, match="is not spoken"):

@@ -113,10 +113,11 @@ class _Pending:
 class Connection:
     """One connection.
 
-    `wants` is what may be agreed upon.  After the answer to INIT: `minor` is the version spoken, `features`
-    what both sides can do, `max_write` how many bytes one WRITE may carry and one READ may ask for,
-    `max_background` how many requests that nobody waits for may be on their way, `granularity` that of
-    times in nanoseconds.
+    `wants` is what may be agreed upon, `most_read` what a READ may ask for at most (`max_read` in
+    mount.fuse3(8)).  After the answer to INIT: `minor` is the version spoken, `features` what both sides can
+    do, `max_write` how many bytes one WRITE may carry, `max_read` how many one READ may ask for,
+    `max_background` how many requests that nobody waits for may be on their way, `granularity` that of times
+    in nanoseconds.
     """
 
     wants: Init
@@ -124,6 +125,8 @@ class Connection:
     minor: int = MINOR
     features: Init = field(default=Init(0))
     max_write: int = _PAGE
+    max_read: int = _PAGE
+    most_read: int = _MAX_PAGES * _PAGE
     max_background: int = 12
     granularity: int = 1
     is_ready: bool = False
@@ -335,6 +338,7 @@ class Connection:
         offered = answer.flags | (answer.flags2 << 32 if answer.flags & Init.INIT_EXT else 0)
         self.features = Init(offered) & self.wants
         pages = answer.max_pages if self.features & Init.MAX_PAGES and answer.max_pages else _DEFAULT_PAGES
+        self.max_read = max(_PAGE, min(self.most_read, min(pages, _MAX_PAGES) * _PAGE))
         self.max_write = max(_PAGE, min(answer.max_write, min(pages, _MAX_PAGES) * _PAGE))
         if not self.features & Init.BIG_WRITES and answer.minor < 31:
             self.max_write = _PAGE

@@ -66,7 +66,7 @@ class FuseFileSystem(FileSystem):
     """The file system at the other end of a socket.
 
     Unless it is `checked`, who may do what is for the server to say.  `theirs` is the identity of the other
-    end, if programs have it.
+    end, if programs have it, and `max_read` as in mount.fuse3(8).
     """
 
     writable = True
@@ -81,6 +81,7 @@ class FuseFileSystem(FileSystem):
         *,
         checked: bool = True,
         theirs: Identity | None = None,
+        max_read: int | None = None,
     ) -> None:
         self.title = title
         self.on_close = on_close
@@ -90,6 +91,8 @@ class FuseFileSystem(FileSystem):
         self.told = self._known.native
         self._notices = Notices()
         self._channel = Channel(sock, _WANTS, title, self._notified, theirs, self._known.native)
+        if max_read is not None:
+            self._channel.connection.most_read = max_read
         self._files = OpenFiles(Asking(self._ask, self._post, self._channel.connection))
         self._channel.start()
 

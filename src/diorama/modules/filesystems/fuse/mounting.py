@@ -29,6 +29,7 @@ def make_of_server(
     try:
         fd, mode = int(given["fd"]), int(given["rootmode"], 8)
         user, group = int(given["user_id"]), int(given["group_id"])
+        max_read = int(given["max_read"]) if "max_read" in given else None
     except (KeyError, ValueError):
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL)) from None
     title = type.removeprefix("fuse.") if "." in type else os.fspath(source)
@@ -38,6 +39,7 @@ def make_of_server(
         title,
         checked="default_permissions" in given,
         theirs=(status.st_dev, status.st_ino),
+        max_read=max_read,
     )
     shown = [f"user_id={user}", f"group_id={group}"]
     shown += [option for option in options if option.partition("=")[0] not in _NEEDED and option != "rw"]

@@ -162,7 +162,7 @@ class OpenFiles:
 
     @property
     def _most_read(self) -> int:
-        return min(self.asking.connection.max_write, _READ_MAX)
+        return min(self.asking.connection.max_read, _READ_MAX)
 
     def _read(self, inode: int, handle: int, offset: int, size: int) -> bytes:
         request = ReadIn(fh=handle, offset=offset, size=size)
