@@ -19,6 +19,9 @@ from diorama.view.naming import is_covered, is_visible, path_from
 
 __all__ = ["MountTable", "Row"]
 
+_OWN = ("nosuid", "nodev", "noexec", "noatime", "nodiratime", "nosymfollow")
+"""Options of one mount, which are not those of what is mounted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -87,7 +90,7 @@ class MountTable:
         """The line of a mount of the view."""
         parent = self._parent(mount, lines)
         access = b"ro" if mount.read_only else b"rw"
-        own_flags = (b"noexec",) if mount.no_exec else ()
+        flags = ("noexec",) if mount.no_exec else ()
         if mount.host is not None:
             below = _containing(lines, mount.host)
             if below is not None:
@@ -98,17 +101,23 @@ class MountTable:
                     parent=parent,
                     root=below.root.rstrip(b"/") + inside or b"/",
                     point=point,
-                    options=(b"ro" if mount.read_only else below.options[0], *own_flags, *below.options[1:]),
+                    options=(
+                        b"ro" if mount.read_only else below.options[0],
+                        *map(os.fsencode, flags),
+                        *below.options[1:],
+                    ),
                     optional=(),
                 )
-        own = tuple(os.fsencode(option) for option in mount.options if option not in ("ro", "rw", "noexec"))
+        own = tuple(os.fsencode(option) for option in mount.options if option not in (*_OWN, "ro", "rw"))
+        own_flags = tuple(os.fsencode(name) for name in _OWN if name in mount.options or name in flags)
+        times = () if b"noatime" in own_flags else (b"relatime",)
         return MountLine(
             id=mount.id,
             parent=parent,
             device=split_device(self._device(mount)),
             root=mount.subtree or b"/",
             point=point,
-            options=(access, *own_flags, b"relatime"),
+            options=(access, *own_flags, *times),
             optional=(),
             type=os.fsencode(mount.type),
             source=os.fsencode(mount.source) or b"none",

@@ -128,8 +128,9 @@ class FuseFileSystem(FileSystem):
         return target.partition(b"\0")[0]
 
     def copy_content(self, inode: int, fd: int) -> None:
-        """Read all of it."""
-        self._files.copy(inode, fd)
+        """Read all of it: nothing if it is empty and is no file of which the server alone knows the size."""
+        if self.attributes(inode).size or self._files.is_direct(inode):
+            self._files.copy(inode, fd)
 
     def read(self, inode: int, offset: int, size: int) -> bytes:
         """Read a piece of it."""

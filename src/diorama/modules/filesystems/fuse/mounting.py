@@ -1,7 +1,8 @@
 """Mounting: mount(2) of a FUSE server, which has its device open (mount.fuse3(8), fuse(4)).
 
 The options are the kernel's: `fd` names the descriptor, `rootmode` the type of the root in octal, and
-`default_permissions` has permissions checked by mode and owner, which otherwise is the server's affair.
+`default_permissions` has permissions checked by mode and owner, which otherwise is the server's affair;
+`subtype` stands behind the type in mount tables.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from diorama.view.mounts import Mount
 
 __all__ = ["make_of_server"]
 
-_NEEDED = ("fd", "rootmode", "user_id", "group_id")
+_TAKEN = ("fd", "rootmode", "user_id", "group_id", "subtype")
 
 
 def make_of_server(
@@ -32,6 +33,8 @@ def make_of_server(
         max_read = int(given["max_read"]) if "max_read" in given else None
     except (KeyError, ValueError):
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL)) from None
+    if given.get("subtype"):
+        type = f"{type.partition('.')[0]}.{given['subtype']}"
     title = type.removeprefix("fuse.") if "." in type else os.fspath(source)
     status = below.descriptor(fd)
     filesystem = FuseFileSystem(
@@ -42,7 +45,7 @@ def make_of_server(
         max_read=max_read,
     )
     shown = [f"user_id={user}", f"group_id={group}"]
-    shown += [option for option in options if option.partition("=")[0] not in _NEEDED and option != "rw"]
+    shown += [option for option in options if option.partition("=")[0] not in _TAKEN and option != "rw"]
     return Mount(
         filesystem=filesystem,
         kind=stat.S_IFMT(mode),

@@ -121,6 +121,11 @@ class OpenFiles:
         fit = [one for one in files if (one.writes and not one.flags & os.O_APPEND if writing else one.reads)]
         return fit[-1] if fit else None
 
+    def is_direct(self, inode: int) -> bool:
+        """Whether a file is open whose content nobody caches."""
+        with self._lock:
+            return any(one.how & FOpen.DIRECT_IO for one in self._open.get(inode, ()))
+
     # -- content ------------------------------------------------------------------------------
 
     def copy(self, inode: int, fd: int) -> None:
