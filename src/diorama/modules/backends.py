@@ -17,7 +17,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from importlib import import_module
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -77,14 +77,19 @@ def _numbered(error: Exception, what: str) -> OSError:
 class Backend:
     """One fsspec file system, below one of its paths; `keep` is how many seconds status stays true.
 
-    Locks: `_lock` guards what is remembered; fsspec is called without it, from any thread.
+    Locks: `_lock` guards what is remembered; fsspec is called without it.  Asynchronous backends may be
+    called by several threads at once, and local ones; for others there is `_turn`: of two threads that share
+    an SFTP or FTP connection one gets the other's answer.
     """
 
     def __init__(self, filesystem: Any, top: str, *, keep: float | None = None) -> None:
         self.fs = filesystem
-        self.protocols = _protocols(filesystem)
-        self.name = min(self.protocols)
-        self.is_local = bool(getattr(filesystem, "local_file", False))
+        own = _protocols(filesystem)
+        self.name = min(own)
+        self.protocols = own | _protocols(_innermost(filesystem))
+        # A cache says the same of itself as the local file system does.
+        is_itself = _innermost(filesystem) is filesystem
+        self.is_local = is_itself and bool(getattr(filesystem, "local_file", False))
         self.can_write = _can_write(filesystem)
         self.renames = _overrides(_innermost(filesystem), "mv")
         self.replaces = bool(self.protocols & _REPLACES)
@@ -93,11 +98,19 @@ class Backend:
         self._infos: OrderedDict[str, tuple[float, Info]] = OrderedDict()
         self._empty: set[str] = set()
         self._lock = threading.Lock()
+        alone = not (self.is_local or getattr(_innermost(filesystem), "async_impl", False))
+        self._turn: Any = threading.RLock() if alone else nullcontext()
         _bound_listings(filesystem, self._keep)
 
     def full(self, path: str) -> str:
         """What fsspec calls a path."""
         return f"{self._top}/{path}" if path else self._top or self.fs.root_marker
+
+    @contextmanager
+    def _talk(self) -> Generator[None, None, None]:
+        """Call the backend: one thread at a time, where it must be, and with errors that have a number."""
+        with self._turn, numbered_errors(self.name):
+            yield
 
     # -- looking ------------------------------------------------------------------------------
 
@@ -106,7 +119,7 @@ class Backend:
         known = self._remembered(path)
         if known is not None:
             return known
-        with numbered_errors(self.name):
+        with self._talk():
             try:
                 found = self._ask(self.full(path))
             except (FileNotFoundError, NotADirectoryError):
@@ -122,7 +135,7 @@ class Backend:
         found: dict[str, Info] = {name: {"name": name, "size": 0, "type": "directory"} for name in empty}
         full = self.full(path)
         listed: list[Info] = []
-        with numbered_errors(self.name):
+        with self._talk():
             try:
                 listed = self.fs.ls(full, detail=True)
             except FileNotFoundError:
@@ -139,10 +152,15 @@ class Backend:
                     self._remember(f"{path}/{name}" if path else name, info)
         return found
 
+    def probe(self) -> None:
+        """Ask for the top, which may be missing where directories are; whatever the backend raises."""
+        with suppress(FileNotFoundError, NotADirectoryError):
+            self._remember("", self._ask(self.full("")))
+
     def exists(self, path: str) -> bool:
         """Whether the backend itself has something there now."""
         self.forget(path)
-        with numbered_errors(self.name):
+        with self._talk():
             try:
                 self._ask(self.full(path))
             except (FileNotFoundError, NotADirectoryError):
@@ -159,7 +177,7 @@ class Backend:
 
     def piece(self, path: str, offset: int, size: int) -> bytes:
         """Some bytes of a file, and no more are fetched than these, as far as the protocol knows how."""
-        with numbered_errors(self.name):
+        with self._talk():
             found: bytes = self.fs.cat_file(self.full(path), start=offset, end=offset + size)
         if len(found) > size:
             # A server that answers with everything, whatever the range.
@@ -170,7 +188,7 @@ class Backend:
         """All bytes of a file."""
         # HTTP reads by ranges unless it is told to stream, and not all servers know them.
         how = {"block_size": 0} if self.protocols & _HTTP else {}
-        with numbered_errors(self.name), self.fs.open(self.full(path), "rb", **how) as file:
+        with self._talk(), self.fs.open(self.full(path), "rb", **how) as file:
             while chunk := file.read(_CHUNK):
                 yield chunk
 
@@ -183,7 +201,7 @@ class Backend:
         backend takes it over when it is closed.
         """
         full = self.full(path)
-        with numbered_errors(self.name):
+        with self._talk():
             if not self.replaces:
                 self._send(full, chunks)
             else:
@@ -217,7 +235,7 @@ class Backend:
 
     def make_directory(self, path: str) -> None:
         """Make a directory; one that the backend cannot keep exists here until something is in it."""
-        with numbered_errors(self.name), suppress(NotImplementedError):
+        with self._talk(), suppress(NotImplementedError):
             self.fs.mkdir(self.full(path), create_parents=False)
         if not self.exists(path):
             self._empty.add(path)
@@ -229,7 +247,7 @@ class Backend:
         """Remove a file or an empty directory; the directory above stays."""
         was_here_only = path in self._empty
         full = self.full(path)
-        with numbered_errors(self.name):
+        with self._talk():
             if not directory:
                 self._remove_file(full)
             elif not was_here_only:
@@ -254,7 +272,7 @@ class Backend:
 
     def move(self, path: str, to: str) -> None:
         """Rename; where the backend cannot, copy all of it and then remove the former."""
-        with numbered_errors(self.name):
+        with self._talk():
             if self.is_local:
                 os.rename(self.full(path), self.full(to))
             elif self.renames and path not in self._empty:
@@ -308,7 +326,7 @@ class Backend:
             self._infos.pop(path, None)
             self._infos.pop(parent, None)
         for one in (path, parent):
-            with suppress(Exception):
+            with suppress(Exception), self._turn:
                 self.fs.invalidate_cache(self.full(one))
 
     def _changed(self, path: str) -> None:
@@ -356,8 +374,9 @@ def _protocols(filesystem: Any) -> frozenset[str]:
 
 def _innermost(filesystem: Any) -> Any:
     """What does the work behind a cache or a prefix."""
-    inner: Any = filesystem.__dict__.get("fs")
-    return filesystem if inner is None else _innermost(inner)
+    # A cache answers for nearly everything with what the file system behind it has, even for this.
+    inner: Any = object.__getattribute__(filesystem, "__dict__").get("fs")
+    return _innermost(inner) if hasattr(inner, "protocol") else filesystem
 
 
 def _can_write(filesystem: Any) -> bool:

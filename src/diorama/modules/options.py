@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from diorama.errors import UsageError
 
-__all__ = ["Options"]
+__all__ = ["Options", "without_secrets"]
 
 _FOR_ALL: Final = frozenset({"ro", "rw", "noexec", "exec"})
 _OPPOSITES: Final = (("ro", "rw"), ("noexec", "exec"))
+_SECRET: Final = re.compile(r"pass|secret|token|(^|_)key$|credential|sas|^auth$", re.IGNORECASE)
+_IN_URL: Final = re.compile(r"((?:https?|s?ftp|ssh|smb|webdav|dav)s?:(?://)?[^/:@]*:)[^/@]+(?=@)")
+
+
+def without_secrets(url: str) -> str:
+    """A URL without the password that may be in it."""
+    return _IN_URL.sub(r"\1***", url)
 
 
 @dataclass(slots=True)
@@ -54,8 +62,11 @@ class Options:
 
     @property
     def shown(self) -> tuple[str, ...]:
-        """All of them, as a mount table shows them."""
-        return tuple(name if value is None else f"{name}={value}" for name, value in self.asked)
+        """All of them, as a mount table shows them, which everybody reads: without passwords and the like."""
+        return tuple(
+            name if value is None else f"{name}={'***' if _SECRET.search(name) else value}"
+            for name, value in self.asked
+        )
 
     def rest(self) -> list[tuple[str, str]]:
         """Those with a value that nobody has taken, which are somebody else's to know."""

@@ -16,7 +16,7 @@ from typing import Final
 
 from diorama.errors import UsageError
 from diorama.interfaces.filesystem import FileSystem
-from diorama.modules.options import Options
+from diorama.modules.options import Options, without_secrets
 from diorama.view.mounts import Mount
 
 __all__ = ["is_scheme", "make_mount"]
@@ -53,11 +53,18 @@ def make_mount(source: str | os.PathLike[str] | FileSystem, *options: str) -> Mo
 
         return open_bind(text, chosen)
     scheme, rest = match.groups()
+    if _is_chain(rest):
+        return _synthetic(_of_fsspec(scheme, rest, chosen)(rest), text, chosen)
     if scheme in _MAKING:
         module, name = _MAKING[scheme]
         make: Callable[[str, Options], Mount] = getattr(import_module(module), name)
         return make(rest, chosen)
     return _synthetic(_opener(scheme, rest, chosen)(rest), text, chosen)
+
+
+def _is_chain(rest: str) -> bool:
+    """Whether this is a chain of fsspec: `zip::https://...`, `zip://inner::s3://...`."""
+    return rest.startswith(":") or (rest.startswith("//") and "::" in rest)
 
 
 def is_scheme(name: str) -> bool:
@@ -80,7 +87,7 @@ def _synthetic(filesystem: FileSystem, title: str, options: Options) -> Mount:
         filesystem=filesystem,
         kind=kind,
         read_only=options.read_only,
-        source=title,
+        source=without_secrets(title),
         type=filesystem.title,
         options=options.shown,
     )

@@ -10,11 +10,13 @@ What is above `lazy` bytes is not fetched when it is opened, but in pieces as it
 from __future__ import annotations
 
 import json
+import logging
 import os
 import stat
 import tempfile
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 from importlib import import_module
 from typing import IO, Any, Final
@@ -24,7 +26,7 @@ from diorama.interfaces.filesystem import Attributes, Changes, Statistics
 from diorama.interfaces.paths import PathFileSystem, chunks_of
 from diorama.modules.backends import Backend, Info
 from diorama.modules.opening import usage_errors
-from diorama.modules.options import Options
+from diorama.modules.options import Options, without_secrets
 
 __all__ = ["FsspecFileSystem", "is_known", "open_fsspec"]
 
@@ -45,24 +47,35 @@ def open_fsspec(scheme: str, rest: str, options: Options | None = None) -> Fsspe
     Options with a value that are not ours are the backend's: `username=x`.
     """
     options = options or Options()
-    what = f"{scheme}:{rest}"
+    what = without_secrets(f"{scheme}:{rest}")
     lazy = _bytes(options.take("lazy"), what)
     keep = options.take("keep")
     storage = {name: _value(text) for name, text in options.rest()}
     core: Any = import_module("fsspec.core")
     try:
         with usage_errors(what):
+            _quieten(scheme)
             filesystem, path = core.url_to_fs(_url(scheme, rest), **storage, skip_instance_cache=True)
+            if scheme == "dir" and rest.startswith(":"):
+                path = ""  # what fsspec gives is the directory once more
             mounted = FsspecFileSystem(
                 filesystem, path, scheme, lazy=lazy, keep=None if keep is None else float(keep),
                 writable=not options.read_only,
             )  # fmt: skip
+            mounted.probe()
             mounted.attributes(mounted.root)
             return mounted
     except UsageError:
         raise
     except Exception as error:
         raise UsageError(f"cannot mount {what}: {' '.join(str(error).split())}") from error
+
+
+def _quieten(scheme: str) -> None:
+    """What a backend logs is not for the terminal, unless somebody has asked for it; errors are told here."""
+    with suppress(ImportError, ValueError):
+        kind: Any = import_module("fsspec").get_filesystem_class(scheme)
+        logging.getLogger(kind.__module__.partition(".")[0]).addHandler(logging.NullHandler())
 
 
 def _url(scheme: str, rest: str) -> str:
@@ -117,6 +130,10 @@ class FsspecFileSystem(PathFileSystem):
         self._spooled: tuple[str, IO[bytes]] | None = None
 
     # -- looking ------------------------------------------------------------------------------
+
+    def probe(self) -> None:
+        """Ask for the root; whatever the backend raises."""
+        self._backend.probe()
 
     def stat(self, path: str) -> Attributes:
         """Status, as far as the protocol tells."""
@@ -255,5 +272,3 @@ def _modified(info: Info) -> int:
         if isinstance(value, int | float):
             return int(value * 10**9)
     return 0
-
-
