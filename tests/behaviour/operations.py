@@ -160,6 +160,11 @@ def poke(slot: int, offset: int, length: int, byte: int) -> None:
     maps[slot].flush()
 
 
+def poke_stamped(slot: int, offset: int, length: int, byte: int) -> None:
+    poke(slot, offset, length, byte)
+    os.utime(fd_of(slot))
+
+
 def peek(slot: int, offset: int, length: int) -> str:
     end = within(slot, offset, length)
     return digest(maps[slot][offset:end])
@@ -276,6 +281,7 @@ OPERATIONS: dict[str, Any] = {
     "open": open_,
     "peek": peek,
     "poke": poke,
+    "poke_stamped": poke_stamped,
     "pread": pread,
     "pwrite": pwrite,
     "read": read,

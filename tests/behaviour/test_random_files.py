@@ -101,7 +101,6 @@ CONTENT = [
     one("copy", slots, slots, offsets, offsets, lengths),
     one("sendfile", slots, slots, offsets, lengths),
     one("map", slots, st.sampled_from([4096, 10_000]), st.booleans()),
-    one("poke", slots, st.integers(0, 9000), lengths, byte),
     one("peek", slots, st.integers(0, 9000), lengths),
     one("unmap", slots),
     one("dup", slots, slots),
@@ -113,6 +112,8 @@ CONTENT = [
     one("lock", slots, st.integers(0, 2), st.integers(0, 100), st.integers(0, 100)),
     one("flock", slots, st.sampled_from([1, 2, 8])),
 ]
+POKE = one("poke", slots, st.integers(0, 9000), lengths, byte)
+POKE_STAMPED = one("poke_stamped", slots, st.integers(0, 9000), lengths, byte)
 SIZING = [one("ftruncate", slots, sizes), one("truncate", names, sizes)]
 RESIZING = [one("resize_open", slots, sizes), one("resize", names, sizes)]
 NAMES = [
@@ -148,10 +149,12 @@ class Likeness:
     allocations: tuple[int, ...] = (0, KEEP_SIZE, PUNCH | KEEP_SIZE, ZERO, ZERO | KEEP_SIZE, COLLAPSE, INSERT)
     holes: bool = True
     links: bool = True
-    stamps: bool = True
+    stamps_maps: bool = True
+    stamps_sizes: bool = True
 
     def operations(self) -> st.SearchStrategy[list[Operation]]:
-        sizing = SIZING if self.stamps else RESIZING
+        sizing = SIZING if self.stamps_sizes else RESIZING
+        sizing = [*sizing, POKE if self.stamps_maps else POKE_STAMPED]
         kinds = [OPENING, OPENING, OPENING, *CONTENT, *sizing, allocation(*self.allocations), *NAMES]
         each = st.one_of(kinds + HOLES * self.holes)
         # Lists of any size are mostly short.
@@ -159,10 +162,11 @@ class Likeness:
 
 
 LIKE_EXT4 = Likeness()
-MEMORY = Likeness(allocations=(0, KEEP_SIZE, PUNCH | KEEP_SIZE))
-"""Files are memfds, which have no ZERO_RANGE, COLLAPSE_RANGE and INSERT_RANGE, as on tmpfs."""
+MEMORY = Likeness(allocations=(0, KEEP_SIZE, PUNCH | KEEP_SIZE), stamps_maps=False)
+"""Files are memfds, as on tmpfs: no ZERO_RANGE, COLLAPSE_RANGE and INSERT_RANGE, and the times of one that is
+written through a mapping stay."""
 
-TMPFS = replace(MEMORY, stamps=False)
+TMPFS = replace(MEMORY, stamps_sizes=False)
 """A file of tmpfs that is truncated to the size that it has keeps its time."""
 
 LAYERS = Likeness(links=False)
