@@ -77,6 +77,74 @@ def test_a_fat_is_written(bench: Bench, way: Way) -> None:
     assert (bench.work / "moved").read_text() == "one\ntwo\n"
 
 
+WRITING = """
+cd /mnt; from=$OLDPWD/source
+echo one > new; echo two >> new; cat new; mkdir dir; mv new dir/moved; cat dir/moved
+cp $from/sub/large dir/large; cmp $from/sub/large dir/large && echo same; truncate -s 3 dir/moved
+touch -d 2020-02-02T02:02:02 dir/moved; stat -c '%s %Y' dir/moved; cp $from/program .; ./program well
+ls dir; rm -r dir; ls | grep -v lost
+"""
+WRITTEN = ["one", "two", "one", "two", "same", "3 1580608922", "it runs well", "large", "moved", "program"]
+
+
+@pytest.mark.parametrize(
+    ("make", "check", "server"),
+    [
+        (
+            ("mke2fs", "-q", "-t", "ext4", "-E", f"root_owner={os.getuid()}:{os.getgid()}"),
+            "e2fsck -fn",
+            "fuse2fs",
+        ),
+        (("mkfs.exfat",), "fsck.exfat -n", "mount.exfat-fuse"),
+        (("mkfs.ntfs", "-q", "-F"), "ntfsfix -n", "ntfs-3g"),
+    ],
+    ids=["ext4", "exfat", "ntfs"],
+)
+@each_way(run_with("--mount", "image:image=/mnt"))
+def test_an_image_is_written_by_its_server(
+    bench: Bench, way: Way, make: tuple[str, ...], check: str, server: str
+) -> None:
+    needs(make[0], check.split()[0], server)
+
+    def lay_image(work: Path) -> None:
+        lay(work)
+        with (work / "image").open("wb") as file:
+            file.truncate(16 << 20)
+        run(*make, work / "image")
+
+    bench.prepare = lay_image
+    found = bench.inside(way, ["sh", "-c", WRITING])
+    assert found.lines == WRITTEN, found
+    run(*check.split(), bench.work / "image")
+    found = bench.inside(Way("ro", (*way.words[:-1], "image:image=/mnt:ro")), ["touch", "/mnt/new"])
+    assert "Read-only file system" in found.stderr
+    assert len(found.stderr.splitlines()) == 1
+
+
+@each_way(run_with("--mount", "image:disk=/mnt:partition=2"))
+def test_a_partition_is_written_by_a_server(bench: Bench, way: Way) -> None:
+    needs("mke2fs", "e2fsck", "fuse2fs", "sfdisk")
+
+    def lay_disk(work: Path) -> None:
+        lay(work)
+        for name, size in (("ext", 8), ("disk", 18)):
+            with (work / name).open("wb") as file:
+                file.truncate(size << 20)
+        run("mke2fs", "-q", "-E", f"root_owner={os.getuid()}:{os.getgid()}", work / "ext")
+        run("sfdisk", "-q", work / "disk", stdin="label: gpt\nsize=8MiB\nsize=8MiB\n")
+        with (work / "disk").open("r+b") as file:
+            file.seek(9 << 20)
+            file.write((work / "ext").read_bytes())
+
+    bench.prepare = lay_disk
+    found = bench.inside(way, ["sh", "-c", WRITING])
+    assert found.lines == WRITTEN, found
+    with (bench.work / "disk").open("rb") as file:
+        file.seek(9 << 20)
+        (bench.work / "ext").write_bytes(file.read(8 << 20))
+    run("e2fsck", "-fn", bench.work / "ext")
+
+
 @each_way(GROWING)
 def test_images_are_mounted_from_inside(bench: Bench, way: Way) -> None:
     needs("mkfs.vfat", "mcopy", "mount")

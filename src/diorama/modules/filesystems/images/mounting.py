@@ -33,7 +33,7 @@ def open_image(rest: str, options: Options) -> Mount:
         chosen = _chosen(what, whole, number)
         part = whole if chosen is None else held.enter_context(whole.copy(chosen.start, chosen.size))
         found = _found(what, part)
-        way = way_for(what, found.type)
+        way = way_for(what, found.type, part)
         path = _writable_path(rest)
         writable = _may_write(what, whole, chosen, way, path, options)
         flags = tuple(sorted(flag for flag in way.flags if options.is_set(flag)))

@@ -20,6 +20,8 @@ from diorama.modules.filesystems.images.part import Part
 
 __all__ = ["Image", "Way", "way_for"]
 
+_SYSTEM: Final = "/usr/local/sbin:/usr/sbin:/sbin"
+
 
 @dataclass(frozen=True, slots=True)
 class Image:
@@ -43,11 +45,13 @@ class Way:
     writes: bool = False
     writes_with: str = ""
     flags: frozenset[str] = frozenset()
+    anywhere: bool = True
+    """Whether it serves a part of an image, and not only a whole one."""
 
     @property
     def is_here(self) -> bool:
         """Whether what it needs is installed."""
-        return all(map(_is_module if self.package.startswith("PyPI") else shutil.which, self.needs))
+        return all(map(_is_module if self.package.startswith("PyPI") else _program, self.needs))
 
     @property
     def can_write(self) -> bool:
@@ -55,16 +59,25 @@ class Way:
         return self.writes and (not self.writes_with or shutil.which(self.writes_with) is not None)
 
 
-def way_for(what: str, type: str) -> Way:
+def way_for(what: str, type: str, part: Part) -> Way:
     """How a type is served here; `UsageError` that names what would have to be installed."""
-    ways = _WAYS.get(type, ())
+    known = _WAYS.get(type, ())
+    ways = [way for way in known if way.anywhere or not part.start]
     for way in ways:
         if way.is_here:
             return way
+    if known and not ways:
+        name = known[0].needs[0]
+        raise UsageError(f"cannot mount {what}: {name} serves no partitions; take it out of the image (dd)")
     if not ways:
         raise UsageError(f"cannot mount {what}: nothing is known that serves its {type}")
     wanted = " or ".join(f"{', '.join(way.needs)} ({way.package})" for way in ways)
     raise UsageError(f"cannot mount {what}: it is {type}, which needs {wanted}")
+
+
+def _program(name: str) -> str | None:
+    """Where a program is: some servers are where only the PATH of root leads."""
+    return shutil.which(name) or shutil.which(name, path=_SYSTEM)
 
 
 def _is_module(name: str) -> bool:
@@ -83,6 +96,16 @@ def _fuse2fs(image: Image) -> FileSystem:
     return start_server(command, image.what, keep=image.part.fd)
 
 
+def _whole(name: str) -> Callable[[Image], FileSystem]:
+    """A server that takes an image and a directory, and knows no offset."""
+
+    def serve(image: Image) -> FileSystem:
+        command = [_program(name) or name, *([] if image.writable else ["-o", "ro"]), image.path, "{}"]
+        return start_server(command, image.what, keep=image.part.fd)
+
+    return serve
+
+
 def _squashfuse(image: Image) -> FileSystem:
     options = f"offset={image.part.start}"
     return start_server(["squashfuse", "-f", "-o", options, image.path, "{}"], image.what, keep=image.part.fd)
@@ -94,7 +117,7 @@ def _squashfuse(image: Image) -> FileSystem:
 def _dissect(image: Image) -> FileSystem:
     from diorama.modules.filesystems.images.reading import DissectFileSystem
 
-    owner = (os.getuid(), os.getgid()) if image.type in ("ntfs", "cramfs") else None
+    owner = (os.getuid(), os.getgid()) if image.type == "ntfs" else None
     return _with_part(image, lambda part: DissectFileSystem(part, image.type, owner))
 
 
@@ -137,7 +160,14 @@ _WAYS: Final[dict[str, tuple[Way, ...]]] = {
     "ext3": _EXT,
     "ext4": _EXT,
     "iso9660": _ISO,
-    "ntfs": (_library("dissect.ntfs", "dissect.ntfs"),),
+    "exfat": (
+        Way(("mount.exfat-fuse",), "Debian package exfat-fuse", _whole("mount.exfat-fuse"), writes=True,
+            anywhere=False),
+    ),
+    "ntfs": (
+        Way(("ntfs-3g",), "Debian package ntfs-3g", _whole("ntfs-3g"), writes=True, anywhere=False),
+        _library("dissect.ntfs", "dissect.ntfs"),
+    ),
     "squashfs": (
         Way(("squashfuse",), "Debian package squashfuse", _squashfuse),
         _library("dissect.squashfs", "dissect.squashfs"),
