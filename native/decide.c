@@ -96,12 +96,6 @@ static enum part names_decide(const struct deciding *d, const char *name) {
 
 static int is_in_mount(const struct deciding *d) { return d->process.cwd_mount > 0; }
 
-/* Whether a descriptor is open for writing, as the permissions of its link in /proc tell. */
-static int is_writer(const char *name) {
-    struct stat link;
-    return lstat(name, &link) || link.st_mode & S_IWUSR;
-}
-
 /* Puts a walk at what a real object stands for, if something is known of that. */
 static enum part walk_stands(const struct deciding *d, const struct stat *status, struct walk *w) {
     if (!decider_stands(d->decider, status, &w->mount, &w->inode) || (size_t)w->mount >= d->table->mount_count ||
@@ -133,16 +127,26 @@ static enum part descriptor_decide(const struct deciding *d, int32_t fd) {
     int error = identity_read(AT_FDCWD, name, &status);
     if (error)
         return error == -ENOENT ? PART_RUN : PART_ASK;
-    if (decider_is_virtual(d->decider, &status))
-        return d->decision->needs & DIO_NEEDS_NO_WRITER && !is_writer(name) ? PART_RUN : virtual_decide(d, &status);
+    int is_virtual = decider_is_virtual(d->decider, &status);
+    if (is_virtual && d->decision->needs & DIO_NEEDS_NO_WRITER && !descriptor_writes(name))
+        return PART_RUN;
+    if (is_virtual)
+        return virtual_decide(d, &status);
     if (restricted || (opened && decider_opened_through(d->decider, d->asked->tid, &status) != OPENED_PLAINLY))
         return PART_ASK;
     return layered ? names_decide(d, name) : PART_RUN;
 }
 
-static int is_private(const struct table *t, const char *path) {
-    size_t length = t->private_prefix ? strlen(t->private_prefix) : 0;
-    return length && !strncmp(path, t->private_prefix, length) && (!path[length] || path[length] == '/');
+/* One descriptor, or two. */
+static enum part descriptors_decide(const struct deciding *d) {
+    const struct dio_decision *decision = d->decision;
+    enum part part = descriptor_decide(d, (int32_t)arg_of(d->asked, decision->arg));
+    if (part != PART_RUN || decision->arg2 == DIO_NO_ARG)
+        return part;
+    int32_t other = (int32_t)arg_of(d->asked, decision->arg2);
+    if (decision->needs & DIO_NEEDS_NO_WRITER)
+        return decider_is_direct(d->decider, d->asked->tid, other) ? PART_ASK : PART_RUN;
+    return descriptor_decide(d, other);
 }
 
 /* The current directory itself: in a mount, or one of the directories that stand for virtual ones. */
@@ -153,7 +157,7 @@ static enum part current_decide(const struct deciding *d) {
     if (!d->decider->identities.count && !d->table->base)
         return PART_RUN;
     snprintf(name, sizeof name, "/proc/%d/cwd", d->asked->tid);
-    if (!link_read(name, text) || is_private(d->table, text))
+    if (!link_read(name, text) || table_is_private(d->table, text))
         return PART_ASK;
     return d->table->base ? base_decide(d, text) : PART_RUN;
 }
@@ -180,7 +184,7 @@ static enum part start_place(const struct deciding *d, struct walk *w, const cha
     static const char deleted[] = " (deleted)";
     size_t length = strlen(text);
     ssize_t skip = 0;
-    if (*text != '/' || is_private(d->table, text) ||
+    if (*text != '/' || table_is_private(d->table, text) ||
         (length >= sizeof deleted && !strcmp(text + length - (sizeof deleted - 1), deleted)))
         return PART_ASK;
     if (mount > 0) {
@@ -246,7 +250,7 @@ static enum part start_find(const struct deciding *d, const struct dio_path_use 
     if ((size_t)n == sizeof text)
         return PART_ASK;
     text[n] = 0;
-    if (fd == AT_FDCWD && d->decider->stands.count && is_private(d->table, text) && !stat(name, &status))
+    if (fd == AT_FDCWD && d->decider->stands.count && table_is_private(d->table, text) && !stat(name, &status))
         return walk_stands(d, &status, w);
     return start_place(d, w, text, mount);
 }
@@ -405,7 +409,7 @@ static enum part message_decide(const struct deciding *d) {
     if (n != 6 * (ssize_t)word)
         return PART_ASK;
     memcpy(&attached, head + 5 * word, word);
-    if (attached && decider_has_opened(d->decider, d->asked->tid))
+    if (attached && (d->decider->identities.count || decider_has_opened(d->decider, d->asked->tid)))
         return PART_ASK;
     memcpy(&low, head, sizeof low);
     memcpy(&address, head, sizeof address);
@@ -475,7 +479,7 @@ static enum part call_decide(const struct deciding *d, struct dio_verdict *out) 
     case DIO_SETTLE_FD:
         if (decision->needs & DIO_NEEDS_PLAIN_CWD && is_in_mount(d))
             return PART_ASK;
-        return descriptor_decide(d, (int32_t)arg_of(asked, decision->arg));
+        return descriptors_decide(d);
     case DIO_SETTLE_ANY_FD: return d->decider->identities.count ? PART_ASK : PART_RUN;
     case DIO_SETTLE_ADDRESS:
         return address_decide(d, arg_of(asked, decision->arg), (int32_t)arg_of(asked, decision->arg2));

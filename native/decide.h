@@ -68,6 +68,8 @@ static inline uint64_t hash_add(uint64_t hash, const char *text, size_t length) 
 int table_make(const struct dio_decision *decisions, size_t decision_count, const struct dio_mounted *mounts,
                size_t mount_count, const char *private_prefix, uint32_t flags, struct table **out);
 void table_release(struct table *table);
+/* Whether a host path is that of what stands for virtual objects. */
+int table_is_private(const struct table *table, const char *path);
 const struct dio_decision *table_decision(const struct table *table, uint32_t abi, int64_t nr);
 /* The mount on top of a place, COVER_NONE, or COVER_PRIVATE; `hash` is that of the path. */
 /* Whether something is mounted below a place, in the same mount. */
@@ -126,6 +128,10 @@ struct table *decider_table(struct dio_decider *decider);
 /* What is known of the process of a thread; 0, or -EAGAIN if that cannot be told. */
 int decider_find(struct dio_decider *decider, pid_t tid, struct dio_process *out);
 int decider_is_virtual(struct dio_decider *decider, const struct stat *status);
+/* Whether a descriptor, by its link in /proc, is open for writing. */
+int descriptor_writes(const char *name);
+/* Whether it is a socket of ours, for a file of which nothing is kept here: or that cannot be told. */
+int decider_is_direct(struct dio_decider *decider, pid_t tid, int32_t fd);
 /* The mount and the inode that a real object stands for; 0 if that is not known. */
 int decider_stands(struct dio_decider *decider, const struct stat *status, int32_t *mount, uint64_t *inode);
 /* The mount that the process of `tid` opened this through: OPENED_PLAINLY, or OPENED_UNSURE when the thread

@@ -271,3 +271,20 @@ int decider_stands(struct dio_decider *d, const struct stat *status, int32_t *mo
     pthread_rwlock_unlock(&d->lock);
     return found != NULL;
 }
+
+int descriptor_writes(const char *name) {
+    struct stat link;
+    return lstat(name, &link) || link.st_mode & S_IWUSR;
+}
+
+int decider_is_direct(struct dio_decider *d, pid_t tid, int32_t fd) {
+    char name[48];
+    struct stat status;
+    if (fd < 0 || !d->identities.count)
+        return 0;
+    snprintf(name, sizeof name, "/proc/%d/fd/%d", tid, fd);
+    int error = identity_read(AT_FDCWD, name, &status);
+    if (error)
+        return error != -ENOENT;
+    return S_ISSOCK(status.st_mode) && decider_is_virtual(d, &status);
+}

@@ -233,3 +233,8 @@ const struct dio_decision *table_decision(const struct table *t, uint32_t abi, i
         return NULL;
     return &t->decisions[low];
 }
+
+int table_is_private(const struct table *t, const char *path) {
+    size_t length = t->private_prefix ? strlen(t->private_prefix) : 0;
+    return length && !strncmp(path, t->private_prefix, length) && (!path[length] || path[length] == '/');
+}

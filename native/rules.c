@@ -66,6 +66,10 @@ static const struct dio_rule *rules_first(const struct dio_rules *rules, uint32_
     return &rules->rules[low];
 }
 
+static int is_outside(uint32_t have, uint32_t bounds) {
+    return have <= INT32_MAX && (have < (bounds & 0xFFFF) || have >= bounds >> 16);
+}
+
 static int test_holds(const struct dio_test *test, const uint64_t args[6]) {
     uint64_t mask = test->width == 32 ? UINT32_MAX : UINT64_MAX;
     uint64_t have = args[test->arg] & mask, want = test->value & mask;
@@ -73,6 +77,7 @@ static int test_holds(const struct dio_test *test, const uint64_t args[6]) {
     case DIO_TEST_EQ: return have == want;
     case DIO_TEST_NE: return have != want;
     case DIO_TEST_BITS: return (have & want) == want;
+    case DIO_TEST_OUTSIDE: return is_outside((uint32_t)have, (uint32_t)want);
     default: return (have & want) == 0;
     }
 }

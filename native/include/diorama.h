@@ -137,7 +137,8 @@ DIO_API int dio_launch(const struct dio_launch *how, struct dio_started *out);
 
 /* ---- rules: which calls a handler wants, settled without Python ----------------------------- */
 
-enum dio_test_op { DIO_TEST_EQ, DIO_TEST_NE, DIO_TEST_BITS, DIO_TEST_NO_BITS };
+/* OUTSIDE, of 32 bits: less than the low 16 bits of `value`, or not less than the high ones, and not negative. */
+enum dio_test_op { DIO_TEST_EQ, DIO_TEST_NE, DIO_TEST_BITS, DIO_TEST_NO_BITS, DIO_TEST_OUTSIDE };
 
 struct dio_test {
     uint8_t arg, op, width, pad; /* width: bits of the argument that count, 32 or 64 */
@@ -184,7 +185,7 @@ enum dio_settle {
     DIO_SETTLE_ASK,     /* Python */
     DIO_SETTLE_RUN,     /* let it run */
     DIO_SETTLE_PATHS,   /* run if no path meets a mount; a single one that does may be done by `op` */
-    DIO_SETTLE_FD,      /* run if argument `arg` is no descriptor of a virtual object */
+    DIO_SETTLE_FD,      /* run if argument `arg`, and `arg2` if any, is no descriptor of a virtual object */
     DIO_SETTLE_CWD,     /* run if the current directory is not in a mount */
     DIO_SETTLE_ADDRESS, /* run unless the address `arg`, of size `arg2`, is a path (paths[0]) that meets a mount */
     DIO_SETTLE_EXEC,    /* as PATHS, and the file must not begin with "#!" */

@@ -17,7 +17,7 @@
 #include "../arch/arch.h"
 #include "../listener.h"
 
-enum { STAT, LSTAT, OPEN, READLINK, ACCESS, FSTAT, GETCWD, CONNECT, EXEC, RENAME, CHDIR, TRUNCATE, SENDMSG, CLOSE, CLOSE_RANGE,
+enum { STAT, LSTAT, OPEN, READLINK, ACCESS, FSTAT, GETCWD, CONNECT, EXEC, RENAME, CHDIR, TRUNCATE, SENDMSG, CLOSE, CLOSE_RANGE, DUP2, SPLICE,
        UNLISTED };
 
 static char top[64], path[512], other[512];
@@ -38,6 +38,8 @@ static const struct dio_decision decisions[] = {
     CALL(FSTAT, DIO_SETTLE_FD, .arg = 0),
     CALL(CLOSE, DIO_SETTLE_FD, .arg = 0, .needs = DIO_NEEDS_NO_WRITER),
     CALL(CLOSE_RANGE, DIO_SETTLE_ANY_FD),
+    CALL(DUP2, DIO_SETTLE_FD, .arg = 1, .arg2 = 0, .needs = DIO_NEEDS_NO_WRITER),
+    CALL(SPLICE, DIO_SETTLE_FD, .arg = 0, .arg2 = 1),
     CALL(GETCWD, DIO_SETTLE_CWD, .arg = 0),
     CALL(CONNECT, DIO_SETTLE_ADDRESS, .arg = 1, .arg2 = 2, .paths = {PATH(1, DIO_FOLLOW_ALWAYS)}),
     CALL(SENDMSG, DIO_SETTLE_MESSAGE, .arg = 1, .paths = {PATH(1, DIO_FOLLOW_ALWAYS)}),
@@ -247,6 +249,18 @@ static void check_state(void) {
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     int reader = open(link, O_RDONLY | O_CLOEXEC);
     CHECK_EQ(ask(CLOSE, (const void *)(intptr_t)reader, 0, 0).kind, DIO_VERDICT_RUN);
+    CHECK_EQ(ask(SPLICE, NULL, (uint64_t)fd, 0).kind, DIO_VERDICT_ASK);
+    CHECK_EQ(ask(DUP2, NULL, (uint64_t)fd, 0).kind, DIO_VERDICT_ASK);
+    CHECK_EQ(ask(DUP2, (const void *)(intptr_t)fd, 0, 0).kind, DIO_VERDICT_RUN);
+    int pair[2];
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    CHECK_EQ(ask(DUP2, (const void *)(intptr_t)pair[0], 0, 0).kind, DIO_VERDICT_RUN);
+    CHECK_EQ(fstat(pair[0], &status), 0);
+    CHECK_EQ(dio_decider_identity(decider, status.st_dev, status.st_ino), 0);
+    CHECK_EQ(ask(DUP2, (const void *)(intptr_t)pair[0], 0, 0).kind, DIO_VERDICT_ASK);
+    close(pair[0]);
+    close(pair[1]);
+    CHECK_EQ(fstat(fd, &status), 0);
     close(reader);
     close(fd);
     CHECK_EQ(ask(FSTAT, (const void *)(intptr_t)fd, 0, 0).kind, DIO_VERDICT_RUN);

@@ -9,6 +9,7 @@ import pytest
 
 from behaviour.harness import Bench, adopt_orphans, end_children, left_alive
 from behaviour.programs import Programs
+from behaviour.served import Served, serve
 
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -39,6 +40,12 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     assert not alive, f"still running: {alive}"
     assert not files, f"temporary files left: {files}"
     assert ours_in_shared_memory() <= shared
+
+
+@pytest.fixture
+def served(engine: str, bench: Bench) -> Iterator[Served]:
+    """A FUSE server, and a view of what it serves."""
+    yield from serve(engine, bench)
 
 
 def ours_in_shared_memory() -> set[str]:

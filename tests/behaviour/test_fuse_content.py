@@ -1,88 +1,20 @@
 """Open files of FUSE mounts, as the server sees them: what it is asked when, and who is told of its errors.
 
-The server is a thread of the test, and the program one of Python, so each sees exactly what the other does.
+Each test is run by a program of Python (`behaviour.served`).
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import textwrap
-import time
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-import diorama
-from behaviour.harness import Bench
+from behaviour.served import Handles, Served, refuse
 from diorama.fuse.flags import FOpen
-from diorama.fuse.handles import CreateIn, OpenIn, OpenOut, ReleaseIn
 from diorama.fuse.notices import NotifyInvalInode, NotifyRetrieve, NotifyRetrieveIn, NotifyStore
-from diorama.modules.filesystems.fuse.channel import make_pair
-from diorama.modules.filesystems.fuse.filesystem import FuseFileSystem
-from modules.fuse_server import FOREVER, Server
-
-PROLOGUE = """
-import errno, fcntl, mmap, os, subprocess, sys
-
-def told(call, *arguments):
-    try:
-        return call(*arguments)
-    except OSError as error:
-        return errno.errorcode[error.errno]
-"""
-
-
-class Served:
-    """A view with a mount of a server."""
-
-    def __init__(self, view: diorama.View, bench: Bench, server: Server) -> None:
-        self.view = view
-        self.bench = bench
-        self.server = server
-
-    def run(self, script: str) -> list[str]:
-        """The lines that a script prints, which runs to its end."""
-        words = ["python3", "-c", PROLOGUE + textwrap.dedent(script)]
-        done = self.view.run(words, cwd=self.bench.work, capture_output=True, text=True, timeout=50)
-        assert (done.returncode, done.stderr) == (0, ""), done.stdout
-        return str(done.stdout).splitlines()
-
-    def content(self, name: bytes) -> bytes:
-        return self.server.nodes[self.server.nodes[1].children[name]].content
-
-    def requests(self, *names: str) -> list[str]:
-        """The requests of these names, in their order."""
-        return [name for name in self.server.log if name in names]
-
-    def wait(self, condition: Callable[[], object]) -> None:
-        """Until something has come to pass for which no program waits."""
-        deadline = time.monotonic() + 40
-        while not condition():
-            assert time.monotonic() < deadline, self.server.log
-            time.sleep(0.005)
-
-
-@pytest.fixture
-def served(engine: str, bench: Bench) -> Iterator[Served]:
-    (bench.work / "mnt").mkdir()
-    ours, theirs = make_pair()
-    with theirs:
-        server = Server(theirs).start()
-        with diorama.View(engine=engine) as view:
-            view.mount(FuseFileSystem(ours, "test", checked=False), bench.work / "mnt")
-            yield Served(view, bench, server)
-            server.override.clear()
-            assert not view.failures
-
-
-def refuse(code: int) -> Any:
-    def answer(header: Any, body: bytes) -> bytes:
-        raise OSError(code, os.strerror(code))
-
-    return answer
-
+from modules.fuse_server import FOREVER
 
 # -- closing --------------------------------------------------------------------------------------
 
@@ -163,37 +95,6 @@ def test_what_nobody_closes_is_saved_all_the_same(served: Served) -> None:
 
 
 # -- handles --------------------------------------------------------------------------------------
-
-
-class Handles:
-    """Opens as a server does that counts: which handles are open, and with what flags each was opened."""
-
-    def __init__(self, server: Server, how: int = 0) -> None:
-        self.server = server
-        self.how = how
-        self.flags: list[int] = []
-        self.released: list[int] = []
-        server.override |= {"OPEN": self.open, "CREATE": self.create, "RELEASE": self.release}
-
-    def give(self, flags: int) -> bytes:
-        self.flags.append(flags)
-        return OpenOut(fh=len(self.flags), open_flags=self.how).encode()
-
-    def open(self, header: Any, body: bytes) -> bytes:
-        flags = OpenIn.decode(body).flags
-        if flags & os.O_TRUNC:
-            self.server.nodes[header.nodeid].content = b""
-        return self.give(flags)
-
-    def create(self, header: Any, body: bytes) -> bytes:
-        made = self.server.create(header, body)
-        return made[: -len(OpenOut().encode())] + self.give(CreateIn.decode(body).flags)
-
-    def release(self, header: Any, body: bytes) -> bytes:
-        released = ReleaseIn.decode(body)
-        assert released.flags == self.flags[released.fh - 1] & ~(os.O_CREAT | os.O_EXCL)
-        self.released.append(released.fh)
-        return b""
 
 
 def test_each_open_is_one_for_the_server_with_the_flags_of_the_program(served: Served) -> None:

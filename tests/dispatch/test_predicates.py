@@ -40,6 +40,6 @@ def test_a_multiplexed_call_is_settled_by_the_request() -> None:
 
 def test_a_call_concerns_with_any_of_several_values() -> None:
     test = ArgumentTest("command", TEST_EQ, 1, (2, 3))
-    one = Subscription(lambda call: None, frozenset({Ioctl}), None, {}, tests={Ioctl: test})
+    one = Subscription(lambda call: None, frozenset({Ioctl}), None, {}, tests={Ioctl: (test,)})
     rules = [rule for rule in one.rules(0) if rule.abi == Abi.X86_64.audit]
     assert [[test.value for test in rule.tests] for rule in rules] == [[1], [2], [3]]

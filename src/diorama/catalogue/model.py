@@ -94,6 +94,10 @@ class Tracee(Protocol):
         """Whoever decides is about to wait for something that another program of the view may have to do."""
         ...
 
+    def give(self, fd: int, *, cloexec: bool = True) -> int:
+        """Give it a descriptor of this process while one of its calls is handled: its number there."""
+        ...
+
 
 class Execution(Protocol):
     """What can make a request happen."""

@@ -19,18 +19,18 @@ from diorama.dispatch.files.programs import tell_name
 from diorama.dispatch.files.sources import Sources, kind_of
 from diorama.dispatch.files.state import Files
 from diorama.dispatch.files.translation import translate
-from diorama.dispatch.subscription import ArgumentTest
 from diorama.errors import UsageError, warn_once
 from diorama.view.asking import asked, asks
 from diorama.view.host import Host
 from diorama.view.resolve import ResolutionError
-from diorama.view.task import CLONE_FILES, CLONE_FS, CLONE_NEWNS, Context, Task
+from diorama.view.task import CLONE_FILES, CLONE_FS, Context, Task
 
 if TYPE_CHECKING:
     from diorama.catalogue.forms import Args
     from diorama.catalogue.model import Request, Spelling, Tracee
     from diorama.dispatch.files.deciding import Deciding
     from diorama.dispatch.files.mounting import Kinds
+    from diorama.dispatch.subscription import Tests
     from diorama.engine.decider import Decider
     from diorama.view.mounts import Backing, Mount, Place
 
@@ -44,6 +44,7 @@ _SUBJECTS: Final = (
     "configuring",
     "controlling",
     "descriptors",
+    "direct_calls",
     "directories",
     "execution",
     "fdinfo",
@@ -118,9 +119,11 @@ class Mediator:
 
         `tells_clones`: the engine tells of clones and execs without being asked.
         """
-        from diorama.catalogue.memory import MMap
+        from diorama.catalogue.memory import MMap, MRemap, RemapFilePages
+        from diorama.catalogue.rings import IoSubmit
         from diorama.dispatch.files.closing import CLOSING
         from diorama.dispatch.files.descriptors import LISTING
+        from diorama.dispatch.files.direct_calls import DIRECT
         from diorama.dispatch.files.inheritance import UNTOLD
         from diorama.dispatch.files.reading import READING
 
@@ -136,39 +139,28 @@ class Mediator:
             wanted |= LISTING
         if self._has_pieces():
             wanted |= READING
-        if self._grows or any(mount.filesystem and mount.filesystem.tells_at_close for mount in mounts):
-            wanted |= CLOSING
+        if self._has_direct():
+            wanted |= CLOSING | DIRECT | READING - {IoSubmit, RemapFilePages, MRemap}
         if self._grows or any(mount.no_exec for mount in mounts):
             wanted |= {MMap}
         self._sees = wanted if self._sees is None else self._sees & wanted
-        self.files.lazy.is_seen = self._sees >= READING
+        self.files.lazy.is_seen = self._sees >= READING and self._has_pieces()
+        self.files.direct.is_seen = self._sees >= CLOSING | DIRECT
         return wanted - UNTOLD if tells_clones else wanted
 
     @property
-    def tests(self) -> dict[type[Request], ArgumentTest]:
-        """Arguments without which some calls never concern a mount.
+    def tests(self) -> Tests:
+        """Arguments without which some calls never concern a mount (`diorama.dispatch.files.conditions`)."""
+        from diorama.dispatch.files.conditions import conditions
 
-        Without an address nothing is sent or received by one; of clones others may tell.  A mapping of no
-        file concerns nobody, and one of a whole file only if it is to be executed.  Of device control, what
-        changes a file that is open for reading does, and what clones a device.
-        """
-        from diorama.abi.memory import PROT_EXEC
-        from diorama.catalogue.io import Ioctl
-        from diorama.catalogue.memory import MMap
-        from diorama.catalogue.processes import Clone
-        from diorama.catalogue.sockets import Accept4, RecvFrom, SendTo
-        from diorama.dispatch.files.controlling import CONCERNS_US
-        from diorama.engine._native import TEST_BITS, TEST_EQ, TEST_NE
+        return conditions(
+            in_pieces=self._has_pieces(), direct=self._has_direct(), tells_clones=self.files.tells_execs
+        )
 
-        addressed = ArgumentTest("address", TEST_NE, 0)
-        found: dict[type[Request], ArgumentTest] = dict.fromkeys((Accept4, RecvFrom, SendTo), addressed)
-        found[Ioctl] = ArgumentTest("command", TEST_EQ, CONCERNS_US[0], CONCERNS_US[1:])
-        found[MMap] = ArgumentTest("protection", TEST_BITS, PROT_EXEC)
-        if self._has_pieces():
-            found[MMap] = ArgumentTest("fd", TEST_NE, 0xFFFFFFFF)
-        if self.files.tells_execs:
-            found[Clone] = ArgumentTest("flags", TEST_BITS, CLONE_NEWNS)
-        return found
+    def _has_direct(self) -> bool:
+        """Whether files may be read and written by their file system itself."""
+        mounts = self.files.tree.mounts
+        return self._grows or any(mount.filesystem and mount.filesystem.tells_at_close for mount in mounts)
 
     def _has_pieces(self) -> bool:
         """Whether files may be held in pieces."""
@@ -448,10 +440,12 @@ def _wanted(is_virtual: bool, is_read_only: bool) -> frozenset[type[Request]]:
     from diorama.catalogue import requests
     from diorama.dispatch.files.closing import CLOSING
     from diorama.dispatch.files.descriptors import CHANGING, LOOKING, TELLING
+    from diorama.dispatch.files.direct_calls import DIRECT
     from diorama.dispatch.files.reading import READING
     from diorama.dispatch.files.saving import SAVING
 
-    wanted = (frozenset(ANSWERS) | {request for request in requests() if request.PATHS}) - READING - CLOSING
+    wanted = (frozenset(ANSWERS) | {request for request in requests() if request.PATHS}) - READING
+    wanted -= CLOSING | DIRECT
     if not is_virtual:
         wanted -= SAVING | (LOOKING if is_read_only else LOOKING | TELLING)
     return wanted if is_read_only or is_virtual else wanted - CHANGING

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from diorama.catalogue.forms import Args, Spelling
     from diorama.catalogue.model import Request
-    from diorama.dispatch.subscription import ArgumentTest, Handler, Subscription
+    from diorama.dispatch.subscription import Handler, Subscription, Tests
     from diorama.engine.filter import Alternatives
     from diorama.engine.held import Held
     from diorama.engine.rules import Rules, Test
@@ -60,7 +60,7 @@ class Base(Protocol):
         ...
 
     @property
-    def tests(self) -> Mapping[type[Request], ArgumentTest]:
+    def tests(self) -> Tests:
         """What must hold of an argument for a request to concern it."""
         ...
 

@@ -68,10 +68,19 @@ _BY_DESCRIPTOR: Final[dict[type[Request], Needs]] = {
     io.SendFile: Needs.NOTHING,
     io.Splice: Needs.NOTHING,
     memory.MMap: Needs.NOT_OPENED,
+    io.FAllocate: Needs.NOTHING,
+    io.Fcntl: Needs.NOTHING,
+    io.Ioctl: Needs.NOT_OPENED,
+    io.PWrite64: Needs.NOTHING,
+    io.PWriteV2: Needs.NOTHING,
+    io.Write: Needs.NOTHING,
+    io.WriteV: Needs.NOTHING,
     dirs.GetDents: Needs.UNCHANGED,
     dirs.GetDents64: Needs.UNCHANGED,
     dirs.ReadDir: Needs.UNCHANGED,
     files.Close: Needs.NO_WRITER,
+    files.Dup: Needs.NOTHING,
+    files.FTruncate: Needs.NOTHING,
     files.Dup2: Needs.NO_WRITER,
     files.Dup3: Needs.NO_WRITER,
     files.FChMod: Needs.NOT_OPENED,
@@ -151,6 +160,7 @@ _NAMING: Final = frozenset[type["Request"]](
 """Requests that tell addresses of sockets."""
 
 _ASKED_IN_LAYERS: Final = frozenset[type["Request"]]({
+    io.Ioctl,
     dirs.GetDents,
     dirs.GetDents64,
     dirs.ReadDir,
@@ -293,8 +303,8 @@ def _by_rule(spelling: Spelling) -> Decision:
         field = next(name for name in ("in_fd", "newfd", "fd") if name in request.FIELDS)
         done = Do.STAT if request is files.FStat and _has_our_structures(spelling) else Do.NOTHING
         status, needs = _optional(spelling, "status"), _BY_DESCRIPTOR[request]
-        at = _position(spelling, field)
-        return Decision(abi, nr, Settle.FD, done, arg=at, needs=needs, buffer_arg=status)
+        at, other = _position(spelling, field), _optional(spelling, "fd" if field == "newfd" else "out_fd")
+        return Decision(abi, nr, Settle.FD, done, arg=at, arg2=other, needs=needs, buffer_arg=status)
     if request is files.CloseRange:
         return Decision(abi, nr, Settle.ANY_FD)
     if request in _BY_ADDRESS:

@@ -32,12 +32,17 @@ class ArgumentTest(NamedTuple):
     others: tuple[int, ...] = ()
 
 
+Tests = Mapping[type[Request], tuple[ArgumentTest, ...]]
+"""Of some requests, alternatives of which one must hold."""
+
+
 @dataclass(frozen=True, slots=True)
 class Subscription:
     """One handler and the requests that it is asked about.
 
     `path` is a glob over the first path of a request, `arguments` exact values of its fields.  `fixed` is the
-    answer if it is always the same, -errno for an error; `decides` as in `Rule`; `tests` must hold besides.
+    answer if it is always the same, -errno for an error; `decides` as in `Rule`; one of the `tests` must hold
+    besides.
     """
 
     handler: Handler
@@ -46,7 +51,7 @@ class Subscription:
     arguments: Mapping[str, int]
     fixed: int | None = None
     decides: bool = False
-    tests: Mapping[type[Request], ArgumentTest] = field(default_factory=dict[type[Request], ArgumentTest])
+    tests: Tests = field(default_factory=dict[type[Request], tuple[ArgumentTest, ...]])
 
     def rules(self, number: int) -> Iterator[Rule]:
         """The rules for every spelling on every ABI of this machine."""
@@ -80,15 +85,15 @@ class Subscription:
         elif spelling.is_multiplexed:
             yield Rule(abi.audit, nr, number, decides=self.decides)
         else:
-            extra = self.tests.get(spelling.request)
-            for one in (None,) if extra is None else (extra.value, *extra.others):
-                rule = self._rule(number, abi, nr, spelling, one)
-                if rule is not None:
-                    yield rule
+            for one in self.tests.get(spelling.request, (None,)):
+                yield from self._rule(number, abi, nr, spelling, one)
+                others = () if one is None else [one._replace(value=value) for value in one.others]
+                for other in others:
+                    yield from self._rule(number, abi, nr, spelling, other)
 
     def _rule(
-        self, number: int, abi: Abi, nr: int, spelling: Spelling, value: int | None
-    ) -> Rule | None:
+        self, number: int, abi: Abi, nr: int, spelling: Spelling, extra: ArgumentTest | None
+    ) -> Iterator[Rule]:
         request = spelling.request
         tests: list[Test] = []
         for name, exact in self.arguments.items():
@@ -96,15 +101,14 @@ class Subscription:
             if at is not None:
                 tests.append(Test(at, exact, width=_width(request.FIELDS[name], abi)))
             elif spelling.fixed.get(name, exact) != exact:
-                return None
-        extra = self.tests.get(request)
+                return
         at = None if extra is None else spelling.position(extra.field)
-        if extra is not None and value is not None and at is not None:
-            tests.append(Test(at, value, _width(request.FIELDS[extra.field], abi), extra.op))
+        if extra is not None and at is not None:
+            tests.append(Test(at, extra.value, _width(request.FIELDS[extra.field], abi), extra.op))
         path = None if self.path is None else spelling.position(request.PATHS[0].field)
         fixed = self.fixed if self.is_settled_by(spelling) else None
         glob = None if path is None else self.path
-        return Rule(abi.audit, nr, number, tuple(tests), path or 0, glob, fixed, self.decides)
+        yield Rule(abi.audit, nr, number, tuple(tests), path or 0, glob, fixed, self.decides)
 
 
 # The number of the call that is meant, alone in its argument; ipc(2) puts a version beside it.

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from diorama.abi.arch import Abi
 from diorama.abi.numbers import NUMBERS
 from diorama.abi.process import CLONE_UNTRACED
-from diorama.engine._native import TEST_BITS, TEST_NE, TEST_NO_BITS
+from diorama.engine._native import TEST_BITS, TEST_NE, TEST_NO_BITS, TEST_OUTSIDE
 
 if TYPE_CHECKING:
     from diorama.engine.rules import Test
@@ -158,11 +158,20 @@ def _holds(abi: Abi, test: Test, taken: Program, otherwise: Program) -> Program:
     """Compare an argument, the low half first."""
     low, high = test.value & 0xFFFFFFFF, test.value >> 32 & 0xFFFFFFFF
     at = _ARG0_LOW + 8 * test.arg
+    if test.op == TEST_OUTSIDE:
+        return _outside(at, low, taken, otherwise)
     if test.width == 32 or abi.word == 4:
         return _half(at, test.op, low, taken, otherwise)
     if test.op == TEST_NE:
         return _half(at, test.op, low, taken, _half(at + 4, test.op, high, taken, otherwise))
     return _half(at, test.op, low, _half(at + 4, test.op, high, taken, otherwise), otherwise)
+
+
+def _outside(at: int, bounds: int, taken: Program, otherwise: Program) -> Program:
+    """Compare with two bounds, of 16 bits each; what is negative is not outside."""
+    below = _branch(JUMP_GREATER_EQUAL, bounds & 0xFFFF, otherwise, taken)
+    within = _branch(JUMP_GREATER_EQUAL, bounds >> 16, taken, below)
+    return [Instruction(LOAD, 0, 0, at), *_branch(JUMP_GREATER_EQUAL, 1 << 31, otherwise, within)]
 
 
 def _half(at: int, op: int, value: int, taken: Program, otherwise: Program) -> Program:

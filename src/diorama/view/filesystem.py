@@ -115,8 +115,44 @@ class OpenFile(Protocol):
         """Whether it is open for writing."""
         ...
 
+    flags: int
+    """Those of open(2), and what was set since."""
+
+    @property
+    def direct(self) -> bool:
+        """Whether each read and write of a program is for the file system, one by one."""
+        ...
+
+    @property
+    def seeks(self) -> bool:
+        """Whether it has an offset that can be set."""
+        ...
+
+    @property
+    def streams(self) -> bool:
+        """Whether it has no offset at all."""
+        ...
+
+    def read(self, offset: int, size: int) -> bytes:
+        """What a program is given that reads so much; shorter where there is no more now."""
+        ...
+
+    def write(self, offset: int, data: bytes) -> int:
+        """A program writes; how much of it was taken."""
+        ...
+
+    def truncate(self, size: int) -> None:
+        """Set the length."""
+
+    def allocate(self, mode: int, offset: int, length: int) -> None:
+        """As fallocate(2)."""
+
+    def seek(self, offset: int, whence: int) -> int:
+        """Where there is data, or a hole, from an offset on; ENXIO."""
+        ...
+
     def flush(self) -> None:
-        """One of its descriptors, which was open for writing, is being closed, and all is saved."""
+        """One of its descriptors is being closed, and all is saved."""
 
     def close(self) -> None:
         """It is open nowhere any more."""

@@ -95,6 +95,19 @@ class Inodes:
             for key in self._named.get(id(filesystem), {}).pop(inode, ()):
                 self._places.pop(key, None)
 
+    def drop(self, key: Key) -> None:
+        """A real object is gone, whose number may be another's soon."""
+        with self._lock:
+            place = self._places.pop(key, None)
+            if place is None:
+                return
+            named = self._named.get(id(place.filesystem), {})
+            left = tuple(one for one in named.get(place.inode, ()) if one != key)
+            if left:
+                named[place.inode] = left
+            else:
+                named.pop(place.inode, None)
+
     def is_known(self, filesystem: FileSystem, inode: int) -> bool:
         """Whether something stands, or stood, for a file."""
         return inode in self._named.get(id(filesystem), {})

@@ -17,11 +17,13 @@ from diorama.abi.fcntl import CLOSE_RANGE_CLOEXEC, O_ACCMODE, O_PATH
 from diorama.catalogue.files import Close, CloseRange, Dup2, Dup3
 from diorama.catalogue.model import Request
 from diorama.dispatch.files.answers import Outcome, answers
+from diorama.dispatch.files.direct_calls import check_number
 from diorama.dispatch.files.state import Files
 from diorama.view.asking import patiently
 
 if TYPE_CHECKING:
     from diorama.dispatch.files.content import Content
+    from diorama.dispatch.files.direct import DirectFile
     from diorama.view.task import Task
 
 __all__ = ["CLOSING"]
@@ -43,6 +45,7 @@ def close(files: Files, call: Close) -> Outcome:
 @answers(Dup2, Dup3)
 def replace(files: Files, call: Dup2 | Dup3) -> Outcome:
     """What the new number has been is closed."""
+    check_number(files, call, call.fd, call.newfd)
     if call.fd != call.newfd:
         _settle_in_passing(files, files.task(call.tracee), call.newfd)
     return None
@@ -61,6 +64,9 @@ def close_range(files: Files, call: CloseRange) -> Outcome:
 
 
 def _settle(files: Files, task: Task, fd: int) -> OSError | None:
+    direct = files.direct.find(task, fd)
+    if direct is not None:
+        return _flush(direct)
     content = _written(files, task, fd)
     if content is None:
         return None
@@ -68,7 +74,20 @@ def _settle(files: Files, task: Task, fd: int) -> OSError | None:
         return files.synthetic.contents.settle_closing(content)
 
 
+def _flush(file: DirectFile) -> OSError | None:
+    try:
+        with patiently():
+            file.opened.flush()
+    except OSError as error:
+        return error
+    return None
+
+
 def _settle_in_passing(files: Files, task: Task, fd: int) -> None:
+    direct = files.direct.find(task, fd)
+    if direct is not None:
+        _flush(direct)
+        return
     content = _written(files, task, fd)
     if content is not None:
         with patiently():

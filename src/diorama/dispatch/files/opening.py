@@ -12,11 +12,12 @@ from diorama.abi.fcntl import AT_FDCWD, OpenHow
 from diorama.catalogue.files import OpenAt, OpenAt2
 from diorama.dispatch.files.acting import assume_umask
 from diorama.dispatch.files.answers import Outcome, answers
+from diorama.dispatch.files.direct_calls import open_high
 from diorama.dispatch.files.generated import is_reading, open_memory, subject_of
 from diorama.dispatch.files.layered_open import changes_nothing, open_layered
 from diorama.dispatch.files.objections import check_arguments
 from diorama.dispatch.files.state import Files, fail
-from diorama.dispatch.files.virtual import open_device, open_virtual
+from diorama.dispatch.files.virtual import OpenedDirectly, open_device, open_virtual
 from diorama.engine.held import Descriptor
 from diorama.view.host import Status
 from diorama.view.mounts import Place
@@ -63,7 +64,10 @@ def _open(files: Files, call: OpenAt | OpenAt2, how: OpenHow) -> Outcome:
         opened = open_device(files, task, place, how.flags)
         if opened is not None:
             return opened
-        path, flags = open_virtual(files, call, place, how)
+        try:
+            path, flags = open_virtual(files, call, place, how)
+        except OpenedDirectly as found:
+            return open_high(call.tracee, found.fd, cloexec=bool(how.flags & os.O_CLOEXEC))
         if _can_give(files, call, task, path, flags):
             fd = os.open(path, flags | os.O_CLOEXEC)
             files.unpin(task)  # what is open stays

@@ -8,6 +8,7 @@ descriptors of the view, once for each directory that is sent.
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -15,10 +16,12 @@ from diorama.abi.socket import sent_descriptors
 from diorama.catalogue.processes import PidFdGetFd
 from diorama.dispatch.files.answers import Outcome, answers
 from diorama.engine.descent import members
+from diorama.errors import Unsupported
 
 if TYPE_CHECKING:
     from diorama.abi.socket import MsgHdr
     from diorama.catalogue.model import Tracee
+    from diorama.dispatch.files.direct import DirectFile
     from diorama.dispatch.files.state import Files
     from diorama.view.task import Identity, Task
 
@@ -30,10 +33,11 @@ _CONTROL_MAX = 1 << 16
 def note_sent(files: Files, tracee: Tracee, header: MsgHdr) -> None:
     """A message is to be sent: what of its descriptors was opened through a mount is noted for all."""
     task, opened = files.task(tracee), files.tasks.opened
-    if not header.msg_control or not opened.has_own(task):
+    if not header.msg_control or not (opened.has_own(task) or len(files.direct)):
         return
     control = tracee.memory.read(header.msg_control, min(header.msg_controllen, _CONTROL_MAX))
     for fd in sent_descriptors(tracee.abi, control):
+        _check_number("sendmsg", files.direct.find(task, fd))
         identity = _identity(task.tid, fd)
         mount = None if identity is None else opened.find(task, identity)
         if identity is None or mount is None or opened.passed.get(identity) is mount:
@@ -42,6 +46,12 @@ def note_sent(files: Files, tracee: Tracee, header: MsgHdr) -> None:
         opened.send(identity, mount)
         for other in others:
             opened.drop(other, identity)
+
+
+def _check_number(call: str, file: DirectFile | None) -> None:
+    """What is received has the lowest number, at which calls on such a file would not be seen."""
+    if file is not None:
+        raise Unsupported(call, "a file with direct input and output is not passed to others", errno.EINVAL)
 
 
 def _plain_holders(files: Files, identity: Identity, sender: int) -> list[Task]:
@@ -72,6 +82,8 @@ def take_descriptor(files: Files, call: PidFdGetFd) -> Outcome:
     task, opened = files.task(call.tracee), files.tasks.opened
     pid = _process_of(task.tid, call.pidfd)
     identity = None if pid is None else _identity(pid, call.fd)
+    if identity is not None:
+        _check_number(call.NAME, files.direct.at(identity))
     owner = None if pid is None else files.owner(pid, pid)
     if identity is None or owner is None or not opened.any(owner):
         return None

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from diorama.abi.fcntl import O_ACCMODE, O_PATH, O_WRONLY, SEEK_DATA, SEEK_HOLE
-from diorama.abi.io import RWF_HIPRI, Number
+from diorama.abi.io import Number
 from diorama.abi.memory import MAP_ANONYMOUS
 from diorama.catalogue.io import (
     CopyFileRange,
@@ -31,9 +31,18 @@ from diorama.catalogue.io import (
     Splice,
 )
 from diorama.catalogue.memory import MMap, MRemap, RemapFilePages
-from diorama.catalogue.model import Memory, Request, Tracee
+from diorama.catalogue.model import Request, Tracee
 from diorama.catalogue.rings import IoSubmit
 from diorama.dispatch.files.answers import Outcome, answers
+from diorama.dispatch.files.direct_calls import (
+    Piece,
+    is_negative,
+    move_directly,
+    offset_of,
+    put,
+    read_directly,
+    seek_directly,
+)
 from diorama.dispatch.files.lazy import waiter
 from diorama.dispatch.files.mapping import refuse_execution
 from diorama.dispatch.files.pieces import Pieces
@@ -52,13 +61,9 @@ READING: Final = frozenset[type[Request]]({
 _MOST: Final = 4 << 20
 _MAX_COUNT: Final = 0x7FFFF000
 _IOV_MAX: Final = 1024
-_PAGE: Final = 4096
 _IOCB: Final = 64
 _IOCB_FD: Final = 20
 _MAX_OPERATIONS: Final = 65536
-
-Piece = tuple[int, int]
-"""An address in the program and a size."""
 
 
 # -- read(2) and its relatives --------------------------------------------------------------------
@@ -67,47 +72,44 @@ Piece = tuple[int, int]
 @answers(Read)
 def read(files: Files, call: Read) -> Outcome:
     """Read at the file's offset."""
-    pieces = files.lazy.find(files.task(call.tracee), call.fd)
-    if pieces is None or _is_negative(call.tracee, call.size):
-        return None
-    return _read(call.tracee, call.fd, pieces, [(call.buffer.address, call.size)], None)
+    return _read_file(files, call, [(call.buffer.address, call.size)], None)
 
 
 @answers(PRead64)
 def read_at(files: Files, call: PRead64) -> Outcome:
     """Read at an offset."""
-    pieces = files.lazy.find(files.task(call.tracee), call.fd)
-    if pieces is None or call.offset < 0 or _is_negative(call.tracee, call.size):
+    if call.offset < 0:
         return None
-    return _read(call.tracee, call.fd, pieces, [(call.buffer.address, call.size)], call.offset)
+    return _read_file(files, call, [(call.buffer.address, call.size)], call.offset)
 
 
 @answers(ReadV, PReadV2)
 def read_pieces(files: Files, call: ReadV | PReadV2) -> Outcome:
     """Read into several pieces of memory."""
-    pieces = files.lazy.find(files.task(call.tracee), call.fd)
-    if pieces is None or not 0 <= call.count <= _IOV_MAX:
+    task = files.task(call.tracee)
+    if files.lazy.find(task, call.fd) is None and files.direct.find(task, call.fd) is None:
+        return None
+    if not 0 <= call.count <= _IOV_MAX:
         return None
     places = [(one.iov_base, one.iov_len) for one in call.pieces.read_all()] if call.count else []
-    if any(_is_negative(call.tracee, size) for _, size in places):
+    offset = None
+    if isinstance(call, PReadV2):
+        has_flags = call.spelling is None or "flags" not in call.spelling.fixed
+        offset = offset_of(call.offset, call.flags, has_own=has_flags)
+    return _read_file(files, call, places, offset)
+
+
+def _read_file(
+    files: Files, call: Read | PRead64 | ReadV | PReadV2, places: list[Piece], offset: int | None
+) -> int | None:
+    if any(is_negative(call.tracee, size) for _, size in places):
         return None
-    offset = None if isinstance(call, ReadV) else _offset_of(call)
-    return _read(call.tracee, call.fd, pieces, places, offset)
-
-
-def _is_negative(tracee: Tracee, size: int) -> bool:
-    """Whether the kernel takes a size for a mistake: as a number with a sign it is negative."""
-    return bool(size >> 8 * tracee.abi.word - 1)
-
-
-def _offset_of(call: PReadV2) -> int | None:
-    """The offset to read at; None for the file's own, which only preadv2 knows."""
-    has_flags = call.spelling is None or "flags" not in call.spelling.fixed
-    if call.offset < -has_flags:
-        raise fail(errno.EINVAL)
-    if call.flags & ~RWF_HIPRI:
-        raise fail(errno.EOPNOTSUPP)
-    return None if call.offset == -1 else call.offset
+    task = files.task(call.tracee)
+    pieces = files.lazy.find(task, call.fd)
+    if pieces is not None:
+        return _read(call.tracee, call.fd, pieces, places, offset)
+    direct = files.direct.find(task, call.fd)
+    return None if direct is None else read_directly(call.tracee, direct, places, offset)
 
 
 def _read(tracee: Tracee, fd: int, pieces: Pieces, places: list[Piece], offset: int | None) -> int | None:
@@ -143,7 +145,7 @@ def _deliver(tracee: Tracee, pieces: Pieces, places: list[Piece], offset: int) -
             wanted = min(_MOST, size - at)
             with pieces.hold(offset + total, offset + total + wanted, waiter(tracee)):
                 data = os.pread(pieces.fd, wanted, offset + total)
-            done = _put(tracee.memory, address + at, data)
+            done = put(tracee.memory, address + at, data)
             total += done
             if done < wanted:
                 if not total:
@@ -152,31 +154,15 @@ def _deliver(tracee: Tracee, pieces: Pieces, places: list[Piece], offset: int) -
     return total
 
 
-def _put(memory: Memory, address: int, data: bytes) -> int:
-    """Write to memory that may end in the middle."""
-    try:
-        memory.write(address, data)
-        return len(data)
-    except OSError as error:
-        if error.errno != errno.EFAULT:
-            raise
-    done = 0
-    while done < len(data):
-        size = min(_PAGE - (address + done) % _PAGE, len(data) - done)
-        try:
-            memory.write(address + done, data[done : done + size])
-        except OSError:
-            break
-        done += size
-    return done
-
-
 # -- seeking --------------------------------------------------------------------------------------
 
 
 @answers(LSeek)
 def seek(files: Files, call: LSeek) -> Outcome:
     """Where there is data: everywhere, as in a file system that does not know holes."""
+    direct = files.direct.find(files.task(call.tracee), call.fd)
+    if direct is not None:
+        return seek_directly(direct, call.offset, call.whence)
     if call.whence not in (SEEK_DATA, SEEK_HOLE):
         return None
     pieces = files.lazy.find(files.task(call.tracee), call.fd)
@@ -186,6 +172,11 @@ def seek(files: Files, call: LSeek) -> Outcome:
 @answers(LLSeek)
 def seek_long(files: Files, call: LLSeek) -> Outcome:
     """The same for programs of 32 bits."""
+    direct = files.direct.find(files.task(call.tracee), call.fd)
+    if direct is not None:
+        offset = (call.high << 32 | call.low) - (call.high >> 31 << 64)
+        call.position.write(Number(seek_directly(direct, offset, call.whence)))
+        return 0
     if call.whence not in (SEEK_DATA, SEEK_HOLE):
         return None
     pieces = files.lazy.find(files.task(call.tracee), call.fd)
@@ -213,6 +204,8 @@ def _seek(tracee: Tracee, fd: int, pieces: Pieces, offset: int, whence: int) -> 
 @answers(SendFile, CopyFileRange, Splice)
 def move_bytes(files: Files, call: SendFile | CopyFileRange | Splice) -> Outcome:
     """Move bytes out of a file."""
+    if move_directly(files, call):
+        raise fail(errno.EINVAL)
     pieces = files.lazy.find(files.task(call.tracee), call.in_fd)
     if pieces is None:
         return None

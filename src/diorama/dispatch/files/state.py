@@ -15,6 +15,7 @@ from diorama.dispatch.files.addresses import Addresses
 from diorama.dispatch.files.answers import fail
 from diorama.dispatch.files.content import Content
 from diorama.dispatch.files.contexts import Contexts
+from diorama.dispatch.files.direct import DirectFiles
 from diorama.dispatch.files.generated import Remembered
 from diorama.dispatch.files.layered_listing import LayeredListings
 from diorama.dispatch.files.listings import Listings
@@ -74,6 +75,7 @@ class Files:
         self.synthetic = Synthetic(self.inodes, self.tasks, self.listings)
         self.standins = self.synthetic.standins
         self.lazy = self.synthetic.lazy
+        self.direct = DirectFiles(self.inodes)
         self.programs = Programs(self.standins, self.inodes)
         self.mounting = Mounting(self)
         self.contexts = Contexts()
@@ -332,6 +334,7 @@ class Files:
         self.programs.close()
         for task in list(self._pinned):
             self.unpin(task)
+        self.direct.close()
         self.synthetic.contents.close()
         self.standins.close()
         self.contexts.close()

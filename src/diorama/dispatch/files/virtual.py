@@ -27,17 +27,25 @@ if TYPE_CHECKING:
     from diorama.catalogue.files import OpenAt, OpenAt2
     from diorama.view.task import Task
 
-__all__ = ["open_device", "open_virtual"]
+__all__ = ["OpenedDirectly", "open_device", "open_virtual"]
 
 _TMPFILE: Final = fcntl.O_TMPFILE & ~fcntl.O_DIRECTORY
 _DONE: Final = fcntl.O_CREAT | fcntl.O_EXCL | fcntl.O_NOFOLLOW | _TMPFILE | fcntl.O_DIRECTORY
 _WANTED: Final = (os.R_OK, os.W_OK, os.R_OK | os.W_OK, os.R_OK | os.W_OK)
 
 
+class OpenedDirectly(Exception):
+    """In the place of a path: `fd` is what stands for a file that is read and written directly."""
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(fd)
+        self.fd = fd
+
+
 def open_virtual(
     files: Files, call: OpenAt | OpenAt2, place: Place, how: OpenHow
 ) -> tuple[bytes, int]:
-    """The path and the flags with which the kernel opens what stands for a file."""
+    """The path and the flags with which the kernel opens what stands for a file; `OpenedDirectly`."""
     task, flags = files.task(call.tracee), how.flags
     if flags & fcntl.O_PATH:
         return _open_path(files, task, place, flags)
@@ -154,6 +162,8 @@ def _open_content(
     assert place.filesystem is not None
     if opened is None and not flags & fcntl.O_PATH:
         opened = place.filesystem.open_file(place.inode, flags)
+    if opened is not None and opened.direct and files.direct.is_seen:
+        raise OpenedDirectly(files.direct.open(place, opened, flags))
     try:
         fresh = opened is not None and not (opened.keeps or flags & fcntl.O_TRUNC)
         content = files.content(task, place, place.filesystem.attributes(place.inode), fresh=fresh)

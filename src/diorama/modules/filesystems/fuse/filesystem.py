@@ -93,7 +93,14 @@ class FuseFileSystem(FileSystem):
         self._channel = Channel(sock, _WANTS, title, self._notified, theirs, self._known.native)
         if max_read is not None:
             self._channel.connection.most_read = max_read
-        self._files = OpenFiles(Asking(self._ask, self._post, self._channel.connection))
+        asking = Asking(
+            self._ask,
+            self._post,
+            self._channel.connection,
+            self._known.changed,
+            lambda inode: self.attributes(inode).size,
+        )
+        self._files = OpenFiles(asking)
         self._channel.start()
 
     # -- looking at it ------------------------------------------------------------------------

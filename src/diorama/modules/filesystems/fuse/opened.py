@@ -15,12 +15,26 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from diorama.fuse.flags import FSYNC_FDATASYNC, WRITE_CACHE, FOpen, Init
-from diorama.fuse.handles import FlushIn, FsyncIn, OpenIn, OpenOut, ReadIn, ReleaseIn, WriteIn, WriteOut
+from diorama.fuse.attributes import SetAttrIn
+from diorama.fuse.flags import FSYNC_FDATASYNC, WRITE_CACHE, FAttr, FOpen, Init
+from diorama.fuse.handles import (
+    FAllocateIn,
+    FlushIn,
+    FsyncIn,
+    LSeekIn,
+    LSeekOut,
+    OpenIn,
+    OpenOut,
+    ReadIn,
+    ReleaseIn,
+    WriteIn,
+    WriteOut,
+)
 from diorama.modules.filesystems.fuse.translation import segments, write_at
 
 if TYPE_CHECKING:
     from diorama.fuse.connection import Connection, Reply
+    from diorama.fuse.wire import Wire
 
 __all__ = ["Asking", "FuseFile", "OpenFiles", "unless_unknown"]
 
@@ -31,11 +45,16 @@ _NEVER_SENT: Final = os.O_CREAT | os.O_EXCL | os.O_NOCTTY | os.O_CLOEXEC
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """How a server is asked: with an answer, or without anybody who waits for it."""
+    """How a server is asked: with an answer, or without anybody who waits for it.
+
+    `changed` tells that the attributes of a file are to be asked for again, `size` how long it is.
+    """
 
     ask: Callable[..., Reply]
     post: Callable[..., None]
     connection: Connection
+    changed: Callable[[int], None]
+    size: Callable[[int], int]
 
 
 class FuseFile:
@@ -66,6 +85,91 @@ class FuseFile:
     def reads(self) -> bool:
         """Whether it is open for reading."""
         return self.flags & os.O_ACCMODE != os.O_WRONLY
+
+    @property
+    def direct(self) -> bool:
+        """Whether the server wants each read and write, or there is no offset to cache by."""
+        return bool(self.how & (FOpen.DIRECT_IO | FOpen.NONSEEKABLE | FOpen.STREAM))
+
+    @property
+    def seeks(self) -> bool:
+        """Whether it has an offset that can be set."""
+        return not self.how & (FOpen.NONSEEKABLE | FOpen.STREAM)
+
+    @property
+    def streams(self) -> bool:
+        """Whether it has no offset at all."""
+        return bool(self.how & FOpen.STREAM)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Read as a program does; one that comes short is the last."""
+        found, most = b"", self._files.most_read
+        while len(found) < size:
+            wanted = min(size - len(found), most)
+            request = ReadIn(fh=self.handle, offset=offset + len(found), size=wanted, flags=self.flags)
+            try:
+                data = self._ask("READ", request, room=wanted).data
+            except OSError:
+                if found:
+                    break
+                raise
+            found += data
+            if len(data) < wanted:
+                break
+        return found
+
+    def write(self, offset: int, data: bytes) -> int:
+        """Write as a program does; how much the server has taken."""
+        done, most = 0, self._files.asking.connection.max_write
+        while done < len(data):
+            part = data[done : done + most]
+            request = WriteIn(fh=self.handle, offset=offset + done, size=len(part), flags=self.flags)
+            try:
+                (written,) = self._ask("WRITE", request, data=part).records
+            except OSError:
+                if done:
+                    break
+                raise
+            assert isinstance(written, WriteOut)
+            if written.size > len(part):
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            done += written.size
+            if written.size < len(part):
+                break
+        self._files.asking.changed(self.inode)
+        return done
+
+    def truncate(self, size: int) -> None:
+        """Set the length."""
+        self._ask("SETATTR", SetAttrIn(FAttr.SIZE | FAttr.FH, fh=self.handle, size=size))
+        self._files.asking.changed(self.inode)
+
+    def allocate(self, mode: int, offset: int, length: int) -> None:
+        """Have room made, or freed."""
+        try:
+            self._ask("FALLOCATE", FAllocateIn(self.handle, offset, length, mode))
+        except OSError as error:
+            if error.errno == errno.ENOSYS:
+                raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP)) from None
+            raise
+        self._files.asking.changed(self.inode)
+
+    def seek(self, offset: int, whence: int) -> int:
+        """Where there is data, or a hole; what a server does not know is that all is data."""
+        try:
+            (found,) = self._ask("LSEEK", LSeekIn(self.handle, offset, whence)).records
+        except OSError as error:
+            if error.errno != errno.ENOSYS:
+                raise
+            size = self._files.asking.size(self.inode)
+            if not 0 <= offset < size:
+                raise OSError(errno.ENXIO, os.strerror(errno.ENXIO)) from None
+            return offset if whence == os.SEEK_DATA else size
+        assert isinstance(found, LSeekOut)
+        return found.offset
+
+    def _ask(self, name: str, record: Wire, *, data: bytes = b"", room: int = 0) -> Reply:
+        return self._files.asking.ask(name, self.inode, record, data=data, room=room)
 
     def flush(self) -> None:
         """A descriptor of it was closed."""
@@ -130,7 +234,7 @@ class OpenFiles:
 
     def copy(self, inode: int, fd: int) -> None:
         """Read all of a file."""
-        size = self._most_read
+        size = self.most_read
         with self._reading(inode) as handle:
             offset = 0
             while data := self._read(inode, handle, offset, size):
@@ -144,7 +248,7 @@ class OpenFiles:
         found = b""
         with self._reading(inode) as handle:
             while len(found) < size:
-                wanted = min(size - len(found), self._most_read)
+                wanted = min(size - len(found), self.most_read)
                 data = self._read(inode, handle, offset + len(found), wanted)
                 found += data
                 if len(data) < wanted:
@@ -166,7 +270,8 @@ class OpenFiles:
             self.asking.ask("FSYNCDIR" if is_directory else "FSYNC", inode, FsyncIn(handle, how))
 
     @property
-    def _most_read(self) -> int:
+    def most_read(self) -> int:
+        """How much one READ asks for."""
         return min(self.asking.connection.max_read, _READ_MAX)
 
     def _read(self, inode: int, handle: int, offset: int, size: int) -> bytes:
