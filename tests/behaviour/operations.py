@@ -117,6 +117,8 @@ def lseek(slot: int, offset: int, whence: int) -> int:
     # Each file system has its own idea of holes in directories.
     if whence in (os.SEEK_DATA, os.SEEK_HOLE) and not stat.S_ISREG(os.fstat(fd_of(slot)).st_mode):
         return -1
+    if whence in (os.SEEK_DATA, os.SEEK_HOLE):
+        os.fdatasync(fd_of(slot))  # what is written decides, and not what has been written back by now
     return os.lseek(fd_of(slot), offset, whence)
 
 
@@ -173,7 +175,8 @@ def peek(slot: int, offset: int, length: int) -> str:
 def within(slot: int, offset: int, length: int) -> int:
     if slot not in maps or slot not in descriptors:
         raise OSError(errno.EBADF, "no map")
-    size = min(os.fstat(descriptors[slot]).st_size, len(maps[slot]))
+    # Of the file that is mapped, which may be open in this slot no longer.
+    size = min(maps[slot].size(), len(maps[slot]))
     return max(offset, min(offset + length, size))
 
 
