@@ -387,7 +387,9 @@ class Mediator:
             return
         call.bind(_Asking(tracee))
         place = self.files.find(call, paths[0], parent=is_name(call, paths[0]))
-        if place is not None and place.filesystem is not None:
+        if place is None:
+            return
+        if place.filesystem is not None or (place.touched and not (place.straight or place.missing)):
             raise error
 
     def rooted(self, tracee: Tracee) -> None:

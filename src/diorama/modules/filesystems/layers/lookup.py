@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from diorama.modules.filesystems.layers.marks import has_marked_files, is_opaque, is_whiteout
@@ -54,12 +54,19 @@ def _error(code: int) -> OSError:
 class Lookup:
     """The layers, topmost first.  Any thread.
 
-    `hidden` are host paths that are not seen: the directory of the layer itself.
+    `hidden` are host paths that are not seen: the directory of the layer itself.  `short` makes a host path
+    short enough for a system call.
     """
 
-    def __init__(self, layers: Sequence[bytes], hidden: frozenset[bytes] = frozenset()) -> None:
+    def __init__(
+        self,
+        layers: Sequence[bytes],
+        hidden: frozenset[bytes] = frozenset(),
+        short: Callable[[bytes], bytes] = bytes,
+    ) -> None:
         self.layers: Final = tuple(layer.rstrip(b"/") for layer in layers)
         self.hidden = hidden
+        self._short = short
         self._parts: dict[bytes, tuple[Part, ...]] = {}
         self._age = 0
 
@@ -138,7 +145,7 @@ class Lookup:
         found: Found | None = None
         directories: list[Part] = []
         for part in parts:
-            real = part.real + name
+            real = self._short(part.real + name)
             try:
                 status = os.lstat(real)
             except (FileNotFoundError, NotADirectoryError):

@@ -57,7 +57,7 @@ class LayeredTree:
         through: bool = False,
     ) -> None:
         layers = [*([upper.tree] if upper else []), *lowers]
-        self.lookup: Final = Lookup(layers, hidden)
+        self.lookup: Final = Lookup(layers, hidden, upper.shortcuts.short if upper else bytes)
         self.lock: Final = threading.RLock()
         self.lenient: Final = lenient
         self.through: Final = through
@@ -176,7 +176,9 @@ class LayeredTree:
 
     def in_upper(self, real: bytes) -> bool:
         """Whether a host path is in the writable layer."""
-        return self._upper is not None and (real + b"/").startswith(self._upper.tree + b"/")
+        if self._upper is None:
+            return False
+        return (self._upper.shortcuts.full(real) + b"/").startswith(self._upper.tree + b"/")
 
     # -- copying up ---------------------------------------------------------------------------
 
@@ -341,7 +343,7 @@ class LayeredTree:
 
     def note_move(self, real: bytes, new: bytes) -> None:
         """What programs may hold by a host path of a lower layer is at another path now."""
-        self._moved[real] = new
+        self._moved[self.upper.shortcuts.full(real)] = new
 
     def moved(self, old: bytes, new: bytes) -> None:
         """A path changed; so did what was moved there before."""

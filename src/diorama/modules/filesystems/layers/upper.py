@@ -23,6 +23,7 @@ from diorama.abi.fcntl import AT_FDCWD, RENAME_EXCHANGE, RENAME_NOREPLACE, RENAM
 from diorama.abi.numbers import NUMBERS
 from diorama.engine.ourcall import make_call
 from diorama.modules.filesystems.layers.marks import Marks, set_opaque
+from diorama.modules.filesystems.layers.shortcuts import Shortcuts
 
 __all__ = ["InUse", "Upper", "exchange", "rename_exclusively"]
 
@@ -68,6 +69,7 @@ class Upper:
             os.close(self._lock_fd)
             raise
         self._numbers = itertools.count()
+        self.shortcuts: Final = Shortcuts(self.work)
 
     def _begin(self) -> None:
         try:
@@ -85,12 +87,12 @@ class Upper:
 
     def at(self, path: bytes) -> bytes:
         """The host path of a path in the tree."""
-        return self.tree + path
+        return self.shortcuts.short(self.tree + path)
 
     def look(self, path: bytes) -> os.stat_result | None:
         """What the tree itself has at a path, be it a whiteout."""
         try:
-            return os.lstat(self.tree + path)
+            return os.lstat(self.at(path))
         except (FileNotFoundError, NotADirectoryError):
             return None
 
