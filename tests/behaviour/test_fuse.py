@@ -157,6 +157,21 @@ def test_a_server_that_is_unmounted_ends_well_and_unmounts_nothing_else(
     assert said == ["content"] * 3
 
 
+@each_engine
+def test_mounts_on_each_other_and_one_that_is_still_in_use(bench: Bench, way: Way) -> None:
+    """What was unmounted lazily ends when the last program has closed it, without any other call."""
+    script = """
+        mkdir other; echo other > other/file
+        first=$server; bindfs -f -o nonempty other mnt 2>&1 & server=$!
+        for i in $(seq 600); do grep -q other mnt/file && break; sleep 0.05; done
+        cat mnt/file; stop; cat mnt/file; server=$first
+        exec 3<mnt/file; fusermount3 -u mnt 2>/dev/null; echo $?; fusermount3 -u -z mnt; ls mnt
+        cat <&3; kill -0 $server && echo it serves; exec 3<&-; wait $server; echo $?
+        """
+    out = serve(bench, way, "bindfs -f source mnt", script, stop=False)
+    assert out.stdout.splitlines() == ["other", "content", "1", "content", "it serves", "0"]
+
+
 CLONING = r"""
 import ctypes, fcntl, os, struct
 libc = ctypes.CDLL(None, use_errno=True)

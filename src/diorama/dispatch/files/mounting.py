@@ -7,7 +7,7 @@ for the mounts of that moment, unless the view grows.
 
 A file system is *served* from the moment when it is made until the last mount of it is gone, from all
 namespaces and out of everybody's hands; then it is closed.  Nobody tells of that, so it is looked at with
-each call about mounts.
+each call about mounts, and now and then while something is still in use that was unmounted lazily.
 
 Locks: `lock` is held while trees change, never while a mount is made, which may take long.
 """
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Kinds", "Mounting", "is_mounted"]
 
+_FIRST_LOOK = 0.02
+_LAST_LOOK = 2.0
 _HOW = "start the view with --grow (View(grows=True)) to mount this while programs run"
 
 
@@ -82,6 +84,8 @@ class Mounting:
         self._served: dict[int, Backing] = {}
         self._fresh: dict[Task, Mount] = {}
         self._expiring: Mount | None = None
+        self._watcher: threading.Thread | None = None
+        self._is_closed = threading.Event()
 
     # -- making -------------------------------------------------------------------------------
 
@@ -197,6 +201,7 @@ class Mounting:
             if lazy:
                 self._left.update(gone)
             self.sweep()
+            self._watch_left()
 
     def set_read_only(self, mounts: Iterable[Mount], *, read_only: bool) -> None:
         """Let nothing be changed through some mounts, or let it."""
@@ -228,8 +233,25 @@ class Mounting:
             self._left &= held
             self._close_unused()
 
+    def _watch_left(self) -> None:
+        """Have what is served closed soon after nobody has it, where that was not so at unmounting."""
+        if self._watcher is None and any(mount.device in self._served for mount in self._left):
+            self._watcher = threading.Thread(target=self._await_left, name="diorama-left", daemon=True)
+            self._watcher.start()
+
+    def _await_left(self) -> None:
+        pause = _FIRST_LOOK
+        while not self._is_closed.wait(pause):
+            with self.lock:
+                self.sweep()
+                if not any(mount.device in self._served for mount in self._left):
+                    self._watcher = None
+                    return
+            pause = min(2 * pause, _LAST_LOOK)
+
     def close(self) -> None:
         """Close all file systems: the view has ended."""
+        self._is_closed.set()
         with self.lock:
             served, self._served = list(self._served.values()), {}
         for one in served:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from diorama.engine.told import Told
 from diorama.fuse.attributes import GetAttrIn, GetXattrIn, SetAttrIn, SetXattrIn, StatFsOut
-from diorama.fuse.connection import Notification, Reply
+from diorama.fuse.connection import Notification, ProtocolError, Reply
 from diorama.fuse.flags import FAttr, Init
 from diorama.fuse.handles import CreateIn, OpenOut, ReadIn, SyncFsIn
 from diorama.fuse.naming import LinkIn, MkdirIn, MknodIn, Rename2In, RenameIn
@@ -356,12 +356,16 @@ class FuseFileSystem(FileSystem):
 
     def _listed(self, directory: int, handle: int) -> Generator[Entry, None, None]:
         connection = self._channel.connection
-        offset = 0
-        while True:
+        offset, asked = 0, set[int]()
+        while offset not in asked:
+            asked.add(offset)
             plus = bool(connection.features & Init.DO_READDIRPLUS) and connection.knows("READDIRPLUS")
             request, mark = ReadIn(fh=handle, offset=offset, size=_LISTING), self._known.mark()
             reply = self._ask("READDIRPLUS" if plus else "READDIR", directory, request, room=_LISTING)
-            listed = connection.listed(reply)
+            try:
+                listed = connection.listed(reply)
+            except ProtocolError:
+                break
             if not listed:
                 return
             for one in listed:
@@ -371,6 +375,7 @@ class FuseFileSystem(FileSystem):
                 if one.entry is not None and one.attributes is not None and one.entry.nodeid:
                     self._known.entered(directory, one.name, one.entry, one.attributes, mark)
                 yield Entry(one.name, one.dirent.ino, one.dirent.type << 12)
+        raise _error(errno.EIO)
 
     # -- remembering --------------------------------------------------------------------------
 

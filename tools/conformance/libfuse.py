@@ -1,0 +1,94 @@
+"""Libfuse: its own test suite, by the kernel's FUSE and in views, compared test by test.
+
+    python -m tools.conformance.libfuse --build DIR [--engines notify] [--jobs 2] [TEST ...]
+
+DIR is where libfuse (newer than 3.18, with test/run-tests.py) was built: `meson setup DIR && ninja -C DIR`.
+Its example servers, its fusermount3 and its tests run unmodified, in views that grow.  An ordinary user needs
+DIR/util/fusermount3 to be set-user-ID, for the kernel and since the tests look.  TEST is a name or a pattern:
+`examples/*`.  What ends otherwise than by the kernel is listed, and makes the exit status 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from tools.conformance.kinds import ENGINES
+
+_LIMIT = 3600
+_NO_SCOPE = "FUSE_TESTS_UNDER_SCOPE"
+"""Says that the tests need not ask systemd for a place of their own among control groups."""
+_LINE = re.compile(r"^\+\s*[\d.]+s (PASS|FAIL|SKIP)\s+(\S+)", re.MULTILINE)
+
+Result = dict[str, str]
+"""How each test ended, by its name: PASS, FAIL or SKIP."""
+
+
+def run(build: Path, words: list[str], jobs: int, tests: list[str]) -> Result:
+    """Run the suite by a command that runs others."""
+    source = json.loads((build / "meson-info/meson-info.json").read_text())["directories"]["source"]
+    with tempfile.TemporaryDirectory(prefix="libfuse-", dir="/var/tmp") as place:
+        command = [sys.executable, f"{source}/test/run-tests.py", "--build-dir", str(build), "-j", str(jobs)]
+        chosen = [word for test in tests for word in ("-t", test)]
+        done = subprocess.run(
+            [*words, *command, "--run-dir", place, *chosen],
+            env={**os.environ, _NO_SCOPE: "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_LIMIT,
+            check=False,
+        )
+    said = done.stdout.decode(errors="replace")
+    found = {name: result for result, name in _LINE.findall(said)}
+    if not found:
+        sys.exit(f"nothing was run: {said[-2000:]}")
+    return found
+
+
+def compare(natively: Result | None, found: Result, title: str) -> int:
+    """Print what differs, or fails, and return how many tests do."""
+    differing = 0
+    for name, result in sorted(found.items()):
+        expected = "PASS" if natively is None else natively.get(name, "absent")
+        if result != expected:
+            differing += 1
+            print(f"{title}: {name}: {result}; {'expected' if natively is None else 'natively'} {expected}")
+    print(f"{title}: {_counts(found)}; {differing} differ", flush=True)
+    return differing
+
+
+def _counts(found: Result) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in Counter(found.values()).most_common())
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--build", type=Path, required=True, help="where libfuse was built")
+    parser.add_argument("--engines", default=",".join(ENGINES))
+    parser.add_argument("--jobs", type=int, default=2, help="how many tests to run at once")
+    parser.add_argument("--alone", action="store_true", help="do not run it by the kernel")
+    parser.add_argument("tests", nargs="*", help="all by default")
+    options = parser.parse_args()
+    build = options.build.absolute()
+    natively = None if options.alone else run(build, [], options.jobs, options.tests)
+    if natively is not None:
+        print(f"kernel: {_counts(natively)}", flush=True)
+    differing = 0
+    for engine in options.engines.split(","):
+        words = [sys.executable, "-P", "-m", "diorama", "run", "--grow", "--engine", engine, "--"]
+        found = run(build, words, options.jobs, options.tests)
+        differing += compare(natively, found, engine)
+    return 1 if differing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
