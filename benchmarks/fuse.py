@@ -29,7 +29,7 @@ from benchmarks.running import Failed, adopt_orphans, run
 from benchmarks.ways import DIORAMA
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "explanation" / "benchmarks-fuse.md"
-LIMIT = 120.0
+LIMIT = 40.0
 UNCACHED = "-o attr_timeout=0 -o entry_timeout=0 -o negative_timeout=0"
 SERVE = """\
 bindfs $1 "$2" "$3" || exit
@@ -40,7 +40,7 @@ fusermount3 -u "$mounted" || umount "$mounted"
 exit $status
 """
 VUOS = """\
-vu_insmod fuse && bindfs $1 "$2" "$3" && shift 3 && "$@"
+vu_insmod fuse && bindfs $1 "$2" "$3" && shift 3 && exec "$@"
 """
 
 OPERATIONS = (
@@ -68,7 +68,10 @@ WORKLOADS = (
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """Where files are: what stands before a command, where it works, and what that is compared with."""
+    """Where files are: what stands before a command, where it works, what that is compared with.
+
+    `only`: the rows that are measured, if not all: the others would take minutes.
+    """
 
     key: str
     title: str
@@ -76,6 +79,7 @@ class Way:
     prefix: tuple[str, ...]
     base: str
     reference: str
+    only: tuple[str, ...] = ()
 
     def command(self, *words: str) -> tuple[str, ...]:
         """The whole command."""
@@ -100,12 +104,14 @@ def ways_of(place: places.Place, mark: str = "") -> Iterator[Way]:
             yield Way(f"{engine}{setting}", title, place, words, view, kernel)
     if place.has("umvu"):
         words = ("umvu", "sh", "-c", VUOS, "sh", "", base, view)
-        yield Way(f"{mark}vuos", f"VUOS{where}", place, words, view, f"{mark}kernel")
+        keys = ("stat", "open", "pread")
+        yield Way(f"{mark}vuos", f"VUOS{where}", place, words, view, f"{mark}kernel", keys)
 
 
 def measure(way: Way, rows: list[Row], results: Results, milliseconds: int, megabytes: int) -> None:
     """One run of everything that has not failed yet."""
     left = [row for row in rows if not results.cell(row.key, way.key).failure]
+    left = [row for row in left if not way.only or row.key in way.only]
     operations = [row.key for row in left if row.key not in SCRIPTS]
     program = f"{way.place.directory}/fuse"
     commands = {key: (program, str(milliseconds), way.base, str(megabytes), key) for key in operations}
@@ -117,8 +123,11 @@ def measure(way: Way, rows: list[Row], results: Results, milliseconds: int, mega
         try:
             found = parse(run(way.command(*command), LIMIT))
         except Failed as failed:
-            results.fail(key, way.key, str(failed))
-            continue
+            # VUOS does not end as long as the server runs, nor when it is unmounted: what was printed counts.
+            found = parse(failed.printed)
+            if key not in found:
+                results.fail(key, way.key, str(failed))
+                continue
         value = found.get(key, found.get("time"))
         if value is None:
             results.fail(key, way.key, "printed no number")

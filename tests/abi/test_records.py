@@ -240,3 +240,11 @@ def test_records_are_frozen() -> None:
     assert hash(value) == hash(time.Timespec(1, 2))
     with pytest.raises(TypeError):
         time.Timespec(minutes=1)  # type: ignore[call-arg]
+
+
+def test_a_record_of_all_its_values_is_that_with_their_names() -> None:
+    values = tuple(range(len(stat.Stat.FIELD_NAMES)))
+    named = stat.Stat(**dict(zip(stat.Stat.FIELD_NAMES, values, strict=True)))
+    assert stat.Stat.of(values) == stat.Stat(*values) == named
+    with pytest.raises(AttributeError):
+        named.st_size = 1  # type: ignore[misc]

@@ -114,7 +114,7 @@ $1 || exit
 for i in $(seq 600); do grep -q " $2 fuse" /proc/self/mounts && break; sleep 0.1; done
 target=$2; shift 2
 "$@"; status=$?
-fusermount3 -u "$target" || fusermount -u "$target"
+fusermount3 -u "$target" || fusermount -u "$target" || fusermount3 -uz "$target"
 exit $status
 """
 

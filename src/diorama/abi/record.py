@@ -25,7 +25,7 @@ import struct
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, dataclass_transform
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from diorama.abi.arch import Abi
 
@@ -58,8 +58,12 @@ class Frozen(metaclass=FrozenType):
     __slots__ = ()
     FIELD_NAMES: ClassVar[tuple[str, ...]] = ()
     DEFAULTS: ClassVar[dict[str, Any]] = {}
+    _setters: ClassVar[tuple[Callable[[Any, Any], None], ...]]
 
     def __init__(self, *values: Any, **named: Any) -> None:
+        if len(values) == len(self.FIELD_NAMES) and not named:
+            self._set(values)
+            return
         given = dict(zip(self.FIELD_NAMES, values, strict=False))
         if len(values) > len(self.FIELD_NAMES) or given.keys() & named.keys():
             raise TypeError(f"{type(self).__name__}: too many arguments")
@@ -67,8 +71,22 @@ class Frozen(metaclass=FrozenType):
         if given.keys() != set(self.FIELD_NAMES):
             wrong = ", ".join(sorted(given.keys() ^ set(self.FIELD_NAMES)))
             raise TypeError(f"{type(self).__name__}: missing or unknown: {wrong}")
-        for name, value in given.items():
-            object.__setattr__(self, name, value)
+        self._set([given[name] for name in self.FIELD_NAMES])
+
+    @classmethod
+    def of(cls, values: Iterable[Any]) -> Self:
+        """The one with these values, of all fields and in their order, which is not checked."""
+        made = object.__new__(cls)
+        made._set(values)
+        return made
+
+    def _set(self, values: Iterable[Any]) -> None:
+        cls = type(self)
+        setters = cls.__dict__.get("_setters")
+        if setters is None:
+            setters = cls._setters = tuple([getattr(cls, name).__set__ for name in cls.FIELD_NAMES])
+        for assign, value in zip(setters, values, strict=False):
+            assign(self, value)
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"{type(self).__name__} is frozen; use replace({name}=...)")
@@ -167,12 +185,16 @@ class Layout:
 
     def unpack(self, data: bytes) -> dict[str, Any]:
         """Member names and values; what is missing at the end of the bytes reads as zero."""
+        return dict(zip(self.names, self.members(data), strict=True))
+
+    def members(self, data: bytes) -> list[Any]:
+        """As `unpack`, the values alone."""
         members = list(self._struct.unpack(data[: self.size].ljust(self.size, b"\0")))
         for index, scale in self._scales.items():
             members[index] *= scale
         for index in self._strings:
             members[index] = members[index].partition(b"\0")[0]
-        return dict(zip(self.names, members, strict=True))
+        return members
 
 
 class Record(Frozen):

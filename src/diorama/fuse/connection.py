@@ -249,7 +249,7 @@ class Connection:
     @staticmethod
     def _message(operation: Operation, unique: int, node: int, body: bytes, caller: Caller) -> bytes:
         length = InHeader.width() + len(body)
-        return InHeader(length, operation.number, unique, node, *caller).encode() + body
+        return InHeader(length, operation.number, unique, node, *caller, 0).encode() + body
 
     # -- being told ---------------------------------------------------------------------------
 

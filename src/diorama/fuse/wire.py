@@ -41,6 +41,9 @@ class Wire(Frozen):
 
     __slots__ = ()
     LAYOUTS: ClassVar[Mapping[str, Layout]] = {}
+    FIRST: ClassVar[Layout]
+    WHOLE: ClassVar[frozenset[Layout]] = frozenset()
+    """The layouts that have all fields, in their order."""
 
     @classmethod
     def width(cls, layout: str = "") -> int:
@@ -50,7 +53,10 @@ class Wire(Frozen):
     @classmethod
     def decode(cls, data: bytes | memoryview, layout: str = "") -> Self:
         """The value of these bytes; what is missing at their end reads as zero."""
-        return cls(**cls._layout(layout).unpack(bytes(data)))
+        found = cls._layout(layout)
+        if found in cls.WHOLE:
+            return cls.of(found.members(bytes(data)))
+        return cls(**found.unpack(bytes(data)))
 
     def encode(self, layout: str = "") -> bytes:
         """The bytes; OSError(EOVERFLOW) when a member is too narrow for its value."""
@@ -58,7 +64,7 @@ class Wire(Frozen):
 
     @classmethod
     def _layout(cls, name: str) -> Layout:
-        return cls.LAYOUTS[name or next(iter(cls.LAYOUTS))]
+        return cls.LAYOUTS[name] if name else cls.FIRST
 
 
 @dataclass_transform(frozen_default=True)
@@ -68,6 +74,8 @@ def record(layouts: Mapping[str, str]) -> Callable[[W], W]:
     def declare(cls: W) -> W:
         abi = Abi.native()[0]
         cls.LAYOUTS = {name: Layout(text, abi) for name, text in layouts.items()}
+        cls.FIRST = next(iter(cls.LAYOUTS.values()))
+        cls.WHOLE = frozenset([one for one in cls.LAYOUTS.values() if tuple(one.names) == cls.FIELD_NAMES])
         return cls
 
     return declare
