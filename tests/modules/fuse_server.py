@@ -139,7 +139,7 @@ class Server:
     def setattr(self, header: InHeader, body: bytes) -> bytes:
         wanted, node = SetAttrIn.decode(body), self.nodes[header.nodeid]
         if wanted.valid & FAttr.MODE:
-            node.mode = stat.S_IFMT(node.mode) | wanted.mode
+            node.mode = wanted.mode  # as archivemount does
         if wanted.valid & FAttr.SIZE:
             node.content = node.content[: wanted.size].ljust(wanted.size, b"\0")
         if wanted.valid & FAttr.MTIME:

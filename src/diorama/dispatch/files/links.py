@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import stat
 
 from diorama.catalogue.paths import ReadLinkAt
 from diorama.dispatch.files.answers import Outcome, answers
@@ -22,6 +23,9 @@ def read_link(files: Files, call: ReadLinkAt) -> Outcome:
     if place.filesystem is not None:
         if place.missing:
             raise fail(errno.ENOENT)
+        # As Linux, nobody is asked for the target of what is no link: encfs, for one, has an answer.
+        if place.filesystem.attributes(place.inode).kind != stat.S_IFLNK:
+            raise fail(errno.EINVAL)
         return _write(call, place.filesystem.readlink(place.inode))
     name = _name(files, call, place)
     if name is not None:

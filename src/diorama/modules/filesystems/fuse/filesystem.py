@@ -14,6 +14,7 @@ import os
 import socket
 import stat
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from diorama.engine.told import Told
@@ -252,7 +253,9 @@ class FuseFileSystem(FileSystem):
         self._known.renamed(directory, name, other_directory, other_name)
 
     def set_attributes(self, inode: int, changes: Changes) -> None:
-        """Change its status."""
+        """Change its status.  As from the kernel, a mode has the type of the file: some servers keep it."""
+        if changes.mode is not None:
+            changes = replace(changes, mode=changes.mode | self.attributes(inode).kind)
         self._told(inode, self._ask("SETATTR", inode, to_set(changes)))
 
     def save_content(self, inode: int, fd: int) -> None:
