@@ -10,7 +10,8 @@ import pytest
 
 from behaviour.served import Handles, Served, refuse
 from diorama.fuse.flags import FOpen
-from diorama.fuse.handles import FAllocateIn, LSeekIn, LSeekOut, ReadIn, WriteIn, WriteOut
+from diorama.fuse.handles import FAllocateIn, IoctlIn, IoctlOut, LSeekIn, LSeekOut, ReadIn, WriteIn, WriteOut
+from diorama.fuse.wire import Attr
 
 
 @pytest.fixture
@@ -257,3 +258,56 @@ def test_who_has_it_cached_sees_what_is_written(served: Served) -> None:
         print(fd >= 512, os.pread(cached, 10, 0))
     """
     assert served.run(script) == ["True b'old'", "True b'newer'"]
+
+
+@pytest.mark.parametrize("how", [0, FOpen.DIRECT_IO], ids=["cached", "direct"])
+def test_the_server_is_asked_for_device_control(served: Served, how: int) -> None:
+    Handles(served.server, how)
+    served.server.add(b"file", b"0123456789")
+    asked: list[tuple[int, bytes, int]] = []
+
+    def control(header: Any, body: bytes) -> bytes:
+        wanted, data = IoctlIn.decode(body), body[IoctlIn.width() :]
+        if wanted.cmd == 0x5401:
+            raise OSError(errno.ENOSYS, "isatty(3)")
+        asked.append((wanted.cmd, data, wanted.out_size))
+        result = -errno.EDOM if data == b"bad!" else 5
+        return IoctlOut(result=result).encode() + data[::-1][: wanted.out_size]
+
+    served.server.override["IOCTL"] = control
+    script = """
+        fd = os.open("mnt/file", os.O_RDWR)
+        both, into, none = 0xC0044501, 0x40044502, 0x4503
+        data = bytearray(b"abcd")
+        print(fcntl.ioctl(fd, both, data), data, fcntl.ioctl(fd, none, 7), os.isatty(fd))
+        print(fcntl.ioctl(fd, into, b"efgh"), told(fcntl.ioctl, fd, into, b"bad!"))
+    """
+    assert served.run(script) == ["5 bytearray(b'dcba') 5 False", "b'efgh' EDOM"]
+    assert asked == [
+        (0xC0044501, b"abcd", 4), (0x4503, b"", 0), (0x40044502, b"efgh", 0), (0x40044502, b"bad!", 0),
+    ]  # fmt: skip
+
+
+def test_a_huge_file_is_not_read_as_a_whole(served: Served) -> None:
+    Handles(served.server)
+    number = served.server.add(b"file", b"small")
+    size = 5 << 30
+    told = served.server.attr
+
+    def attr(one: int) -> Attr:
+        found = told(one)
+        return Attr(ino=one, size=size, mode=found.mode, nlink=1) if one == number else found
+
+    served.server.attr = attr  # type: ignore[method-assign]
+
+    def read(header: Any, body: bytes) -> bytes:
+        wanted = ReadIn.decode(body)
+        return (wanted.offset >> 30).to_bytes(1, "big") * wanted.size
+
+    served.server.override["READ"] = read
+    script = """
+        fd = os.open("mnt/file", os.O_RDONLY)
+        print(os.fstat(fd).st_size >> 30, os.pread(fd, 3, 4 << 30), os.lseek(fd, -1, os.SEEK_END) >> 30)
+    """
+    assert served.run(script) == [r"5 b'\x04\x04\x04' 4"]
+    assert served.requests("READ") == ["READ"]

@@ -151,6 +151,10 @@ class OpenFile(Protocol):
         """Where there is data, or a hole, from an offset on; ENXIO."""
         ...
 
+    def control(self, command: int, argument: int, data: bytes, room: int) -> tuple[int, bytes]:
+        """As ioctl(2): its result, and at most `room` bytes for where `data` stood."""
+        ...
+
     def flush(self) -> None:
         """One of its descriptors is being closed, and all is saved."""
 

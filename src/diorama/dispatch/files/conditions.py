@@ -2,7 +2,8 @@
 
 Without an address nothing is sent or received by one; of clones others may tell.  A mapping of no file
 concerns nobody, and one of a whole file only if it is to be executed.  Of device control, what changes a file
-that is open for reading does, and what clones a FUSE device.  Descriptors of files that are read and written
+that is open for reading does, and what clones a FUSE device; of files that a
+server may have open, all.  Descriptors of files that are read and written
 directly have large numbers, or those of standard input and output (`diorama.dispatch.files.direct`).
 """
 
@@ -42,7 +43,8 @@ def conditions(*, in_pieces: bool, direct: bool, tells_clones: bool) -> Tests:
     `in_pieces`: files may be held in pieces; `direct`: or read and written by their file system itself.
     """
     found: dict[type, tuple[ArgumentTest, ...]] = dict.fromkeys((Accept4, RecvFrom, SendTo), (_ADDRESSED,))
-    found[Ioctl] = (_CONTROLLING, *_numbered("fd")) if direct else (_CONTROLLING,)
+    if not direct:
+        found[Ioctl] = (_CONTROLLING,)
     found[MMap] = (_OF_A_FILE,) if in_pieces else (_EXECUTED,)
     if tells_clones:
         found[Clone] = (ArgumentTest("flags", TEST_BITS, CLONE_NEWNS),)

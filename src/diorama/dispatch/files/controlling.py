@@ -18,6 +18,7 @@ from diorama.dispatch.files.answers import Outcome, answers, fail
 from diorama.dispatch.files.layered import whole
 from diorama.dispatch.files.state import Files
 from diorama.errors import Unsupported
+from diorama.view.filesystem import OpenFile
 
 __all__ = ["CHANGES_FILE", "CONCERNS_US"]
 
@@ -34,6 +35,8 @@ CHANGES_FILE: Final = (
 
 CONCERNS_US: Final = (*CHANGES_FILE, ioctl.FUSE_DEV_IOC_CLONE)
 _DESCRIPTOR: Final = 4
+_OF_DESCRIPTORS: Final = (ioctl.FIONBIO, ioctl.FIONCLEX, ioctl.FIOCLEX, ioctl.FIOASYNC)
+"""What the kernel does for every file."""
 
 
 @answers(Ioctl)
@@ -43,7 +46,7 @@ def control(files: Files, call: Ioctl) -> Outcome:
     if call.command == ioctl.FUSE_DEV_IOC_CLONE:
         return _clone(files, call)
     if call.command not in CHANGES_FILE:
-        return None
+        return _by_file_system(files, call)
     try:
         if files.tasks.flags(task, call.fd) & O_PATH:
             return None
@@ -76,6 +79,36 @@ def _clone(files: Files, call: Ioctl) -> Outcome:
     if of != call.fd:
         call.tracee.syscall.dup3(of, call.fd, files.tasks.flags(task, call.fd) & os.O_CLOEXEC)
     return 0
+
+
+def _by_file_system(files: Files, call: Ioctl) -> Outcome:
+    """What a file system may know of its own open files (fuse_do_ioctl() of Linux, restricted)."""
+    opened = None if call.command in _OF_DESCRIPTORS else _opened(files, call)
+    if opened is None:
+        return None
+    direction, _, _, size = ioctl.split_request(call.command)
+    data = call.tracee.memory.read(call.argument, size) if "_IOC_WRITE" in direction and size else b""
+    room = size if "_IOC_READ" in direction else 0
+    result, answer = opened.control(call.command, call.argument, data, room)
+    if answer:
+        call.tracee.memory.write(call.argument, answer)
+    if result < 0:
+        raise fail(errno.ENOTTY if result == -errno.ENOSYS else -result)
+    return result
+
+
+def _opened(files: Files, call: Ioctl) -> OpenFile | None:
+    task = files.task(call.tracee)
+    direct = files.direct.find(task, call.fd)
+    if direct is not None:
+        return direct.opened
+    place = files.tasks.virtual(task, call.fd)
+    if place is None or place.filesystem is None or not place.filesystem.tells_at_close:
+        return None
+    content = files.synthetic.contents.find(place.filesystem, place.inode)
+    if content is None or files.tasks.flags(task, call.fd) & O_PATH:
+        return None
+    return content.opened[-1] if content.opened else None
 
 
 def _is_below(files: Files, call: Ioctl) -> bool:

@@ -31,6 +31,7 @@ __all__ = ["OpenedDirectly", "open_device", "open_virtual"]
 
 _TMPFILE: Final = fcntl.O_TMPFILE & ~fcntl.O_DIRECTORY
 _DONE: Final = fcntl.O_CREAT | fcntl.O_EXCL | fcntl.O_NOFOLLOW | _TMPFILE | fcntl.O_DIRECTORY
+_HUGE: Final = 1 << 30
 _WANTED: Final = (os.R_OK, os.W_OK, os.R_OK | os.W_OK, os.R_OK | os.W_OK)
 
 
@@ -162,7 +163,7 @@ def _open_content(
     assert place.filesystem is not None
     if opened is None and not flags & fcntl.O_PATH:
         opened = place.filesystem.open_file(place.inode, flags)
-    if opened is not None and opened.direct and files.direct.is_seen:
+    if opened is not None and files.direct.is_seen and (opened.direct or _is_huge(files, place)):
         raise OpenedDirectly(files.direct.open(place, opened, flags))
     try:
         fresh = opened is not None and not (opened.keeps or flags & fcntl.O_TRUNC)
@@ -181,6 +182,14 @@ def _open_content(
             wait_for(task.tid, open_it)  # to write to it takes all of it
     # The path is a link, which must be followed.
     return content.path, flags & ~_DONE
+
+
+def _is_huge(files: Files, place: Place) -> bool:
+    """Whether a file is too large to be kept here, and is not yet."""
+    assert place.filesystem is not None
+    if place.filesystem.attributes(place.inode).size <= _HUGE:
+        return False
+    return files.synthetic.contents.find(place.filesystem, place.inode) is None
 
 
 def _open_unnamed(files: Files, task: Task, place: Place, how: OpenHow) -> tuple[bytes, int]:

@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from diorama.fuse.attributes import SetAttrIn
-from diorama.fuse.flags import FSYNC_FDATASYNC, WRITE_CACHE, FAttr, FOpen, Init
+from diorama.fuse.flags import FSYNC_FDATASYNC, IOCTL_RETRY, WRITE_CACHE, FAttr, FOpen, Init
 from diorama.fuse.handles import (
     FAllocateIn,
     FlushIn,
     FsyncIn,
+    IoctlIn,
+    IoctlOut,
     LSeekIn,
     LSeekOut,
     OpenIn,
@@ -167,6 +169,20 @@ class FuseFile:
             return offset if whence == os.SEEK_DATA else size
         assert isinstance(found, LSeekOut)
         return found.offset
+
+    def control(self, command: int, argument: int, data: bytes, room: int) -> tuple[int, bytes]:
+        """As ioctl(2), restricted to what the number of the command says of sizes."""
+        request = IoctlIn(self.handle, 0, command, argument, len(data), room)
+        try:
+            reply = self._ask("IOCTL", request, data=data, room=room)
+        except OSError as error:
+            if error.errno == errno.ENOSYS:
+                raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY)) from None
+            raise
+        out = reply.records[0] if reply.records else None
+        if not isinstance(out, IoctlOut) or out.flags & IOCTL_RETRY:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return out.result, reply.data
 
     def _ask(self, name: str, record: Wire, *, data: bytes = b"", room: int = 0) -> Reply:
         return self._files.asking.ask(name, self.inode, record, data=data, room=room)
