@@ -169,8 +169,9 @@ written through a mapping stay."""
 TMPFS = replace(MEMORY, stamps_sizes=False)
 """A file of tmpfs that is truncated to the size that it has keeps its time."""
 
-LAYERS = Likeness(links=False)
-"""Of a file below that has several names, the one that is changed becomes another file, as in overlayfs."""
+LAYERS = Likeness(links=False, holes=False)
+"""Of a file below that has several names, the one that is changed becomes another file, as in overlayfs.  And
+where ext4 sees holes depends on what is in its caches, which a copy has not read yet."""
 
 LIKENESSES = {"bind": LIKE_EXT4, "tmp": TMPFS, "memory": MEMORY, "overlay": LAYERS, "cow": LAYERS}
 
