@@ -109,6 +109,8 @@ CONTENT = [
     one("fdatasync", slots),
     one("fstat", slots),
     one("fchmod", slots, modes),
+]
+LOCKS = [
     one("lock", slots, st.integers(0, 2), st.integers(0, 100), st.integers(0, 100)),
     one("flock", slots, st.sampled_from([1, 2, 8])),
 ]
@@ -147,7 +149,8 @@ class Likeness:
     """How far a kind of mount is like ext4."""
 
     allocations: tuple[int, ...] = (0, KEEP_SIZE, PUNCH | KEEP_SIZE, ZERO, ZERO | KEEP_SIZE, COLLAPSE, INSERT)
-    holes: bool = True
+    holes: bool = False
+    locks: bool = True
     links: bool = True
     stamps_maps: bool = True
     stamps_sizes: bool = True
@@ -156,12 +159,13 @@ class Likeness:
         sizing = SIZING if self.stamps_sizes else RESIZING
         sizing = [*sizing, POKE if self.stamps_maps else POKE_STAMPED]
         kinds = [OPENING, OPENING, OPENING, *CONTENT, *sizing, allocation(*self.allocations), *NAMES]
-        each = st.one_of(kinds + HOLES * self.holes)
+        each = st.one_of(kinds + HOLES * self.holes + LOCKS * self.locks)
         # Lists of any size are mostly short.
         return st.integers(1, 60).flatmap(lambda size: st.lists(each, min_size=size, max_size=size))
 
 
-LIKE_EXT4 = Likeness()
+LIKE_EXT4 = Likeness(holes=True)
+"""Where ext4 sees holes depends on what is in its caches: only the same file has them in the same places."""
 MEMORY = Likeness(allocations=(0, KEEP_SIZE, PUNCH | KEEP_SIZE), stamps_maps=False)
 """Files are memfds, as on tmpfs: no ZERO_RANGE, COLLAPSE_RANGE and INSERT_RANGE, and the times of one that is
 written through a mapping stay."""
@@ -169,9 +173,9 @@ written through a mapping stay."""
 TMPFS = replace(MEMORY, stamps_sizes=False)
 """A file of tmpfs that is truncated to the size that it has keeps its time."""
 
-LAYERS = Likeness(links=False, holes=False)
-"""Of a file below that has several names, the one that is changed becomes another file, as in overlayfs.  And
-where ext4 sees holes depends on what is in its caches, which a copy has not read yet."""
+LAYERS = Likeness(links=False, locks=False)
+"""Of a file below that has several names, the one that is changed becomes another file, as in overlayfs.  To
+who has it open for reading it is another too, and his locks concern nobody."""
 
 LIKENESSES = {"bind": LIKE_EXT4, "tmp": TMPFS, "memory": MEMORY, "overlay": LAYERS, "cow": LAYERS}
 
