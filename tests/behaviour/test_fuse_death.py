@@ -31,10 +31,10 @@ def test_who_waits_for_a_server_that_is_killed_is_told_so(bench: Bench, way: Way
     """Or asks just then."""
     script = """
         kill -STOP $server
-        stat mnt/one 2>&1 & first=$!
-        ls mnt/sub 2>&1 & second=$!
+        stat mnt/one 2>one & first=$!
+        ls mnt/sub 2>two & second=$!
         sleep 0.2; kill -9 $server
-        wait $first $second; wait $server 2>/dev/null
+        wait $first $second; cat one two; wait $server 2>/dev/null
         stat mnt/one 2>&1; fusermount3 -u -z mnt; ls -d mnt
         """
     out = serve(bench, way, "bindfs -f source mnt", script, stop=False)
