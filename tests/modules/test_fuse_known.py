@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 from collections.abc import Iterator
 
 import pytest
 
+from diorama.fuse.wire import Attr, EntryOut, InHeader
 from diorama.modules.filesystems.fuse.channel import make_pair
 from diorama.modules.filesystems.fuse.filesystem import FuseFileSystem
 from diorama.view.asking import asked, asks
@@ -57,16 +59,43 @@ def test_what_is_told_in_a_call_holds_for_that_call_and_no_longer(
     asks(tasks, task)
     file = mounted.lookup(1, b"file")
     assert [mounted.attributes(file).size, mounted.lookup(1, b"file")] == [7, file]
-    assert server.log == ["INIT", "LOOKUP"]
+    assert mounted.attributes(file).size == 7
+    assert server.log == ["INIT", "LOOKUP", "GETATTR"]
     server.nodes[2].content = b"longer content"
     asks(tasks, task)
     assert mounted.lookup(1, b"file") == file
     assert mounted.attributes(file).size == 14
-    assert server.log == ["INIT", "LOOKUP", "LOOKUP"]
+    assert server.log == ["INIT", "LOOKUP", "GETATTR", "LOOKUP", "GETATTR"]
     asked()
     mounted.attributes(file)
     mounted.attributes(file)
-    assert server.log[3:] == ["GETATTR", "GETATTR"]
+    assert server.log[5:] == ["GETATTR", "GETATTR"]
+
+
+def test_of_what_comes_with_a_name_and_does_not_hold_only_the_type_counts(
+    ends: tuple[socket.socket, socket.socket], tasks: Tasks, task: Task
+) -> None:
+    """As with memfs_ll of libfuse, which tells sizes with GETATTR only."""
+
+    def nearly_empty(header: InHeader, body: bytes) -> bytes:
+        number = server.child(header, body[:-1])
+        return EntryOut(nodeid=number).encode() + Attr(ino=number, mode=server.nodes[number].mode).encode()
+
+    server = Server(ends[1])
+    server.add(b"file", b"content")
+    server.override["LOOKUP"] = nearly_empty
+    server.start()
+    mounted = FuseFileSystem(ends[0], "test", checked=False)
+    try:
+        asks(tasks, task)
+        file = mounted.lookup(1, b"file")
+        assert mounted.walked(file).kind == stat.S_IFREG
+        assert server.log == ["INIT", "LOOKUP"]
+        assert mounted.attributes(file).size == 7
+        assert server.log == ["INIT", "LOOKUP", "GETATTR"]
+    finally:
+        mounted.close()
+        asked()
 
 
 def test_what_was_changed_in_a_call_is_asked_for_again_in_that_call(

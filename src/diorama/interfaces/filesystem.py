@@ -91,6 +91,10 @@ class FileSystem(ABC):
         While programs have a regular file open, its size and times are those of what they hold.
         """
 
+    def walked(self, inode: int) -> Attributes:
+        """What who walks through it must know: its type, and who may search it."""
+        return self.attributes(inode)
+
     @abstractmethod
     def entries(self, directory: int) -> Sequence[Entry]:
         """The names in a directory, without `.` and `..`, always in the same order."""

@@ -230,7 +230,7 @@ class _Walk:
         if filesystem is None:
             return
         who = self._resolver.tasks.credentials(self._task)
-        if not who.permits(filesystem.attributes(self.inode), os.X_OK):
+        if not who.permits(filesystem.walked(self.inode), os.X_OK):
             raise _error(errno.EACCES)
 
     def _look(self, path: bytes, name: bytes) -> tuple[int, int]:
@@ -245,7 +245,7 @@ class _Walk:
         if len(name) > _NAME_MAX:
             raise _error(errno.ENAMETOOLONG)
         inode = filesystem.lookup(self.inode, name)
-        return inode, filesystem.attributes(inode).mode
+        return inode, filesystem.walked(inode).mode
 
     def _cross(self, mount: Mount, path: bytes, todo: list[bytes]) -> Place | None:
         """Enter what is mounted on `path`."""
@@ -404,7 +404,7 @@ class _Walk:
     def _is_directory(self) -> bool:
         filesystem = self.mount.filesystem
         if filesystem is not None:
-            return S_ISDIR(filesystem.attributes(self.inode).mode)
+            return S_ISDIR(filesystem.walked(self.inode).mode)
         return S_ISDIR(self._resolver.host.lstat(self.mount.real(self.path)).st_mode)
 
 

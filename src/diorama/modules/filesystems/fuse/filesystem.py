@@ -125,6 +125,11 @@ class FuseFileSystem(FileSystem):
         mark = self._known.mark()
         return self._told(inode, self._ask("GETATTR", inode, GetAttrIn()), mark)
 
+    def walked(self, inode: int) -> Attributes:
+        """Its type, as it came with its name; all of it where permissions are looked at here."""
+        known = self._known.walked(inode)
+        return known if known is not None and known.unchecked else self.attributes(inode)
+
     def entries(self, directory: int) -> Sequence[Entry]:
         """The names in a directory."""
         with self._files.listing(directory) as handle:

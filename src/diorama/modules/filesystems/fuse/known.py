@@ -4,9 +4,10 @@ The view asks by inodes, the server knows nodes: numbers that it may give to ano
 forgotten.  So inodes are counted here, one for each node and generation, and never used again.
 
 What the server said holds as long as it said: a name (also that there is none) and the attributes of a node.
-What it has said since a call began, to whoever asked, holds for all of that call besides: LOOKUP tells the
-attributes too, and nobody could tell a call that has asked once from one that has asked twice.  Whoever
-changes something drops what that concerns.
+What it has said since a call began, to whoever asked, holds for all of that call besides: nobody could tell
+a call that has asked once from one that has asked twice.  LOOKUP tells attributes too, but as with the
+kernel they are no more than a type to go on by (`walked`), unless they are said to hold: there are servers
+that leave the rest empty.  Whoever changes something drops what that concerns.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ class _Node:
     attributes: Attributes | None = None
     told: float = _NEVER
     until: float = _NEVER
+    walked: Attributes | None = None
+    walked_at: float = _NEVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,14 @@ class Known:
         node = self._nodes.get(inode)
         return node.attributes if node is not None and _holds(node) else None
 
+    def walked(self, inode: int) -> Attributes | None:
+        """As `attributes`, or what came with its name in this call: of that the type is to be relied on."""
+        node = self._nodes.get(inode)
+        if node is None or _holds(node):
+            return None if node is None else node.attributes
+        who = asker()
+        return node.walked if who is not None and node.walked_at >= who.since else None
+
     # -- what is told -------------------------------------------------------------------------
 
     def mark(self) -> int:
@@ -118,8 +129,17 @@ class Known:
             self.native.name(directory, name, inode, until)
         if inode:
             valid = _until(told, entry.attr_valid, entry.attr_valid_nsec)
-            self._remember(inode, attr, told, valid, mark)
+            if valid > _NEVER:
+                self._remember(inode, attr, told, valid, mark)
+            else:
+                self._walk(inode, attr, told)
         return inode
+
+    def _walk(self, inode: int, attr: Attr, told: float) -> None:
+        with self._lock:
+            node = self._nodes.get(inode)
+            if node is not None:
+                node.walked, node.walked_at = attributes_of(attr, unchecked=self._unchecked), told
 
     def _inode_of(self, entry: EntryOut) -> int:
         key = (entry.nodeid, entry.generation)
@@ -160,7 +180,7 @@ class Known:
                 self.native.node(inode, _NEVER)
                 node = self._nodes.get(inode)
                 if node is not None:
-                    node.told = node.until = _NEVER
+                    node.told = node.until = node.walked_at = _NEVER
 
     def forget_name(self, directory: int, name: bytes) -> int:
         """A name is to be asked for again; what it led to."""
