@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from diorama.modules.filesystems.layers.tree import LayeredTree
@@ -202,6 +202,7 @@ def laid_out(*, devices: bool) -> Iterator[Both]:
 @pytest.mark.parametrize("devices", [True, False])
 @settings(max_examples=25, deadline=None)
 @given(operations=OPERATIONS)
+@example(operations=[("remove", b"/b/a", b"/a"), ("exchange", b"/a", b"/b")])
 def test_layers_behave_as_a_plain_directory(devices: bool, operations: Operations) -> None:
     with laid_out(devices=devices) as both:
         for what, one, other in operations:

@@ -75,8 +75,21 @@ def has_marked_files(directory: bytes) -> bool:
 
 
 def set_opaque(directory: bytes) -> None:
-    """Let a directory hide those of the same path below it."""
+    """Let a directory hide those of the same path below it.
+
+    It can say only one thing of itself, so it keeps no whiteouts that are marked files: they would be files.
+    """
+    if has_marked_files(directory):
+        _drop_marked(directory)
     os.setxattr(directory, _OPAQUE, b"y")
+
+
+def _drop_marked(directory: bytes) -> None:
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            status = entry.stat(follow_symlinks=False)
+            if stat.S_ISREG(status.st_mode) and is_whiteout(status, entry.path):
+                os.unlink(entry.path)
 
 
 def owner_of(path: bytes, mode: int) -> Owner | None:
