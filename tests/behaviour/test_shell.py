@@ -22,7 +22,10 @@ SCRIPTS = {
         trap 'echo leaving with $?' EXIT
         kill -USR1 $$
         (trap 'echo inner; exit 3' TERM; kill -TERM $BASHPID; sleep 5); echo "subshell $?"
-        sleep 5 & child=$!; kill -TERM $child; wait $child; echo "killed $?"
+        sleep 5 & child=$!
+        # Before that, bash itself may take the signal, and forget it.
+        until [ "$(cat /proc/$child/comm)" = sleep ]; do :; done
+        kill -TERM $child; wait $child; echo "killed $?"
         set -e; trap 'echo failed on line' ERR; false; echo not reached
         """,
     "redirections": r"""

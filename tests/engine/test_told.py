@@ -9,6 +9,7 @@ import socket
 import stat
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from diorama.fuse.wire import Attr, EntryOut
 from diorama.modules.filesystems.fuse.channel import make_pair
 from diorama.modules.filesystems.fuse.filesystem import FuseFileSystem
 from diorama.view.mounts import Mount, Place
+from diorama.view.resolve import ResolutionError
 from engine.test_decider import NATIVE, NUMBER
 from modules.fuse_server import FOREVER, Server
 
@@ -138,8 +140,9 @@ def test_what_was_told_is_answered(told: Told) -> None:
 
 
 def test_what_is_not_known_or_unsure_is_asked(told: Told) -> None:
-    for path in ("/directory/inside", "/closed/in"):
-        told.look(path)
+    told.look("/directory/inside")
+    with suppress(ResolutionError):  # it is root's
+        told.look("/closed/in")
     told.look("/link", follow=False)
     for path in ("/directory/../directory", "/link", "/link/", "/directory/inside/", "/directory/inside/x",
                  "/directory/other", "/" + "x" * 300):  # fmt: skip
