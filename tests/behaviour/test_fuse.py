@@ -219,3 +219,9 @@ def test_a_server_that_is_killed_leaves_errors_and_no_hang(bench: Bench, way: Wa
     out = serve(bench, way, "bindfs -f source mnt", script, stop=False)
     assert out.stdout == "content\nmnt\n"
     assert out.stderr.count("Transport endpoint is not connected") >= 3
+
+
+@each_engine
+def test_the_type_of_the_file_system_is_fuse(bench: Bench, way: Way) -> None:
+    out = serve(bench, way, "bindfs -f source mnt", "stat -f -c %T mnt mnt/file; stat -f -c %t mnt")
+    assert out.stdout == "fuseblk\nfuseblk\n65735546\n"

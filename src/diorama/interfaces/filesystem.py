@@ -59,6 +59,8 @@ class FileSystem(ABC):
     """
 
     title = "synthetic"
+    magic = 0x44494F52
+    """What statfs(2) calls its type."""
     root = 1
     writable = False
     """Whether the methods under "changing it" are there."""

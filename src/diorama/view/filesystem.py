@@ -193,6 +193,9 @@ class FileSystem(Protocol):
     def title(self) -> str: ...
 
     @property
+    def magic(self) -> int: ...
+
+    @property
     def root(self) -> int: ...
 
     @property

@@ -14,7 +14,6 @@ from diorama.abi.statmount import LSMT_ROOT, MountRequest, StatMountTold, pack_s
 from diorama.catalogue.mounts import ListMount, StatMount
 from diorama.dispatch.files.answers import Outcome, answers, fail
 from diorama.dispatch.files.identities import unique_id
-from diorama.dispatch.files.status import MAGIC
 from diorama.dispatch.files.tables import rows_of
 from diorama.engine.ourcall import OurMemory, make_call
 
@@ -153,7 +152,8 @@ def _namespace(table: _Table) -> int:
 def _magic(row: Row) -> int:
     """The type of the file system, as statfs(2) tells it."""
     if row.real is None:
-        return MAGIC
+        assert row.mount.filesystem is not None
+        return row.mount.filesystem.magic
     memory, native = OurMemory(), Abi.native()[0]
     size = StatFs.size(native)
     buffer = memory.place(bytes(size))

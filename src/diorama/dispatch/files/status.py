@@ -43,8 +43,6 @@ from diorama.view.filesystem import Attributes
 from diorama.view.mounts import Mount, Place
 
 _BLOCK: Final = 4096
-MAGIC: Final = 0x44494F52
-"""The type of our file systems, for statfs(2)."""
 _NSEC: Final = 10**9
 _STAT_FLAGS: Final = fcntl.AT_SYMLINK_NOFOLLOW | fcntl.AT_NO_AUTOMOUNT | fcntl.AT_EMPTY_PATH
 _STATX_FLAGS: Final = _STAT_FLAGS | fcntl.AT_STATX_FORCE_SYNC | fcntl.AT_STATX_DONT_SYNC
@@ -358,7 +356,7 @@ def _write_statfs(call: Request, place: Place) -> int:
     statistics = place.filesystem.statistics()
     call.status.write(
         StatFs(
-            f_type=MAGIC,
+            f_type=place.filesystem.magic,
             f_bsize=statistics.block_size,
             f_blocks=statistics.blocks,
             f_bfree=statistics.free,

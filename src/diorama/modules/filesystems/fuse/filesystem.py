@@ -70,6 +70,7 @@ class FuseFileSystem(FileSystem):
     end, if programs have it, and `max_read` as in mount.fuse3(8).
     """
 
+    magic = 0x65735546  # FUSE_SUPER_MAGIC
     writable = True
     judges_xattrs = True
     tells_at_close = True

@@ -34,6 +34,7 @@ ROOT: Final = 1
 """The inode of the root."""
 _NSEC: Final = 10**9
 _NEVER: Final = -math.inf
+_MOST_NAMES: Final = 1 << 17
 
 
 @dataclass(slots=True)
@@ -125,6 +126,8 @@ class Known:
         with self._lock:
             if mark is not None and mark != self._changes:
                 until = _NEVER
+            if len(self._names) >= _MOST_NAMES:
+                self._names.clear()  # they are asked for again
             self._names[directory, name] = _Name(inode, told, until)
             self.native.name(directory, name, inode, until)
         if inode:
