@@ -9,6 +9,7 @@
 #include "internal.h"
 
 #include <limits.h>
+#include <string.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
@@ -154,6 +155,11 @@ void rights_learn(struct rights *rights);
 /* Whether what we do for a thread is what it may do itself. */
 int rights_equal(struct dio_decider *decider, pid_t tid);
 
+/* Whether a path is a directory's, of that length, or one below it. */
+static inline int is_below(const char *path, const char *directory, size_t length) {
+    return !strncmp(path, directory, length) && (!path[length] || path[length] == '/');
+}
+
 /* ---- a layer over the root ---- */
 
 /* Whether the upper layer of a mount, if it has one, has left a place as it is below. */
@@ -185,6 +191,8 @@ struct walk {
     char todo[TODO_ROOM];
 };
 
+/* The next name of a path from `*at` on, which is left behind it; its length, 0 if there is none. */
+size_t name_next(const char **at, const char **name);
 /* Puts a walk at the root of the view. */
 void walk_begin(struct walk *w);
 /* The caller has set all but fd, error, links; it closes `fd` after FOUND. */

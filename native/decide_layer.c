@@ -63,11 +63,8 @@ int layer_left_names(const struct mounted *m, const char *path, size_t length) {
     return layer_left(m, path, length);
 }
 
-static int is_below(const char *path, const char *directory, size_t length) {
-    return directory && !strncmp(path, directory, length) && (!path[length] || path[length] == '/');
-}
-
 /* `path` is below the mount's own host path. */
 int layer_has(const struct mounted *m, const char *path) {
-    return is_below(path, m->upper, m->upper_length) || is_below(path + m->host_length, m->hidden, m->hidden_length);
+    return (m->upper && is_below(path, m->upper, m->upper_length)) ||
+           (m->hidden && is_below(path + m->host_length, m->hidden, m->hidden_length));
 }

@@ -121,10 +121,6 @@ static void cover_put(struct table *t, int32_t mount, const char *path, size_t l
     *c = (struct cover){.mount = mount, .top = top, .hash = hash, .path = path, .length = length};
 }
 
-static int is_below(const char *path, const char *directory, size_t length) {
-    return !strncmp(path, directory, length) && (!path[length] || path[length] == '/');
-}
-
 /* Whether what is mounted hides something of the kernel's /proc: the host path of its place is there. */
 static int hides_proc(const struct table *t, const struct mounted *m) {
     const struct mounted *parent = &t->mounts[m->parent];

@@ -44,17 +44,6 @@ static int may_search(const struct telling *t) {
            rights_equal(t->decider, t->asked->tid);
 }
 
-static size_t name_next(const char **at, const char **name) {
-    const char *p = *at;
-    while (*p == '/')
-        p++;
-    *name = p;
-    while (*p && *p != '/')
-        p++;
-    *at = p;
-    return (size_t)(p - *name);
-}
-
 static enum found told_walk(struct telling *t, const struct walk *w) {
     const char *at = w->todo + w->at, *name;
     uint64_t inode = w->inode;

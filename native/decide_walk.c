@@ -40,8 +40,7 @@ static const struct mounted *walk_mount(const struct walk *w) { return &w->table
 
 /* ---- components ---- */
 
-/* The next component from `*at` on, which is left behind it; 0 if there is none. */
-static size_t name_next(const char **at, const char **name) {
+size_t name_next(const char **at, const char **name) {
     const char *p = *at;
     while (*p == '/')
         p++;

@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import errno
 import os
-import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,7 +26,6 @@ from engine.test_decider import (
     World,
     build,
     expected,
-    mount_all,
     mounted,
     paths,
     places,
@@ -102,7 +100,6 @@ def test_verdicts_in_another_root_are_those_of_the_resolver(
         base = Mount(host=os.fsencode(f"{name}/view"), read_only=read_only)
         world.tree.attach(base, world.tree.root.root)
         world.task.context.root = base.root
-        mount_all(world, "", [])
         for place, kind in mounts:
             one = synthetic() if kind == "synthetic" else Mount(host=os.fsencode(f"{name}/source"))
             try:
@@ -379,7 +376,6 @@ def test_where_the_root_is_restricted_what_is_open_is_asked_about(tmp_path: Path
         assert world.ask("utimensat", fd, 0, 0, 0).kind == ASK
     finally:
         os.close(fd)
-    assert stat.S_ISDIR(tmp_path.stat().st_mode)
 
 
 def test_the_mount_of_a_root_is_told_by_python(tmp_path: Path) -> None:

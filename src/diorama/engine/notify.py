@@ -10,7 +10,8 @@ Nobody tells of clones, execs and ends here. So a tracee is made known at its fi
 it was made.
 
 When the program has ended, a worker may still be in the kernel, looking for it into a file system that does
-not answer. It is given a moment, and then left where it is: the view ends without it.
+not answer. Who is in the same look a moment later is left where it is: the view ends without it. A look
+changes nothing (`diorama.engine.looking`); who does anything else is waited for, however long it takes.
 
 Threads: one call of a tracee is decided at a time, by one worker. The pool's counts and the registry have a
 lock each, never held while something is waited for.
@@ -30,6 +31,7 @@ from diorama.abi.arch import Abi
 from diorama.engine import _native
 from diorama.engine.guardian import CALL
 from diorama.engine.held import Descriptor, Held
+from diorama.engine.looking import look_of
 from diorama.engine.promotion import Promotion, untaggable
 from diorama.engine.registry import Registry
 from diorama.errors import TraceeDied, Unsupported, errno_of
@@ -59,6 +61,7 @@ class Pool:
         self._workers: set[Worker] = set()
         self._left: set[Worker] = set()
         self._patience: threading.Timer | None = None
+        self._looks: dict[Worker, str] = {}
         self._features = features_to_native(features)
         _native.check(
             _native.lib.dio_listener_open(
@@ -87,16 +90,21 @@ class Pool:
             raise
 
     def ended(self) -> None:
-        """The program has ended: who is still deciding about its calls in C has a moment to return."""
+        """The program has ended: who is still deciding about its calls has a moment to return."""
         with self._lock:
-            if self._patience is not None or len(self._workers) <= 1:
-                return
-            self._patience = threading.Timer(_PATIENCE, self._leave)
-            self._patience.daemon = True
-            self._patience.start()
+            if self._patience is None and len(self._workers) > 1:
+                self._wait()
+
+    def _wait(self) -> None:
+        """Look again in a moment who is where he is now."""
+        self._looks = {worker: look for worker in self._workers if (look := look_of(worker.thread))}
+        self._patience = threading.Timer(_PATIENCE, self._leave)
+        self._patience.daemon = True
+        self._patience.start()
 
     def _main(self, worker: Worker) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, self.staff.blocked)
+        worker.thread = threading.get_native_id()
         try:
             _native.check(_native.lib.dio_worker_begin())
             worker.serve()
@@ -111,8 +119,7 @@ class Pool:
             self._workers.discard(worker)
             self._left.discard(worker)
             is_last = not self._workers and not was_left
-            # Who was left may still use the listener.
-            is_unused = is_last and not self._left
+            is_unused = not (self._workers or self._left)
         if is_last:
             self.registry.close()
             if self._patience is not None:
@@ -123,12 +130,15 @@ class Pool:
             self.staff.when_done()
 
     def _leave(self) -> None:
-        """Go on without those who are in the kernel still."""
+        """Go on without those who are in the same look still."""
         with self._lock:
-            left = {worker for worker in self._workers if worker.receives}
+            looks = self._looks.items()
+            left = {who for who, look in looks if who in self._workers and look_of(who.thread) == look}
             self._left |= left
             self._workers -= left
             is_last = bool(left) and not self._workers
+            if self._workers:
+                self._wait()
         if is_last:
             self.registry.close()
         for _ in left:
@@ -147,7 +157,7 @@ class Worker:
 
     __slots__ = (
         "_event", "_event_bytes", "_event_ref", "_pool", "_promotion", "_reply", "_reply_ref",
-        "gives_at_once", "receives",
+        "gives_at_once", "thread",
     )  # fmt: skip
 
     def __init__(self, pool: Pool) -> None:
@@ -159,16 +169,14 @@ class Worker:
         self._reply_ref = ctypes.byref(self._reply)
         self._promotion: Promotion | None = None
         self.gives_at_once = True
-        self.receives = False
+        self.thread = 0
 
     def serve(self) -> None:
         """Take calls until there are no more, or others suffice."""
         advance, handle, event = _native.lib.dio_listener_next, self._pool.handle, self._event
         answered = False
         while True:
-            self.receives = True
             _native.check(advance(handle, self._reply_ref if answered else None, self._event_ref))
-            self.receives = False
             if event.kind != _native.EVENT_CALL:
                 if event.kind == _native.EVENT_DONE:
                     self._pool.ended()
