@@ -3,6 +3,7 @@ them."""
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 import sys
@@ -199,6 +200,35 @@ def test_a_device_is_cloned_and_is_gone_with_its_mount(bench: Bench, way: Way) -
     out = bench.inside(way, [sys.executable, "-c", CLONING])
     answers = "Invalid argument; Inappropriate ioctl for device; Invalid argument; done"
     assert (out.stdout.splitlines(), out.stderr) == ([answers, "1 26", "No such device"], "")
+
+
+REUSING = r"""
+import ctypes, os, tempfile
+libc = ctypes.CDLL(None, use_errno=True)
+for name in range(20):
+    os.mkdir(f"mnt/{name}")
+    os.close(os.open(f"mnt/{name}", os.O_RDONLY))
+    os.symlink("target", f"mnt/{name}/link")
+    os.close(os.open(f"mnt/{name}/link", os.O_PATH | os.O_NOFOLLOW))
+    os.mkfifo(f"mnt/{name}/fifo")
+    os.close(os.open(f"mnt/{name}/fifo", os.O_RDWR))
+for name in range(20):
+    for one in ("link", "fifo"):
+        os.remove(f"mnt/{name}/{one}")
+    os.rmdir(f"mnt/{name}")
+held = [tempfile.TemporaryFile() for _ in range(200)]
+print(os.strerror(ctypes.get_errno()) if libc.umount2(b"mnt", 0) else "unmounted", os.listdir("mnt"))
+"""
+
+
+@each_engine
+def test_files_that_get_the_numbers_of_what_was_removed_do_not_keep_a_mount_busy(
+    bench: Bench, way: Way
+) -> None:
+    """The kernel gives the number of an inode that is gone to the next one."""
+    script = f"{sys.executable} -c {shlex.quote(REUSING)}; wait $server"
+    out = serve(bench, way, "bindfs -f source mnt", script, stop=False)
+    assert (out.stdout, out.stderr) == ("unmounted []\n", "")
 
 
 @needs_notify

@@ -28,6 +28,7 @@ class FakeStatus:
     st_dev: int = 1
     st_ino: int = 0
     st_nlink: int = 1
+    st_ctime_ns: int = 0
 
 
 def _error(code: int) -> OSError:

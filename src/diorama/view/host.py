@@ -39,6 +39,11 @@ class Status(Protocol):
         """The number of its names."""
         ...
 
+    @property
+    def st_ctime_ns(self) -> int:
+        """The time of its last change."""
+        ...
+
 
 class Host(Protocol):
     """Real files, by absolute path.  Everything raises `OSError` as the system call of that name."""

@@ -4,16 +4,18 @@ A program holds a virtual file as a real descriptor (of a memfd, or of an empty 
 kernel copies, passes on and closes those; each is recognised by its device and inode number here.
 
 Identities are kept for the life of the view, since nobody can tell when the last holder is gone.  That is
-safe because they are not given to anything else: the kernel numbers memfds by a 64-bit counter (on 64-bit
-kernels; mm/shmem.c, shmem_reserve_inode()), and our directories exist as long as the view, or are removed
-with what they stand for.  A removed object is recognised only while it has no link: its number belongs to
-whoever holds it, and later perhaps to a file of the host, which has one.
+safe for memfds, which the kernel numbers by a 64-bit counter (on 64-bit kernels; mm/shmem.c,
+shmem_reserve_inode()).  Our directories, links and special files exist as long as the view, or are removed
+with what they stand for.  Then the number belongs to whoever holds the removed object, and later to another
+file, most often the very next one that is made.  So what is removed is recognised by its last change besides:
+that was its removal, and what has its number later was made, and perhaps removed too, afterwards.
 
 What is renamed in a file system is known by its new name from then on, and so is all that is below it.
 """
 
 from __future__ import annotations
 
+import stat
 import threading
 from collections.abc import Callable
 from typing import Final
@@ -32,13 +34,14 @@ Key = tuple[int, int]
 class Inodes:
     """The table.  Any thread.  `on_add` is told of each object before any program can have it."""
 
-    __slots__ = ("_lock", "_named", "_places", "on_add")
+    __slots__ = ("_gone", "_lock", "_named", "_places", "on_add")
 
     def __init__(self) -> None:
         self.on_add: Callable[[Status, Place | None], None] | None = None
         self._places: Final[dict[Key, Place]] = {}
         # By file system and inode.  There are as many as files were opened, and hardly one has two: no sets.
         self._named: Final[dict[int, dict[int, tuple[Key, ...]]]] = {}
+        self._gone: Final[dict[Key, Status]] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -48,7 +51,11 @@ class Inodes:
         """Let the real object with this status stand for a place, named as it was opened last."""
         key = (status.st_dev, status.st_ino)
         with self._lock:
-            is_new = key not in self._places
+            before = self._places.get(key)
+            is_new = before is None
+            if before is not None and _file(before) != _file(place):
+                self._part(key, before)
+            self._gone.pop(key, None)
             self._places[key] = place
             named = self._named.setdefault(id(place.filesystem), {})
             known = named.get(place.inode, ())
@@ -59,14 +66,17 @@ class Inodes:
 
     def find(self, status: Status) -> Place | None:
         """What an object stands for; None if it is the host's own."""
-        place = self._places.get((status.st_dev, status.st_ino))
-        if place is not None and place.removed and status.st_nlink:
-            return None
-        return place
+        key = (status.st_dev, status.st_ino)
+        place = self._places.get(key)
+        if place is None or not place.removed:
+            return place
+        gone = self._gone.get(key)
+        return None if status.st_nlink or (gone is not None and not _is_still(status, gone)) else place
 
-    def named(self, device: int, inode: int) -> Place | None:
-        """As `find`, by the numbers of the object."""
-        return self._places.get((device, inode))
+    def mapped(self, device: int, inode: int) -> Place | None:
+        """As `find`, by the numbers of what is mapped: a memfd, or what is still there."""
+        key = (device, inode)
+        return None if key in self._gone else self._places.get(key)
 
     def moved(self, renaming: Renaming, inodes: tuple[int, ...], *, directories: bool) -> None:
         """These files were renamed, with all that is below them if they are `directories`."""
@@ -83,6 +93,15 @@ class Inodes:
                 if place.mount.subtree + place.path == path:
                     self._places[key] = place._replace(removed=True)
 
+    def gone(self, status: Status) -> None:
+        """A real object was removed, and had this status then: another may have its number."""
+        key = (status.st_dev, status.st_ino)
+        with self._lock:
+            place = self._places.get(key)
+            if place is not None:
+                self._places[key] = place._replace(removed=True)
+                self._gone[key] = status
+
     def got_name(self, filesystem: FileSystem, inode: int, place: Place) -> None:
         """A file that had no name has got one."""
         with self._lock:
@@ -94,23 +113,27 @@ class Inodes:
         with self._lock:
             for key in self._named.get(id(filesystem), {}).pop(inode, ()):
                 self._places.pop(key, None)
+                self._gone.pop(key, None)
 
     def drop(self, key: Key) -> None:
         """A real object is gone, whose number may be another's soon."""
         with self._lock:
             place = self._places.pop(key, None)
-            if place is None:
-                return
-            named = self._named.get(id(place.filesystem), {})
-            left = tuple(one for one in named.get(place.inode, ()) if one != key)
-            if left:
-                named[place.inode] = left
-            else:
-                named.pop(place.inode, None)
+            if place is not None:
+                self._part(key, place)
 
     def is_known(self, filesystem: FileSystem, inode: int) -> bool:
         """Whether something stands, or stood, for a file."""
         return inode in self._named.get(id(filesystem), {})
+
+    def _part(self, key: Key, place: Place) -> None:
+        """A real object does not stand for a file any more."""
+        named = self._named.get(id(place.filesystem), {})
+        left = tuple(one for one in named.get(place.inode, ()) if one != key)
+        if left:
+            named[place.inode] = left
+        else:
+            named.pop(place.inode, None)
 
     def _of(self, filesystem: FileSystem, *inodes: int) -> list[Key]:
         named = self._named.get(id(filesystem), {})
@@ -118,3 +141,15 @@ class Inodes:
 
     def _all(self, filesystem: FileSystem) -> list[Key]:
         return [key for key, place in self._places.items() if place.filesystem is filesystem]
+
+
+def _file(place: Place) -> tuple[int, int]:
+    return id(place.filesystem), place.inode
+
+
+def _is_still(status: Status, gone: Status) -> bool:
+    """Whether what has no link is what was removed; who writes to a FIFO changes its time."""
+    kind = stat.S_IFMT(gone.st_mode)
+    if kind != stat.S_IFMT(status.st_mode):
+        return False
+    return kind == stat.S_IFIFO or status.st_ctime_ns == gone.st_ctime_ns

@@ -66,7 +66,7 @@ def _virtual(files: Files) -> Iterator[Place]:
             if place is not None:
                 yield place
         for device, inode in _mapped(pid):
-            place = files.inodes.named(device, inode)
+            place = files.inodes.mapped(device, inode)
             if place is not None:
                 yield place
 

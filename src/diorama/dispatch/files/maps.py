@@ -33,6 +33,7 @@ class _Numbers:
     st_ino: int
     st_mode: int = 0
     st_nlink: int = 0
+    st_ctime_ns: int = 0
 
 
 @makes(rb"maps|smaps")

@@ -130,7 +130,20 @@ class StandIns:
         with self._lock:
             self._watched.pop((id(filesystem), inode), None)
             for key in self._of.pop((id(filesystem), inode), ()):
-                _remove(self._made.pop(key))
+                self._remove_marked(self._made.pop(key))
+
+    def _remove_marked(self, path: bytes) -> None:
+        """Remove one that somebody may hold, and have it known by what it is then."""
+        try:
+            fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            _remove(path)
+            return
+        try:
+            _remove(path)
+            self._inodes.gone(os.fstat(fd))
+        finally:
+            os.close(fd)
 
     # -- watches ------------------------------------------------------------------------------
 
