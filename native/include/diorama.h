@@ -486,4 +486,15 @@ DIO_API int dio_call_end(pid_t tid, int64_t value);
  * answered with a result): 0, -ESRCH or -EPERM. */
 DIO_API int dio_call_hold_guarded(pid_t pid, pid_t tid, int64_t nr, int fd);
 
+/* ---- writing to a FUSE server (fusewrite.c) -------------------------------------------------- */
+
+struct dio_fuse_write {
+    int32_t socket, file;
+    uint64_t unique, node, handle, offset, end;
+    uint32_t most, flags, uid, gid, pid;
+};
+/* Has up to `requests` WRITEs done of a file, from `offset` to `end`, and counts `offset` and `unique` on.  Who calls
+ * it reads the socket.  0; or the size of the request that is sent and not answered; or -errno, and none is. */
+DIO_API int dio_fuse_write(struct dio_fuse_write *w, uint32_t requests);
+
 #endif

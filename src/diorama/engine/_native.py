@@ -241,6 +241,15 @@ class Decision(c.Structure):
     ]
 
 
+class FuseWrite(c.Structure):
+    _fields_ = [
+        ("socket", c.c_int32),
+        ("file", c.c_int32),
+        *((name, c.c_uint64) for name in ("unique", "node", "handle", "offset", "end")),
+        *((name, c.c_uint32) for name in ("most", "flags", "uid", "gid", "pid")),
+    ]
+
+
 class Mounted(c.Structure):
     _fields_ = [
         ("parent", c.c_int32),
@@ -369,6 +378,7 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "dio_told_name": (None, [c.c_void_p, c.c_uint64, c.c_char_p, c.c_size_t, c.c_uint64, c.c_int64]),
     "dio_told_node": (None, [c.c_void_p, _P(ToldNode), c.c_int64]),
     "dio_told_differs": (c.c_int, [c.c_void_p, c.c_uint64, c.c_int]),
+    "dio_fuse_write": (c.c_int, [_P(FuseWrite), c.c_uint32]),
     "dio_decide": (c.c_int, [c.c_void_p, _P(Asked), _P(Verdict)]),
     "dio_call_hold": (c.c_int, [c.c_int, c.c_int64, c.c_int]),
     "dio_call_hold_guarded": (c.c_int, [c.c_int, c.c_int, c.c_int64, c.c_int]),

@@ -173,6 +173,18 @@ class Connection:
         body += b"".join([one + b"\0" for one in names]) + data
         return self._ask(operation, node, body, caller, room)
 
+    def reserve(self, count: int) -> int:
+        """The first of so many numbers for requests that the caller puts together himself."""
+        with self._lock:
+            first = self._unique + 2
+            self._unique += 2 * count
+        return first
+
+    def expect(self, name: str, unique: int, node: int) -> None:
+        """A request with a reserved number is sent, and its answer will be received here."""
+        with self._lock:
+            self._pending[unique] = _Pending(OPERATIONS[name], 0, node)
+
     def interrupt(self, unique: int) -> bytes | None:
         """The message that nobody waits for a request any more; None if it is answered or was interrupted.
 

@@ -248,9 +248,10 @@ class Contents:
             content.stamp = stamp_of(status)
             content.is_dirty = False
             content.is_racy = not memfd.has_fine_times()
-            content.writers = content.mappers = still_written
+            content.writers = still_written
+            content.mappers &= still_written  # who opened it for writing only cannot map it so
             content.filesystem.differs(content.place.inode, does=still_written)
-            if still_written and not content.filesystem.saves_late:
+            if content.mappers and not content.filesystem.saves_late:
                 content.mark = memfd.digest(content.fd)
             return True
 

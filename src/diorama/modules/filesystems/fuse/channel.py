@@ -17,6 +17,7 @@ everybody who asks later ENOTCONN, as from the kernel.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import select
@@ -25,15 +26,18 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Final
 
+from diorama.engine import _native
 from diorama.errors import warn_once
 from diorama.fuse.assembly import Assembly
 from diorama.fuse.connection import Caller, Connection, Notification, ProtocolError, Reply
 from diorama.fuse.flags import Init
+from diorama.fuse.handles import WriteIn
 from diorama.fuse.wire import Wire
 from diorama.interfaces.asking import asker
+from diorama.modules.filesystems.fuse.waiting import Nobody, Waiting
 
 if TYPE_CHECKING:
     from diorama.engine.ending import Identity
@@ -63,37 +67,6 @@ def _error(code: int) -> OSError:
     return OSError(code, os.strerror(code))
 
 
-class _Waiting:
-    """Somebody who waits for an answer, or for his turn to read: a lock that is held until one is there."""
-
-    __slots__ = ("_there", "is_told", "reply")
-
-    def __init__(self) -> None:
-        self.reply: Reply | None = None
-        self.is_told = False
-        self._there = threading.Lock()
-        self._there.acquire()
-
-    def wait(self, seconds: float) -> bool:
-        return self._there.acquire(timeout=seconds)
-
-    def wake(self) -> None:
-        with contextlib.suppress(RuntimeError):  # it was woken already
-            self._there.release()
-
-    def tell(self, reply: Reply | None) -> None:
-        self.reply = reply
-        self.is_told = True
-        self.wake()
-
-
-class _Nobody(_Waiting):
-    """In the place of somebody who waits no longer."""
-
-    def tell(self, reply: Reply | None) -> None:
-        return
-
-
 class Channel:
     """The channel to one server, from `start` to `close`.  Any thread.
 
@@ -118,7 +91,7 @@ class Channel:
         self._title = title
         self._on_notification = on_notification
         self._lock = threading.Lock()
-        self._waiting: dict[int, _Waiting] = {}
+        self._waiting: dict[int, Waiting] = {}
         self._unsent: deque[bytes] = deque()
         self._late: list[tuple[int, bytes]] = []
         self._is_lost = False
@@ -162,7 +135,7 @@ class Channel:
         connection = self.connection
         if not connection.knows(name):
             raise _error(errno.ENOSYS)
-        waiting = _Waiting()
+        waiting = Waiting()
         with self._lock:
             if self._is_lost:
                 raise _error(errno.ENOTCONN)
@@ -170,23 +143,70 @@ class Channel:
                 name, node, *records, names=names, data=data, room=room, caller=_caller()
             )
             self._waiting[unique] = waiting
+        with self._asking():
+            self._send(message, unique)
+            self._wait(unique, waiting)
+        return self._answer(name, waiting)
+
+    @contextlib.contextmanager
+    def _asking(self) -> Generator[None, None, None]:
+        with self._lock:
             self._askers += 1
             self._disturb()
         try:
-            self._send(message, unique)
-            self._wait(unique, waiting)
+            yield
         finally:
             with self._lock:
                 self._askers -= 1
                 self._was_asked = True
+
+    def _answer(self, name: str, waiting: Waiting) -> Reply:
         reply = waiting.reply
         if reply is None:
             raise _error(errno.ECONNABORTED)
         if reply.error == errno.ENOSYS and reply.operation.optional:
-            connection.refused(name)
+            self.connection.refused(name)
         if reply.error:
             raise _error(reply.error)
         return reply
+
+    def write(self, node: int, request: WriteIn, fd: int, end: int) -> tuple[int, Reply | None]:
+        """Have a file written from what is open, part by part up to `end`, as long as nothing else comes by.
+
+        `request` is the first part.  Up to where it is done, and the answer to the part that begins there,
+        if it was asked for.
+        """
+        self._await_start()
+        where, parts = (request.fh, request.offset, end, request.size), max(1, _MAX_MESSAGE // request.size)
+        todo = _native.FuseWrite(-1, fd, 0, node, *where, request.write_flags, *_caller())
+        who, waiting, left = asker(), Waiting(), 0
+        if who is not None:
+            who.step_aside()
+        with self._asking():
+            if not self._reading.acquire(blocking=False):
+                return todo.offset, None
+            try:
+                todo.socket = self._socket.fileno()  # which is not closed while we read
+                while todo.offset < end and not (left or self._is_lost):
+                    todo.unique = self.connection.reserve(parts)
+                    left = _native.lib.dio_fuse_write(ctypes.byref(todo), parts)
+                if left > 0:
+                    self._expect("WRITE", todo.unique, node, waiting)
+            finally:
+                self._leave()
+            if left <= 0:
+                return todo.offset, None
+            self._wait(todo.unique, waiting)
+        return todo.offset, self._answer("WRITE", waiting)
+
+    def _expect(self, name: str, unique: int, node: int, waiting: Waiting) -> None:
+        """An answer to what was sent without us."""
+        self.connection.expect(name, unique, node)
+        with self._lock:
+            if not self._is_lost:
+                self._waiting[unique] = waiting
+                return
+        waiting.tell(None)
 
     def post(self, name: str, node: int, *records: Wire) -> None:
         """Make a request for whose answer nobody waits."""
@@ -194,7 +214,7 @@ class Channel:
             return
         unique, message = self.connection.request(name, node, *records, caller=_caller())
         with self._lock:
-            self._waiting[unique] = _Nobody()
+            self._waiting[unique] = Nobody()
         self.tell(message)
 
     def forget(self, node: int) -> None:
@@ -221,7 +241,7 @@ class Channel:
             if who is not None and who.is_interrupted():
                 raise _error(errno.EINTR)
 
-    def _wait(self, unique: int, waiting: _Waiting) -> None:
+    def _wait(self, unique: int, waiting: Waiting) -> None:
         """Wait for an answer; the server is told if whoever asks has a signal, and left alone if he is gone.
 
         As fuse(4): whether a signal interrupts a request is for the server to say.  EINTR if nobody waits.
@@ -235,7 +255,7 @@ class Channel:
             if who.is_killed():
                 with self._lock:
                     if unique in self._waiting:
-                        self._waiting[unique] = _Nobody()
+                        self._waiting[unique] = Nobody()
                 raise _error(errno.EINTR)
             self.tell(self.connection.interrupt(unique))
 
@@ -334,7 +354,7 @@ class Channel:
 
     # -- reading ------------------------------------------------------------------------------
 
-    def _get(self, waiting: _Waiting) -> bool:
+    def _get(self, waiting: Waiting) -> bool:
         """Wait for an answer, for a moment; whether it has come."""
         until = time.monotonic() + _TICK
         while not waiting.is_told and time.monotonic() < until:
@@ -353,7 +373,7 @@ class Channel:
         self._reading.release()
         with self._lock:
             for one in self._waiting.values():
-                if not isinstance(one, _Nobody):
+                if not isinstance(one, Nobody):
                     one.wake()
                     return
 

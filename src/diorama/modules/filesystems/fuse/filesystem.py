@@ -21,7 +21,7 @@ from diorama.engine.told import Told
 from diorama.fuse.attributes import GetAttrIn, GetXattrIn, SetAttrIn, SetXattrIn, StatFsOut
 from diorama.fuse.connection import Notification, ProtocolError, Reply
 from diorama.fuse.flags import FAttr, Init
-from diorama.fuse.handles import CreateIn, OpenOut, ReadIn, SyncFsIn
+from diorama.fuse.handles import CreateIn, OpenOut, ReadIn, SyncFsIn, WriteIn
 from diorama.fuse.naming import LinkIn, MkdirIn, MknodIn, Rename2In, RenameIn
 from diorama.fuse.notices import NotifyDelete, NotifyInvalEntry, NotifyInvalInode, NotifyRetrieve, NotifyStore
 from diorama.fuse.wire import Attr, AttrOut, Wire
@@ -98,6 +98,7 @@ class FuseFileSystem(FileSystem):
         asking = Asking(
             self._ask,
             self._post,
+            self._write,
             self._channel.connection,
             self._known.changed,
             lambda inode: self.attributes(inode).size,
@@ -348,6 +349,9 @@ class FuseFileSystem(FileSystem):
     ) -> Reply:
         node = self._known.node(inode)
         return self._channel.ask(name, node, *records, names=names, data=data, room=room)  # type: ignore[arg-type]
+
+    def _write(self, inode: int, request: WriteIn, fd: int, end: int) -> tuple[int, Reply | None]:
+        return self._channel.write(self._known.node(inode), request, fd, end)
 
     def _post(self, name: str, inode: int, *records: Wire) -> None:
         with contextlib.suppress(OSError):  # it is forgotten, and so is all of it

@@ -49,11 +49,13 @@ _NEVER_SENT: Final = os.O_CREAT | os.O_EXCL | os.O_NOCTTY | os.O_CLOEXEC
 class Asking:
     """How a server is asked: with an answer, or without anybody who waits for it.
 
+    `write` writes what is open, part by part, up to an offset (`Channel.write`).
     `changed` tells that the attributes of a file are to be asked for again, `size` how long it is.
     """
 
     ask: Callable[..., Reply]
     post: Callable[..., None]
+    write: Callable[[int, WriteIn, int, int], tuple[int, Reply | None]]
     connection: Connection
     changed: Callable[[int], None]
     size: Callable[[int], int]
@@ -298,13 +300,17 @@ class OpenFiles:
         most = self.asking.connection.max_write
         end = offset + length
         while offset < end:
-            data = os.pread(fd, min(most, end - offset), offset)
-            if not data:
-                return
-            request = WriteIn(fh=handle, offset=offset, size=len(data), write_flags=WRITE_CACHE)
-            (written,) = self.asking.ask("WRITE", inode, request, data=data).records
+            request = WriteIn(fh=handle, offset=offset, size=most, write_flags=WRITE_CACHE)
+            offset, reply = self.asking.write(inode, request, fd, end)
+            if reply is None:
+                data = os.pread(fd, min(most, end - offset), offset)
+                if not data:
+                    return
+                request = WriteIn(fh=handle, offset=offset, size=len(data), write_flags=WRITE_CACHE)
+                reply = self.asking.ask("WRITE", inode, request, data=data)
+            (written,) = reply.records
             assert isinstance(written, WriteOut)
-            if not 0 < written.size <= len(data):
+            if not 0 < written.size <= min(most, end - offset):
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
             offset += written.size
 
