@@ -128,7 +128,7 @@ static enum part descriptor_decide(const struct deciding *d, int32_t fd) {
     if (error)
         return error == -ENOENT ? PART_RUN : PART_ASK;
     int is_virtual = decider_is_virtual(d->decider, &status);
-    if (is_virtual && d->decision->needs & DIO_NEEDS_NO_WRITER && !descriptor_writes(name))
+    if (is_virtual && d->decision->needs & DIO_NEEDS_NO_WRITER && !closing_matters(d->decider, name, &status))
         return PART_RUN;
     if (is_virtual)
         return virtual_decide(d, &status);

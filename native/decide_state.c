@@ -272,9 +272,22 @@ int decider_stands(struct dio_decider *d, const struct stat *status, int32_t *mo
     return found != NULL;
 }
 
-int descriptor_writes(const char *name) {
+static int descriptor_writes(const char *name) {
     struct stat link;
     return lstat(name, &link) || link.st_mode & S_IWUSR;
+}
+
+/* All memfds are known by their device; one that is known by its number too is a file with locks. */
+int closing_matters(struct dio_decider *d, const char *name, const struct stat *status) {
+    struct identity_entry one = {.dev = status->st_dev, .ino = status->st_ino};
+    if (descriptor_writes(name))
+        return 1;
+    if (!S_ISREG(status->st_mode))
+        return 0;
+    pthread_rwlock_rdlock(&d->lock);
+    int found = sorted_find(&d->identities, &one) != NULL;
+    pthread_rwlock_unlock(&d->lock);
+    return found;
 }
 
 int decider_is_direct(struct dio_decider *d, pid_t tid, int32_t fd) {

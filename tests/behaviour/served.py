@@ -34,8 +34,11 @@ def told(call, *arguments):
 class Served:
     """A view with a mount of a server."""
 
-    def __init__(self, view: diorama.View, bench: Bench, server: Server) -> None:
+    def __init__(
+        self, view: diorama.View, bench: Bench, server: Server, filesystem: FuseFileSystem
+    ) -> None:
         self.view = view
+        self.filesystem = filesystem
         self.bench = bench
         self.server = server
 
@@ -45,6 +48,12 @@ class Served:
         done = self.view.run(words, cwd=self.bench.work, capture_output=True, text=True, timeout=50)
         assert (done.returncode, done.stderr) == (0, ""), done.stdout
         return str(done.stdout).splitlines()
+
+    def start(self, script: str) -> diorama.Popen:
+        """Start a script, which may read from us."""
+        words = ["python3", "-c", PROLOGUE + textwrap.dedent(script)]
+        pipe = subprocess.PIPE
+        return self.view.Popen(words, cwd=self.bench.work, stdin=pipe, stdout=pipe, stderr=pipe)
 
     def natively(self, script: str, directory: Path) -> list[str]:
         """The lines that a script prints outside of the view."""
@@ -74,8 +83,9 @@ def serve(engine: str, bench: Bench) -> Iterator[Served]:
     with theirs:
         server = Server(theirs).start()
         with diorama.View(engine=engine) as view:
-            view.mount(FuseFileSystem(ours, "test", checked=False), bench.work / "mnt")
-            yield Served(view, bench, server)
+            filesystem = FuseFileSystem(ours, "test", checked=False)
+            view.mount(filesystem, bench.work / "mnt")
+            yield Served(view, bench, server, filesystem)
             server.override.clear()
             assert not view.failures
 

@@ -75,7 +75,7 @@ def test_what_names_no_file_and_has_no_rule_is_asked(abi: Abi) -> None:
         "SendMsg", "SendTo", "Clone", "Clone3", "Fork", "VFork", "FSync", "FDataSync", "SyncFs",
         "RtSigAction", "CopyFileRange", "LLSeek", "LSeek", "MMap", "PRead64", "PReadV2", "Read", "ReadV",
         "SendFile", "Splice", "Close", "CloseRange", "Dup2", "Dup3",
-        "Dup", "FAllocate", "FTruncate", "Fcntl", "Ioctl", "PWrite64", "PWriteV2", "Write", "WriteV",
+        "Dup", "FAllocate", "FTruncate", "Fcntl", "Flock", "Ioctl", "PWrite64", "PWriteV2", "Write", "WriteV",
     }  # fmt: skip
 
 

@@ -70,6 +70,7 @@ _BY_DESCRIPTOR: Final[dict[type[Request], Needs]] = {
     memory.MMap: Needs.NOT_OPENED,
     io.FAllocate: Needs.NOTHING,
     io.Fcntl: Needs.NOTHING,
+    io.Flock: Needs.NOTHING,
     io.Ioctl: Needs.NOT_OPENED,
     io.PWrite64: Needs.NOTHING,
     io.PWriteV2: Needs.NOTHING,

@@ -39,12 +39,13 @@ from diorama.view.filesystem import (
     Changes,
     ContentCache,
     Entry,
+    Lock,
     OpenFile,
     Statistics,
     Told,
 )
 
-__all__ = ["Attributes", "Changes", "ContentCache", "Entry", "FileSystem", "OpenFile", "Statistics"]
+__all__ = ["Attributes", "Changes", "ContentCache", "Entry", "FileSystem", "Lock", "OpenFile", "Statistics"]
 
 
 def _error(code: int) -> OSError:
@@ -76,6 +77,11 @@ class FileSystem(ABC):
     tells_at_close = False
     """Whether close(2) waits until what was written is saved, and tells what went wrong; if not, it is saved
     soon after."""
+
+    locks_ranges = False
+    """Whether locks by fcntl(2) are for it: `set_lock` and `test_lock` of its open files."""
+    locks_files = False
+    """Whether locks by flock(2) are for it."""
 
     told: Told | None = None
     """What it has told of names and attributes, and how long that holds: then not all is asked."""
@@ -214,6 +220,10 @@ class FileSystem(ABC):
 
     def forget(self, inode: int) -> None:
         """An inode without a name is no longer open anywhere: nobody will ask for it again."""
+        return
+
+    def unlock(self, owner: int) -> None:
+        """A process is gone: all locks that it had by `set_lock` are free."""
         return
 
     def sync_file(self, inode: int, *, data_only: bool = False) -> None:

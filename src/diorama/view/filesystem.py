@@ -102,6 +102,25 @@ class Statistics:
     name_max: int = 255
 
 
+LOCK_LAST = (1 << 63) - 1
+"""The last byte that a lock can have: then it goes on without end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """A lock on the bytes from `start` to `end`, which is included, or if it is `whole` on an open file.
+
+    `kind` is F_RDLCK, F_WRLCK or F_UNLCK, `owner` tells those apart who have locks, `pid` is whose it is.
+    """
+
+    kind: int
+    start: int = 0
+    end: int = LOCK_LAST
+    owner: int = 0
+    pid: int = 0
+    whole: bool = False
+
+
 class OpenFile(Protocol):
     """What a file system keeps of one open(2) of a regular file.  Errors are `OSError`."""
 
@@ -155,8 +174,15 @@ class OpenFile(Protocol):
         """As ioctl(2): its result, and at most `room` bytes for where `data` stood."""
         ...
 
-    def flush(self) -> None:
-        """One of its descriptors is being closed, and all is saved."""
+    def test_lock(self, lock: Lock) -> Lock | None:
+        """A lock that is in the way of this one; None if there is none."""
+        ...
+
+    def set_lock(self, lock: Lock, *, waits: bool) -> None:
+        """Set a lock, or take it away; EAGAIN where another is in the way, unless it `waits`."""
+
+    def flush(self, owner: int = 0) -> None:
+        """One of its descriptors is being closed, and all is saved; with it go the locks of the `owner`."""
 
     def close(self) -> None:
         """It is open nowhere any more."""
@@ -219,6 +245,12 @@ class FileSystem(Protocol):
     @property
     def told(self) -> Told | None: ...
 
+    @property
+    def locks_ranges(self) -> bool: ...
+
+    @property
+    def locks_files(self) -> bool: ...
+
     def lookup(self, directory: int, name: bytes) -> int: ...
     def attributes(self, inode: int) -> Attributes: ...
     def walked(self, inode: int) -> Attributes: ...
@@ -249,4 +281,5 @@ class FileSystem(Protocol):
     def sync_file(self, inode: int, *, data_only: bool = False) -> None: ...
     def attach(self, cache: ContentCache) -> None: ...
     def sync(self) -> None: ...
+    def unlock(self, owner: int) -> None: ...
     def close(self) -> None: ...

@@ -23,7 +23,7 @@ from diorama.view.asking import patiently
 
 if TYPE_CHECKING:
     from diorama.dispatch.files.content import Content
-    from diorama.dispatch.files.direct import DirectFile
+    from diorama.view.filesystem import OpenFile
     from diorama.view.task import Task
 
 __all__ = ["CLOSING"]
@@ -66,43 +66,56 @@ def close_range(files: Files, call: CloseRange) -> Outcome:
 def _settle(files: Files, task: Task, fd: int) -> OSError | None:
     direct = files.direct.find(task, fd)
     if direct is not None:
-        return _flush(direct)
-    content = _written(files, task, fd)
+        return _flush(direct.opened, task)
+    content, writes = _opened(files, task, fd)
     if content is None:
         return None
+    if not writes:
+        return _unlock(files, task, content)
     with patiently():
-        return files.synthetic.contents.settle_closing(content)
+        return files.synthetic.contents.settle_closing(content, task.pid)
 
 
-def _flush(file: DirectFile) -> OSError | None:
+def _flush(opened: OpenFile, task: Task) -> OSError | None:
     try:
         with patiently():
-            file.opened.flush()
+            opened.flush(task.pid)
     except OSError as error:
         return error
     return None
 
 
+def _unlock(files: Files, task: Task, content: Content) -> OSError | None:
+    """With any descriptor of a file that a process closes its locks are gone (fcntl(2))."""
+    if not files.lockers.has(task.pid, content.filesystem) or not content.opened:
+        return None
+    return _flush(content.opened[-1], task)
+
+
 def _settle_in_passing(files: Files, task: Task, fd: int) -> None:
     direct = files.direct.find(task, fd)
     if direct is not None:
-        _flush(direct)
+        _flush(direct.opened, task)
         return
-    content = _written(files, task, fd)
-    if content is not None:
-        with patiently():
-            content.failure = files.synthetic.contents.settle_closing(content)
+    content, writes = _opened(files, task, fd)
+    if content is None:
+        return
+    if not writes:
+        _unlock(files, task, content)
+        return
+    with patiently():
+        content.failure = files.synthetic.contents.settle_closing(content, task.pid)
 
 
-def _written(files: Files, task: Task, fd: int) -> Content | None:
-    """What a descriptor can write to that is to be saved when it is closed."""
+def _opened(files: Files, task: Task, fd: int) -> tuple[Content | None, bool]:
+    """The file that a descriptor has open, if it is saved when that is closed, and whether it can write."""
     place = files.tasks.virtual(task, fd)
     if place is None or place.filesystem is None or not place.filesystem.tells_at_close:
-        return None
+        return None, False
     try:
         flags = files.tasks.flags(task, fd)
     except OSError:
-        return None  # somebody else has closed it meanwhile
-    if flags & O_PATH or not flags & O_ACCMODE:
-        return None
-    return files.synthetic.contents.find(place.filesystem, place.inode)
+        return None, False  # somebody else has closed it meanwhile
+    if flags & O_PATH:
+        return None, False
+    return files.synthetic.contents.find(place.filesystem, place.inode), bool(flags & O_ACCMODE)

@@ -2,9 +2,9 @@
 
 Without an address nothing is sent or received by one; of clones others may tell.  A mapping of no file
 concerns nobody, and one of a whole file only if it is to be executed.  Of device control, what changes a file
-that is open for reading does, and what clones a FUSE device; of files that a
-server may have open, all.  Descriptors of files that are read and written
-directly have large numbers, or those of standard input and output (`diorama.dispatch.files.direct`).
+that is open for reading does, and what clones a FUSE device; of files that a server may have open, all.
+Locks are for file systems that want to know of them.  Descriptors of files that are read and written directly
+have large numbers, or those of standard input and output (`diorama.dispatch.files.direct`).
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from __future__ import annotations
 from typing import Final
 
 from diorama.abi.memory import PROT_EXEC
-from diorama.catalogue.io import CopyFileRange, Ioctl, SendFile, Splice
+from diorama.catalogue.io import CopyFileRange, Fcntl, Ioctl, SendFile, Splice
 from diorama.catalogue.memory import MMap
 from diorama.catalogue.processes import Clone
 from diorama.catalogue.sockets import Accept4, RecvFrom, SendTo
 from diorama.dispatch.files.controlling import CONCERNS_US
 from diorama.dispatch.files.direct import HIGH, LOW
 from diorama.dispatch.files.direct_calls import BY_DESCRIPTOR
+from diorama.dispatch.files.locking import LOCKING
 from diorama.dispatch.files.reading import READING
 from diorama.dispatch.subscription import ArgumentTest, Tests
 from diorama.engine._native import TEST_BITS, TEST_EQ, TEST_NE, TEST_OUTSIDE
@@ -28,6 +29,7 @@ __all__ = ["conditions"]
 
 _BOUNDS: Final = LOW | HIGH << 16
 _CONTROLLING: Final = ArgumentTest("command", TEST_EQ, CONCERNS_US[0], CONCERNS_US[1:])
+_LOCKS: Final = ArgumentTest("command", TEST_EQ, LOCKING[0], LOCKING[1:])
 _ADDRESSED: Final = ArgumentTest("address", TEST_NE, 0)
 _EXECUTED: Final = ArgumentTest("protection", TEST_BITS, PROT_EXEC)
 _OF_A_FILE: Final = ArgumentTest("fd", TEST_NE, 0xFFFFFFFF)
@@ -52,4 +54,5 @@ def conditions(*, in_pieces: bool, direct: bool, tells_clones: bool) -> Tests:
         for request in BY_DESCRIPTOR if in_pieces else BY_DESCRIPTOR | READING - {MMap}:
             two = request in (SendFile, CopyFileRange, Splice)
             found[request] = _numbered("in_fd", "out_fd") if two else _numbered("fd")
+        found[Fcntl] = (*found[Fcntl], _LOCKS)
     return found

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from diorama.dispatch.files import memfd
+from diorama.dispatch.files.filelock import FileLock
 from diorama.dispatch.files.pieces import Pieces
 from diorama.view.filesystem import Attributes, Changes, FileSystem, OpenFile
 from diorama.view.mounts import Place
@@ -80,6 +81,7 @@ class Content:
     pieces: Pieces | None = None
     opened: list[OpenFile] = field(default_factory=list["OpenFile"])
     ours: int = 0
+    file_lock: FileLock = field(default_factory=FileLock)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property

@@ -255,12 +255,12 @@ class Contents:
                 content.mark = memfd.digest(content.fd)
             return True
 
-    def settle_closing(self, content: Content) -> OSError | None:
+    def settle_closing(self, content: Content, owner: int = 0) -> OSError | None:
         """Save before a writer closes it; a failure, this one or one that nobody was told of."""
         failure, content.failure = content.failure, None
         try:
             self.save(content)
-            self._flush(content)
+            self._flush(content, owner)
         except OSError as error:
             content.refused = stamp_of(os.fstat(content.fd))
             return error
@@ -335,6 +335,7 @@ class Contents:
             one = next((one for one in content.opened if one.writes is wrote), None)
             if one is not None:
                 content.opened.remove(one)
+        content.file_lock.give_back(content.fd)
         if one is not None:
             one.close()
         self._let_go(content)
@@ -351,10 +352,10 @@ class Contents:
             one.close()
 
     @staticmethod
-    def _flush(content: Content) -> None:
+    def _flush(content: Content, owner: int = 0) -> None:
         one = next((one for one in content.opened if one.writes), None)
         if one is not None:
-            one.flush()
+            one.flush(owner)
 
     # -- what a file system tells by itself ---------------------------------------------------
 
@@ -472,6 +473,7 @@ class Contents:
             if content.writers and not content.is_orphan:
                 content.filesystem.differs(content.place.inode, does=False)
             self.on_drop(content)
+            content.file_lock.close()
             for one in content.opened:
                 one.close()
             content.opened = []

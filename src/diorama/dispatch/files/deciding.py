@@ -81,6 +81,7 @@ class Deciding:
         self.mounted()
         files.tasks.opened = _DecidersOpened(self.decider, self._numbers)
         files.inodes.on_add = self._identify
+        files.lockers.on_locked = self._identify_one
         for status in files.points:
             self._identify(status)
         files.on_change = self._remember

@@ -11,6 +11,7 @@ stops calls about these numbers only.  What would give it another one fails, wit
 
 from __future__ import annotations
 
+import itertools
 import os
 import select
 import socket
@@ -51,14 +52,20 @@ _CHANGING: Final = O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME
 _FORGOTTEN: Final = O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC
 
 
+_owners: Final = itertools.count()
+_FIRST_OWNER: Final = 1 << 32
+"""Of locks: those of processes have their ids, which are smaller."""
+
+
 class DirectFile:
-    """One of them: `opened` is what its file system has made of it."""
+    """One of them: `opened` is what its file system has made of it, and it is the `owner` of locks."""
 
     def __init__(self, place: Place, opened: OpenFile, flags: int, ours: socket.socket) -> None:
         self.place = place
         self.opened = opened
         self.flags = flags & ~_FORGOTTEN
         self.position = 0
+        self.owner = _FIRST_OWNER + next(_owners)
         self.ours = ours
         self._moving = threading.Lock()
 

@@ -27,6 +27,7 @@ from diorama.catalogue.io import (
     CopyFileRange,
     FAllocate,
     Fcntl,
+    Flock,
     PWrite64,
     PWriteV2,
     SendFile,
@@ -37,6 +38,7 @@ from diorama.catalogue.io import (
 from diorama.catalogue.model import Request
 from diorama.dispatch.files.answers import Outcome, answers, fail
 from diorama.dispatch.files.direct import HIGH, LOW
+from diorama.dispatch.files.locking import LOCKING, lock_range
 from diorama.errors import Unsupported
 
 if TYPE_CHECKING:
@@ -65,7 +67,7 @@ BY_DESCRIPTOR: Final = frozenset[type[Request]](
 )
 """What concerns only descriptors of such files, besides what reads."""
 
-DIRECT: Final = BY_DESCRIPTOR
+DIRECT: Final = BY_DESCRIPTOR | {Flock}
 
 _MAX_COUNT: Final = 0x7FFFF000
 _MOST: Final = 1 << 20
@@ -292,7 +294,9 @@ def duplicate(files: Files, call: Dup) -> Outcome:
 
 @answers(Fcntl)
 def control(files: Files, call: Fcntl) -> Outcome:
-    """What concerns the number, and the flags, which the socket has not."""
+    """Locks, and what concerns the number, and the flags, which the socket has not."""
+    if call.command in LOCKING:
+        return lock_range(files, call)
     file = files.direct.find(files.task(call.tracee), call.fd)
     if file is None:
         return None

@@ -19,6 +19,7 @@ from diorama.dispatch.files.direct import DirectFiles
 from diorama.dispatch.files.generated import Remembered
 from diorama.dispatch.files.layered_listing import LayeredListings
 from diorama.dispatch.files.listings import Listings
+from diorama.dispatch.files.locking import Lockers
 from diorama.dispatch.files.mounting import Mounting
 from diorama.dispatch.files.patience import wait_for
 from diorama.dispatch.files.points import Points
@@ -76,6 +77,7 @@ class Files:
         self.standins = self.synthetic.standins
         self.lazy = self.synthetic.lazy
         self.direct = DirectFiles(self.inodes)
+        self.lockers = Lockers()
         self.programs = Programs(self.standins, self.inodes)
         self.mounting = Mounting(self)
         self.contexts = Contexts()
@@ -334,6 +336,7 @@ class Files:
         self.programs.close()
         for task in list(self._pinned):
             self.unpin(task)
+        self.lockers.close()
         self.direct.close()
         self.synthetic.contents.close()
         self.standins.close()

@@ -126,16 +126,18 @@ class Channel:
         names: tuple[bytes, ...] = (),
         data: bytes = b"",
         room: int = 0,
+        late: Callable[[], None] | None = None,
     ) -> Reply:
         """Make a request and wait for the answer; an error of the server is an `OSError`.
 
-        ENOSYS without asking for what the server has said not to know.
+        ENOSYS without asking for what the server has said not to know.  `late` is called if the server does
+        it when whoever asks has gone, and must not wait.
         """
         self._await_start()
         connection = self.connection
         if not connection.knows(name):
             raise _error(errno.ENOSYS)
-        waiting = Waiting()
+        waiting = Waiting(late)
         with self._lock:
             if self._is_lost:
                 raise _error(errno.ENOTCONN)
@@ -252,12 +254,12 @@ class Channel:
         while not self._get(waiting):
             if who is None or not who.is_interrupted():
                 continue
+            self.tell(self.connection.interrupt(unique))
             if who.is_killed():
                 with self._lock:
                     if unique in self._waiting:
-                        self._waiting[unique] = Nobody()
+                        self._waiting[unique] = Nobody(waiting.late)
                 raise _error(errno.EINTR)
-            self.tell(self.connection.interrupt(unique))
 
     def check(self) -> None:
         """Hear what the server has said by now, before using what it said earlier; ENOTCONN if it is gone."""

@@ -43,6 +43,8 @@ _XATTR_MAX: Final = 1 << 16
 _LISTING: Final = 32 << 10
 _WANTS: Final = (
     Init.ASYNC_READ
+    | Init.POSIX_LOCKS
+    | Init.FLOCK_LOCKS
     | Init.ATOMIC_O_TRUNC
     | Init.BIG_WRITES
     | Init.DONT_MASK
@@ -317,6 +319,20 @@ class FuseFileSystem(FileSystem):
         if number is not None:
             self._channel.forget(number)
 
+    @property
+    def locks_ranges(self) -> bool:  # type: ignore[override]
+        """Whether the server wants to know of locks by fcntl(2)."""
+        return bool(self._channel.connection.features & Init.POSIX_LOCKS)
+
+    @property
+    def locks_files(self) -> bool:  # type: ignore[override]
+        """Whether the server wants to know of locks by flock(2)."""
+        return bool(self._channel.connection.features & Init.FLOCK_LOCKS)
+
+    def unlock(self, owner: int) -> None:
+        """Tell the server of a process that had locks, and is gone."""
+        self._files.unlock(owner)
+
     def sync_file(self, inode: int, *, data_only: bool = False) -> None:
         """Have the server make a file, or a directory, lasting."""
         is_directory = self.attributes(inode).kind == stat.S_IFDIR
@@ -346,9 +362,10 @@ class FuseFileSystem(FileSystem):
         names: tuple[bytes, ...] = (),
         data: bytes = b"",
         room: int = 0,
+        late: Callable[[], None] | None = None,
     ) -> Reply:
         node = self._known.node(inode)
-        return self._channel.ask(name, node, *records, names=names, data=data, room=room)  # type: ignore[arg-type]
+        return self._channel.ask(name, node, *records, names=names, data=data, room=room, late=late)  # type: ignore[arg-type]
 
     def _write(self, inode: int, request: WriteIn, fd: int, end: int) -> tuple[int, Reply | None]:
         return self._channel.write(self._known.node(inode), request, fd, end)

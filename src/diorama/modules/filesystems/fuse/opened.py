@@ -16,7 +16,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from diorama.fuse.attributes import SetAttrIn
-from diorama.fuse.flags import FSYNC_FDATASYNC, IOCTL_RETRY, WRITE_CACHE, FAttr, FOpen, Init
+from diorama.fuse.flags import (
+    FSYNC_FDATASYNC,
+    IOCTL_RETRY,
+    RELEASE_FLOCK_UNLOCK,
+    WRITE_CACHE,
+    FAttr,
+    FOpen,
+    Init,
+)
 from diorama.fuse.handles import (
     FAllocateIn,
     FlushIn,
@@ -32,11 +40,13 @@ from diorama.fuse.handles import (
     WriteIn,
     WriteOut,
 )
+from diorama.modules.filesystems.fuse.locks import set_lock, test_lock
 from diorama.modules.filesystems.fuse.translation import segments, write_at
 
 if TYPE_CHECKING:
     from diorama.fuse.connection import Connection, Reply
     from diorama.fuse.wire import Wire
+    from diorama.interfaces.filesystem import Lock
 
 __all__ = ["Asking", "FuseFile", "OpenFiles", "unless_unknown"]
 
@@ -64,7 +74,8 @@ class Asking:
 class FuseFile:
     """An open file of a program: what the server has given for it.
 
-    `has_handle`: the server has one, which it must be told of when the file is closed.
+    `has_handle`: the server has one, which it must be told of when the file is closed.  `locker` is the owner
+    of a lock on all of it.
     """
 
     def __init__(self, files: OpenFiles, inode: int, flags: int, out: OpenOut | None) -> None:
@@ -74,6 +85,7 @@ class FuseFile:
         self.has_handle = out is not None
         self.handle = 0 if out is None else out.fh
         self.how = FOpen.KEEP_CACHE if out is None else FOpen(out.open_flags)
+        self.locker: int | None = None
 
     @property
     def keeps(self) -> bool:
@@ -189,11 +201,24 @@ class FuseFile:
     def _ask(self, name: str, record: Wire, *, data: bytes = b"", room: int = 0) -> Reply:
         return self._files.asking.ask(name, self.inode, record, data=data, room=room)
 
-    def flush(self) -> None:
+    def test_lock(self, lock: Lock) -> Lock | None:
+        """What is in the way of a lock."""
+        return test_lock(self._files.asking.ask, self.inode, self.handle, lock)
+
+    def set_lock(self, lock: Lock, *, waits: bool) -> None:
+        """Set a lock, which ends with the process, or with this open file."""
+        if lock.whole:
+            self.locker = lock.owner
+        else:
+            self._files.locked(self.inode, lock.owner)
+        set_lock(self._files.asking, self.inode, self.handle, lock, waits=waits)
+
+    def flush(self, owner: int = 0) -> None:
         """A descriptor of it was closed."""
+        self._files.unlocked(self.inode, owner)
         if not self.how & FOpen.NOFLUSH:
             with unless_unknown():
-                self._files.asking.ask("FLUSH", self.inode, FlushIn(fh=self.handle))
+                self._files.asking.ask("FLUSH", self.inode, FlushIn(fh=self.handle, lock_owner=owner))
 
     def close(self) -> None:
         """It is gone."""
@@ -207,6 +232,7 @@ class OpenFiles:
         self.asking = asking
         self._lock = threading.Lock()
         self._open: dict[int, list[FuseFile]] = {}
+        self._owners: dict[int, set[int]] = {}
 
     def open(self, inode: int, flags: int) -> FuseFile:
         """Have the server open a file as a program asks for it."""
@@ -229,11 +255,35 @@ class OpenFiles:
             if file not in files:
                 return
             files.remove(file)
+            owners: set[int] = set()
             if not files:
                 del self._open[file.inode]
+                owners = self._owners.pop(file.inode, owners)
+        for owner in owners:
+            self.asking.post("FLUSH", file.inode, FlushIn(fh=file.handle, lock_owner=owner))
         if file.has_handle:
-            released = ReleaseIn(fh=file.handle, flags=file.flags & ~_NEVER_SENT)
+            how, owner = (0, 0) if file.locker is None else (RELEASE_FLOCK_UNLOCK, file.locker)
+            released = ReleaseIn(file.handle, file.flags & ~_NEVER_SENT, how, owner)
             self.asking.post("RELEASE", file.inode, released)
+
+    # -- locks on ranges ----------------------------------------------------------------------
+
+    def locked(self, inode: int, owner: int) -> None:
+        """Somebody may have locks in a file, until he closes it or is gone."""
+        with self._lock:
+            self._owners.setdefault(inode, set()).add(owner)
+
+    def unlocked(self, inode: int, owner: int) -> None:
+        """Somebody has none in a file any more."""
+        with self._lock:
+            self._owners.get(inode, set()).discard(owner)
+
+    def unlock(self, owner: int) -> None:
+        """Somebody is gone: in all files."""
+        with self._lock:
+            found = [self._open[inode][-1] for inode, owners in self._owners.items() if owner in owners]
+        for file in found:
+            file.flush(owner)
 
     def find(self, inode: int, *, writing: bool) -> FuseFile | None:
         """An open file by which a file can be read, or written."""

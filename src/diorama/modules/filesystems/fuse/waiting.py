@@ -7,17 +7,23 @@ import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from diorama.fuse.connection import Reply
 
 __all__ = ["Nobody", "Waiting"]
 
 
 class Waiting:
-    """Somebody who waits for an answer, or for his turn to read: a lock that is held until one is there."""
+    """Somebody who waits for an answer, or for his turn to read: a lock that is held until one is there.
 
-    __slots__ = ("_there", "is_told", "reply")
+    `late` is to be called if it has been done when he waits no longer.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_there", "is_told", "late", "reply")
+
+    def __init__(self, late: Callable[[], None] | None = None) -> None:
+        self.late = late
         self.reply: Reply | None = None
         self.is_told = False
         self._there = threading.Lock()
@@ -43,5 +49,6 @@ class Nobody(Waiting):
     """In the place of somebody who waits no longer."""
 
     def tell(self, reply: Reply | None) -> None:
-        """Nobody is told."""
-        return
+        """Nobody is told; what must be undone is."""
+        if self.late is not None and reply is not None and not reply.error:
+            self.late()
