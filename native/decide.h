@@ -155,6 +155,9 @@ void rights_learn(struct rights *rights);
 /* Whether what we do for a thread is what it may do itself. */
 int rights_equal(struct dio_decider *decider, pid_t tid);
 
+/* Who a thread is to files, and its process: 0 or -errno. */
+int thread_caller(pid_t tid, uint32_t *uid, uint32_t *gid, uint32_t *pid);
+
 /* Whether a path is a directory's, of that length, or one below it. */
 static inline int is_below(const char *path, const char *directory, size_t length) {
     return !strncmp(path, directory, length) && (!path[length] || path[length] == '/');

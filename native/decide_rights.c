@@ -11,6 +11,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -43,6 +44,29 @@ static int status_extract(const char *status, char *out, size_t room) {
     }
     out[used] = 0;
     return 0;
+}
+
+/* The last number of a line, or the only one. */
+static int status_number(const char *status, const char *line, uint32_t *out) {
+    const char *at = strstr(status, line), *end = at ? strchr(at + 1, '\n') : NULL;
+    if (!end)
+        return -EINVAL;
+    for (at = end; at[-1] >= '0' && at[-1] <= '9'; at--)
+        ;
+    *out = (uint32_t)strtoul(at, NULL, 10);
+    return 0;
+}
+
+int thread_caller(pid_t tid, uint32_t *uid, uint32_t *gid, uint32_t *pid) {
+    char who[16], status[8192];
+    snprintf(who, sizeof who, "%d", tid);
+    ssize_t n = status_read(who, status, sizeof status);
+    if (n < 0)
+        return (int)n;
+    return status_number(status, "\nUid:", uid) || status_number(status, "\nGid:", gid) ||
+                   status_number(status, "\nTgid:", pid)
+               ? -EINVAL
+               : 0;
 }
 
 static int rights_text(const char *who, char *out, size_t room) {

@@ -1,9 +1,9 @@
 /* decide_told.c - calls that lead to a file system of ours, answered by what that has told and what still holds.
  *
- * The way and the answer are those of Python (`diorama.view.resolve`, `diorama.dispatch.files.status`) where that
- * would ask nobody; whatever is not known, links and `..` are asked.  Permissions are not looked up: what everybody
- * may do is done, and for a supervisor without privileges what its own user may do, for who runs in its view is that
- * user; the rest is asked. */
+ * The way and the answer are those of Python (`diorama.view.resolve`, `diorama.dispatch.files.status`).  What is not
+ * known the file system is asked for (fuseask.c), by those calls that are answered here; links and `..` are for Python.
+ * Permissions are not looked up: what everybody may do is done, and for a supervisor without privileges what its own
+ * user may do, for who runs in its view is that user; the rest is for Python. */
 #include "told.h"
 
 #include <fcntl.h>
@@ -30,6 +30,8 @@ struct telling {
     const struct mounted *mount;
     uint32_t flags;
     struct dio_told_node node;
+    struct session session;
+    int is_type; /* of `node` no more than the type is known */
 };
 
 static uint64_t arg_of(const struct telling *t, uint8_t arg) { return arg < 6 ? t->asked->args[arg] : 0; }
@@ -44,11 +46,38 @@ static int may_search(const struct telling *t) {
            rights_equal(t->decider, t->asked->tid);
 }
 
+/* Whether what is asked for will give the answer. */
+static int may_ask(const struct telling *t) {
+    return t->decision->op == DIO_DO_STAT || t->decision->op == DIO_DO_STATX ||
+           (t->decision->op == DIO_DO_ACCESS && !told_server(t->mount->told)->unchecked);
+}
+
+static int node_find(struct telling *t, uint64_t inode) {
+    if (told_node(t->mount->told, inode, &t->node))
+        return 1;
+    return may_ask(t) && !told_differs(t->mount->told, inode) && session_node(&t->session, inode, &t->node);
+}
+
+/* What a name leads to, in `node`, whose inode is 0 if there is none of that name.  On the way a type is enough where the
+ * file system says who may do what. */
+static int name_find(struct telling *t, uint64_t directory, const char *name, size_t length) {
+    uint64_t inode;
+    t->is_type = 0;
+    if (told_name(t->mount->told, directory, name, length, &inode)) {
+        t->node.inode = inode;
+        return !inode || node_find(t, inode);
+    }
+    int known = may_ask(t) ? session_name(&t->session, directory, name, length, &t->node) : 0;
+    if (!known || (t->node.inode && told_differs(t->mount->told, t->node.inode)))
+        return 0;
+    t->is_type = known == 1 && t->node.unchecked;
+    return known == 2 || t->is_type || node_find(t, t->node.inode);
+}
+
 static enum found told_walk(struct telling *t, const struct walk *w) {
     const char *at = w->todo + w->at, *name;
-    uint64_t inode = w->inode;
     size_t length;
-    if (!told_node(t->mount->told, inode, &t->node))
+    if (!node_find(t, w->inode))
         return FOUND_UNSURE;
     while ((length = name_next(&at, &name))) {
         if (!S_ISDIR(t->node.mode) || length > NAME_LONGEST || !may_search(t))
@@ -57,13 +86,15 @@ static enum found told_walk(struct telling *t, const struct walk *w) {
             continue;
         if (length == 2 && name[0] == '.' && name[1] == '.')
             return FOUND_UNSURE;
-        if (!told_name(t->mount->told, inode, name, length, &inode))
+        if (!name_find(t, t->node.inode, name, length))
             return FOUND_UNSURE;
-        if (!inode)
+        if (!t->node.inode)
             return FOUND_NO_NAME;
-        if (!told_node(t->mount->told, inode, &t->node) || (S_ISLNK(t->node.mode) && (*at || w->follow)))
+        if (S_ISLNK(t->node.mode) && (*at || w->follow))
             return FOUND_UNSURE;
     }
+    if (t->is_type && !node_find(t, t->node.inode))
+        return FOUND_UNSURE;
     return *at || S_ISDIR(t->node.mode) || at == w->todo || at[-1] != '/' ? FOUND_NODE : FOUND_UNSURE;
 }
 
@@ -171,7 +202,9 @@ void decide_told(struct dio_decider *decider, const struct dio_decision *decisio
     if (!t.mount->told || asked->abi != ARCH_NATIVE || !arguments_are_known(&t) || !told_holds(t.mount->told) ||
         table_has_points(w->table, w->mount, "", 0))
         return;
+    t.session = (struct session){.told = t.mount->told, .asked = asked};
     enum found found = told_walk(&t, w);
+    session_end(&t.session);
     if (found == FOUND_NO_NAME)
         answer_value(out, -ENOENT);
     if (found != FOUND_NODE)

@@ -37,6 +37,7 @@ struct dio_listener {
     int idle;      /* workers that wait for their turn */
     int watchers;  /* those of them that look every tick */
     uint8_t urgent, ended;
+    atomic_int asking;
     unsigned long departures; /* how often the last receiver went to Python, or stepped aside */
     struct promoted *promoted[PROMOTED_BUCKETS];
     atomic_int promoted_count;
@@ -53,6 +54,8 @@ struct dio_listener {
 
 /* Has somebody else receive while the receiver may have to wait: 0, or -EBUSY when there is nobody. */
 int listener_step_aside(struct dio_listener *l);
+/* A server that may be a program of this listener is asked, by somebody who has stepped aside; or is no longer. */
+void listener_asks(struct dio_listener *l, int begins);
 int listener_promoted_add(struct dio_listener *l, pid_t tid, const void *by);
 void listener_promoted_remove(struct dio_listener *l, pid_t tid, const void *by);
 struct space *listener_space(struct dio_listener *l, pid_t tid);

@@ -304,6 +304,15 @@ int listener_step_aside(struct dio_listener *l) {
     return error;
 }
 
+/* While a server is asked for one program, calls of the server are no sign of a second one that is busy. */
+void listener_asks(struct dio_listener *l, int begins) {
+    if (!l)
+        return;
+    atomic_fetch_add(&l->asking, begins ? 1 : -1);
+    if (begins)
+        dio_listener_step_in(l);
+}
+
 static void listener_end(struct dio_listener *l) {
     pthread_mutex_lock(&l->lock);
     l->receivers--;
@@ -420,7 +429,8 @@ int dio_listener_next(struct dio_listener *l, const struct dio_reply *reply, str
             memset(out, 0, sizeof *out); /* DIO_EVENT_DONE */
             return error == -ENOENT ? 0 : error;
         }
-        parallelism_note(l, (pid_t)notice.pid);
+        if (!atomic_load(&l->asking))
+            parallelism_note(l, (pid_t)notice.pid);
         if (!settled(l, &notice, out, &aside)) {
             receiver_leaves(l, aside, out);
             return 0;

@@ -30,29 +30,36 @@ struct dio_told {
     atomic_uint references;
     pthread_rwlock_t lock;
     int fd; /* -1: nothing that was told holds any more */
+    int socket;
     atomic_int noticing;
     struct entry **slots;
     size_t mask, count;
     struct sorted differing;
+    struct server server;
 };
+
+struct server *told_server(struct dio_told *t) { return &t->server; }
+
+int told_socket(struct dio_told *t) { return t->socket; }
 
 static int inode_order(const void *left, const void *right) {
     const uint64_t *a = left, *b = right;
     return (*a > *b) - (*a < *b);
 }
 
-int dio_told_new(int fd, struct dio_told **out) {
+int dio_told_new(int fd, int unchecked, struct dio_told **out) {
     struct dio_told *t = calloc(1, sizeof *t);
     if (!t)
         return -ENOMEM;
     t->slots = calloc(SLOTS_LEAST, sizeof *t->slots);
-    if (!t->slots || pthread_rwlock_init(&t->lock, NULL)) {
+    if (!t->slots || pthread_rwlock_init(&t->lock, NULL) || server_init(&t->server, unchecked)) {
+        nodes_free(&t->server.nodes);
         free(t->slots);
         free(t);
         return -ENOMEM;
     }
     t->mask = SLOTS_LEAST - 1;
-    t->fd = fd;
+    t->fd = t->socket = fd;
     atomic_init(&t->references, 1);
     sorted_init(&t->differing, sizeof(uint64_t), inode_order);
     *out = t;
@@ -80,6 +87,7 @@ void dio_told_free(struct dio_told *t) {
     if (!t || atomic_fetch_sub(&t->references, 1) != 1)
         return;
     entries_drop(t);
+    server_free(&t->server);
     free(t->slots);
     free(t->differing.items);
     pthread_rwlock_destroy(&t->lock);
@@ -170,21 +178,19 @@ static struct entry *entry_put(struct dio_told *t, uint64_t directory, uint64_t 
 
 /* ---- telling ---- */
 
-void dio_told_name(struct dio_told *t, uint64_t directory, const char *name, size_t length, uint64_t inode,
-                   int64_t until) {
-    pthread_rwlock_wrlock(&t->lock);
-    struct entry *e = NULL;
-    if (until > 0 && t->fd >= 0)
-        e = entry_put(t, directory, inode, name, length);
-    else
+/* With the lock. */
+static void name_put(struct dio_told *t, uint64_t directory, const char *name, size_t length, uint64_t inode,
+                     int64_t until) {
+    if (until > 0 && t->fd >= 0) {
+        struct entry *e = entry_put(t, directory, inode, name, length);
+        if (e)
+            e->until = until;
+    } else {
         entry_drop(t, entry_at(t, directory, 0, name, length));
-    if (e)
-        e->until = until;
-    pthread_rwlock_unlock(&t->lock);
+    }
 }
 
-void dio_told_node(struct dio_told *t, const struct dio_told_node *node, int64_t until) {
-    pthread_rwlock_wrlock(&t->lock);
+static void node_put(struct dio_told *t, const struct dio_told_node *node, int64_t until) {
     struct dio_told_node *copy = until > 0 && t->fd >= 0 ? malloc(sizeof *copy) : NULL;
     struct entry *e = NULL;
     if (copy)
@@ -198,6 +204,46 @@ void dio_told_node(struct dio_told *t, const struct dio_told_node *node, int64_t
     } else {
         free(copy);
     }
+}
+
+void dio_told_name(struct dio_told *t, uint64_t directory, const char *name, size_t length, uint64_t inode,
+                   int64_t until) {
+    pthread_rwlock_wrlock(&t->lock);
+    name_put(t, directory, name, length, inode, until);
+    pthread_rwlock_unlock(&t->lock);
+}
+
+int64_t dio_told_drop(struct dio_told *t, uint64_t directory, const char *name, size_t length) {
+    pthread_rwlock_wrlock(&t->lock);
+    struct entry **at = entry_at(t, directory, 0, name, length);
+    int64_t inode = *at ? (int64_t)(*at)->inode : -1;
+    entry_drop(t, at);
+    pthread_rwlock_unlock(&t->lock);
+    return inode;
+}
+
+void dio_told_node(struct dio_told *t, const struct dio_told_node *node, int64_t until) {
+    pthread_rwlock_wrlock(&t->lock);
+    node_put(t, node, until);
+    pthread_rwlock_unlock(&t->lock);
+}
+
+void dio_told_changed(struct dio_told *t) {
+    pthread_rwlock_wrlock(&t->lock);
+    atomic_fetch_add(&t->server.changes, 1);
+    pthread_rwlock_unlock(&t->lock);
+}
+
+void told_store_name(struct dio_told *t, uint64_t directory, const char *name, size_t length, uint64_t inode,
+                     int64_t until, uint64_t mark) {
+    pthread_rwlock_wrlock(&t->lock);
+    name_put(t, directory, name, length, inode, mark == atomic_load(&t->server.changes) ? until : 0);
+    pthread_rwlock_unlock(&t->lock);
+}
+
+void told_store_node(struct dio_told *t, const struct dio_told_node *node, int64_t until, uint64_t mark) {
+    pthread_rwlock_wrlock(&t->lock);
+    node_put(t, node, mark == atomic_load(&t->server.changes) ? until : 0);
     pthread_rwlock_unlock(&t->lock);
 }
 
@@ -244,6 +290,13 @@ int told_name(struct dio_told *t, uint64_t directory, const char *name, size_t l
         *inode = e->inode;
     pthread_rwlock_unlock(&t->lock);
     return holds;
+}
+
+int told_differs(struct dio_told *t, uint64_t inode) {
+    pthread_rwlock_rdlock(&t->lock);
+    int differs = sorted_find(&t->differing, &inode) != NULL;
+    pthread_rwlock_unlock(&t->lock);
+    return differs;
 }
 
 int told_node(struct dio_told *t, uint64_t inode, struct dio_told_node *out) {

@@ -1,8 +1,10 @@
-/* told.h - looking up what file systems have told. */
+/* told.h - looking up what file systems have told, and asking them. */
 #ifndef DIORAMA_TOLD_H
 #define DIORAMA_TOLD_H
 
 #include "decide.h"
+
+/* ---- looking ---- */
 
 /* One reference more, which `dio_told_free` gives back; NULL stays NULL. */
 struct dio_told *told_take(struct dio_told *told);
@@ -12,5 +14,64 @@ int told_holds(struct dio_told *told);
 int told_name(struct dio_told *told, uint64_t directory, const char *name, size_t length, uint64_t *inode);
 /* Whether the attributes of an inode are known. */
 int told_node(struct dio_told *told, uint64_t inode, struct dio_told_node *out);
+/* Whether the view knows better about an inode. */
+int told_differs(struct dio_told *told, uint64_t inode);
+
+/* ---- nodes ---- */
+
+struct node;
+struct nodes {
+    struct node **numbers, **inodes;
+    size_t mask, count;
+    uint64_t next;
+};
+int nodes_init(struct nodes *nodes);
+void nodes_free(struct nodes *nodes);
+/* As `dio_told_enter`, by who holds the lock; so many references more. */
+uint64_t nodes_enter(struct nodes *nodes, uint64_t number, uint64_t generation, uint64_t references);
+
+/* ---- asking ---- */
+
+enum { LEFT = 16, NAME_ROOM = 256 };
+
+/* A request whose answer is for somebody else to read; `unique` 0: free. */
+struct left {
+    struct dio_left what;
+    uint64_t mark;
+    char name[NAME_ROOM];
+};
+
+/* The server of a file system.  `lock` guards nodes and what is left, and is taken last. */
+struct server {
+    pthread_mutex_t reading, lock;
+    struct nodes nodes;
+    struct left left[LEFT];
+    atomic_uint left_count, asked;
+    atomic_int open, here /* somebody reads in this library */, watched;
+    atomic_ullong unique, changes, busy;
+    int unchecked;
+};
+int server_init(struct server *server, int unchecked);
+void server_free(struct server *server);
+struct server *told_server(struct dio_told *told);
+int told_socket(struct dio_told *told);
+/* As `dio_told_name` and `dio_told_node`, unless something has changed since `mark`, a value of `changes`. */
+void told_store_name(struct dio_told *told, uint64_t directory, const char *name, size_t length, uint64_t inode,
+                     int64_t until, uint64_t mark);
+void told_store_node(struct dio_told *told, const struct dio_told_node *node, int64_t until, uint64_t mark);
+
+/* Asking for one call of a program, from the first question to `session_end`. */
+struct session {
+    struct dio_told *told;
+    const struct dio_asked *asked;
+    int state; /* 0: nothing asked yet; 1: we read; -1: nothing can be asked */
+    uint32_t uid, gid, pid;
+};
+/* The attributes of an inode: 1, or 0 if Python must ask. */
+int session_node(struct session *s, uint64_t inode, struct dio_told_node *out);
+/* What a name leads to, and what came with it of its attributes: 2 if those hold, 1 if they are a type to go on by;
+ * 0 if Python must ask. */
+int session_name(struct session *s, uint64_t directory, const char *name, size_t length, struct dio_told_node *out);
+void session_end(struct session *s);
 
 #endif

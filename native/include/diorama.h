@@ -261,31 +261,7 @@ enum dio_decide_flags {
     DIO_DECIDE_CRAWL = 2      /* without openat2(2), as where the kernel lacks it */
 };
 
-/* ---- what file systems of ours have told -----------------------------------------------------
- *
- * Times at which something holds no longer are those of CLOCK_MONOTONIC, in nanoseconds; 0: it does not hold now. */
-
-struct dio_told;
-struct dio_told_node {
-    uint64_t inode, number /* as programs see it */, size, blocks /* of 512 bytes */, device /* of a special file */;
-    int64_t accessed, modified, changed; /* nanoseconds since the epoch */
-    uint32_t mode, links, uid, gid;
-    uint8_t unchecked, pad[7]; /* who may do what is for the file system to say */
-};
-/* `fd`: the socket by which it tells; while something waits there, nothing is answered. */
-DIO_API int dio_told_new(int fd, struct dio_told **out);
-/* Gives back the reference of who has made it; deciders have their own. */
-DIO_API void dio_told_free(struct dio_told *told);
-/* Nothing holds any more, and `fd` is not looked at again. */
-DIO_API void dio_told_end(struct dio_told *told);
-/* Nothing is answered while something that was read there is being worked on; by one thread at a time. */
-DIO_API void dio_told_silence(struct dio_told *told, int is_silent);
-/* What a name in a directory leads to, 0 if there is none of that name. */
-DIO_API void dio_told_name(struct dio_told *told, uint64_t directory, const char *name, size_t length, uint64_t inode,
-                           int64_t until);
-DIO_API void dio_told_node(struct dio_told *told, const struct dio_told_node *node, int64_t until);
-/* Whether the view knows better about an inode than what is told. */
-DIO_API int dio_told_differs(struct dio_told *told, uint64_t inode, int does);
+#include "diorama_told.h"
 
 struct dio_decider;
 DIO_API int dio_decider_new(struct dio_decider **out);
@@ -485,16 +461,5 @@ DIO_API int dio_call_end(pid_t tid, int64_t value);
 /* As `dio_call_hold` for a thread that a guardian of this process traces, which is told (DIO_EVENT_ENDING, to be
  * answered with a result): 0, -ESRCH or -EPERM. */
 DIO_API int dio_call_hold_guarded(pid_t pid, pid_t tid, int64_t nr, int fd);
-
-/* ---- writing to a FUSE server (fusewrite.c) -------------------------------------------------- */
-
-struct dio_fuse_write {
-    int32_t socket, file;
-    uint64_t unique, node, handle, offset, end;
-    uint32_t most, flags, uid, gid, pid;
-};
-/* Has up to `requests` WRITEs done of a file, from `offset` to `end`, and counts `offset` and `unique` on.  Who calls
- * it reads the socket.  0; or the size of the request that is sent and not answered; or -errno, and none is. */
-DIO_API int dio_fuse_write(struct dio_fuse_write *w, uint32_t requests);
 
 #endif

@@ -128,7 +128,7 @@ static void check_silence(void) {
 
 int main(void) {
     CHECK_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends), 0);
-    CHECK_EQ(dio_told_new(ends[0], &told), 0);
+    CHECK_EQ(dio_told_new(ends[0], 0, &told), 0);
     check_names();
     check_nodes();
     check_many();

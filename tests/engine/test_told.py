@@ -115,6 +115,8 @@ def told(tmp_path: Path) -> Iterator[Told]:
     task = files.tasks.first(os.getpid())
     files.tree.attach(mount, files.resolver.resolve(task, task.root, os.fsencode(point)))
     deciding = Deciding(files)
+    filesystem.statistics()  # it has begun
+    filesystem.told.open(may_ask=False)  # what is known is tested here, and asking in test_asking
     yield Told(server, filesystem, files, deciding.decider, mount, str(point))
     filesystem.close()
     with socket.socket(fileno=theirs.detach()):

@@ -250,6 +250,10 @@ class FuseWrite(c.Structure):
     ]
 
 
+class Left(c.Structure):
+    _fields_ = [("unique", c.c_uint64), ("node", c.c_uint64), ("opcode", c.c_uint32), ("tid", c.c_int32)]
+
+
 class Mounted(c.Structure):
     _fields_ = [
         ("parent", c.c_int32),
@@ -371,13 +375,29 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "dio_decider_forget": (None, [c.c_void_p, c.c_int]),
     "dio_decider_identity": (c.c_int, [c.c_void_p, c.c_uint64, c.c_uint64]),
     "dio_decider_stands": (c.c_int, [c.c_void_p, c.c_uint64, c.c_uint64, c.c_int32, c.c_uint64]),
-    "dio_told_new": (c.c_int, [c.c_int, _P(c.c_void_p)]),
+    "dio_told_new": (c.c_int, [c.c_int, c.c_int, _P(c.c_void_p)]),
     "dio_told_free": (None, [c.c_void_p]),
     "dio_told_end": (None, [c.c_void_p]),
     "dio_told_silence": (None, [c.c_void_p, c.c_int]),
     "dio_told_name": (None, [c.c_void_p, c.c_uint64, c.c_char_p, c.c_size_t, c.c_uint64, c.c_int64]),
     "dio_told_node": (None, [c.c_void_p, _P(ToldNode), c.c_int64]),
     "dio_told_differs": (c.c_int, [c.c_void_p, c.c_uint64, c.c_int]),
+    "dio_told_drop": (c.c_int64, [c.c_void_p, c.c_uint64, c.c_char_p, c.c_size_t]),
+    "dio_told_changed": (None, [c.c_void_p]),
+    "dio_told_enter": (c.c_uint64, [c.c_void_p, c.c_uint64, c.c_uint64]),
+    "dio_told_number": (c.c_uint64, [c.c_void_p, c.c_uint64]),
+    "dio_told_latest": (c.c_uint64, [c.c_void_p, c.c_uint64]),
+    "dio_told_leave": (c.c_uint64, [c.c_void_p, c.c_uint64]),
+    "dio_told_open": (None, [c.c_void_p, c.c_int]),
+    "dio_told_read": (c.c_int, [c.c_void_p, c.c_int]),
+    "dio_told_unread": (None, [c.c_void_p]),
+    "dio_told_asked": (c.c_uint32, [c.c_void_p]),
+    "dio_told_watch": (None, [c.c_void_p, c.c_int]),
+    "dio_told_disturb": (None, [c.c_void_p]),
+    "dio_told_busy": (c.c_int, [c.c_void_p, c.c_uint64]),
+    "dio_told_adopt": (c.c_uint64, [c.c_void_p, c.c_uint32, c.c_uint64, c.c_char_p]),
+    "dio_told_give_up": (c.c_int, [c.c_void_p]),
+    "dio_told_find_left": (c.c_int, [c.c_void_p, c.c_uint64, _P(Left)]),
     "dio_fuse_write": (c.c_int, [_P(FuseWrite), c.c_uint32]),
     "dio_decide": (c.c_int, [c.c_void_p, _P(Asked), _P(Verdict)]),
     "dio_call_hold": (c.c_int, [c.c_int, c.c_int64, c.c_int]),

@@ -2,6 +2,9 @@
 
 It is a cache: nothing needs to be told, and what is told holds until a moment, as time.monotonic() counts;
 one that has passed takes back what was told before.  Any thread.
+
+What a FUSE server is asked for there (`native/fuseask.c`) needs the same numbers here and there: the inodes
+of its nodes, and who reads its socket.
 """
 
 from __future__ import annotations
@@ -11,8 +14,10 @@ from typing import Final
 
 from diorama.engine import _native
 
-__all__ = ["Told"]
+__all__ = ["FIRST_NATIVE", "Told"]
 
+FIRST_NATIVE: Final = 1 << 62
+"""The least number of a request that is made natively."""
 _NSEC: Final = 10**9
 _LONGEST: Final = 1 << 62
 
@@ -21,14 +26,14 @@ class Told:
     """What one file system has told.
 
     `fd` is the socket by which it does that: as long as something waits there, and once `end` was called,
-    nothing is answered.
+    nothing is answered.  `unchecked`: who may do what is for the file system to say.
     """
 
     __slots__ = ("_handle",)
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, *, unchecked: bool = False) -> None:
         self._handle = ctypes.c_void_p()
-        _native.check(_native.lib.dio_told_new(fd, ctypes.byref(self._handle)))
+        _native.check(_native.lib.dio_told_new(fd, unchecked, ctypes.byref(self._handle)))
 
     def __del__(self) -> None:
         if self._handle:
@@ -42,6 +47,11 @@ class Told:
     def name(self, directory: int, name: bytes, inode: int, until: float) -> None:
         """What a name leads to; 0 if there is none of that name."""
         _native.lib.dio_told_name(self._handle, directory, name, len(name), inode, _moment(until))
+
+    def drop(self, directory: int, name: bytes) -> int | None:
+        """Take back what was told of a name: the inode, 0 if there was none of that name; None if nothing."""
+        inode = int(_native.lib.dio_told_drop(self._handle, directory, name, len(name)))
+        return None if inode < 0 else inode
 
     def node(
         self,
@@ -65,6 +75,10 @@ class Told:
             self._handle, ctypes.byref(_native.ToldNode(inode, *values)), _moment(until)
         )
 
+    def changed(self) -> None:
+        """Something is not as it was: what was asked for before is not kept."""
+        _native.lib.dio_told_changed(self._handle)
+
     def differs(self, inode: int, *, does: bool) -> None:
         """Whether the view knows better about an inode than what is told of it."""
         _native.check(_native.lib.dio_told_differs(self._handle, inode, does))
@@ -72,6 +86,72 @@ class Told:
     def silence(self, *, holds: bool) -> None:
         """Whether what was told holds, or something that was read from the socket is being worked on."""
         _native.lib.dio_told_silence(self._handle, holds)
+
+    # -- the nodes of a server ----------------------------------------------------------------
+
+    def enter(self, node: int, generation: int) -> int:
+        """The inode of a node of the server."""
+        inode = int(_native.lib.dio_told_enter(self._handle, node, generation))
+        if not inode:
+            raise MemoryError
+        return inode
+
+    def number(self, inode: int) -> int:
+        """The server's number of an inode; 0 if it is forgotten."""
+        return int(_native.lib.dio_told_number(self._handle, inode))
+
+    def latest(self, node: int) -> int:
+        """The inode that has got a number last; 0 if there is none."""
+        return int(_native.lib.dio_told_latest(self._handle, node))
+
+    def leave(self, inode: int) -> int:
+        """Forget an inode: how many of the references to its node were made by asking natively."""
+        return int(_native.lib.dio_told_leave(self._handle, inode))
+
+    # -- asking it ----------------------------------------------------------------------------
+
+    def open(self, *, may_ask: bool) -> None:
+        """Whether the server may be asked."""
+        _native.lib.dio_told_open(self._handle, may_ask)
+
+    def read(self, *, wait: bool) -> bool:
+        """Begin to read the socket, if nobody does, or as soon as nobody does; whether that is so."""
+        return not _native.lib.dio_told_read(self._handle, wait)
+
+    def unread(self) -> None:
+        """Read no longer."""
+        _native.lib.dio_told_unread(self._handle)
+
+    @property
+    def asked(self) -> int:
+        """How often was asked natively; to be compared."""
+        return int(_native.lib.dio_told_asked(self._handle))
+
+    def watch(self, fd: int) -> None:
+        """Have an eventfd written to when somebody asks; -1: none."""
+        _native.lib.dio_told_watch(self._handle, fd)
+
+    def disturb(self) -> None:
+        """Write to it now, once."""
+        _native.lib.dio_told_disturb(self._handle)
+
+    def is_busy(self, node: int) -> bool:
+        """Whether a request about a node, made natively, waits for its answer."""
+        return bool(_native.lib.dio_told_busy(self._handle, node))
+
+    def adopt(self, opcode: int, node: int, names: tuple[bytes, ...]) -> int:
+        """The request that this thread has left natively, and that asks for just that; 0 if there is none."""
+        name = names[0] if names else None
+        return int(_native.lib.dio_told_adopt(self._handle, opcode, node, name))
+
+    def give_up(self) -> bool:
+        """Whether this thread has left a request natively, to which there will be no answer now."""
+        return bool(_native.lib.dio_told_give_up(self._handle))
+
+    def find_left(self, unique: int) -> _native.Left | None:
+        """A request that was left natively, by its number; it is the caller's now."""
+        found = _native.Left()
+        return None if _native.lib.dio_told_find_left(self._handle, unique, ctypes.byref(found)) else found
 
     def end(self) -> None:
         """Nothing holds any more; the socket may be closed."""

@@ -320,11 +320,11 @@ class Connection:
         """The server has answered ENOSYS to an operation that it may not know: it is not asked again."""
         self._unknown.add(name)
 
-    def refer(self, node: int) -> None:
-        """The server has told of a node once more."""
-        if node:
+    def refer(self, node: int, times: int = 1) -> None:
+        """The server has told of a node once more, or more often."""
+        if node and times:
             with self._lock:
-                self._references[node] = self._references.get(node, 0) + 1
+                self._references[node] = self._references.get(node, 0) + times
 
     @staticmethod
     def _split(operation: Operation, body: bytes) -> tuple[tuple[Wire, ...], bytes]:

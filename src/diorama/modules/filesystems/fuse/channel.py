@@ -32,12 +32,13 @@ from typing import TYPE_CHECKING, Final
 from diorama.engine import _native
 from diorama.errors import warn_once
 from diorama.fuse.assembly import Assembly
-from diorama.fuse.connection import Caller, Connection, Notification, ProtocolError, Reply
+from diorama.fuse.connection import Connection, Notification, ProtocolError, Reply
 from diorama.fuse.flags import Init
 from diorama.fuse.handles import WriteIn
 from diorama.fuse.wire import Wire
 from diorama.interfaces.asking import asker
-from diorama.modules.filesystems.fuse.waiting import Nobody, Waiting
+from diorama.modules.filesystems.fuse.leaving import Leaving
+from diorama.modules.filesystems.fuse.waiting import Nobody, Waiting, caller, make_pair
 
 if TYPE_CHECKING:
     from diorama.engine.ending import Identity
@@ -50,17 +51,6 @@ _TICK: Final = 0.05
 _HEAD: Final = 16
 _UNIQUE: Final = 8
 """The header of an answer ends with the number of its request, which is 0 in a notification."""
-_BUFFER: Final = 208 << 10
-"""What every kernel lets everybody have (net.core.wmem_max); twice that holds 128 KiB and their header."""
-
-
-def make_pair() -> tuple[socket.socket, socket.socket]:
-    """Our end and the server's."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    for one in (ours, theirs):
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
-    return ours, theirs
 
 
 def _error(code: int) -> OSError:
@@ -74,7 +64,7 @@ class Channel:
     the identity of the server's end, if programs have it.  `told` has what the server has said, as
     long as that holds.
 
-    Locks: `_reading` is held by who reads; `_lock` guards the rest, never for long, and comes after it.
+    Who reads is known to `told`, by which C asks too; `_lock` guards the rest, never for long.
     """
 
     def __init__(
@@ -83,8 +73,8 @@ class Channel:
         wants: Init,
         title: str,
         on_notification: Callable[[Notification], None],
+        told: Told,
         theirs: Identity | None = None,
-        told: Told | None = None,
     ) -> None:
         self.connection = Connection(wants=wants)
         self._socket = sock
@@ -100,13 +90,13 @@ class Channel:
         self._over = threading.Event()
         self._ready = threading.Event()
         self._told = told
-        self._reading = threading.Lock()
+        self._left = Leaving(told, self.connection)
         self._is_noticing = False
         self._buffer = memoryview(bytearray(_MAX_MESSAGE))
         self._assembly = Assembly(self.connection)
         self._askers = 0
         self._was_asked = False
-        self._watched = -1
+        self._seen = 0
         self._watcher = threading.Thread(target=self._watch, name="fuse", daemon=True)
 
     def start(self) -> None:
@@ -140,13 +130,16 @@ class Channel:
         waiting = Waiting(late)
         with self._lock:
             if self._is_lost:
-                raise _error(errno.ENOTCONN)
-            unique, message = connection.request(
-                name, node, *records, names=names, data=data, room=room, caller=_caller()
-            )
+                raise self._left.gone()
+            unique, message = self._left.adopt(name, node, records, names), None
+            if not unique:
+                unique, message = connection.request(
+                    name, node, *records, names=names, data=data, room=room, caller=caller()
+                )
             self._waiting[unique] = waiting
         with self._asking():
-            self._send(message, unique)
+            if message is not None:
+                self._send(message, unique)
             self._wait(unique, waiting)
         return self._answer(name, waiting)
 
@@ -154,7 +147,7 @@ class Channel:
     def _asking(self) -> Generator[None, None, None]:
         with self._lock:
             self._askers += 1
-            self._disturb()
+            self._told.disturb()
         try:
             yield
         finally:
@@ -180,12 +173,12 @@ class Channel:
         """
         self._await_start()
         where, parts = (request.fh, request.offset, end, request.size), max(1, _MAX_MESSAGE // request.size)
-        todo = _native.FuseWrite(-1, fd, 0, node, *where, request.write_flags, *_caller())
+        todo = _native.FuseWrite(-1, fd, 0, node, *where, request.write_flags, *caller())
         who, waiting, left = asker(), Waiting(), 0
         if who is not None:
             who.step_aside()
         with self._asking():
-            if not self._reading.acquire(blocking=False):
+            if not self._told.read(wait=False):
                 return todo.offset, None
             try:
                 todo.socket = self._socket.fileno()  # which is not closed while we read
@@ -214,16 +207,18 @@ class Channel:
         """Make a request for whose answer nobody waits."""
         if self._is_lost or not self.connection.knows(name):
             return
-        unique, message = self.connection.request(name, node, *records, caller=_caller())
+        unique, message = self.connection.request(name, node, *records, caller=caller())
         with self._lock:
             self._waiting[unique] = Nobody()
         self.tell(message)
 
-    def forget(self, node: int) -> None:
+    def forget(self, node: int, more: int = 0) -> None:
         """Give back all references to a node, as soon as nothing is asked about it any more.
 
-        A server of several threads may come to a FORGET before it is done with a RELEASE that it has read.
+        `more` were made where nobody counted them.  A server of several threads may come to a FORGET before
+        it is done with a RELEASE that it has read.
         """
+        self.connection.refer(node, more)
         message = self.connection.forget(node)
         if message is not None:
             with self._lock:
@@ -232,10 +227,13 @@ class Channel:
 
     def _tell_late(self) -> None:
         with self._lock:
-            found = [one for one in self._late if not self.connection.is_busy(one[0])]
+            found = [one for one in self._late if not self._is_busy(one[0])]
             self._late = [one for one in self._late if one not in found]
         for _, message in found:
             self.tell(message)
+
+    def _is_busy(self, node: int) -> bool:
+        return self.connection.is_busy(node) or self._told.is_busy(node)
 
     def _await_start(self) -> None:
         who = asker()
@@ -264,19 +262,19 @@ class Channel:
     def check(self) -> None:
         """Hear what the server has said by now, before using what it said earlier; ENOTCONN if it is gone."""
         if self._is_lost:
-            raise _error(errno.ENOTCONN)
+            raise self._left.gone()
         try:
             is_gone = not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
             if self._is_noticing:
-                self._reading.acquire()
+                self._told.read(wait=True)
                 self._leave()
             return
         except OSError:
             is_gone = True  # somebody has seen it just now
         if is_gone:
-            raise _error(errno.ENOTCONN)
-        if self._reading.acquire(blocking=False):
+            raise self._left.gone()
+        if self._told.read(wait=False):
             try:
                 while self._read(socket.MSG_DONTWAIT):
                     continue
@@ -360,7 +358,7 @@ class Channel:
         """Wait for an answer, for a moment; whether it has come."""
         until = time.monotonic() + _TICK
         while not waiting.is_told and time.monotonic() < until:
-            if not self._reading.acquire(blocking=False):
+            if not self._told.read(wait=False):
                 waiting.wait(_TICK)
                 continue
             try:
@@ -372,7 +370,7 @@ class Channel:
 
     def _leave(self) -> None:
         """Read no longer: one of those who wait may."""
-        self._reading.release()
+        self._told.unread()
         with self._lock:
             for one in self._waiting.values():
                 if not isinstance(one, Nobody):
@@ -382,7 +380,7 @@ class Channel:
     def _read(self, how: int = 0) -> bool:
         """Read one message, which may take a moment, and hand it on; False if there is none.
 
-        By who holds `_reading`.
+        By who has begun to read.
         """
         if self._is_lost:
             return False  # unmounted: what it still says concerns nobody
@@ -411,8 +409,7 @@ class Channel:
 
     def _notice(self, *, begins: bool) -> None:
         self._is_noticing = begins
-        if self._told is not None:
-            self._told.silence(holds=not begins)
+        self._told.silence(holds=not begins)
 
     def _end(self) -> None:
         if not self._is_lost:
@@ -429,39 +426,45 @@ class Channel:
             if not self._begins_to_watch(wake):
                 time.sleep(_TICK)
                 continue
-            poll.poll()
-            with self._lock:
-                self._watched = -1
+            disturbed = wake in [fd for fd, _ in poll.poll()]
+            self._told.watch(-1)
             with contextlib.suppress(BlockingIOError):
                 os.eventfd_read(wake)
-            if not self._askers and self._reading.acquire(blocking=False):
+            if not (disturbed or self._askers) and self._told.read(wait=False):
                 self._read(socket.MSG_DONTWAIT)
                 self._leave()
+        self._told.watch(-1)
         os.close(wake)
-        with self._reading:
-            self._over.set()
+        self._told.read(wait=True)
+        self._over.set()
+        self._told.unread()
 
     def _begins_to_watch(self, wake: int) -> bool:
         """False while somebody asks, or has asked just now."""
+        if self._late:
+            self._tell_late()
         with self._lock:
-            is_busy, self._was_asked = self._askers or self._was_asked, False
+            asked, self._was_asked = self._askers or self._was_asked, False
+            before, self._seen = self._seen, self._told.asked
+            is_busy = asked or self._seen != before
             if not is_busy and not self._is_lost:
-                self._watched = wake
-            return not is_busy
-
-    def _disturb(self) -> None:
-        """Let nobody watch: who asks will read.  With the lock."""
-        if self._watched >= 0:
-            os.eventfd_write(self._watched, 1)
-            self._watched = -1
+                self._told.watch(wake)
+            return not (is_busy or self._is_lost)
 
     def _take(self, message: bytes) -> None:
-        told = self.connection.receive(message)
+        with self._lock:
+            left = self._left.expect(message)
+        try:
+            told = self.connection.receive(message)
+        except ProtocolError:
+            self._left.abort(left)
+            raise
         if isinstance(told, Notification):
             self._on_notification(told)
         elif told is not None and told.operation.name == "INIT":
             if told.error:
                 raise ProtocolError(f"INIT: {os.strerror(told.error)}")
+            self._told.open(may_ask=True)
             self._ready.set()
         elif told is not None:
             with self._lock:
@@ -474,17 +477,11 @@ class Channel:
     def _lose(self) -> None:
         with self._lock:
             self._is_lost = True
-            self._disturb()
+            self._told.open(may_ask=False)
+            self._told.disturb()
             waiting = list(self._waiting.values())
             self._waiting.clear()
         self._ready.set()
         for one in waiting:
             one.tell(None)
 
-
-def _caller() -> Caller:
-    """Whose identity the server is told."""
-    who = asker()
-    if who is None:
-        return Caller(os.getuid(), os.getgid(), os.getpid())
-    return Caller(who.credentials.uid, who.credentials.gid, who.pid)

@@ -91,10 +91,10 @@ class FuseFileSystem(FileSystem):
         self.on_close = on_close
         self.theirs = theirs
         self.is_read_only = False
-        self._known = Known(Told(sock.fileno()), unchecked=not checked)
+        self._known = Known(Told(sock.fileno(), unchecked=not checked), unchecked=not checked)
         self.told = self._known.native
         self._notices = Notices()
-        self._channel = Channel(sock, _WANTS, title, self._notified, theirs, self._known.native)
+        self._channel = Channel(sock, _WANTS, title, self._notified, self._known.native, theirs)
         if max_read is not None:
             self._channel.connection.most_read = max_read
         asking = Asking(
@@ -315,9 +315,9 @@ class FuseFileSystem(FileSystem):
 
     def forget(self, inode: int) -> None:
         """Give the references to a node back."""
-        number = self._known.forget(inode)
-        if number is not None:
-            self._channel.forget(number)
+        forgotten = self._known.forget(inode)
+        if forgotten is not None:
+            self._channel.forget(*forgotten)
 
     @property
     def locks_ranges(self) -> bool:  # type: ignore[override]

@@ -1,7 +1,8 @@
 """Known: what a server has told of names and of attributes, and how long that holds.
 
 The view asks by inodes, the server knows nodes: numbers that it may give to another file once they are
-forgotten.  So inodes are counted here, one for each node and generation, and never used again.
+forgotten.  So inodes are counted (`native/fusenodes.c`), one for each node and generation, and never used
+again.
 
 What the server said holds as long as it said: a name (also that there is none) and the attributes of a node.
 What it has said since a call began, to whoever asked, holds for all of that call besides: nobody could tell
@@ -13,7 +14,6 @@ that leave the rest empty.  Whoever changes something drops what that concerns.
 from __future__ import annotations
 
 import errno
-import itertools
 import math
 import os
 import threading
@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from diorama.engine.told import Told
-from diorama.fuse.flags import ROOT_ID
 from diorama.fuse.wire import Attr, AttrOut, EntryOut
 from diorama.interfaces.asking import asker
 from diorama.interfaces.filesystem import Attributes
@@ -39,10 +38,8 @@ _MOST_NAMES: Final = 1 << 17
 
 @dataclass(slots=True)
 class _Node:
-    """What is known of an inode: the server's number for it, and its attributes."""
+    """What is known of an inode: its attributes."""
 
-    number: int
-    generation: int
     attributes: Attributes | None = None
     told: float = _NEVER
     until: float = _NEVER
@@ -73,24 +70,21 @@ class Known:
         self._unchecked = unchecked
         self._changes = 0
         self._lock = threading.Lock()
-        self._nodes: dict[int, _Node] = {ROOT: _Node(ROOT_ID, 0)}
-        self._inodes: dict[tuple[int, int], int] = {(ROOT_ID, 0): ROOT}
-        self._latest: dict[int, int] = {ROOT_ID: ROOT}
-        self._numbers = itertools.count(ROOT + 1)
+        self._nodes: dict[int, _Node] = {}
         self._names: dict[tuple[int, bytes], _Name] = {}
 
     # -- what holds ---------------------------------------------------------------------------
 
     def node(self, inode: int) -> int:
         """The server's number for an inode; ESTALE if that is forgotten."""
-        node = self._nodes.get(inode)
-        if node is None:
+        number = self.native.number(inode)
+        if not number:
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
-        return node.number
+        return number
 
     def inode(self, number: int) -> int:
         """The inode for a number of the server's; 0 for one that nobody has seen."""
-        return self._latest.get(number, 0)
+        return self.native.latest(number)
 
     def name(self, directory: int, name: bytes) -> int | None:
         """The inode of a name, 0 if there is none; None if the server must be asked."""
@@ -122,7 +116,7 @@ class Known:
         """What a name leads to; 0 if to nothing."""
         told = time.monotonic()
         until = _until(told, entry.entry_valid, entry.entry_valid_nsec)
-        inode = self._inode_of(entry) if entry.nodeid else 0
+        inode = self.native.enter(entry.nodeid, entry.generation) if entry.nodeid else 0
         with self._lock:
             if mark is not None and mark != self._changes:
                 until = _NEVER
@@ -140,19 +134,16 @@ class Known:
 
     def _walk(self, inode: int, attr: Attr, told: float) -> None:
         with self._lock:
-            node = self._nodes.get(inode)
+            node = self._node(inode)
             if node is not None:
                 node.walked, node.walked_at = attributes_of(attr, unchecked=self._unchecked), told
 
-    def _inode_of(self, entry: EntryOut) -> int:
-        key = (entry.nodeid, entry.generation)
-        with self._lock:
-            inode = self._inodes.get(key)
-            if inode is None:
-                inode = self._inodes[key] = next(self._numbers)
-                self._nodes[inode] = _Node(*key)
-                self._latest[entry.nodeid] = inode
-        return inode
+    def _node(self, inode: int) -> _Node | None:
+        """What is known of an inode, with the lock; None if it is forgotten."""
+        node = self._nodes.get(inode)
+        if node is None and self.native.number(inode):
+            node = self._nodes[inode] = _Node()
+        return node
 
     def told(self, inode: int, out: AttrOut, attr: Attr, mark: int | None = None) -> Attributes:
         """The attributes of an inode."""
@@ -164,7 +155,7 @@ class Known:
     ) -> Attributes:
         attributes = attributes_of(attr, unchecked=self._unchecked)
         with self._lock:
-            node = self._nodes.get(inode)
+            node = self._node(inode)
             if node is None:
                 return attributes
             if mark is not None and mark != self._changes:
@@ -178,7 +169,7 @@ class Known:
     def changed(self, *inodes: int) -> None:
         """Attributes are to be asked for again."""
         with self._lock:
-            self._changes += 1
+            self._changed()
             for inode in inodes:
                 self.native.node(inode, _NEVER)
                 node = self._nodes.get(inode)
@@ -188,31 +179,34 @@ class Known:
     def forget_name(self, directory: int, name: bytes) -> int:
         """A name is to be asked for again; what it led to."""
         with self._lock:
-            found = self._names.pop((directory, name), None)
-            if found is None:
+            found, inode = self._names.pop((directory, name), None), self.native.drop(directory, name)
+            if found is None and inode is None:
                 return 0
-            self._changes += 1
-            self.native.name(directory, name, 0, _NEVER)
-            return found.inode
+            self._changed()
+            return inode or (0 if found is None else found.inode)
+
+    def _changed(self) -> None:
+        self._changes += 1
+        self.native.changed()
 
     def renamed(self, directory: int, name: bytes, to_directory: int, to_name: bytes) -> None:
         """What had these two names may have others."""
         for above, one in ((directory, name), (to_directory, to_name)):
             self.changed(above, self.forget_name(above, one))
 
-    def forget(self, inode: int) -> int | None:
-        """Nobody will ask for an inode any more; the server's number for it, None for the root."""
+    def forget(self, inode: int) -> tuple[int, int] | None:
+        """Nobody will ask for an inode any more; None for the root, and what is forgotten.
+
+        The server's number for it, and how many references to that were made natively.
+        """
         with self._lock:
-            node = self._nodes.get(inode)
-            if node is None or inode == ROOT:
+            number = self.native.number(inode)
+            if not number or inode == ROOT:
                 return None
-            del self._nodes[inode]
+            self._nodes.pop(inode, None)
             self.native.node(inode, _NEVER)
             self.native.differs(inode, does=False)
-            self._inodes.pop((node.number, node.generation), None)
-            if self._latest.get(node.number) == inode:
-                del self._latest[node.number]
-        return node.number
+            return number, self.native.leave(inode)
 
 
 def _holds(known: _Node | _Name) -> bool:

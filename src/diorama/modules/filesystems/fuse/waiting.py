@@ -1,17 +1,25 @@
-"""Waiting: those who wait for answers of a server, each on a lock of his own."""
+"""Waiting: those who ask a server and wait for answers, each on a lock of his own; the sockets between."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from diorama.fuse.connection import Caller
+from diorama.interfaces.asking import asker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from diorama.fuse.connection import Reply
 
-__all__ = ["Nobody", "Waiting"]
+__all__ = ["Nobody", "Waiting", "caller", "make_pair"]
+
+_BUFFER: Final = 208 << 10
+"""What every kernel lets everybody have (net.core.wmem_max); twice that holds 128 KiB and their header."""
 
 
 class Waiting:
@@ -52,3 +60,20 @@ class Nobody(Waiting):
         """Nobody is told; what must be undone is."""
         if self.late is not None and reply is not None and not reply.error:
             self.late()
+
+
+def make_pair() -> tuple[socket.socket, socket.socket]:
+    """Our end and the server's."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for one in (ours, theirs):
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+    return ours, theirs
+
+
+def caller() -> Caller:
+    """Whose identity the server is told."""
+    who = asker()
+    if who is None:
+        return Caller(os.getuid(), os.getgid(), os.getpid())
+    return Caller(who.credentials.uid, who.credentials.gid, who.pid)

@@ -1,0 +1,344 @@
+/* fuseask.c - a FUSE server is asked for a name or for attributes, without the interpreter.
+ *
+ * It is what Python does (src/diorama/modules/filesystems/fuse/channel.py, known.py) where all goes as it should, at a
+ * fifth of the cost.  One reads the socket at a time, and so one asks here.  An answer that is not there within the
+ * socket's time limit, or behind something else, or of another form than was asked for, is not touched: the request is
+ * left, and Python goes on with it.  What is told is kept as long as it holds, unless something has changed meanwhile.
+ *
+ * The numbers of requests that are made here begin where those of Python never come. */
+#include "told.h"
+#include "listener.h"
+
+#include <errno.h>
+#include <linux/fuse.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define FIRST_UNIQUE (UINT64_C(1) << 62)
+#define NSEC INT64_C(1000000000)
+
+enum { ERRNO_MOST = 511, PATIENCE_NS = 50000000, BLOCK = 4096 };
+
+struct entry_answer {
+    struct fuse_out_header header;
+    struct fuse_entry_out entry;
+};
+
+struct attr_answer {
+    struct fuse_out_header header;
+    struct fuse_attr_out attr;
+};
+
+int server_init(struct server *server, int unchecked) {
+    int error = nodes_init(&server->nodes);
+    server->unchecked = unchecked;
+    atomic_init(&server->watched, -1);
+    atomic_init(&server->unique, FIRST_UNIQUE);
+    if (pthread_mutex_init(&server->reading, NULL) || pthread_mutex_init(&server->lock, NULL))
+        error = -ENOMEM;
+    return error;
+}
+
+void server_free(struct server *server) {
+    nodes_free(&server->nodes);
+    pthread_mutex_destroy(&server->reading);
+    pthread_mutex_destroy(&server->lock);
+}
+
+/* ---- who reads ---- */
+
+void dio_told_open(struct dio_told *told, int is_open) { atomic_store(&told_server(told)->open, is_open); }
+
+int dio_told_read(struct dio_told *told, int wait) {
+    struct server *server = told_server(told);
+    struct timespec until;
+    if (wait)
+        return -pthread_mutex_lock(&server->reading);
+    if (!pthread_mutex_trylock(&server->reading))
+        return 0;
+    if (!atomic_load(&server->here))
+        return -EBUSY;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += PATIENCE_NS;
+    until.tv_sec += until.tv_nsec / NSEC;
+    until.tv_nsec %= NSEC;
+    return pthread_mutex_timedlock(&server->reading, &until) ? -EBUSY : 0;
+}
+
+void dio_told_unread(struct dio_told *told) { pthread_mutex_unlock(&told_server(told)->reading); }
+
+uint32_t dio_told_asked(struct dio_told *told) { return atomic_load(&told_server(told)->asked); }
+
+/* Who has waited for this lock may close what was watched before. */
+void dio_told_watch(struct dio_told *told, int fd) {
+    struct server *server = told_server(told);
+    pthread_mutex_lock(&server->lock);
+    atomic_store(&server->watched, fd);
+    pthread_mutex_unlock(&server->lock);
+}
+
+void dio_told_disturb(struct dio_told *told) {
+    struct server *server = told_server(told);
+    if (atomic_load(&server->watched) < 0)
+        return;
+    pthread_mutex_lock(&server->lock);
+    int fd = atomic_exchange(&server->watched, -1);
+    if (fd >= 0)
+        eventfd_write(fd, 1);
+    pthread_mutex_unlock(&server->lock);
+}
+
+int dio_told_busy(struct dio_told *told, uint64_t node) {
+    struct server *server = told_server(told);
+    int busy = atomic_load(&server->busy) == node;
+    if (!atomic_load(&server->left_count))
+        return busy;
+    pthread_mutex_lock(&server->lock);
+    for (int i = 0; i < LEFT; i++)
+        busy |= server->left[i].what.unique && server->left[i].what.node == node;
+    pthread_mutex_unlock(&server->lock);
+    return busy;
+}
+
+/* ---- requests that are left ---- */
+
+static void left_take(struct server *server, struct left *left) {
+    left->what.unique = 0;
+    atomic_fetch_sub(&server->left_count, 1);
+}
+
+uint64_t dio_told_adopt(struct dio_told *told, uint32_t opcode, uint64_t node, const char *name) {
+    struct server *server = told_server(told);
+    uint64_t unique = 0;
+    pid_t tid = (pid_t)syscall(SYS_gettid);
+    if (!atomic_load(&server->left_count))
+        return 0;
+    pthread_mutex_lock(&server->lock);
+    for (int i = 0; i < LEFT && !unique; i++) {
+        struct left *left = &server->left[i];
+        if (!left->what.unique || left->what.tid != tid || left->what.opcode != opcode || left->what.node != node ||
+            strcmp(left->name, name ? name : "") || left->mark != atomic_load(&server->changes))
+            continue;
+        unique = left->what.unique;
+        left_take(server, left);
+    }
+    pthread_mutex_unlock(&server->lock);
+    return unique;
+}
+
+int dio_told_give_up(struct dio_told *told) {
+    struct server *server = told_server(told);
+    pid_t tid = (pid_t)syscall(SYS_gettid);
+    int found = 0;
+    pthread_mutex_lock(&server->lock);
+    for (int i = 0; i < LEFT; i++)
+        if (server->left[i].what.unique && server->left[i].what.tid == tid) {
+            left_take(server, &server->left[i]);
+            found = 1;
+        }
+    pthread_mutex_unlock(&server->lock);
+    return found;
+}
+
+int dio_told_find_left(struct dio_told *told, uint64_t unique, struct dio_left *out) {
+    struct server *server = told_server(told);
+    int error = -ENOENT;
+    pthread_mutex_lock(&server->lock);
+    for (int i = 0; i < LEFT && error && unique; i++)
+        if (server->left[i].what.unique == unique) {
+            *out = server->left[i].what;
+            left_take(server, &server->left[i]);
+            error = 0;
+        }
+    pthread_mutex_unlock(&server->lock);
+    return error;
+}
+
+/* What this thread has left in an earlier call is for nobody any more. */
+static void left_disown(struct server *server) {
+    pid_t tid = (pid_t)syscall(SYS_gettid);
+    if (!atomic_load(&server->left_count))
+        return;
+    pthread_mutex_lock(&server->lock);
+    for (int i = 0; i < LEFT; i++)
+        if (server->left[i].what.tid == tid)
+            server->left[i].what.tid = 0;
+    pthread_mutex_unlock(&server->lock);
+}
+
+/* By who reads, so that nobody reads its answer before. */
+static void leave(struct server *server, const struct left *request) {
+    pthread_mutex_lock(&server->lock);
+    for (int i = 0; i < LEFT; i++)
+        if (!server->left[i].what.unique) {
+            server->left[i] = *request;
+            atomic_fetch_add(&server->left_count, 1);
+            break;
+        }
+    pthread_mutex_unlock(&server->lock);
+}
+
+/* ---- a question and its answer ---- */
+
+static int session_begin(struct session *s) {
+    struct server *server = told_server(s->told);
+    if (s->state)
+        return s->state > 0;
+    s->state = -1;
+    left_disown(server);
+    if (!atomic_load(&server->open) || thread_caller(s->asked->tid, &s->uid, &s->gid, &s->pid) || may_wait(s->asked))
+        return 0;
+    atomic_fetch_add(&server->asked, 1);
+    dio_told_disturb(s->told);
+    if (pthread_mutex_trylock(&server->reading))
+        return 0;
+    atomic_store(&server->here, 1);
+    listener_asks(s->asked->listener, 1);
+    s->state = 1;
+    /* Nobody closes the socket while somebody reads, and nobody begins to when it is about to be closed. */
+    if (atomic_load(&server->open) && told_holds(s->told))
+        return 1;
+    session_end(s);
+    s->state = -1;
+    return 0;
+}
+
+void session_end(struct session *s) {
+    struct server *server = s->state > 0 ? told_server(s->told) : NULL;
+    s->state = 0;
+    if (!server)
+        return;
+    listener_asks(s->asked->listener, 0);
+    atomic_store(&server->busy, 0);
+    atomic_store(&server->here, 0);
+    pthread_mutex_unlock(&server->reading);
+}
+
+static int request_send(const struct session *s, const struct left *request, const void *body, size_t size) {
+    char message[sizeof(struct fuse_in_header) + NAME_ROOM];
+    struct fuse_in_header header = {.len = (uint32_t)(sizeof header + size), .opcode = request->what.opcode,
+                                    .unique = request->what.unique, .nodeid = request->what.node, .uid = s->uid,
+                                    .gid = s->gid, .pid = s->pid};
+    memcpy(message, &header, sizeof header);
+    memcpy(message + sizeof header, body, size);
+    return send(told_socket(s->told), message, header.len, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)header.len;
+}
+
+/* Takes the answer if it is one: 1, or the server's -errno; 0 if it is for somebody else to read. */
+static int answer_take(const struct session *s, uint64_t unique, void *answer, size_t size) {
+    const struct fuse_out_header *header = answer;
+    ssize_t n = recv(told_socket(s->told), answer, size, MSG_PEEK | MSG_TRUNC);
+    if (n < (ssize_t)sizeof *header || header->unique != unique || header->len != (size_t)n)
+        return 0;
+    if (header->error ? (size_t)n != sizeof *header || header->error < -ERRNO_MOST || header->error > 0
+                      : (size_t)n != size)
+        return 0;
+    recv(told_socket(s->told), answer, size, MSG_DONTWAIT);
+    return header->error ? header->error : 1;
+}
+
+/* As `answer_take`; `mark` is from before the question. */
+static int ask(struct session *s, struct left *request, const void *body, size_t size, void *answer, size_t room) {
+    struct server *server = told_server(s->told);
+    request->what.unique = atomic_fetch_add(&server->unique, 2);
+    request->mark = atomic_load(&server->changes);
+    request->what.tid = (pid_t)syscall(SYS_gettid);
+    atomic_store(&server->busy, request->what.node);
+    int result = 0;
+    if (atomic_load(&server->left_count) < LEFT && request_send(s, request, body, size)) {
+        result = answer_take(s, request->what.unique, answer, room);
+        if (!result)
+            leave(server, request);
+    }
+    if (!result) {
+        session_end(s);
+        s->state = -1;
+    }
+    return result;
+}
+
+/* ---- what is told ---- */
+
+static int64_t until(uint64_t seconds, uint32_t nanoseconds) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if (!seconds && !nanoseconds)
+        return 0;
+    if (seconds > UINT32_MAX)
+        return INT64_MAX;
+    return (now.tv_sec + (int64_t)seconds) * NSEC + now.tv_nsec + nanoseconds;
+}
+
+static int64_t moment(uint64_t seconds, uint32_t nanoseconds) {
+    return (int64_t)(seconds * (uint64_t)NSEC + nanoseconds); /* seconds are signed, although the header says not */
+}
+
+static struct dio_told_node node_of(const struct server *server, uint64_t inode, const struct fuse_attr *attr) {
+    struct dio_told_node node = {.inode = inode, .number = attr->ino, .size = attr->size, .blocks = attr->blocks,
+                                 .device = attr->rdev, .mode = attr->mode, .links = attr->nlink, .uid = attr->uid,
+                                 .gid = attr->gid, .unchecked = (uint8_t)server->unchecked};
+    node.accessed = moment(attr->atime, attr->atimensec);
+    node.modified = moment(attr->mtime, attr->mtimensec);
+    node.changed = moment(attr->ctime, attr->ctimensec);
+    if (S_ISDIR(attr->mode) && !attr->size)
+        node.size = BLOCK;
+    if (!S_ISDIR(attr->mode) && !S_ISREG(attr->mode))
+        node.blocks = 0;
+    return node;
+}
+
+int session_node(struct session *s, uint64_t inode, struct dio_told_node *out) {
+    struct left request = {.what = {.opcode = FUSE_GETATTR}};
+    const struct fuse_getattr_in body = {0};
+    struct attr_answer answer;
+    request.what.node = dio_told_number(s->told, inode);
+    if (!request.what.node || !session_begin(s) ||
+        ask(s, &request, &body, sizeof body, &answer, sizeof answer) <= 0)
+        return 0;
+    *out = node_of(told_server(s->told), inode, &answer.attr.attr);
+    told_store_node(s->told, out, until(answer.attr.attr_valid, answer.attr.attr_valid_nsec), request.mark);
+    return 1;
+}
+
+static int entered(struct session *s, uint64_t directory, const struct left *request,
+                   const struct fuse_entry_out *entry, struct dio_told_node *out) {
+    struct server *server = told_server(s->told);
+    int64_t name_until = until(entry->entry_valid, entry->entry_valid_nsec);
+    int64_t node_until = until(entry->attr_valid, entry->attr_valid_nsec);
+    uint64_t inode = 0;
+    if (entry->nodeid) {
+        pthread_mutex_lock(&server->lock);
+        inode = nodes_enter(&server->nodes, entry->nodeid, entry->generation, 1);
+        pthread_mutex_unlock(&server->lock);
+        if (!inode)
+            return 0;
+    }
+    *out = node_of(server, inode, &entry->attr);
+    told_store_name(s->told, directory, request->name, strlen(request->name), inode, name_until, request->mark);
+    if (!inode || !node_until)
+        return inode ? 1 : 2;
+    told_store_node(s->told, out, node_until, request->mark);
+    return 2;
+}
+
+int session_name(struct session *s, uint64_t directory, const char *name, size_t length, struct dio_told_node *out) {
+    struct left request = {.what = {.opcode = FUSE_LOOKUP}};
+    struct entry_answer answer;
+    request.what.node = dio_told_number(s->told, directory);
+    if (!request.what.node || length >= NAME_ROOM || !session_begin(s))
+        return 0;
+    memcpy(request.name, name, length);
+    int result = ask(s, &request, request.name, length + 1, &answer, sizeof answer);
+    if (result == -ENOENT) {
+        told_store_name(s->told, directory, name, length, 0, 0, request.mark);
+        *out = (struct dio_told_node){0};
+        return 2;
+    }
+    return result > 0 ? entered(s, directory, &request, &answer.entry, out) : 0;
+}

@@ -1,0 +1,92 @@
+/* diorama_told.h - what file systems of ours have told, and FUSE servers that are asked without the interpreter.
+ *
+ * Included by diorama.h.  Times at which something holds no longer are those of CLOCK_MONOTONIC, in nanoseconds; 0: it
+ * does not hold now. */
+#ifndef DIORAMA_TOLD_API_H
+#define DIORAMA_TOLD_API_H
+
+struct dio_told;
+struct dio_told_node {
+    uint64_t inode, number /* as programs see it */, size, blocks /* of 512 bytes */, device /* of a special file */;
+    int64_t accessed, modified, changed; /* nanoseconds since the epoch */
+    uint32_t mode, links, uid, gid;
+    uint8_t unchecked, pad[7]; /* who may do what is for the file system to say */
+};
+/* `fd`: the socket by which it tells; while something waits there, nothing is answered.  `unchecked` as above. */
+DIO_API int dio_told_new(int fd, int unchecked, struct dio_told **out);
+/* Gives back the reference of who has made it; deciders have their own. */
+DIO_API void dio_told_free(struct dio_told *told);
+/* Nothing holds any more, and `fd` is not looked at again. */
+DIO_API void dio_told_end(struct dio_told *told);
+/* Nothing is answered while something that was read there is being worked on; by one thread at a time. */
+DIO_API void dio_told_silence(struct dio_told *told, int is_silent);
+/* What a name in a directory leads to, 0 if there is none of that name. */
+DIO_API void dio_told_name(struct dio_told *told, uint64_t directory, const char *name, size_t length, uint64_t inode,
+                           int64_t until);
+/* Takes that back: what it was, or -1. */
+DIO_API int64_t dio_told_drop(struct dio_told *told, uint64_t directory, const char *name, size_t length);
+DIO_API void dio_told_node(struct dio_told *told, const struct dio_told_node *node, int64_t until);
+/* Something is not as it was: what was asked for before is not kept. */
+DIO_API void dio_told_changed(struct dio_told *told);
+/* Whether the view knows better about an inode than what is told. */
+DIO_API int dio_told_differs(struct dio_told *told, uint64_t inode, int does);
+
+/* ---- the nodes of a FUSE server (fusenodes.c) ------------------------------------------------
+ *
+ * The server gives a file a number, which with its generation is not used again as long as that is referred to; here
+ * each has an inode, which is never used again.  The root is 1, generation 0, and inode 1. */
+
+/* The inode of a node, made for it if it has none; 0 without memory. */
+DIO_API uint64_t dio_told_enter(struct dio_told *told, uint64_t node, uint64_t generation);
+/* The server's number of an inode; 0 if it is forgotten. */
+DIO_API uint64_t dio_told_number(struct dio_told *told, uint64_t inode);
+/* The inode that has got a number last; 0 if there is none. */
+DIO_API uint64_t dio_told_latest(struct dio_told *told, uint64_t node);
+/* Forgets an inode: how many of the references to its node were made by asking here. */
+DIO_API uint64_t dio_told_leave(struct dio_told *told, uint64_t inode);
+
+/* ---- asking a FUSE server (fuseask.c) --------------------------------------------------------
+ *
+ * One reads the socket at a time, also for the others.  Whoever asks here for a call of a program reads until he has
+ * his answer; if that does not come at once, or something else comes first, his request is *left*: Python asks for the
+ * same, and takes it over. */
+
+struct dio_left {
+    uint64_t unique, node;
+    uint32_t opcode;
+    int32_t tid; /* of the thread of ours */
+};
+
+/* Whether the server may be asked: from its answer to INIT until nobody may any more. */
+DIO_API void dio_told_open(struct dio_told *told, int is_open);
+/* Begins to read: 0, or -EBUSY.  It waits for somebody in this library, and for all if `wait`. */
+DIO_API int dio_told_read(struct dio_told *told, int wait);
+/* Ends it, on the same thread. */
+DIO_API void dio_told_unread(struct dio_told *told);
+/* How often was asked here; to be compared. */
+DIO_API uint32_t dio_told_asked(struct dio_told *told);
+/* `fd`, an eventfd, is written to when somebody asks; once, or until `dio_told_disturb`, which does so. */
+DIO_API void dio_told_watch(struct dio_told *told, int fd);
+DIO_API void dio_told_disturb(struct dio_told *told);
+/* Whether a request about a node waits for its answer. */
+DIO_API int dio_told_busy(struct dio_told *told, uint64_t node);
+/* The number of the request that this thread has left and that asks for just that, if nothing has changed since; it is
+ * the caller's now.  0: there is none.  `name` may be NULL. */
+DIO_API uint64_t dio_told_adopt(struct dio_told *told, uint32_t opcode, uint64_t node, const char *name);
+/* Whether this thread has left a request; it is given up now. */
+DIO_API int dio_told_give_up(struct dio_told *told);
+/* A left request by its number, which is the caller's now: 0, or -ENOENT. */
+DIO_API int dio_told_find_left(struct dio_told *told, uint64_t unique, struct dio_left *out);
+
+/* ---- writing to a FUSE server (fusewrite.c) -------------------------------------------------- */
+
+struct dio_fuse_write {
+    int32_t socket, file;
+    uint64_t unique, node, handle, offset, end;
+    uint32_t most, flags, uid, gid, pid;
+};
+/* Has up to `requests` WRITEs done of a file, from `offset` to `end`, and counts `offset` and `unique` on.  Who calls
+ * it reads the socket.  0; or the size of the request that is sent and not answered; or -errno, and none is. */
+DIO_API int dio_fuse_write(struct dio_fuse_write *w, uint32_t requests);
+
+#endif
