@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -172,6 +172,13 @@ class OpenFile(Protocol):
 
     def control(self, command: int, argument: int, data: bytes, room: int) -> tuple[int, bytes]:
         """As ioctl(2): its result, and at most `room` bytes for where `data` stood."""
+        ...
+
+    def poll(self, changed: Callable[[], None]) -> int | None:
+        """For what it is ready, in bits of the kernel (poll.h); None if for everything, always.
+
+        `changed` is called when that may have become otherwise, on a thread that may wait.
+        """
         ...
 
     def test_lock(self, lock: Lock) -> Lock | None:

@@ -1,8 +1,8 @@
 """Direct: open files whose reads and writes are for their file system, one by one (FOPEN_DIRECT_IO).
 
 Nothing of them is kept here.  What the program holds is one end of a pair of sockets, of its own for each
-open(2): the kernel copies, passes on and closes it, and polls it.  We hold the other end, which hangs up when
-the last descriptor is gone.  Its offset and its flags are kept here, since the socket has none.
+open(2): the kernel copies, passes on and closes it, and polls it (`readiness`).  We hold the other end, which
+hangs up when the last descriptor is gone.  Its offset and its flags are kept here, since the socket has none.
 
 To see each read and write, but not those of all other files, is what the number is for: such a descriptor is
 never smaller than `HIGH`, except in the place of standard input and output (below `LOW`), and the filter
@@ -16,8 +16,8 @@ import os
 import select
 import socket
 import threading
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Final
 
 from diorama.abi.fcntl import (
@@ -34,6 +34,7 @@ from diorama.abi.fcntl import (
     O_TRUNC,
     O_WRONLY,
 )
+from diorama.dispatch.files.readiness import Readiness, make_pair
 from diorama.errors import warn_once
 from diorama.view.asking import asker
 
@@ -60,13 +61,16 @@ _FIRST_OWNER: Final = 1 << 32
 class DirectFile:
     """One of them: `opened` is what its file system has made of it, and it is the `owner` of locks."""
 
-    def __init__(self, place: Place, opened: OpenFile, flags: int, ours: socket.socket) -> None:
+    def __init__(
+        self, place: Place, opened: OpenFile, flags: int, ours: socket.socket, readiness: Readiness
+    ) -> None:
         self.place = place
         self.opened = opened
         self.flags = flags & ~_FORGOTTEN
         self.position = 0
         self.owner = _FIRST_OWNER + next(_owners)
         self.ours = ours
+        self._readiness: Readiness | None = readiness
         self._moving = threading.Lock()
 
     @property
@@ -89,6 +93,24 @@ class DirectFile:
         """How long it is, as its file system says."""
         assert self.place.filesystem is not None
         return self.place.filesystem.attributes(self.place.inode).size
+
+    def look(self, theirs: Callable[[], AbstractContextManager[int]] | None = None) -> None:
+        """See for what it is ready now, and have the kernel tell that; `theirs` as in `Readiness`."""
+        readiness = self._readiness
+        if readiness is None:
+            return
+        mark = readiness.mark()
+        try:
+            events = self.opened.poll(self.look)
+        except InterruptedError:
+            return
+        except OSError:
+            events = select.POLLERR
+        if events is None:
+            self._readiness = None
+            readiness.always()
+        else:
+            readiness.apply(events, mark, theirs)
 
     def change_flags(self, flags: int) -> None:
         """Set those that can be changed (F_SETFL)."""
@@ -129,13 +151,13 @@ class DirectFiles:
 
     def open(self, place: Place, opened: OpenFile, flags: int) -> int:
         """A descriptor for a program, of what has been opened for it."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        os.set_blocking(theirs.fileno(), False)  # who reads it past us gets an error
-        ours.shutdown(socket.SHUT_WR)  # as other files it is always ready
+        ours, theirs = make_pair()
         status = os.fstat(theirs.fileno())
-        file = DirectFile(place, opened, flags, ours)
+        identity = status.st_dev, status.st_ino
+        file = DirectFile(place, opened, flags, ours, Readiness(ours, identity))
+        file.look(lambda: nullcontext(theirs.fileno()))
         with self._lock:
-            self._files[status.st_dev, status.st_ino] = file
+            self._files[identity] = file
             self._watch(ours)
         self._inodes.add(status, place)
         return theirs.detach()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from diorama.abi.fcntl import (
@@ -39,10 +41,11 @@ from diorama.catalogue.model import Request
 from diorama.dispatch.files.answers import Outcome, answers, fail
 from diorama.dispatch.files.direct import HIGH, LOW
 from diorama.dispatch.files.locking import LOCKING, lock_range
+from diorama.engine.taking import taken
 from diorama.errors import Unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from diorama.catalogue.model import Memory, Tracee
     from diorama.dispatch.files.direct import DirectFile
@@ -100,11 +103,23 @@ def put(memory: Memory, address: int, data: bytes) -> int:
 # -- reading and writing --------------------------------------------------------------------------
 
 
-def read_directly(tracee: Tracee, file: DirectFile, places: list[Piece], offset: int | None) -> int:
+def read_directly(
+    tracee: Tracee, file: DirectFile, fd: int, places: list[Piece], offset: int | None
+) -> int:
     """Read at an offset, or at the file's own."""
     if not file.reads:
         raise fail(errno.EBADF)
-    return _at(file, offset, lambda at: _read(tracee, file, places, at))
+    with _looking(tracee, file, fd):
+        return _at(file, offset, lambda at: _read(tracee, file, places, at))
+
+
+@contextmanager
+def _looking(tracee: Tracee, file: DirectFile, fd: int) -> Generator[None, None, None]:
+    """For what it is ready is another thing afterwards."""
+    try:
+        yield
+    finally:
+        file.look(partial(taken, tracee.tid, tracee.pid, fd))
 
 
 def _at(file: DirectFile, offset: int | None, work: Callable[[int], int]) -> int:
@@ -169,7 +184,7 @@ def _changed(files: Files, file: DirectFile, done: int) -> int:
 
 
 def _write_directly(
-    files: Files, tracee: Tracee, file: DirectFile, places: list[Piece], offset: int | None
+    files: Files, tracee: Tracee, file: DirectFile, fd: int, places: list[Piece], offset: int | None
 ) -> int:
     if not file.writes:
         raise fail(errno.EBADF)
@@ -181,7 +196,8 @@ def _write_directly(
             file.position = start
         return done
 
-    return _at(file, offset, write)
+    with _looking(tracee, file, fd):
+        return _at(file, offset, write)
 
 
 def is_negative(tracee: Tracee, size: int) -> bool:
@@ -196,7 +212,7 @@ def write(files: Files, call: Write | PWrite64) -> Outcome:
     offset = call.offset if isinstance(call, PWrite64) else None
     if file is None or is_negative(call.tracee, call.size) or (offset or 0) < 0:
         return None
-    return _write_directly(files, call.tracee, file, [(call.buffer.address, call.size)], offset)
+    return _write_directly(files, call.tracee, file, call.fd, [(call.buffer.address, call.size)], offset)
 
 
 @answers(WriteV, PWriteV2)
@@ -211,7 +227,7 @@ def write_pieces(files: Files, call: WriteV | PWriteV2) -> Outcome:
     offset = None
     if isinstance(call, PWriteV2):
         offset = offset_of(call.offset, call.flags, has_own=not _lacks_flags(call))
-    return _write_directly(files, call.tracee, file, places, offset)
+    return _write_directly(files, call.tracee, file, call.fd, places, offset)
 
 
 def _lacks_flags(call: PWriteV2) -> bool:

@@ -109,7 +109,7 @@ def _read_file(
     if pieces is not None:
         return _read(call.tracee, call.fd, pieces, places, offset)
     direct = files.direct.find(task, call.fd)
-    return None if direct is None else read_directly(call.tracee, direct, places, offset)
+    return None if direct is None else read_directly(call.tracee, direct, call.fd, places, offset)
 
 
 def _read(tracee: Tracee, fd: int, pieces: Pieces, places: list[Piece], offset: int | None) -> int | None:

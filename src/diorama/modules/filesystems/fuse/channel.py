@@ -60,9 +60,9 @@ def _error(code: int) -> OSError:
 class Channel:
     """The channel to one server, from `start` to `close`.  Any thread.
 
-    `on_notification` is called on the thread that reads; `title` names the server in messages.  `theirs` is
-    the identity of the server's end, if programs have it.  `told` has what the server has said, as
-    long as that holds.
+    `on_notification` is called on the thread that reads, `on_lost` once when the server is gone.  `title`
+    names the server in messages.  `theirs` is the identity of the server's end, if programs have it.  `told`
+    has what the server has said, as long as that holds.
 
     Who reads is known to `told`, by which C asks too; `_lock` guards the rest, never for long.
     """
@@ -85,6 +85,7 @@ class Channel:
         self._unsent: deque[bytes] = deque()
         self._late: list[tuple[int, bytes]] = []
         self._is_lost = False
+        self.on_lost: Callable[[], None] | None = None
         self._is_closed = False
         self._theirs = theirs
         self._over = threading.Event()
@@ -484,4 +485,7 @@ class Channel:
         self._ready.set()
         for one in waiting:
             one.tell(None)
+        on_lost, self.on_lost = self.on_lost, None
+        if on_lost is not None:
+            on_lost()
 

@@ -15,6 +15,7 @@ import socket
 import stat
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from diorama.engine.told import Told
@@ -23,7 +24,14 @@ from diorama.fuse.connection import Notification, ProtocolError, Reply
 from diorama.fuse.flags import FAttr, Init
 from diorama.fuse.handles import CreateIn, OpenOut, ReadIn, SyncFsIn, WriteIn
 from diorama.fuse.naming import LinkIn, MkdirIn, MknodIn, Rename2In, RenameIn
-from diorama.fuse.notices import NotifyDelete, NotifyInvalEntry, NotifyInvalInode, NotifyRetrieve, NotifyStore
+from diorama.fuse.notices import (
+    NotifyDelete,
+    NotifyInvalEntry,
+    NotifyInvalInode,
+    NotifyPollWakeup,
+    NotifyRetrieve,
+    NotifyStore,
+)
 from diorama.fuse.wire import Attr, AttrOut, Wire
 from diorama.interfaces.filesystem import Attributes, Changes, ContentCache, Entry, FileSystem, Statistics
 from diorama.modules.filesystems.fuse.channel import Channel
@@ -106,6 +114,7 @@ class FuseFileSystem(FileSystem):
             lambda inode: self.attributes(inode).size,
         )
         self._files = OpenFiles(asking)
+        self._channel.on_lost = lambda: self._look_again(self._files.polling.all())
         self._channel.start()
 
     # -- looking at it ------------------------------------------------------------------------
@@ -421,6 +430,10 @@ class FuseFileSystem(FileSystem):
         data = b"" if cache is None else cache.retrieve(self, inode, asked.offset, size)
         self._channel.tell(self._channel.connection.retrieved(asked, data))
 
+    def _look_again(self, changed: Sequence[Callable[[], None]]) -> None:
+        for look in changed:
+            self._notices.put(partial(_look, look), needed=True)
+
     def _notified(self, told: Notification) -> None:
         record = told.record
         if isinstance(record, NotifyInvalInode):
@@ -434,10 +447,16 @@ class FuseFileSystem(FileSystem):
             self._notices.put(lambda cache: cache.store(self, inode, record.offset, told.data))
         elif isinstance(record, NotifyRetrieve):
             self._notices.put(lambda cache: self._retrieved(cache, record), needed=True)
+        elif isinstance(record, NotifyPollWakeup):
+            self._look_again(self._files.polling.notified(record.kh))
         elif isinstance(record, NotifyInvalEntry | NotifyDelete):
             directory = self._known.inode(record.parent)
             self._known.forget_name(directory, told.data)
             self._known.changed(directory)
+
+
+def _look(look: Callable[[], None], _cache: ContentCache | None) -> None:
+    look()
 
 
 @contextlib.contextmanager

@@ -41,6 +41,7 @@ from diorama.fuse.handles import (
     WriteOut,
 )
 from diorama.modules.filesystems.fuse.locks import set_lock, test_lock
+from diorama.modules.filesystems.fuse.polling import Polling
 from diorama.modules.filesystems.fuse.translation import segments, write_at
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ class FuseFile:
         self.handle = 0 if out is None else out.fh
         self.how = FOpen.KEEP_CACHE if out is None else FOpen(out.open_flags)
         self.locker: int | None = None
+        self._polled = 0
 
     @property
     def keeps(self) -> bool:
@@ -201,6 +203,17 @@ class FuseFile:
     def _ask(self, name: str, record: Wire, *, data: bytes = b"", room: int = 0) -> Reply:
         return self._files.asking.ask(name, self.inode, record, data=data, room=room)
 
+    def poll(self, changed: Callable[[], None]) -> int | None:
+        """For what it is ready, if the server knows."""
+        polling = self._files.polling
+        self._polled = self._polled or polling.number()
+        try:
+            return polling.ask(self._files.asking.ask, self.inode, self.handle, self._polled, changed)
+        except OSError as error:
+            if error.errno != errno.ENOSYS:
+                raise
+            return None
+
     def test_lock(self, lock: Lock) -> Lock | None:
         """What is in the way of a lock."""
         return test_lock(self._files.asking.ask, self.inode, self.handle, lock)
@@ -222,6 +235,7 @@ class FuseFile:
 
     def close(self) -> None:
         """It is gone."""
+        self._files.polling.drop(self._polled)
         self._files.closed(self)
 
 
@@ -230,6 +244,7 @@ class OpenFiles:
 
     def __init__(self, asking: Asking) -> None:
         self.asking = asking
+        self.polling = Polling()
         self._lock = threading.Lock()
         self._open: dict[int, list[FuseFile]] = {}
         self._owners: dict[int, set[int]] = {}
