@@ -10,7 +10,17 @@ import pytest
 
 from behaviour.served import Handles, Served, refuse
 from diorama.fuse.flags import FOpen
-from diorama.fuse.handles import FAllocateIn, IoctlIn, IoctlOut, LSeekIn, LSeekOut, ReadIn, WriteIn, WriteOut
+from diorama.fuse.handles import (
+    CopyFileRangeIn,
+    FAllocateIn,
+    IoctlIn,
+    IoctlOut,
+    LSeekIn,
+    LSeekOut,
+    ReadIn,
+    WriteIn,
+    WriteOut,
+)
 from diorama.fuse.wire import Attr
 
 
@@ -154,9 +164,67 @@ def test_it_is_not_mapped_and_moved_by_its_reader(direct: Served) -> None:
         fd = os.open("mnt/file", os.O_RDWR)
         print(told(mmap.mmap, fd, 10))
         out = os.open("mnt/out", os.O_RDWR | os.O_CREAT)
-        print(told(os.sendfile, out, fd, 0, 10), told(os.copy_file_range, fd, out, 10))
+        print(told(os.sendfile, out, fd, 0, 10))
     """
-    assert direct.run(script) == ["ENODEV", "EINVAL EINVAL"]
+    assert direct.run(script) == ["ENODEV", "EINVAL"]
+
+
+COPYING = """
+    source, target = os.open("mnt/file", os.O_RDWR), os.open("mnt/copy", os.O_RDWR | os.O_CREAT)
+    os.write(target, b"abcdefghij")
+    os.lseek(target, 0, os.SEEK_SET)
+    copy = os.copy_file_range
+    print(copy(source, target, 4), os.lseek(source, 0, os.SEEK_CUR), os.lseek(target, 0, os.SEEK_CUR))
+    print(copy(source, target, 99, 5, 6), copy(source, target, 5, 10), copy(source, target, 0, 0, 0))
+    print(os.pread(target, 99, 0), os.lseek(source, 0, os.SEEK_CUR))
+    print(told(copy, source, source, 5, 0, 2), copy(source, source, 2, 0, 8), os.pread(source, 99, 0))
+    appending = os.open("mnt/copy", os.O_WRONLY | os.O_APPEND)
+    print(told(copy, source, appending, 1), told(copy, appending, target, 1))
+    print(told(copy, source, os.open("mnt/file", os.O_RDONLY), 1))
+"""
+
+
+@pytest.mark.parametrize("knows", [True, False], ids=["by the server", "here"])
+def test_ranges_are_copied(direct: Served, knows: bool) -> None:
+    def copy(header: Any, body: bytes) -> bytes:
+        wanted = CopyFileRangeIn.decode(body)
+        target = direct.server.nodes[wanted.nodeid_out]
+        data = direct.server.nodes[header.nodeid].content[wanted.off_in :][: wanted.len]
+        target.content = (
+            target.content[: wanted.off_out].ljust(wanted.off_out, b"\0")
+            + data
+            + target.content[wanted.off_out + len(data) :]
+        )
+        return WriteOut(len(data)).encode()
+
+    if knows:
+        direct.server.override["COPY_FILE_RANGE"] = copy
+    native = direct.bench.work / "native"
+    (native / "mnt").mkdir(parents=True)
+    (native / "mnt/file").write_bytes(b"0123456789")
+    assert direct.run(COPYING) == direct.natively(COPYING, native)
+    assert len(direct.requests("COPY_FILE_RANGE")) == (3 if knows else 1)
+
+
+def test_ranges_are_copied_to_what_is_cached_and_not_elsewhere(served: Served) -> None:
+    handles = Handles(served.server, FOpen.DIRECT_IO)
+    served.server.add(b"file", b"0123456789")
+
+    def change(header: Any, body: bytes) -> bytes:
+        handles.how = 0
+        return served.server.mkdir(header, body)
+
+    served.server.override["MKDIR"] = change
+    script = """
+        source = os.open("mnt/file", os.O_RDWR)
+        os.mkdir("mnt/change")
+        cached, host = os.open("mnt/cached", os.O_RDWR | os.O_CREAT), os.open("host", os.O_RDWR | os.O_CREAT)
+        print(os.copy_file_range(source, cached, 4), os.lseek(cached, 0, os.SEEK_CUR), os.pread(cached, 9, 0))
+        print(os.copy_file_range(cached, source, 2, 1, 8), os.pread(source, 99, 0))
+        print(told(os.copy_file_range, source, host, 4), told(os.copy_file_range, host, source, 4))
+    """
+    assert served.run(script) == ["4 4 b'0123'", "2 b'0123456712'", "EXDEV EXDEV"]
+    served.wait(lambda: served.content(b"cached") == b"0123")
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,10 @@ class OpenFile(Protocol):
         """A program writes; how much of it was taken."""
         ...
 
+    def copy(self, offset: int, target: OpenFile, to: int, size: int) -> int:
+        """Copy bytes to another open file of the file system; how many.  ENOSYS if that can't be done."""
+        ...
+
     def truncate(self, size: int) -> None:
         """Set the length."""
 

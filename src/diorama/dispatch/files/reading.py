@@ -34,6 +34,7 @@ from diorama.catalogue.memory import MMap, MRemap, RemapFilePages
 from diorama.catalogue.model import Request, Tracee
 from diorama.catalogue.rings import IoSubmit
 from diorama.dispatch.files.answers import Outcome, answers
+from diorama.dispatch.files.copying import copy_range
 from diorama.dispatch.files.direct_calls import (
     Piece,
     is_negative,
@@ -205,6 +206,8 @@ def _seek(tracee: Tracee, fd: int, pieces: Pieces, offset: int, whence: int) -> 
 def move_bytes(files: Files, call: SendFile | CopyFileRange | Splice) -> Outcome:
     """Move bytes out of a file."""
     if move_directly(files, call):
+        if isinstance(call, CopyFileRange):
+            return copy_range(files, call)
         raise fail(errno.EINVAL)
     pieces = files.lazy.find(files.task(call.tracee), call.in_fd)
     if pieces is None:

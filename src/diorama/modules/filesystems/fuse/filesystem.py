@@ -112,6 +112,7 @@ class FuseFileSystem(FileSystem):
             self._channel.connection,
             self._known.changed,
             lambda inode: self.attributes(inode).size,
+            self._known.node,
         )
         self._files = OpenFiles(asking)
         self._channel.on_lost = lambda: self._look_again(self._files.polling.all())

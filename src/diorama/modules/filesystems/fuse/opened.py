@@ -26,6 +26,7 @@ from diorama.fuse.flags import (
     Init,
 )
 from diorama.fuse.handles import (
+    CopyFileRangeIn,
     FAllocateIn,
     FlushIn,
     FsyncIn,
@@ -47,7 +48,7 @@ from diorama.modules.filesystems.fuse.translation import segments, write_at
 if TYPE_CHECKING:
     from diorama.fuse.connection import Connection, Reply
     from diorama.fuse.wire import Wire
-    from diorama.interfaces.filesystem import Lock
+    from diorama.interfaces.filesystem import Lock, OpenFile
 
 __all__ = ["Asking", "FuseFile", "OpenFiles", "unless_unknown"]
 
@@ -61,7 +62,8 @@ class Asking:
     """How a server is asked: with an answer, or without anybody who waits for it.
 
     `write` writes what is open, part by part, up to an offset (`Channel.write`).
-    `changed` tells that the attributes of a file are to be asked for again, `size` how long it is.
+    `changed` tells that the attributes of a file are to be asked for again, `size` how long it is, `node` the
+    server's number for it.
     """
 
     ask: Callable[..., Reply]
@@ -70,6 +72,7 @@ class Asking:
     connection: Connection
     changed: Callable[[int], None]
     size: Callable[[int], int]
+    node: Callable[[int], int]
 
 
 class FuseFile:
@@ -156,6 +159,19 @@ class FuseFile:
                 break
         self._files.asking.changed(self.inode)
         return done
+
+    def copy(self, offset: int, target: OpenFile, to: int, size: int) -> int:
+        """Have the server copy bytes to another of its files."""
+        if not isinstance(target, FuseFile) or target._files is not self._files:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        node = self._files.asking.node(target.inode)
+        request = CopyFileRangeIn(self.handle, offset, node, target.handle, to, size)
+        (copied,) = self._ask("COPY_FILE_RANGE", request).records
+        assert isinstance(copied, WriteOut)
+        if copied.size > size:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        self._files.asking.changed(target.inode)
+        return copied.size
 
     def truncate(self, size: int) -> None:
         """Set the length."""
