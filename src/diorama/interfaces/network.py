@@ -1,0 +1,260 @@
+"""Network: what a network stack implements.
+
+A stack is mounted like a file system (`--mount lan:office=/dev/net/lan`) and chosen by tasks, for each address
+family (`diorama.view.stacks`). From then on it makes their sockets: it is asked once for every `socket(2)`,
+and its *endpoint* for what concerns addresses. Bytes are not its business.
+
+What the program holds is always a socket of the kernel's, so that reading, writing, polling, `dup`, `fork` and
+`SCM_RIGHTS` are as they are. There are two sorts:
+
+* *real* ones, of the family asked for. The endpoint says which addresses the kernel is given in place of
+  those that the program uses, and what those are that the kernel tells. Every method of `Endpoint` does that
+  by default for one whose addresses are what they seem;
+* *held* ones, of AF_UNIX, whose other end the stack holds. The endpoint answers everything itself.
+
+An endpoint is known by the cookie of its socket (SO_COOKIE), which no other socket of this kernel has ever
+had. `at` is always a copy of the program's descriptor, which is closed after the call: nothing may keep it, or
+the program could never end its connection.
+
+Threads: asked on guardians or workers, for several programs at once. A method that has to wait for something
+calls `diorama.view.asking.asker().step_aside()` first, and gives up with EINTR when `is_interrupted()`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
+from typing import Final
+
+from diorama.abi.socket import SocketAddress, parse_address
+from diorama.interfaces.rawsocket import bind_raw, name_raw
+
+__all__ = ["Endpoint", "Held", "Link", "Network", "Route", "Sent", "Story", "refuse"]
+
+Interface = IPv4Interface | IPv6Interface
+Subnet = IPv4Network | IPv6Network
+
+
+def refuse(code: int) -> OSError:
+    """The error that gives the program this errno."""
+    return OSError(code, os.strerror(code))
+
+
+@dataclass(slots=True)
+class Link:
+    """A network interface, as netdevice(7) and rtnetlink(7) tell of it; `flags` are IFF_*, `kind` ARPHRD_*."""
+
+    index: int
+    name: str
+    flags: int
+    kind: int = 1
+    mtu: int = 1500
+    address: bytes = bytes(6)
+    addresses: list[Interface] = field(default_factory=list[Interface])
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A way to a subnet: through a link, to a gateway or (None) to whom it may concern."""
+
+    subnet: Subnet
+    link: int
+    gateway: str | None = None
+    metric: int = 0
+
+
+class Story(ABC):
+    """What programs on a stack are told of it, by netlink, ioctl(2), /proc/net: one story for all ways.
+
+    What changes it is refused unless a stack overrides it: EPERM, as for who is not privileged.
+    """
+
+    @abstractmethod
+    def links(self) -> Sequence[Link]:
+        """The interfaces, with their addresses, by index."""
+
+    def routes(self) -> Sequence[Route]:
+        """The routes besides those to the subnets of the links' own addresses."""
+        return ()
+
+    def add_address(self, index: int, address: Interface) -> None:
+        """Give a link one more address; EEXIST."""
+        raise refuse(errno.EPERM)
+
+    def remove_address(self, index: int, address: Interface) -> None:
+        """Take an address from a link; EADDRNOTAVAIL."""
+        raise refuse(errno.EPERM)
+
+    def set_link(self, index: int, *, flags: int | None = None, mtu: int | None = None) -> None:
+        """Change the flags of a link (IFF_UP) or the size of its packets."""
+        raise refuse(errno.EPERM)
+
+    def add_link(self, kind: str, name: str, data: Mapping[str, str]) -> None:
+        """Make a link of a kind (`ip link add NAME type KIND`); EOPNOTSUPP for a kind there is none of."""
+        raise refuse(errno.EPERM)
+
+    def remove_link(self, index: int) -> None:
+        """Remove a link that was made."""
+        raise refuse(errno.EPERM)
+
+    def add_route(self, route: Route) -> None:
+        """Add a route; EEXIST, ENETUNREACH for a gateway that nobody can reach."""
+        raise refuse(errno.EPERM)
+
+    def remove_route(self, route: Route) -> None:
+        """Remove a route; ESRCH."""
+        raise refuse(errno.EPERM)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message on its way to the kernel: an address (`struct sockaddr`) and control data in place of the
+    program's, as sendmsg(2) takes them; `drop`: nobody gets it, and the program is told that it was sent."""
+
+    address: bytes | None
+    control: Sequence[tuple[int, int, bytes]] = ()
+    drop: bool = False
+
+
+class Endpoint:
+    """One socket of a stack, which the kernel has, of the family that was asked for.
+
+    `family`, `type` and `protocol` are those that the program asked for.
+    """
+
+    def __init__(self, family: int, type: int, protocol: int) -> None:
+        self.family = family
+        self.type = type
+        self.protocol = protocol
+
+    def open(self) -> socket.socket:
+        """The socket that the program is given; the kernel's errors."""
+        return socket.socket(self.family, self.type, self.protocol)
+
+    # -- addresses ----------------------------------------------------------------------------
+
+    def bind(self, at: socket.socket, address: SocketAddress) -> None:
+        """bind(2)."""
+        bind_raw(at.fileno(), address.pack())
+
+    def connect(self, at: socket.socket, address: SocketAddress) -> bytes | None:
+        """connect(2): the address that the kernel is to connect to, in the program's own call; None if it is
+        connected (EINPROGRESS if it will be, and `at` does not block)."""
+        return address.pack()
+
+    def listen(self, at: socket.socket, backlog: int) -> None:
+        """listen(2)."""
+        at.listen(backlog)
+
+    def accepted(self, at: socket.socket, new: socket.socket) -> Endpoint | None:
+        """The kernel has accepted a connection: its endpoint; None if nobody should have it, then it is closed
+        and the next one is waited for."""
+        return self.like(new)
+
+    def like(self, new: socket.socket) -> Endpoint:
+        """The endpoint of a connection that is accepted, which has addresses as this one."""
+        return type(self)(self.family, self.type, self.protocol)
+
+    def name(self, at: socket.socket) -> SocketAddress:
+        """getsockname(2)."""
+        return parse_address(name_raw(at.fileno()))
+
+    def peer(self, at: socket.socket) -> SocketAddress:
+        """getpeername(2); ENOTCONN."""
+        return parse_address(name_raw(at.fileno(), peer=True))
+
+    # -- messages -----------------------------------------------------------------------------
+
+    def sending(self, at: socket.socket, address: SocketAddress) -> Sent:
+        """A message is sent to an address: what the kernel is given."""
+        return Sent(address.pack())
+
+    def received(self, at: socket.socket, address: bytes) -> SocketAddress | None:
+        """A message came from an address of the kernel's: what the program is told; None if it is not for it."""
+        return parse_address(address)
+
+    # -- the rest -----------------------------------------------------------------------------
+
+    def get_option(self, at: socket.socket, level: int, option: int, size: int) -> bytes | None:
+        """getsockopt(2): the value; None if the kernel knows."""
+        return None
+
+    def set_option(self, at: socket.socket, level: int, option: int, value: bytes) -> bool:
+        """setsockopt(2): whether that is all; False lets the kernel do it too."""
+        return False
+
+    def control(self, at: socket.socket, command: int, argument: bytes) -> bytes | None:
+        """ioctl(2) of a socket, SIOC*: what `argument` (a `struct ifreq`, `ifconf` or what the command takes)
+        becomes; None if the kernel knows."""
+        return None
+
+    def shutdown(self, at: socket.socket, how: int) -> bool:
+        """shutdown(2): whether that is all; False lets the kernel do it too."""
+        return False
+
+
+class Held(Endpoint):
+    """One socket of a stack, which the stack holds the other end of.
+
+    The two ends are a pair of AF_UNIX: `open` gives the program one and `opened` is told of the other.
+    """
+
+    pair_type: int | None = None
+    """The type of the pair, if it is not that of the socket: SOCK_RAW has none, and is SOCK_DGRAM."""
+
+    def open(self) -> socket.socket:
+        kind = self.type if self.pair_type is None else self.pair_type
+        theirs, ours = socket.socketpair(socket.AF_UNIX, kind)
+        try:
+            self.opened(ours)
+        except BaseException:
+            theirs.close()
+            ours.close()
+            raise
+        return theirs
+
+    def opened(self, ours: socket.socket) -> None:
+        """Our end, to be kept: it reads an end of file when the program and all who share it have closed it."""
+        raise NotImplementedError
+
+    def get_option(self, at: socket.socket, level: int, option: int, size: int) -> bytes | None:
+        """What kind of socket it is; a stack asks here first."""
+        if level != socket.SOL_SOCKET:
+            return None
+        told = {socket.SO_TYPE: self.type, _SO_DOMAIN: self.family, _SO_PROTOCOL: self.protocol}
+        return told[option].to_bytes(4, "little") if option in told else None
+
+
+_SO_PROTOCOL: Final = 38
+_SO_DOMAIN: Final = 39
+
+
+class Network(ABC):
+    """A network stack."""
+
+    title = "network"
+    """What the type of its mount is."""
+    story: Story | None = None
+    """What it tells of itself; None: netlink is a family as others."""
+
+    @abstractmethod
+    def socket(self, family: int, type: int, protocol: int) -> Endpoint:
+        """A new socket, with the type without flags: EAFNOSUPPORT, ESOCKTNOSUPPORT, EPROTONOSUPPORT, EACCES."""
+
+    def adopt(self, at: socket.socket, family: int) -> Endpoint | None:
+        """A socket of the kernel's that a program of this stack has, but that no stack has made (it was opened
+        outside of the view): its endpoint; None leaves it to the kernel.  EACCES by default."""
+        raise refuse(errno.EACCES)
+
+    def files(self) -> Mapping[str, Callable[[], bytes]]:
+        """Files of the system that tell of it to its programs, by path: `/etc/resolv.conf`, `/etc/hosts`."""
+        return {}
+
+    def close(self) -> None:
+        """The view has ended."""
+        return
