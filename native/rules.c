@@ -70,6 +70,8 @@ static int is_outside(uint32_t have, uint32_t bounds) {
     return have <= INT32_MAX && (have < (bounds & 0xFFFF) || have >= bounds >> 16);
 }
 
+static int is_within(uint32_t have, uint32_t bounds) { return have >= (bounds & 0xFFFF) && have < bounds >> 16; }
+
 static int test_holds(const struct dio_test *test, const uint64_t args[6]) {
     uint64_t mask = test->width == 32 ? UINT32_MAX : UINT64_MAX;
     uint64_t have = args[test->arg] & mask, want = test->value & mask;
@@ -78,6 +80,7 @@ static int test_holds(const struct dio_test *test, const uint64_t args[6]) {
     case DIO_TEST_NE: return have != want;
     case DIO_TEST_BITS: return (have & want) == want;
     case DIO_TEST_OUTSIDE: return is_outside((uint32_t)have, (uint32_t)want);
+    case DIO_TEST_WITHIN: return is_within((uint32_t)have, (uint32_t)want);
     default: return (have & want) == 0;
     }
 }

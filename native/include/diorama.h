@@ -137,8 +137,9 @@ DIO_API int dio_launch(const struct dio_launch *how, struct dio_started *out);
 
 /* ---- rules: which calls a handler wants, settled without Python ----------------------------- */
 
-/* OUTSIDE, of 32 bits: less than the low 16 bits of `value`, or not less than the high ones, and not negative. */
-enum dio_test_op { DIO_TEST_EQ, DIO_TEST_NE, DIO_TEST_BITS, DIO_TEST_NO_BITS, DIO_TEST_OUTSIDE };
+/* OUTSIDE, of 32 bits: less than the low 16 bits of `value`, or not less than the high ones, and not negative.
+ * WITHIN: neither. */
+enum dio_test_op { DIO_TEST_EQ, DIO_TEST_NE, DIO_TEST_BITS, DIO_TEST_NO_BITS, DIO_TEST_OUTSIDE, DIO_TEST_WITHIN };
 
 struct dio_test {
     uint8_t arg, op, width, pad; /* width: bits of the argument that count, 32 or 64 */

@@ -20,7 +20,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from diorama.engine.choice import ENGINES, HANDLERS_RUN, NOTIFY, Choice, choose
+from diorama.engine.choice import ENGINES, HANDLERS_RUN, NOTIFY, Choice, choose, make_tag, require
 from diorama.engine.probe import Features, Paths, probe, resolve, to_native
 from diorama.errors import UsageError
 from diorama.modules.kinds import Kinds
@@ -31,11 +31,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from diorama.dispatch.mediator import Mediator
-    from diorama.dispatch.router import Router
+    from diorama.dispatch.network.mediator import NetworkMediator
     from diorama.engine.guardian import Staff
     from diorama.engine.launch import Command, Launched
     from diorama.engine.placement import Placement
-    from diorama.engine.tracee import Tracee
     from diorama.view.mounts import Mount
 
 _OF_THE_HOST = ("/proc", "/dev", "/sys")
@@ -78,7 +77,7 @@ class View:
             raise UsageError(f"placement must be 'auto' or 'none', not {placement!r}")
         from diorama.dispatch.router import Router
 
-        self.router: Router = Router(strict=strict, on_failure=self._failed)
+        self.router = Router(strict=strict, on_failure=self._failed)
         self._engine = engine
         self._shared = guardians == "shared"
         self._placed = placement == "auto" and not self._shared
@@ -86,6 +85,7 @@ class View:
         self._paths = paths or Paths()
         self._seccomp = seccomp
         self._mediator: Mediator | None = None
+        self._networks: NetworkMediator | None = None
         self._lock = threading.Condition()
         self._making = threading.Lock()
         self._guardians = 0
@@ -103,7 +103,7 @@ class View:
     # -- what programs see --------------------------------------------------------------------
 
     def mount(self, source: Any, target: str | bytes | os.PathLike[str], *options: str) -> None:
-        """Mount a path (bind), `scheme:rest`, or a `FileSystem` object on `target`.
+        """Mount a path (bind), `scheme:rest`, or a `FileSystem` or `Network` object on `target`.
 
         Relative paths are the caller's.  A source is found in the view, as the mounts before have left it.
         `UsageError` if the source cannot be mounted there, or while programs run, unless the view grows.
@@ -111,9 +111,10 @@ class View:
         if not self._grows and self._is_running():
             raise UsageError(f"cannot mount on {os.fsdecode(target)} while programs run: use grows=True")
         from diorama.interfaces.filesystem import FileSystem
+        from diorama.interfaces.network import Network
         from diorama.modules.sources import make_mount
 
-        if isinstance(source, FileSystem):
+        if isinstance(source, (FileSystem, Network)):
             self._files().mount(make_mount(source, *options), target)
         else:
             self._files().mount_source(source, target, options)
@@ -155,6 +156,24 @@ class View:
         if self._is_running() or self._files().has_mounts:
             raise UsageError(f"cannot lay {layer} over the root: something is mounted or runs already")
         self._files().mount(make_mount("cow:/", f"layer={os.fspath(layer)}"), "/")
+        self.router.changed = True
+
+    def stack(self, network: Any, families: str = "") -> None:
+        """Let programs that are started from now on have a network: a path where one is mounted, or a source.
+
+        A source (`none:`, `lan:office`) is mounted below `/dev/net` first. `families` are those of
+        `diorama.interfaces.stackfile.parse_families`, all but AF_UNIX if there are none. `UsageError`.
+        """
+        from diorama.interfaces.stackfile import parse_families
+        from diorama.modules.networks.choosing import place_for
+
+        chosen, target = parse_families(families), network
+        if not (isinstance(network, str) and network.startswith("/")):
+            source, target, options = place_for(network)
+            self.mount(source, target, *options)
+        self._files()
+        assert self._networks is not None
+        self._networks.choose(target, chosen)
         self.router.changed = True
 
     def on(self, *names: str, path: str | bytes | None = None, **arguments: int) -> Callable[[_F], _F]:
@@ -244,7 +263,7 @@ class View:
         self._sweep()
         staff = self._prepare()
         notifies = staff is not None and self.choice is not None and self.choice.engine == NOTIFY
-        tag = _make_tag() if notifies else None
+        tag = make_tag() if notifies else None
         launched = launch(command, self._filter(tag) if staff and self._seccomp else b"", tag)
         with self._lock:
             self._running.append(launched)
@@ -268,7 +287,7 @@ class View:
                 return
             self._running.remove(launched)
             launched.closed = True
-            _shut(launched.life_fd)
+            launched.shut()
             os.close(launched.life_fd)
             os.close(launched.pidfd)
         with contextlib.suppress(ChildProcessError):
@@ -322,10 +341,13 @@ class View:
     def _files(self) -> Mediator:
         if self._mediator is None:
             from diorama.dispatch.mediator import Mediator
+            from diorama.dispatch.network.mediator import NetworkMediator
             from diorama.modules.filesystems.implicit import make_implicit
 
             self._mediator = Mediator(grows=self._grows, kinds=self._kinds, implicit=make_implicit)
             self.router.add_base(self._mediator)
+            self._networks = NetworkMediator(self._mediator.files, grows=self._grows)
+            self.router.add_inner(self._networks)
         return self._mediator
 
     def _filter(self, tag: int | None) -> bytes:
@@ -348,7 +370,7 @@ class View:
             return bool(self._running)
 
     def _sweep(self) -> None:
-        """Release programs that have ended since, with all that descends from them."""
+        """Release programs that have ended."""
         with self._lock:
             ended = [one for one in self._running if one.ended and select.select([one.life_fd], [], [], 0)[0]]
         for launched in ended:
@@ -369,7 +391,7 @@ class View:
         from diorama.engine.guardian import Staff
 
         features = self._features = probe()
-        _require(features)
+        require(features)
         self.choice = choose(self._engine, features, list(self._needs()), list(self._leanings()))
         options = _native.Options()
         options.paths = to_native(resolve(self._paths, features))
@@ -436,7 +458,11 @@ class View:
         ready.acquire()
 
         def begin(guardian: Guardian) -> None:
-            _attempt(guardian, tracee, outcome)
+            try:
+                guardian.seize(tracee)
+                outcome.append(None)
+            except OSError as error:
+                outcome.append(error)
             ready.release()
 
         Guardian(staff).start(begin)
@@ -461,7 +487,7 @@ class View:
             self.failures.append(error)
         with self._lock:
             for launched in self._running:
-                _shut(launched.life_fd)
+                launched.shut()
 
 
 @set_maker
@@ -469,31 +495,3 @@ def _make_stage(on_served: Callable[[Mount], None]) -> View:
     view = View(grows=True)
     view._kinds.on_served = on_served  # pyright: ignore[reportPrivateUsage]
     return view
-
-
-def _shut(life_fd: int) -> None:
-    """Tell init that it is over, without closing a descriptor that somebody reads."""
-    import socket
-
-    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(life_fd)) as life:
-        life.shutdown(socket.SHUT_WR)
-
-
-def _attempt(guardian: Any, tracee: Tracee, outcome: list[BaseException | None]) -> None:
-    try:
-        guardian.seize(tracee)
-        outcome.append(None)
-    except OSError as error:
-        outcome.append(error)
-
-
-def _require(features: Features) -> None:
-    if not features.ptrace_allowed:
-        raise UsageError("ptrace is not permitted here (a container profile or Yama); see `diorama doctor`")
-    if not (features.get_syscall_info and features.seccomp_filter):
-        raise UsageError("this kernel lacks what views need (Linux 5.3, seccomp); see `diorama doctor`")
-
-
-def _make_tag() -> int:
-    """A sixth argument that passes a filter: random, and a multiple of the page size, as mmap(2) wants it."""
-    return int.from_bytes(os.urandom(8), "little") >> 2 & ~0xFFF | 1 << 12

@@ -65,7 +65,7 @@ class Way:
     def has_both_engines(self) -> bool:
         """Whether something is handled, and nothing is asked for that one engine only can do."""
         words = set(self.words)
-        return bool(words & {"--module", "--mount", "--root"}) and not words & ONE_ENGINE
+        return bool(words & {"--module", "--mount", "--net", "--root", "--grow"}) and not words & ONE_ENGINE
 
     def variants(self) -> list[Way]:
         """This way once, or with each engine."""

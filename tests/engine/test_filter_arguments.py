@@ -20,13 +20,17 @@ WORDS = st.one_of(
     st.sampled_from([0, 1, 2**32 - 1, 2**32, 2**63, 5, 4, 3 | 512 << 16, 512, 511, 3, 2]),
 )
 TESTS = st.builds(
-    ArgumentTest, st.integers(0, 5), WORDS, st.sampled_from([32, 64]), st.sampled_from([0, 1, 2, 3, 4])
+    ArgumentTest, st.integers(0, 5), WORDS, st.sampled_from([32, 64]), st.sampled_from(range(6))
 )
 
 
 def is_outside(have: int, want: int) -> bool:
     low, high = want & 0xFFFF, want >> 16 & 0xFFFF
     return have < 2**31 and (have < low or have >= high)
+
+
+def is_within(have: int, want: int) -> bool:
+    return want & 0xFFFF <= have < want >> 16 & 0xFFFF
 
 
 def holds(test: ArgumentTest, args: list[int], abi: Abi) -> bool:
@@ -38,6 +42,7 @@ def holds(test: ArgumentTest, args: list[int], abi: Abi) -> bool:
         _native.TEST_BITS: have & want == want,
         _native.TEST_NO_BITS: have & want == 0,
         _native.TEST_OUTSIDE: is_outside(have & 2**32 - 1, want),
+        _native.TEST_WITHIN: is_within(have & 2**32 - 1, want),
     }[test.op]
 
 

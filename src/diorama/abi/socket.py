@@ -18,6 +18,7 @@ __all__ = [
     "SocketAddress",
     "UnixAddress",
     "parse_address",
+    "parse_control",
     "sent_descriptors",
 ]
 
@@ -167,20 +168,27 @@ class MsgHdr(Record):
     msg_len: int = 0
 
 
-def sent_descriptors(abi: Abi, control: bytes) -> list[int]:
-    """The descriptors in the control data of a message, cmsg(3): those of SCM_RIGHTS."""
-    found: list[int] = []
+def parse_control(abi: Abi, control: bytes) -> list[tuple[int, int, int, bytes]]:
+    """The parts of the control data of a message, cmsg(3): level, type, where the data begins, the data."""
+    found: list[tuple[int, int, int, bytes]] = []
     word, at = abi.word, 0
     head = word + 8
     while at + head <= len(control):
         size = int.from_bytes(control[at : at + word], "little")
-        level, kind = struct.unpack_from("<ii", control, at + word)
         if size < head:
             break
-        if (level, kind) == (SOL_SOCKET, SCM_RIGHTS):
-            data = control[at + head : at + size]
-            found += [number for (number,) in struct.iter_unpack("<i", data[: len(data) // 4 * 4])]
+        level, kind = struct.unpack_from("<ii", control, at + word)
+        found.append((level, kind, at + head, control[at + head : at + size]))
         at += -(-size // word) * word
+    return found
+
+
+def sent_descriptors(abi: Abi, control: bytes) -> list[int]:
+    """The descriptors in the control data of a message: those of SCM_RIGHTS."""
+    found: list[int] = []
+    for level, kind, _, data in parse_control(abi, control):
+        if (level, kind) == (SOL_SOCKET, SCM_RIGHTS):
+            found += [number for (number,) in struct.iter_unpack("<i", data[: len(data) // 4 * 4])]
     return found
 
 

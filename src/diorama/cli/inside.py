@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from diorama.catalogue.model import Request
 
-__all__ = ["mount", "unmount"]
+__all__ = ["choose_stack", "mount", "unmount"]
 
 _TYPE: Final = "diorama"
 _ATTRIBUTES: Final = {
@@ -74,6 +74,18 @@ def _make(context: int, source: str, options: Sequence[str]) -> int:
         return _call(FsMount(context, abi.FSMOUNT_CLOEXEC, attributes))
     except OSError as error:
         raise UsageError(_message(context) or f"cannot mount {source}: {_reason(error)}") from None
+
+
+def choose_stack(path: str, families: str) -> list[str]:
+    """Let this process have the network that is mounted on a path: the families asked for; `UsageError`."""
+    from diorama.interfaces.stackfile import ATTRIBUTE, parse_families
+
+    parse_families(families)
+    nothing = "no network is mounted there"
+    reasons = dict.fromkeys((errno.EOPNOTSUPP, errno.EPERM, errno.ENODATA), nothing)
+    with _told(f"cannot use {path}", reasons):
+        os.setxattr(path, ATTRIBUTE, families.encode())
+    return [name for name in families.split(",") if name]
 
 
 def unmount(target: str, *, lazy: bool = False) -> None:

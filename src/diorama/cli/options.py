@@ -44,6 +44,7 @@ class ViewOptions:
     bare: bool = False
     cow: str | None = None
     mount: tuple[str, ...] = ()
+    net: str | None = None
     grow: bool = False
     module: tuple[str, ...] = ()
     engine: str = "auto"
@@ -90,6 +91,8 @@ class ViewOptions:
         for text in self.mount:
             mount = Mount.parse(text)
             view.mount(mount.source, mount.target, *mount.options)
+        if self.net is not None:
+            view.stack(self.net)
         for file in self.module:
             view.load(file)
 
@@ -111,6 +114,11 @@ _DECORATORS = (
         multiple=True,
         metavar="SOURCE=TARGET[:OPTION,...]",
         help="Mount a path, or SCHEME:REST (zip:a.zip, tar:a.tar.gz, memory:), on TARGET.",
+    ),
+    click.option(
+        "--net",
+        metavar="SOURCE[,OPTION...]|PATH",
+        help="Have another network: none:, or the path where one is mounted.",
     ),
     click.option(
         "--grow", is_flag=True, help="Let programs mount at any time, with `diorama mount` or mount(8)."

@@ -83,6 +83,22 @@ class Base(Protocol):
         """What a call points at cannot be read: raise that, if the kernel would say another thing."""
 
 
+class Inner(Protocol):
+    """Who is asked after all handlers and before the base, about what it lets through."""
+
+    def requests(self) -> frozenset[type[Request]]:
+        """What it must be asked about; nothing, if there is nothing for it."""
+        ...
+
+    @property
+    def tests(self) -> Tests:
+        """As `Base.tests`."""
+        ...
+
+    def answer(self, call: Any) -> int | Descriptor | Request | None:
+        """As a handler."""
+
+
 class Link(NamedTuple):
     """A place in the chain of a call: who may be asked, and whether the call as it was made concerns him."""
 
@@ -173,6 +189,7 @@ class Router:
         self._on_failure = on_failure
         self._subscriptions: list[Subscription] = []
         self._base: Base | None = None
+        self._inner: Inner | None = None
         self._chains: dict[tuple[int, int], list[Subscription]] = {}
         self._tests: dict[tuple[int, int], list[tuple[Test, ...]]] = {}
         self._unsettled: set[tuple[int, int]] = set()
@@ -224,6 +241,11 @@ class Router:
         self._base = base
         self.changed = True
 
+    def add_inner(self, inner: Inner) -> None:
+        """Register who is asked before the base."""
+        self._inner = inner
+        self.changed = True
+
     def compile(self, *, tells_clones: bool = True) -> Rules:
         """The rule table of all handlers; also fixes the chains that calls are given to."""
         from diorama.catalogue import index
@@ -260,10 +282,12 @@ class Router:
         return found
 
     def _chain(self, tells_clones: bool) -> list[Subscription]:
-        chain = self._subscriptions[::-1]
-        if self._base is not None:
-            from diorama.dispatch.subscription import Subscription
+        from diorama.dispatch.subscription import Subscription
 
+        chain = self._subscriptions[::-1]
+        if self._inner is not None and (requests := self._inner.requests()):
+            chain.append(Subscription(self._inner.answer, requests, None, {}, tests=self._inner.tests))
+        if self._base is not None:
             requests = self._base.requests(tells_clones=tells_clones)
             tests = self._base.tests
             chain.append(Subscription(self._base.answer, requests, None, {}, decides=True, tests=tests))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +13,17 @@ if TYPE_CHECKING:
 
     from diorama.engine.probe import Features
 
-__all__ = ["ENGINES", "GUARDIANS", "HANDLERS_RUN", "NOTIFY", "Choice", "choose", "missing_for_notify"]
+__all__ = [
+    "ENGINES",
+    "GUARDIANS",
+    "HANDLERS_RUN",
+    "NOTIFY",
+    "Choice",
+    "choose",
+    "make_tag",
+    "missing_for_notify",
+    "require",
+]
 
 GUARDIANS: Final = "guardians"
 NOTIFY: Final = "notify"
@@ -61,3 +72,16 @@ def choose(asked: str, features: Features, needs: Sequence[str], leanings: Seque
     if leanings:
         return Choice(GUARDIANS, leanings[0])
     return Choice(NOTIFY, "calls are only answered or let through, but for a few")
+
+
+def require(features: Features) -> None:
+    """`UsageError` unless views can be had at all."""
+    if not features.ptrace_allowed:
+        raise UsageError("ptrace is not permitted here (a container profile or Yama); see `diorama doctor`")
+    if not (features.get_syscall_info and features.seccomp_filter):
+        raise UsageError("this kernel lacks what views need (Linux 5.3, seccomp); see `diorama doctor`")
+
+
+def make_tag() -> int:
+    """A sixth argument that passes a filter: random, and a multiple of the page size, as mmap(2) wants it."""
+    return int.from_bytes(os.urandom(8), "little") >> 2 & ~0xFFF | 1 << 12

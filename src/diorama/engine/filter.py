@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from diorama.abi.arch import Abi
 from diorama.abi.numbers import NUMBERS
 from diorama.abi.process import CLONE_UNTRACED
-from diorama.engine._native import TEST_BITS, TEST_NE, TEST_NO_BITS, TEST_OUTSIDE
+from diorama.engine._native import TEST_BITS, TEST_NE, TEST_NO_BITS, TEST_OUTSIDE, TEST_WITHIN
 
 if TYPE_CHECKING:
     from diorama.engine.rules import Test
@@ -160,6 +160,8 @@ def _holds(abi: Abi, test: Test, taken: Program, otherwise: Program) -> Program:
     at = _ARG0_LOW + 8 * test.arg
     if test.op == TEST_OUTSIDE:
         return _outside(at, low, taken, otherwise)
+    if test.op == TEST_WITHIN:
+        return _within(at, low, taken, otherwise)
     if test.width == 32 or abi.word == 4:
         return _half(at, test.op, low, taken, otherwise)
     if test.op == TEST_NE:
@@ -172,6 +174,12 @@ def _outside(at: int, bounds: int, taken: Program, otherwise: Program) -> Progra
     below = _branch(JUMP_GREATER_EQUAL, bounds & 0xFFFF, otherwise, taken)
     within = _branch(JUMP_GREATER_EQUAL, bounds >> 16, taken, below)
     return [Instruction(LOAD, 0, 0, at), *_branch(JUMP_GREATER_EQUAL, 1 << 31, otherwise, within)]
+
+
+def _within(at: int, bounds: int, taken: Program, otherwise: Program) -> Program:
+    """Compare with two bounds, of 16 bits each."""
+    above = _branch(JUMP_GREATER_EQUAL, bounds >> 16, otherwise, taken)
+    return [Instruction(LOAD, 0, 0, at), *_branch(JUMP_GREATER_EQUAL, bounds & 0xFFFF, above, otherwise)]
 
 
 def _half(at: int, op: int, value: int, taken: Program, otherwise: Program) -> Program:

@@ -60,6 +60,13 @@ class Launched:
     ended: bool = False
     closed: bool = False
 
+    def shut(self) -> None:
+        """Tell init that it is over, without closing a descriptor that somebody reads."""
+        import socket
+
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self.life_fd)) as life:
+            life.shutdown(socket.SHUT_WR)
+
     def go(self, listen: Callable[[int], None] | None = None) -> tuple[int, int] | None:
         """Release the program and wait for its exec: None, or (errno, step) of what failed.
 

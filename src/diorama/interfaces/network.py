@@ -1,11 +1,11 @@
 """Network: what a network stack implements.
 
-A stack is mounted like a file system (`--mount lan:office=/dev/net/lan`) and chosen by tasks, for each address
-family (`diorama.view.stacks`). From then on it makes their sockets: it is asked once for every `socket(2)`,
-and its *endpoint* for what concerns addresses. Bytes are not its business.
+A stack is mounted like a file system (`--mount none:=/dev/net/none`) and chosen by processes, for each
+address family (`diorama.view.stacks`). From then on it makes their sockets: it is asked once for every
+`socket(2)`, and its *endpoint* for what concerns addresses. Bytes are not its business.
 
-What the program holds is always a socket of the kernel's, so that reading, writing, polling, `dup`, `fork` and
-`SCM_RIGHTS` are as they are. There are two sorts:
+What the program holds is always a socket of the kernel's, so that reading, writing, polling, `dup`, `fork`
+and `SCM_RIGHTS` are as they are. There are two sorts:
 
 * *real* ones, of the family asked for. The endpoint says which addresses the kernel is given in place of
   those that the program uses, and what those are that the kernel tells. Every method of `Endpoint` does that
@@ -13,8 +13,8 @@ What the program holds is always a socket of the kernel's, so that reading, writ
 * *held* ones, of AF_UNIX, whose other end the stack holds. The endpoint answers everything itself.
 
 An endpoint is known by the cookie of its socket (SO_COOKIE), which no other socket of this kernel has ever
-had. `at` is always a copy of the program's descriptor, which is closed after the call: nothing may keep it, or
-the program could never end its connection.
+had. `at` is always a copy of the program's descriptor, which is closed after the call: nothing may keep it,
+or the program could never end its connection.
 
 Threads: asked on guardians or workers, for several programs at once. A method that has to wait for something
 calls `diorama.view.asking.asker().step_aside()` first, and gives up with EINTR when `is_interrupted()`.
@@ -32,7 +32,8 @@ from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from typing import Final
 
 from diorama.abi.socket import SocketAddress, parse_address
-from diorama.interfaces.rawsocket import bind_raw, name_raw
+from diorama.catalogue.model import Memory
+from diorama.interfaces.rawsocket import Sent, bind_raw, name_raw
 
 __all__ = ["Endpoint", "Held", "Link", "Network", "Route", "Sent", "Story", "refuse"]
 
@@ -47,7 +48,7 @@ def refuse(code: int) -> OSError:
 
 @dataclass(slots=True)
 class Link:
-    """A network interface, as netdevice(7) and rtnetlink(7) tell of it; `flags` are IFF_*, `kind` ARPHRD_*."""
+    """A network interface (netdevice(7), rtnetlink(7)); `flags` are IFF_*, `kind` ARPHRD_*."""
 
     index: int
     name: str
@@ -111,16 +112,6 @@ class Story(ABC):
         raise refuse(errno.EPERM)
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """A message on its way to the kernel: an address (`struct sockaddr`) and control data in place of the
-    program's, as sendmsg(2) takes them; `drop`: nobody gets it, and the program is told that it was sent."""
-
-    address: bytes | None
-    control: Sequence[tuple[int, int, bytes]] = ()
-    drop: bool = False
-
-
 class Endpoint:
     """One socket of a stack, which the kernel has, of the family that was asked for.
 
@@ -139,21 +130,25 @@ class Endpoint:
     # -- addresses ----------------------------------------------------------------------------
 
     def bind(self, at: socket.socket, address: SocketAddress) -> None:
-        """bind(2)."""
+        """Give it an address."""
         bind_raw(at.fileno(), address.pack())
 
     def connect(self, at: socket.socket, address: SocketAddress) -> bytes | None:
-        """connect(2): the address that the kernel is to connect to, in the program's own call; None if it is
-        connected (EINPROGRESS if it will be, and `at` does not block)."""
+        """The address that the kernel is to connect to, in the program's own call.
+
+        None if it is connected; EINPROGRESS if it will be, and `at` does not block.
+        """
         return address.pack()
 
     def listen(self, at: socket.socket, backlog: int) -> None:
-        """listen(2)."""
+        """Let it accept connections."""
         at.listen(backlog)
 
-    def accepted(self, at: socket.socket, new: socket.socket) -> Endpoint | None:
-        """The kernel has accepted a connection: its endpoint; None if nobody should have it, then it is closed
-        and the next one is waited for."""
+    def accepted(self, new: socket.socket) -> Endpoint | None:
+        """The kernel has accepted a connection: its endpoint.
+
+        None if nobody should have it: then it is closed, and the next one is waited for.
+        """
         return self.like(new)
 
     def like(self, new: socket.socket) -> Endpoint:
@@ -175,8 +170,12 @@ class Endpoint:
         return Sent(address.pack())
 
     def received(self, at: socket.socket, address: bytes) -> SocketAddress | None:
-        """A message came from an address of the kernel's: what the program is told; None if it is not for it."""
+        """A message came from an address of the kernel's: what the program is told; None if it is not its."""
         return parse_address(address)
+
+    def told(self, at: socket.socket, level: int, kind: int, data: bytes) -> bytes:
+        """Control data of a message that came (IP_PKTINFO and others), as the program is to see it."""
+        return data
 
     # -- the rest -----------------------------------------------------------------------------
 
@@ -188,13 +187,15 @@ class Endpoint:
         """setsockopt(2): whether that is all; False lets the kernel do it too."""
         return False
 
-    def control(self, at: socket.socket, command: int, argument: bytes) -> bytes | None:
-        """ioctl(2) of a socket, SIOC*: what `argument` (a `struct ifreq`, `ifconf` or what the command takes)
-        becomes; None if the kernel knows."""
+    def control(self, at: socket.socket, command: int, argument: int, memory: Memory) -> int | None:
+        """ioctl(2) of a socket, 0x8900 to 0x89FF (netdevice(7)): the result; None if the kernel knows.
+
+        `argument` is the address of a structure in `memory`, which is the program's.
+        """
         return None
 
     def shutdown(self, at: socket.socket, how: int) -> bool:
-        """shutdown(2): whether that is all; False lets the kernel do it too."""
+        """End a direction: whether that is all; False lets the kernel do it too."""
         return False
 
 
@@ -219,7 +220,7 @@ class Held(Endpoint):
         return theirs
 
     def opened(self, ours: socket.socket) -> None:
-        """Our end, to be kept: it reads an end of file when the program and all who share it have closed it."""
+        """Our end, to be kept: it reads an end of file when all have closed theirs."""
         raise NotImplementedError
 
     def get_option(self, at: socket.socket, level: int, option: int, size: int) -> bytes | None:
@@ -241,14 +242,18 @@ class Network(ABC):
     """What the type of its mount is."""
     story: Story | None = None
     """What it tells of itself; None: netlink is a family as others."""
+    hides_abstract = True
+    """Whether its programs reach only such abstract names of AF_UNIX as programs of the view have bound."""
 
     @abstractmethod
-    def socket(self, family: int, type: int, protocol: int) -> Endpoint:
-        """A new socket, with the type without flags: EAFNOSUPPORT, ESOCKTNOSUPPORT, EPROTONOSUPPORT, EACCES."""
+    def make(self, family: int, type: int, protocol: int) -> Endpoint:
+        """A new socket, with the type without flags; EAFNOSUPPORT, ESOCKTNOSUPPORT, EPROTONOSUPPORT."""
 
     def adopt(self, at: socket.socket, family: int) -> Endpoint | None:
-        """A socket of the kernel's that a program of this stack has, but that no stack has made (it was opened
-        outside of the view): its endpoint; None leaves it to the kernel.  EACCES by default."""
+        """A socket of the kernel's that a program has, but that no stack has made: one from outside.
+
+        Its endpoint; None leaves it to the kernel.  EACCES by default.
+        """
         raise refuse(errno.EACCES)
 
     def files(self) -> Mapping[str, Callable[[], bytes]]:

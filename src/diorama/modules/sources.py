@@ -16,6 +16,8 @@ from typing import Final
 
 from diorama.errors import UsageError
 from diorama.interfaces.filesystem import FileSystem
+from diorama.interfaces.network import Network
+from diorama.interfaces.stackfile import StackFile
 from diorama.modules.options import Options, without_secrets
 from diorama.view.mounts import Mount
 
@@ -30,9 +32,11 @@ _BUILT_IN: Final = {
 _MAKING: Final[dict[str, tuple[str, str]]] = {
     "cow": ("diorama.modules.filesystems.layers.mounting", "open_cow"),
     "fuse": ("diorama.modules.filesystems.fuse.server", "make_fuse"),
+    "host": ("diorama.modules.networks.host", "open_host"),
     "image": ("diorama.modules.filesystems.images.mounting", "open_image"),
     "memory": ("diorama.modules.filesystems.memory", "make_memory"),
     "mincow": ("diorama.modules.filesystems.layers.mounting", "open_mincow"),
+    "none": ("diorama.modules.networks.none", "open_none"),
     "overlay": ("diorama.modules.filesystems.layers.mounting", "open_overlay"),
     "tmp": ("diorama.modules.filesystems.tmp", "open_tmp"),
 }
@@ -41,9 +45,12 @@ the rest and the options that make a `Mount`."""
 _GROUP: Final = "diorama.filesystems"
 
 
-def make_mount(source: str | os.PathLike[str] | FileSystem, *options: str) -> Mount:
-    """A mount, not yet attached, of a path, a `scheme:rest`, or a file system object."""
+def make_mount(source: str | os.PathLike[str] | FileSystem | Network, *options: str) -> Mount:
+    """A mount, not yet attached, of a path, a `scheme:rest`, or a file system or network object."""
     chosen = Options.parse(options)
+    if isinstance(source, Network):
+        chosen.finish(source.title)
+        return StackFile(source).mount(source.title, chosen.shown)
     if isinstance(source, FileSystem):
         return _synthetic(source, source.title, chosen)
     text = os.fspath(source)

@@ -21,6 +21,7 @@ from signal import (
     SIGURG,
     SIGWINCH,
 )
+from typing import Any
 
 from diorama.view.credentials import Credentials
 from diorama.view.task import Task, Tasks
@@ -63,9 +64,18 @@ class Asker:
         return self._task.pid
 
     @property
+    def task(self) -> Task:
+        """The task itself."""
+        return self._task
+
+    @property
     def credentials(self) -> Credentials:
         """Who it is to files."""
         return self._tasks.credentials(self._task)
+
+    def choose_stack(self, network: Any, families: frozenset[int]) -> None:
+        """Let its process have a network, for some address families or for all."""
+        self._tasks.choose_stack(self._task, network, families)
 
     def is_interrupted(self) -> bool:
         """Whether a signal waits for it that it does not block or ignore: a wait of its would end."""

@@ -18,15 +18,17 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from stat import S_ISDIR
-from typing import Final
+from typing import Any, Final
 
 from diorama.view.credentials import Credentials
 from diorama.view.host import Host, Status
 from diorama.view.inodes import Inodes
 from diorama.view.mounts import Mount, MountTree, Place
 from diorama.view.renaming import Renaming
+from diorama.view.stacks import NO_STACKS, Stacks
 
 __all__ = ["Calling", "Context", "Task", "Tasks"]
 
@@ -82,6 +84,7 @@ class Task:
     run, `calling` what that is to be told.  `is_starting` is set until the first program of a view is
     executed: it was given its current directory outside of the view.  `credentials` are those that it was
     seen to have in its present call.  `divides`: the child that it makes gets a mount namespace of its own.
+    `stacks` are the networks that its sockets are of.
     """
 
     tid: int
@@ -94,6 +97,7 @@ class Task:
     is_starting: bool = False
     divides: bool = False
     credentials: Credentials | None = None
+    stacks: Stacks = NO_STACKS
 
     @property
     def root(self) -> Place:
@@ -131,7 +135,7 @@ class Task:
 
     def child(self, tid: int, pid: int, flags: int) -> Task:
         """What a clone with these flags inherits."""
-        child = Task(tid, pid, self.context, self.opened, self.executable)
+        child = Task(tid, pid, self.context, self.opened, self.executable, stacks=self.stacks)
         divides = CLONE_NEWNS if self.divides else flags & CLONE_NEWNS
         child.unshare(~flags & (CLONE_FS | CLONE_FILES) | divides)
         return child
@@ -189,16 +193,22 @@ class Opened:
         return bool(self.passed) or self.has_own(task)
 
 
+def _nobody(_task: Task) -> None:
+    return
+
+
 class Tasks:
     """The tasks of a view by thread id, and what /proc tells about them."""
 
-    __slots__ = ("_by_tid", "_host", "_inodes", "_tree", "opened")
+    __slots__ = ("_by_tid", "_host", "_inodes", "_tree", "changed", "opened", "stacks")
 
     def __init__(self, tree: MountTree, host: Host, inodes: Inodes) -> None:
         self._tree = tree
         self._host = host
         self._inodes = inodes
         self._by_tid: dict[int, Task] = {}
+        self.stacks = NO_STACKS
+        self.changed: Callable[[Task], None] = _nobody
         self.opened = Opened()
 
     def __len__(self) -> int:
@@ -211,7 +221,7 @@ class Tasks:
     def stranger(self, tid: int, pid: int) -> Task:
         """A task of which nobody has told, which stands where a first one does; not made known."""
         base = self._tree.base
-        return Task(tid, pid, Context(base.root, base, self._tree))
+        return Task(tid, pid, Context(base.root, base, self._tree), stacks=self.stacks)
 
     def enter(self, task: Task) -> Task:
         """Make a task known by its thread id."""
@@ -254,7 +264,16 @@ class Tasks:
         """Whether nothing is remembered of a task."""
         here = task.tree is self._tree and task.context.cwd_mount is self._tree.base
         here = here and not task.is_confined
-        return here and task.executable is None and not self.opened.has_own(task)
+        here = here and task.executable is None and task.stacks is self.stacks
+        return here and not self.opened.has_own(task)
+
+    def choose_stack(self, task: Task, network: Any, families: frozenset[int]) -> None:
+        """Let the process of a task have a network, for some families or for all (`Stacks.choose`)."""
+        chosen = task.stacks.choose(network, families)
+        for other in list(self._by_tid.values()):
+            if other.pid == task.pid:
+                other.stacks = chosen
+        self.changed(task)
 
     def sharing(self, task: Task) -> list[Task]:
         """The tasks, itself among them, that share its context or its table of descriptors."""

@@ -157,10 +157,11 @@ class Deciding:
         mount = task.context.cwd_mount
         in_mount = mount is not task.tree.base
         is_elsewhere = task.tree is not self._files.tree
+        has_stacks = task.stacks is not self._files.tasks.stacks
         self.decider.process(
             task.pid,
             cwd_mount=self._numbers.of(mount) if in_mount else -1,
             ask_all=is_elsewhere or task.is_confined or task.pid in self._divided,
             ask_exec=_concerns_exec(task),
-            ask_clone=in_mount or task.is_confined or task.executable is not None,
+            ask_clone=in_mount or task.is_confined or has_stacks or task.executable is not None,
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 from diorama.abi.fcntl import AT_FDCWD
 from diorama.abi.socket import UNIX_PATH_MAX, MsgHdr, UnixAddress, parse_address
+from diorama.catalogue.handles import In, SockAddr
 from diorama.catalogue.model import Request
 from diorama.catalogue.sockets import Bind, Connect, SendMMsg, SendMsg, SendTo
 from diorama.dispatch.files.answers import Outcome, answers
@@ -26,7 +27,7 @@ def address(files: Files, call: Bind | Connect | SendTo) -> Outcome:
     """A call with an address as an argument."""
     if not call.address or not 2 < call.address_size <= _ADDRESS_MAX:
         return None
-    data = call.address.read()
+    data = _given(call.address)
     place = _place(files, call, data)
     if isinstance(call, Bind) and place is not None and place.filesystem is not None:
         return bind(files, call, place, data)
@@ -41,7 +42,7 @@ def address(files: Files, call: Bind | Connect | SendTo) -> Outcome:
 @answers(SendMsg)
 def message(files: Files, call: SendMsg) -> Outcome:
     """A call with an address in a message."""
-    header = call.message.read()
+    header = _given(call.message)
     note_sent(files, call.tracee, header)
     changed = _addressed(files, call, header)
     return None if changed is header else call.replace(message=changed)
@@ -63,6 +64,11 @@ def messages(files: Files, call: SendMMsg) -> Outcome:
     if all(new is old for new, old in zip(changed, headers, strict=False)):
         return None if len(changed) == len(headers) else call.replace(count=len(changed))
     return _send(call, headers, changed)
+
+
+def _given(value: Any) -> Any:
+    """What a handler further out has put in the place of what the program pointed at, or that."""
+    return value.read() if isinstance(value, (In, SockAddr)) else value  # pyright: ignore[reportUnknownVariableType]
 
 
 def _send(call: SendMMsg, headers: list[MsgHdr], changed: list[MsgHdr]) -> int:

@@ -71,6 +71,7 @@ class Files:
         self.tree = MountTree()
         self.inodes = Inodes()
         self.tasks = Tasks(self.tree, self.host, self.inodes)
+        self.tasks.changed = self.changed
         self.resolver = Resolver(self.tree, self.host, self.inodes, self.tasks)
         self.listings = Listings(self.host)
         self.synthetic = Synthetic(self.inodes, self.tasks, self.listings)

@@ -1,0 +1,1 @@
+"""Network: socket calls of tasks that have a network of their own (`diorama.view.stacks`)."""

@@ -1,0 +1,86 @@
+"""Mediator: answers the socket calls of a view, after all handlers and before the file tree.
+
+The answers are in the files of this folder; here is what must be seen for them, and how programs choose.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from diorama.catalogue.io import Ioctl
+from diorama.catalogue.sockets import RecvFrom, SendTo
+from diorama.dispatch.network.answers import ANSWERS, Outcome
+from diorama.dispatch.network.state import Networks, network_of
+from diorama.dispatch.subscription import ArgumentTest
+from diorama.engine._native import TEST_NE, TEST_WITHIN
+from diorama.errors import UsageError
+from diorama.view.asking import asked, asks
+from diorama.view.task import Context, Task
+
+if TYPE_CHECKING:
+    from diorama.catalogue.model import Request
+    from diorama.dispatch.files.state import Files
+    from diorama.dispatch.subscription import Tests
+
+__all__ = ["NetworkMediator"]
+
+_SUBJECTS: Final = ("addresses", "making", "messages", "options")
+
+
+class NetworkMediator:
+    """The networks of one view; `grows`: programs may mount some.
+
+    Choices are made by the caller's threads, answers on guardians.
+    """
+
+    def __init__(self, files: Files, *, grows: bool) -> None:
+        for subject in _SUBJECTS:
+            import_module(f"diorama.dispatch.network.{subject}")
+        self.networks = Networks(files)
+        self._grows = grows
+
+    def requests(self) -> frozenset[type[Request]]:
+        """What must be asked here: nothing without networks."""
+        return frozenset(ANSWERS) if self._grows or self.networks.is_used else frozenset()
+
+    @property
+    def tests(self) -> Tests:
+        """Arguments without which some calls never concern a network."""
+        from diorama.dispatch.network.options import SIOC_END, SIOC_FIRST
+
+        addressed = (ArgumentTest("address", TEST_NE, 0),)
+        return {
+            Ioctl: (ArgumentTest("command", TEST_WITHIN, SIOC_FIRST | SIOC_END << 16),),
+            RecvFrom: addressed,
+            SendTo: addressed,
+        }
+
+    def answer(self, call: Any) -> Outcome:
+        """Decide about a request."""
+        networks = self.networks
+        if not networks.is_used:
+            return None
+        asks(networks.files.tasks, networks.task(call.tracee), call.tracee.step_aside)
+        try:
+            return ANSWERS[type(call)](networks, call)
+        finally:
+            asked()
+
+    def choose(self, path: str, families: Iterable[int] = ()) -> None:
+        """Let programs have the network at an absolute path; `UsageError` if there is none."""
+        files = self.networks.files
+        tree = files.tree
+        us = Task(os.getpid(), os.getpid(), Context(tree.base.root, tree.base, tree))
+        try:
+            place = files.resolver.resolve(us, us.root, os.fsencode(path))
+        except OSError as error:
+            raise UsageError(f"cannot use {path}: {(error.strerror or '').lower()}") from None
+        network = network_of(place.filesystem)
+        if network is None:
+            raise UsageError(f"cannot use {path}: no network is mounted there")
+        files.tasks.stacks = files.tasks.stacks.choose(network, frozenset(families))
+
+

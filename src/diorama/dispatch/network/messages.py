@@ -1,0 +1,339 @@
+"""Messages: those that carry an address.
+
+Where the engine cannot change a call cheaply, the message is sent or received by us in the program's stead,
+as long as that need not wait. What must wait is the program's own call, so that signals, time limits and
+other threads find it where they should; what the kernel has told it is put right afterwards.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from typing import TYPE_CHECKING, Final
+
+from diorama.abi.arch import Abi
+from diorama.abi.io import IoVec
+from diorama.abi.socket import (
+    MSG_DONTWAIT,
+    MSG_ERRQUEUE,
+    MSG_PEEK,
+    MSG_TRUNC,
+    MsgHdr,
+    SocketAddress,
+    parse_control,
+)
+from diorama.catalogue.handles import IoVecs
+from diorama.catalogue.sockets import RecvFrom, RecvMMsg, RecvMsg, SendMMsg, SendMsg, SendTo
+from diorama.dispatch.network.addresses import check_abstract, read_address
+from diorama.dispatch.network.answers import Outcome, answers
+from diorama.engine.rawsocket import RawMessage, Sent, pack_control, receive_raw, send_raw
+
+if TYPE_CHECKING:
+    from diorama.catalogue.model import Request, Tracee
+    from diorama.dispatch.network.state import Lent, Networks
+    from diorama.interfaces.network import Endpoint
+
+__all__: list[str] = []
+
+_MESSAGES_MAX: Final = 1024
+_CONTROL_MAX: Final = 1 << 16
+_SIZE_MAX: Final = 1 << 20
+_FULL: Final = (errno.EAGAIN, errno.EWOULDBLOCK)
+
+# -- sending ----------------------------------------------------------------------------------
+
+
+@answers(SendTo)
+def send(networks: Networks, call: SendTo) -> Outcome:
+    """One message; what has no address goes where the socket is connected to."""
+    if not call.address:
+        return None
+    with networks.lent(call) as lent:
+        if lent is None:
+            check_abstract(networks, call, call.address.address, call.address_size)
+            return None
+        address = read_address(call.address.address, call.address_size, call)
+        sent = lent.endpoint.sending(lent.at, address)
+        if sent.drop:
+            return len(call.buffer.read())
+        if _may_act(call.tracee, lent) and call.size <= _SIZE_MAX:
+            done = _send_now(lent, call.buffer.read(), sent, b"", call.flags)
+            if done is not None:
+                return done
+    if not sent.control:
+        return call.replace(address=sent.address, address_size=len(sent.address or b""))
+    place = call.tracee.memory.place
+    vector = place(IoVec(call.buffer.address, call.size).pack(call.tracee.abi))
+    header = _with(call.tracee, MsgHdr(msg_iov=vector, msg_iovlen=1), sent, b"")
+    return int(call.tracee.syscall.sendmsg(call.fd, place(header.pack(call.tracee.abi)), call.flags))
+
+
+@answers(SendMsg)
+def send_message(networks: Networks, call: SendMsg) -> Outcome:
+    """One message in pieces, with control data."""
+    header = call.message.read()
+    if not header.msg_name:
+        return None
+    with networks.lent(call) as lent:
+        if lent is None:
+            check_abstract(networks, call, header.msg_name, header.msg_namelen)
+            return None
+        outcome = _send_one(lent, call, header, call.flags)
+    return outcome if isinstance(outcome, int) else call.replace(message=outcome)
+
+
+@answers(SendMMsg)
+def send_messages(networks: Networks, call: SendMMsg) -> Outcome:
+    """Several: those before one that cannot be sent at once are, and it is told of by the next call."""
+    headers = call.messages.read_all(_MESSAGES_MAX)
+    if not any(header.msg_name for header in headers):
+        return None
+    with networks.lent(call) as lent:
+        if lent is None:
+            for header in headers:
+                check_abstract(networks, call, header.msg_name, header.msg_namelen)
+            return None
+        done: list[MsgHdr] = []
+        while len(done) < len(headers):
+            try:
+                size = _send_here(lent, call, headers[len(done)], call.flags)
+            except OSError:
+                if not done:
+                    raise
+                break
+            if size is None:
+                break
+            done.append(headers[len(done)].replace(msg_len=size))
+    if done or not headers:
+        call.messages.write_all(done)
+        return len(done)
+    return _send_first(networks, call, headers[0])
+
+
+def _send_first(networks: Networks, call: SendMMsg, header: MsgHdr) -> int:
+    """The first of several has to wait: by the program itself."""
+    with networks.lent(call) as lent:
+        assert lent is not None
+        outcome = _send_one(lent, call, header, call.flags)
+    if isinstance(outcome, MsgHdr):
+        message = call.tracee.memory.place(outcome.pack(call.tracee.abi))
+        outcome = call.tracee.syscall.sendmsg(call.fd, message, call.flags)
+    call.messages.write_all([header.replace(msg_len=outcome)])
+    return 1
+
+
+def _send_one(lent: Lent, call: Request, header: MsgHdr, flags: int) -> int | MsgHdr:
+    """Send it here, or say what the kernel is to be given for it."""
+    tracee = call.tracee
+    if _may_act(tracee, lent):
+        size = _send_here(lent, call, header, flags)
+        if size is not None:
+            return size
+    sent, control = _translated(lent, call, header)
+    return len(_gather(tracee, header)) if sent.drop else _with(tracee, header, sent, control)
+
+
+def _send_here(lent: Lent, call: Request, header: MsgHdr, flags: int) -> int | None:
+    sent, control = _translated(lent, call, header)
+    data = _gather(call.tracee, header)
+    return len(data) if sent.drop else _send_now(lent, data, sent, control, flags)
+
+
+def _translated(lent: Lent, call: Request, header: MsgHdr) -> tuple[Sent, bytes]:
+    """What the kernel is given for an address, and the program's own control data."""
+    control = _control(call.tracee, header)
+    if not header.msg_name:
+        return Sent(None), control
+    address = read_address(header.msg_name, header.msg_namelen, call)
+    return lent.endpoint.sending(lent.at, address), control
+
+
+def _send_now(lent: Lent, data: bytes, sent: Sent, control: bytes, flags: int) -> int | None:
+    """Send a message from here; None if the program has to wait."""
+    control += pack_control(sent.control)
+    try:
+        return send_raw(lent.at.fileno(), data, sent.address, control, flags | MSG_DONTWAIT)
+    except OSError as error:
+        if error.errno in _FULL and _waits(lent, flags):
+            return None
+        raise
+
+
+def _with(tracee: Tracee, header: MsgHdr, sent: Sent, control: bytes) -> MsgHdr:
+    """A message to be sent by the kernel."""
+    place = tracee.memory.place
+    if sent.address is not None:
+        header = header.replace(msg_name=place(sent.address), msg_namelen=len(sent.address))
+    if sent.control:
+        control += pack_control(sent.control)
+        header = header.replace(msg_control=place(control), msg_controllen=len(control))
+    return header
+
+
+def _control(tracee: Tracee, header: MsgHdr) -> bytes:
+    if not header.msg_control:
+        return b""
+    return tracee.memory.read(header.msg_control, min(header.msg_controllen, _CONTROL_MAX))
+
+
+def _vectors(tracee: Tracee, header: MsgHdr) -> IoVecs:
+    return IoVecs(header.msg_iov, header.msg_iovlen, IoVec, tracee.abi, "", tracee.memory)
+
+
+def _gather(tracee: Tracee, header: MsgHdr) -> bytes:
+    return _vectors(tracee, header).gather(_SIZE_MAX) if header.msg_iovlen else b""
+
+
+# -- receiving --------------------------------------------------------------------------------
+
+
+@answers(RecvFrom)
+def receive(networks: Networks, call: RecvFrom) -> Outcome:
+    """One message, and who sent it."""
+    if not call.address:
+        return None
+    while True:
+        with networks.lent(call) as lent:
+            if lent is None or lent.is_stream:
+                return None
+            message = _receive_now(lent, call.tracee, call.size, 0, call.flags)
+            endpoint = lent.endpoint
+            if message is not None:
+                told = _told(lent, message, call.flags)
+                if told is None:
+                    continue
+                call.buffer.write(message.data)
+                call.address.write(told.pack())
+                return message.size
+        size = call.run()
+        with networks.lent(call) as lent:
+            told = None if lent is None else endpoint.received(lent.at, call.address.read())
+        if told is not None:
+            call.address.write(told.pack())
+            return size
+
+
+@answers(RecvMsg)
+def receive_message(networks: Networks, call: RecvMsg) -> Outcome:
+    """One message in pieces, with control data."""
+    header = call.message.read()
+    if not (header.msg_name or header.msg_control):
+        return None
+    while True:
+        with networks.lent(call) as lent:
+            if lent is None or lent.is_stream:
+                return None
+            filled = _receive_here(lent, call.tracee, header, call.flags)
+        if filled is not None:
+            header, size = filled
+            if size < 0:
+                continue
+            call.message.write(header)
+            return size
+        size = call.run()
+        with networks.lent(call) as lent:
+            if lent is None or _put_right(lent, call.tracee, call.message.read()):
+                return size
+        call.message.write(header)
+
+
+@answers(RecvMMsg)
+def receive_messages(networks: Networks, call: RecvMMsg) -> Outcome:
+    """Several; the kernel waits for the first, and no longer than that."""
+    headers = call.messages.read_all(_MESSAGES_MAX)
+    if not any(header.msg_name or header.msg_control for header in headers):
+        return None
+    with networks.lent(call) as lent:
+        if lent is None or lent.is_stream:
+            return None
+    count = call.replace(count=min(call.count, _MESSAGES_MAX)).run()
+    with networks.lent(call) as lent:
+        if lent is not None:
+            for header in call.messages.read_all(count):
+                _put_right(lent, call.tracee, header)
+    return count
+
+
+def _receive_now(
+    lent: Lent, tracee: Tracee, size: int, control_size: int, flags: int
+) -> RawMessage | None:
+    """Receive a message here; None if the program has to wait or do it itself."""
+    if not _may_act(tracee, lent) or size > _SIZE_MAX or flags & MSG_ERRQUEUE:
+        return None
+    try:
+        return receive_raw(lent.at.fileno(), size, control_size, flags | MSG_DONTWAIT)
+    except OSError as error:
+        if error.errno in _FULL and _waits(lent, flags):
+            return None
+        raise
+
+
+def _receive_here(lent: Lent, tracee: Tracee, header: MsgHdr, flags: int) -> tuple[MsgHdr, int] | None:
+    """Receive a message into the program's pieces: its header and size, -1 if it was not for it."""
+    vectors = _vectors(tracee, header)
+    room = sum(piece.iov_len for piece in vectors.read_all(_MESSAGES_MAX))
+    control_size = min(header.msg_controllen, _CONTROL_MAX) if header.msg_control else 0
+    message = _receive_now(lent, tracee, room, control_size, flags)
+    if message is None:
+        return None
+    told = _told(lent, message, flags) if message.address else None
+    if told is None and message.address:
+        return header, -1
+    vectors.scatter(message.data)
+    if header.msg_control:
+        tracee.memory.write(header.msg_control, _told_control(lent, tracee.abi, message.control))
+    name = told.pack() if told is not None else b""
+    if header.msg_name and name:
+        tracee.memory.write(header.msg_name, name[: header.msg_namelen])
+    return (
+        header.replace(
+            msg_namelen=len(name) if header.msg_name else 0,
+            msg_controllen=len(message.control),
+            msg_flags=message.flags,
+        ),
+        message.size,
+    )
+
+
+def _told(lent: Lent, message: RawMessage, flags: int) -> SocketAddress | None:
+    """What the program is told of where a message came from; None if it is not for it: then it is gone."""
+    told = lent.endpoint.received(lent.at, message.address)
+    if told is None and flags & MSG_PEEK:
+        receive_raw(lent.at.fileno(), 0, 0, MSG_DONTWAIT | MSG_TRUNC)
+    return told
+
+
+def _put_right(lent: Lent, tracee: Tracee, header: MsgHdr) -> bool:
+    """What the kernel has told the program of a message; False if it was not for it."""
+    memory = tracee.memory
+    if header.msg_name and header.msg_namelen:
+        told = lent.endpoint.received(lent.at, memory.read(header.msg_name, header.msg_namelen))
+        if told is None:
+            return False
+        memory.write(header.msg_name, told.pack()[: header.msg_namelen])
+    if header.msg_control and header.msg_controllen:
+        control = _told_control(lent, tracee.abi, _control(tracee, header))
+        memory.write(header.msg_control, control)
+    return True
+
+
+def _told_control(lent: Lent, abi: Abi, control: bytes) -> bytes:
+    endpoint: Endpoint = lent.endpoint
+    changed = bytearray(control)
+    for level, kind, start, data in parse_control(abi, control):
+        changed[start : start + len(data)] = endpoint.told(lent.at, level, kind, data)[: len(data)]
+    return bytes(changed)
+
+
+# -- both -------------------------------------------------------------------------------------
+
+
+def _may_act(tracee: Tracee, lent: Lent) -> bool:
+    """Whether to do it in the program's stead: where changing its call costs more, and layouts are ours."""
+    return tracee.gives_at_once and not lent.is_stream and tracee.abi is Abi.native()[0]
+
+
+def _waits(lent: Lent, flags: int) -> bool:
+    """Whether the program's call would wait."""
+    return not (flags & MSG_DONTWAIT or fcntl.fcntl(lent.at.fileno(), fcntl.F_GETFL) & os.O_NONBLOCK)

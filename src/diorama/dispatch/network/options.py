@@ -1,0 +1,68 @@
+"""Options: what else a socket is asked and told."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Final
+
+from diorama.catalogue.io import Ioctl
+from diorama.catalogue.sockets import GetSockOpt, SetSockOpt, Shutdown
+from diorama.dispatch.network.answers import Outcome, answers, fail
+
+if TYPE_CHECKING:
+    from diorama.dispatch.network.state import Networks
+
+__all__ = ["SIOC_END", "SIOC_FIRST"]
+
+_VALUE_MAX: Final = 1 << 16
+SIOC_FIRST: Final = 0x8900
+SIOC_END: Final = 0x8A00
+
+
+@answers(GetSockOpt)
+def get_option(networks: Networks, call: GetSockOpt) -> Outcome:
+    """By the stack, or else the kernel."""
+    endpoint = networks.endpoint(call)
+    if endpoint is None:
+        return None
+    size = call.value.read_size()
+    if size >= 1 << 31:
+        raise fail(errno.EINVAL)
+    with networks.lent(call) as lent:
+        value = None if lent is None else endpoint.get_option(lent.at, call.level, call.option, size)
+    if value is None:
+        return None
+    call.value.write(value)
+    return 0
+
+
+@answers(SetSockOpt)
+def set_option(networks: Networks, call: SetSockOpt) -> Outcome:
+    """By the stack, and if that is not all, the kernel."""
+    with networks.lent(call) as lent:
+        if lent is None:
+            return None
+        if not 0 <= call.size <= _VALUE_MAX:
+            raise fail(errno.EINVAL)
+        value = call.tracee.memory.read(call.value.address, call.size) if call.size else b""
+        done = lent.endpoint.set_option(lent.at, call.level, call.option, value)
+    return 0 if done else None
+
+
+@answers(Shutdown)
+def shut_down(networks: Networks, call: Shutdown) -> Outcome:
+    """By the stack, and if that is not all, the kernel."""
+    with networks.lent(call) as lent:
+        done = lent is not None and lent.endpoint.shutdown(lent.at, call.how)
+    return 0 if done else None
+
+
+@answers(Ioctl)
+def control(networks: Networks, call: Ioctl) -> Outcome:
+    """By the stack, or else the kernel: what is asked of sockets (netdevice(7))."""
+    if not SIOC_FIRST <= call.command < SIOC_END:
+        return None
+    with networks.lent(call) as lent:
+        if lent is None:
+            return None
+        return lent.endpoint.control(lent.at, call.command, call.argument, call.tracee.memory)

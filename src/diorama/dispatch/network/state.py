@@ -1,0 +1,188 @@
+"""State: the endpoints of a view, and whose sockets they are.
+
+A socket is known by its inode number, which is a counter of the kernel's, and for certain by its cookie
+(SO_COOKIE), which no other socket has ever had. What was closed is not told; so when there are many, those
+that nobody has open any more are swept out.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from diorama.abi.socket import AF_UNIX, SO_COOKIE, SOCK_STREAM
+from diorama.dispatch.files.borrowing import borrow
+from diorama.engine.descent import members
+from diorama.errors import Unsupported
+
+if TYPE_CHECKING:
+    from diorama.catalogue.model import Request, Tracee
+    from diorama.dispatch.files.state import Files
+    from diorama.interfaces.network import Endpoint
+    from diorama.view.task import Task
+
+__all__ = ["Known", "Lent", "Networks"]
+
+_SWEEP_AT: Final = 2048
+_YOUNG: Final = 10.0
+_CLOSED: Final = "the program has closed its memory (PR_SET_DUMPABLE), so its sockets cannot be reached"
+
+
+class Known(NamedTuple):
+    """A socket of a stack."""
+
+    endpoint: Endpoint
+    cookie: bytes
+    since: float
+
+
+class Lent(NamedTuple):
+    """A socket of a stack, and our copy of the program's descriptor."""
+
+    endpoint: Endpoint
+    at: socket.socket
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether messages have no addresses."""
+        return self.endpoint.type == SOCK_STREAM
+
+
+class Networks:
+    """The networks of one view.  Any thread."""
+
+    def __init__(self, files: Files) -> None:
+        self.files = files
+        self.abstract: set[bytes] = set()
+        """The abstract names of AF_UNIX that programs of the view have bound."""
+        self._known: dict[int, Known] = {}
+        self._foreign: set[int] = set()
+        self._lock = threading.Lock()
+        self._sweep_at = _SWEEP_AT
+
+    # -- whose --------------------------------------------------------------------------------
+
+    @property
+    def is_used(self) -> bool:
+        """Whether any task may have a network of its own."""
+        tree = self.files.tree
+        return any(network_of(mount.filesystem) is not None for mount in tree.mounts)
+
+    def task(self, tracee: Tracee) -> Task:
+        """The task of a tracee."""
+        return self.files.task(tracee)
+
+    def network(self, tracee: Tracee, family: int) -> Any:
+        """The network that a tracee has for a family; None for the kernel's."""
+        return self.files.task(tracee).stacks.find(family)
+
+    # -- sockets ------------------------------------------------------------------------------
+
+    def add(self, at: socket.socket, endpoint: Endpoint) -> None:
+        """Remember whose socket this is."""
+        cookie = at.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8)
+        with self._lock:
+            self._known[os.fstat(at.fileno()).st_ino] = Known(endpoint, cookie, time.monotonic())
+            is_full = len(self._known) > self._sweep_at
+        if is_full:
+            self._sweep()
+
+    def endpoint(self, call: Request) -> Endpoint | None:
+        """The endpoint of the socket of a call, without a copy of that if it is known already."""
+        inode = self._inode(call)
+        known = None if inode is None else self._known.get(inode)
+        if known is not None:
+            return known.endpoint
+        with self.lent(call) as lent:
+            return None if lent is None else lent.endpoint
+
+    @contextmanager
+    def lent(self, call: Request) -> Generator[Lent | None, None, None]:
+        """The socket of a call, if it is of a stack; None if not, or if it is no socket at all."""
+        inode = self._inode(call)
+        if inode is None or inode in self._foreign:
+            yield None
+            return
+        known = self._known.get(inode)
+        copy = borrow(call.tracee, _fd(call))
+        if copy is None:
+            if known is None and not self.task(call.tracee).stacks:
+                yield None
+                return
+            raise Unsupported(call.NAME, _CLOSED, 1)
+        with socket.socket(fileno=copy) as at:
+            found = self._find(call.tracee, at, inode, known)
+            yield None if found is None else Lent(found, at)
+
+    def copy_of(self, tracee: Tracee, fd: int) -> socket.socket:
+        """A copy of a descriptor that the program has just got; `OSError`."""
+        copy = borrow(tracee, fd)
+        if copy is None:
+            raise Unsupported("accept4", _CLOSED, 1)
+        return socket.socket(fileno=copy)
+
+    def _inode(self, call: Request) -> int | None:
+        try:
+            status = os.stat(f"/proc/{call.tracee.tid}/fd/{_fd(call)}")
+        except OSError:
+            return None
+        return status.st_ino if stat.S_ISSOCK(status.st_mode) else None
+
+    def _find(self, tracee: Tracee, at: socket.socket, inode: int, known: Known | None) -> Endpoint | None:
+        if known is not None and at.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8) == known.cookie:
+            return known.endpoint
+        family = int(at.family)
+        network = self.network(tracee, family)
+        if network is None:
+            if len(self._foreign) > _SWEEP_AT:
+                self._foreign = set()
+            if family == AF_UNIX:
+                self._foreign.add(inode)
+            return None
+        endpoint: Endpoint | None = network.adopt(at, family)
+        if endpoint is not None:
+            self.add(at, endpoint)
+        return endpoint
+
+    def _sweep(self) -> None:
+        """Forget sockets that no process of the view has open."""
+        began = time.monotonic()
+        open_ones: set[int] = set()
+        for pid in members():
+            open_ones |= _sockets_of(pid)
+        with self._lock:
+            for inode in set(self._known) - open_ones:
+                if self._known[inode].since < began - _YOUNG:  # or it is about to be given
+                    del self._known[inode]
+            self._sweep_at = max(_SWEEP_AT, 2 * len(self._known))
+
+
+def _fd(call: Any) -> int:
+    return int(call.fd)
+
+
+def network_of(filesystem: Any) -> Any:
+    """The network that a mount is of; None for one of files."""
+    return getattr(filesystem, "network", None)
+
+
+def _sockets_of(pid: int) -> set[int]:
+    found: set[int] = set()
+    try:
+        names = os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        return found
+    for name in names:
+        try:
+            target = os.readlink(f"/proc/{pid}/fd/{name}")
+        except OSError:
+            continue
+        if target.startswith("socket:["):
+            found.add(int(target[8:-1]))
+    return found

@@ -1,0 +1,1 @@
+"""Networks: kinds of network stacks, and the special file that stands for one."""

@@ -1,0 +1,42 @@
+"""Stacks: which network a task has, for each address family.
+
+As with root directories, a child inherits what its parent has. Whoever chooses another does so for its whole
+process, and the children that it makes from then on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from diorama.abi.socket import AF_UNIX
+
+__all__ = ["NO_STACKS", "Stacks"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stacks:
+    """A network for every family but AF_UNIX (`all`; None: the kernel's), and others for some.
+
+    What a network is nobody here needs to know.
+    """
+
+    all: Any = None
+    of_family: Mapping[int, Any] = field(default_factory=dict[int, Any])
+
+    def __bool__(self) -> bool:
+        return self.all is not None or bool(self.of_family)
+
+    def find(self, family: int) -> Any:
+        """The network of a family; None for the kernel's own."""
+        return self.of_family.get(family, None if family == AF_UNIX else self.all)
+
+    def choose(self, network: Any, families: frozenset[int]) -> Stacks:
+        """The same with a network for some families, or for all if none are named."""
+        if not families:
+            return Stacks(network)
+        return Stacks(self.all, {**self.of_family, **dict.fromkeys(families, network)})
+
+
+NO_STACKS: Final = Stacks()

@@ -1,0 +1,345 @@
+"""Networks of a view: who has which, and what its sockets are told."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from behaviour.harness import Bench, Way, each_way, finish, run_with
+from diorama import View
+from diorama.errors import UsageError
+from diorama.modules.networks.none import NoNetwork
+
+NONE = run_with("--net", "none:")
+BOTH = run_with("--net", "none:", "--mount", "host:=/dev/net/host")
+HOST = run_with("--net", "host:")
+SHIFTED = run_with(module="shifted")
+HOSTS = "/dev/net/host"
+GROWING = run_with("--grow")
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def python(script: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-c", script, *arguments]
+
+
+MAKING = """
+import socket, sys
+for family in socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK, socket.AF_PACKET, socket.AF_UNIX:
+    kind = socket.SOCK_RAW if family in (socket.AF_NETLINK, socket.AF_PACKET) else socket.SOCK_STREAM
+    try:
+        socket.socket(family, kind).close()
+        print(family.name, "made")
+    except OSError as error:
+        print(family.name, error.strerror)
+"""
+
+
+@each_way(NONE)
+def test_without_a_network_there_is_no_family_but_unix(bench: Bench, way: Way) -> None:
+    out = bench.inside(way, python(MAKING))
+    refused = "Address family not supported by protocol"
+    families = ("AF_INET", "AF_INET6", "AF_NETLINK", "AF_PACKET")
+    assert out.lines == [*[f"{name} {refused}" for name in families], "AF_UNIX made"]
+
+
+CHOOSING = """
+import os, socket, subprocess, sys, threading
+PATH, NAME = "/dev/net/host", "system.stack"
+def tell(who):
+    try:
+        socket.socket().close()
+        print(who, "made", flush=True)
+    except OSError:
+        print(who, "refused", flush=True)
+def in_child(who):
+    if not os.fork():
+        tell(who)
+        os._exit(0)
+    os.wait()
+tell("at first")
+if not os.fork():
+    os.setxattr(PATH, NAME, b"inet")
+    tell("who has chosen")
+    print(os.getxattr(PATH, NAME), flush=True)
+    in_child("its child")
+    thread = threading.Thread(target=tell, args=("its thread",))
+    thread.start(); thread.join()
+    subprocess.run([sys.executable, "-c", "import socket; socket.socket(); print('its program made')"])
+    if not os.fork():
+        in_child("an orphan's child")
+        os._exit(0)
+    os.wait()
+    try:
+        socket.socket(socket.AF_INET6)
+    except OSError as error:
+        print("other families", error.strerror, flush=True)
+    os._exit(0)
+os.wait()
+tell("its parent")
+in_child("its parent's child")
+"""
+
+
+@each_way(BOTH)
+def test_a_network_is_chosen_for_a_process_and_its_children(bench: Bench, way: Way) -> None:
+    out = bench.inside(way, python(CHOOSING))
+    assert out.lines == [
+        "at first refused",
+        "who has chosen made",
+        "b'inet'",
+        "its child made",
+        "its thread made",
+        "its program made",
+        "an orphan's child made",
+        "other families Address family not supported by protocol",
+        "its parent refused",
+        "its parent's child refused",
+    ], out.stderr
+
+
+@each_way(BOTH)
+def test_a_command_gets_another_network(bench: Bench, way: Way) -> None:
+    ours = f"{sys.executable} -P -m diorama stack"
+    out = bench.inside(
+        way,
+        ["sh", "-c", f"{ours} -v -f inet,ip6 {HOSTS} -- {sys.executable} -c '{MAKING}'; {ours} /tmp true"],
+    )
+    assert out.lines[:3] == [
+        "AF_INET made",
+        "AF_INET6 made",
+        "AF_NETLINK Address family not supported by protocol",
+    ]
+    assert out.stderr.splitlines() == [
+        "diorama: /dev/net/host for inet, ip6",
+        "diorama: cannot use /tmp: no network is mounted there",
+    ]
+    assert out.status == 125
+
+
+@each_way(GROWING)
+def test_a_network_is_mounted_inside(bench: Bench, way: Way) -> None:
+    ours = f"{sys.executable} -P -m diorama"
+    script = f"""
+        : > net; {ours} mount none: net
+        {ours} stack $PWD/net -- {sys.executable} -c 'import socket; socket.socket()' 2>&1 | tail -n 1
+        {sys.executable} -c 'import socket; socket.socket(); print("made")'
+        {ours} umount net; echo $?
+        """
+    out = bench.inside(way, ["sh", "-c", script])
+    refused = "OSError: [Errno 97] Address family not supported by protocol"
+    assert out.lines == [refused, "made", "0"], out.stderr
+
+
+TALKING = """
+import array, os, select, socket, struct, sys, threading
+HOST = sys.argv[1]
+
+def stream():
+    listener = socket.create_server((HOST, 0))
+    port = listener.getsockname()[1]
+    print("listens", listener.getsockname()[0], port > 0)
+    peers = []
+    thread = threading.Thread(target=lambda: peers.append(listener.accept()))
+    thread.start()
+    client = socket.create_connection((HOST, port))
+    thread.join()
+    (served, address), = peers
+    print("accepted", address == client.getsockname(), address[0], client.getpeername() == (HOST, port))
+    print("peer", served.getpeername() == address, served.getsockname() == (HOST, port))
+    client.sendall(b"x" * 100_000)
+    client.shutdown(socket.SHUT_WR)
+    total = 0
+    while data := served.recv(65536):
+        total += len(data)
+    print("bytes", total)
+    served.sendmsg([b"by", b"e"])
+    print(client.recvmsg(10)[0])
+    listener.setblocking(False)
+    try:
+        listener.accept()
+    except BlockingIOError:
+        print("nobody")
+    late = socket.socket()
+    late.setblocking(False)
+    print("late", late.connect_ex((HOST, port)) in (0, 115))
+    select.select([listener], [], [])
+    print("comes", listener.accept()[1] == late.getsockname())
+    closed = socket.socket()
+    closed.bind((HOST, 0))
+    print("refused", socket.socket().connect_ex(closed.getsockname()))
+
+def datagrams():
+    one, two = (socket.socket(type=socket.SOCK_DGRAM) for _ in range(2))
+    for each in one, two:
+        each.bind((HOST, 0))
+    one.sendto(b"hello", two.getsockname())
+    data, address = two.recvfrom(100)
+    print(data, address == one.getsockname())
+    threading.Timer(0.2, lambda: one.sendmsg([b"in ", b"pieces"], [], 0, two.getsockname())).start()
+    data, control, flags, address = two.recvmsg(4)
+    print(data, flags & socket.MSG_TRUNC != 0, address == one.getsockname())
+    threading.Timer(0.2, lambda: one.sendto(b"later", two.getsockname())).start()
+    buffer = bytearray(3)
+    print(two.recvfrom_into(buffer)[0], buffer)
+    two.setblocking(False)
+    try:
+        two.recvfrom(10)
+    except BlockingIOError:
+        print("nothing")
+    two.settimeout(0.1)
+    try:
+        two.recvfrom(10)
+    except TimeoutError:
+        print("nothing in time")
+    two.connect(one.getsockname())
+    two.send(b"connected")
+    print(one.recvfrom(100) == (b"connected", two.getsockname()), two.getpeername() == one.getsockname())
+    one.sendto(b"peeked", two.getsockname())
+    two.setblocking(True)
+    print(two.recvfrom(3, socket.MSG_PEEK)[0], two.recv(10))
+    try:
+        one.sendto(b"x" * 70_000, two.getsockname())
+    except OSError as error:
+        print(error.strerror)
+
+stream()
+datagrams()
+"""
+
+
+@each_way(HOST)
+def test_on_the_network_of_the_host_all_is_as_it_is(bench: Bench, way: Way) -> None:
+    out = bench.same(way, python(TALKING, "127.0.0.1"))
+    assert out.status == 0
+
+
+@each_way(SHIFTED)
+def test_addresses_are_translated_both_ways(bench: Bench, way: Way) -> None:
+    expected = bench.native(python(TALKING, "127.0.0.1"))
+    out = bench.inside(way, python(TALKING, "10.0.0.1"))
+    assert out.stdout == expected.stdout.replace("127.0.0.1", "10.0.0.1"), out.stderr
+    assert out.status == 0
+
+
+ODD = """
+import ctypes, socket
+one = socket.socket(type=socket.SOCK_DGRAM)
+print("nobody gets it", one.sendto(b"dropped", ("10.0.0.9", 5)))
+print("nor that", one.sendmsg([b"drop", b"ped"], [], 0, ("10.0.0.9", 5)))
+print("ttl", one.getsockopt(socket.SOL_IP, socket.IP_TTL), one.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE))
+one.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+print("broadcast", one.getsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST))
+for call in (lambda: one.sendto(b"x", ("192.0.2.1", 5)), lambda: one.connect(("192.0.2.1", 5))):
+    try:
+        call()
+    except OSError as error:
+        print(error.strerror)
+libc = ctypes.CDLL(None, use_errno=True)
+for size in -1, 1000, 4:
+    print(libc.connect(one.fileno(), b"\\2\\0" + bytes(1200), size), ctypes.get_errno())
+print(libc.bind(one.fileno(), None, 16), ctypes.get_errno())
+print(libc.getsockname(one.fileno(), None, ctypes.byref(ctypes.c_uint32(16))), ctypes.get_errno())
+room = ctypes.create_string_buffer(b"\\xff" * 16)
+size = ctypes.c_uint32(4)
+print(libc.getsockname(one.fileno(), room, ctypes.byref(size)), size.value, room.raw[:5])
+"""
+
+
+@each_way(SHIFTED)
+def test_odd_arguments_get_the_errors_of_the_kernel(bench: Bench, way: Way) -> None:
+    out = bench.inside(way, python(ODD))
+    assert out.lines == [
+        "nobody gets it 7",
+        "nor that 7",
+        "ttl 42 2",
+        "broadcast 1",
+        "Network is unreachable",
+        "Network is unreachable",
+        "-1 22",
+        "-1 22",
+        "-1 97",
+        "-1 14",
+        "-1 14",
+        "0 16 b'\\x02\\x00\\x00\\x00\\xff'",
+    ], out.stderr
+
+
+@each_way(NONE)
+def test_a_socket_from_outside_is_no_way_out(bench: Bench, way: Way) -> None:
+    script = """
+import socket, sys
+for fd in map(int, sys.argv[1:]):
+    try:
+        sock = socket.socket(fileno=fd)
+        where = "127.0.0.1", 9
+        sock.sendto(b"out", where) if sock.type == socket.SOCK_DGRAM else sock.connect(where)
+        print("got out")
+    except OSError as error:
+        print(error.strerror)
+"""
+    with socket.socket(type=socket.SOCK_DGRAM) as one, socket.socket() as two:
+        fds = one.fileno(), two.fileno()
+        bench.fresh()
+        words = way(python(script, *map(str, fds)))
+        out = finish(bench.start(words, pass_fds=fds))
+    assert out.lines == ["Permission denied", "Permission denied"], out.stderr
+
+
+@each_way(NONE)
+def test_abstract_names_do_not_lead_out(bench: Bench, way: Way, tmp_path: Path) -> None:
+    script = """
+import socket, sys
+def reach(name):
+    try:
+        socket.socket(socket.AF_UNIX).connect(name)
+        return "reached"
+    except OSError as error:
+        return error.strerror
+outer = "\\0" + sys.argv[1]
+print(reach(outer))
+try:
+    print(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"x", outer))
+except OSError as error:
+    print(error.strerror)
+own = socket.socket(socket.AF_UNIX)
+own.bind(outer + "-own")
+own.listen()
+print(reach(outer + "-own"))
+"""
+    name = f"diorama-{tmp_path.name}"
+    with socket.socket(socket.AF_UNIX) as outer:
+        outer.bind("\0" + name)
+        outer.listen()
+        out = bench.inside(way, python(script, name))
+    assert out.lines == ["Connection refused", "Connection refused", "reached"], out.stderr
+
+
+def test_the_library_chooses_networks(tmp_path: Path) -> None:
+    with View() as view:
+        view.mount(NoNetwork(), "/dev/net/mine")
+        view.stack("/dev/net/mine", "inet6")
+        out = view.run(python(MAKING), capture_output=True, timeout=60, text=True).stdout.splitlines()
+    assert out[:2] == ["AF_INET made", "AF_INET6 Address family not supported by protocol"]
+
+
+@pytest.mark.parametrize(
+    ("net", "why"),
+    [
+        ("/dev/null", "cannot use /dev/null: no network is mounted there"),
+        ("none:x", "cannot mount none:x: it takes nothing behind the colon"),
+        ("nothing:", "unknown mount scheme 'nothing'"),
+    ],
+)
+def test_a_network_that_cannot_be_had_is_named(net: str, why: str) -> None:
+    with View() as view, pytest.raises(UsageError, match=why):
+        view.stack(net)
+
+
+def test_families_have_names() -> None:
+    with View() as view, pytest.raises(UsageError, match="unknown address family 'inet7'"):
+        view.stack("none:", "inet7")
