@@ -114,8 +114,8 @@ def write(slot: int, length: int, byte: int) -> int:
 
 
 def lseek(slot: int, offset: int, whence: int) -> int:
-    # Each file system has its own idea of holes in directories.
-    if whence in (os.SEEK_DATA, os.SEEK_HOLE) and not stat.S_ISREG(os.fstat(fd_of(slot)).st_mode):
+    # Each file system has its own idea of holes in directories, and of their end (tmpfs: none).
+    if whence >= os.SEEK_END and not stat.S_ISREG(os.fstat(fd_of(slot)).st_mode):
         return -1
     if whence in (os.SEEK_DATA, os.SEEK_HOLE):
         os.fdatasync(fd_of(slot))  # what is written decides, and not what has been written back by now
@@ -139,6 +139,9 @@ def copy_range(source: int, target: int, from_: int, to: int, length: int) -> in
 
 
 def sendfile(source: int, target: int, offset: int, length: int) -> int:
+    # What a file gets from itself while it is read depends on the file system (ext4, tmpfs).
+    if os.path.sameopenfile(fd_of(source), fd_of(target)):
+        return -1
     return os.sendfile(fd_of(target), fd_of(source), offset, length)
 
 
