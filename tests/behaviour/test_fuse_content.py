@@ -39,6 +39,33 @@ def test_what_was_written_is_at_the_server_when_it_is_closed(served: Served, clo
     assert served.content(b"file") == b"content"
 
 
+def test_a_server_that_cannot_set_sizes_is_not_asked_to_where_what_was_written_has_done_it(
+    served: Served,
+) -> None:
+    served.server.add(b"file", b"old")
+    served.server.override["SETATTR"] = refuse(errno.ENOSYS)
+    script = """
+        fd = os.open("mnt/file", os.O_WRONLY)
+        print(os.write(fd, b"longer"), told(os.close, fd))
+    """
+    assert served.run(script) == ["6 None"]
+    assert served.content(b"file") == b"longer"
+
+
+def test_a_file_ends_in_a_hole(served: Served) -> None:
+    served.server.add(b"file", b"old")
+    script = """
+        fd = os.open("mnt/file", os.O_WRONLY)
+        print(os.write(fd, b"new!"), os.ftruncate(fd, 9), os.close(fd))
+        fd = os.open("mnt/file", os.O_WRONLY)
+        print(os.ftruncate(fd, 2), os.close(fd), os.stat("mnt/file").st_size)
+        fd = os.open("mnt/file", os.O_WRONLY)
+        print(os.ftruncate(fd, 5), os.close(fd), os.stat("mnt/file").st_size)
+    """
+    assert served.run(script) == ["4 None None", "None None 2", "None None 5"]
+    assert served.content(b"file") == b"ne\0\0\0"
+
+
 def test_who_closes_is_told_what_went_wrong_and_has_closed(served: Served) -> None:
     served.server.add(b"file", b"old")
     served.server.override["WRITE"] = refuse(errno.ENOSPC)

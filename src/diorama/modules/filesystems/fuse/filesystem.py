@@ -285,17 +285,22 @@ class FuseFileSystem(FileSystem):
         """
         size = os.fstat(fd).st_size
         try:
-            self._files.save(inode, fd, lambda handle: self._set_size(inode, handle, size))
+            self._files.save(inode, fd, lambda handle: self._settle_size(inode, handle, size))
         except PermissionError:
             mode = stat.S_IMODE(self.attributes(inode).mode)
             if mode & stat.S_IWUSR:
                 raise
             self.set_attributes(inode, Changes(mode=mode | stat.S_IWUSR))
             try:
-                self._files.save(inode, fd, lambda handle: self._set_size(inode, handle, size))
+                self._files.save(inode, fd, lambda handle: self._settle_size(inode, handle, size))
             finally:
                 self.set_attributes(inode, Changes(mode=mode))
+
+    def _settle_size(self, inode: int, handle: int, size: int) -> None:
+        """What was written has made it longer; shorter, or with a hole at the end, it must be made."""
         self._known.changed(inode)
+        if self.attributes(inode).size != size:
+            self._set_size(inode, handle, size)
 
     def _set_size(self, inode: int, handle: int, size: int) -> None:
         valid = FAttr.SIZE | FAttr.FH

@@ -214,6 +214,7 @@ class FuseFile:
         out = reply.records[0] if reply.records else None
         if not isinstance(out, IoctlOut) or out.flags & IOCTL_RETRY:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
+        self._files.asking.changed(self.inode)
         return out.result, reply.data
 
     def _ask(self, name: str, record: Wire, *, data: bytes = b"", room: int = 0) -> Reply:
