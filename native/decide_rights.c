@@ -100,12 +100,17 @@ static int namespace_is(const char *ours, const char *who, const char *kind) {
     return !namespace_read(who, kind, theirs) && !strcmp(theirs, ours);
 }
 
+int dio_decider_alike(const struct dio_decider *decider) {
+    const struct rights *ours = &decider->rights;
+    return ours->known && !ours->privileged && !atomic_load(&decider->strangers);
+}
+
 int rights_equal(struct dio_decider *decider, pid_t tid) {
     const struct rights *ours = &decider->rights;
     char who[16], text[sizeof ours->text];
     if (!ours->known)
         return 0;
-    if (!ours->privileged && !atomic_load(&decider->strangers))
+    if (dio_decider_alike(decider))
         return 1;
     snprintf(who, sizeof who, "%d", tid);
     if (!namespace_is(ours->user, who, "user"))

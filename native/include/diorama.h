@@ -289,6 +289,9 @@ DIO_API int32_t dio_decider_reached(struct dio_decider *decider, uint64_t dev, u
 DIO_API int dio_decider_inherit(struct dio_decider *decider, pid_t parent, pid_t child);
 /* From now on there may be processes with namespaces of their own, where ids and paths mean something else. */
 DIO_API void dio_decider_strangers(struct dio_decider *decider);
+/* Whether every process has the identity of this one, and can have no other: it is not privileged, and no process has
+ * namespaces of its own. */
+DIO_API int dio_decider_alike(const struct dio_decider *decider);
 /* A process has ended: forgets it and what it has opened. */
 DIO_API void dio_decider_forget(struct dio_decider *decider, pid_t tgid);
 /* A real object that stands for a virtual one; `ino` 0: all of that device. */

@@ -472,3 +472,11 @@ def test_no_descriptor_is_left_open(bound: tuple[World, Path]) -> None:
             buffer = ctypes.create_string_buffer(256)
             world.ask(call, AT_FDCWD, os.fsencode(top / name), buffer, 64)
     assert os.listdir("/proc/self/fd") == before
+
+
+def test_all_are_alike_until_one_has_a_namespace_of_its_own() -> None:
+    decider = Decider()
+    alone = os.geteuid() != 0 and not RealHost.credentials(os.getpid()).capabilities
+    assert decider.are_alike() == alone
+    decider.strangers()
+    assert not decider.are_alike()

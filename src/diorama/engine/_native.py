@@ -372,6 +372,7 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "dio_decider_opened_through": (c.c_int32, [c.c_void_p, c.c_int, c.c_uint64, c.c_uint64]),
     "dio_decider_inherit": (c.c_int, [c.c_void_p, c.c_int, c.c_int]),
     "dio_decider_strangers": (None, [c.c_void_p]),
+    "dio_decider_alike": (c.c_int, [c.c_void_p]),
     "dio_decider_forget": (None, [c.c_void_p, c.c_int]),
     "dio_decider_identity": (c.c_int, [c.c_void_p, c.c_uint64, c.c_uint64]),
     "dio_decider_stands": (c.c_int, [c.c_void_p, c.c_uint64, c.c_uint64, c.c_int32, c.c_uint64]),

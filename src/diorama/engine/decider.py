@@ -245,6 +245,10 @@ class Decider:
         """There may be processes with namespaces of their own from now on."""
         _native.lib.dio_decider_strangers(self._handle)
 
+    def are_alike(self) -> bool:
+        """Whether every process has our identity, and can have no other."""
+        return bool(_native.lib.dio_decider_alike(self._handle))
+
     def forget(self, pid: int) -> None:
         """A process has ended: nothing is known of it any more."""
         _native.lib.dio_decider_forget(self._handle, pid)

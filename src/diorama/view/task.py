@@ -24,7 +24,7 @@ from stat import S_ISDIR
 from typing import Any, Final
 
 from diorama.view.credentials import Credentials
-from diorama.view.host import Host, Status
+from diorama.view.host import Host, RealHost, Status
 from diorama.view.inodes import Inodes
 from diorama.view.mounts import Mount, MountTree, Place
 from diorama.view.renaming import Renaming
@@ -200,7 +200,7 @@ def _nobody(_task: Task) -> None:
 class Tasks:
     """The tasks of a view by thread id, and what /proc tells about them."""
 
-    __slots__ = ("_by_tid", "_host", "_inodes", "_tree", "changed", "opened", "stacks")
+    __slots__ = ("_by_tid", "_host", "_inodes", "_ours", "_tree", "are_alike", "changed", "opened", "stacks")
 
     def __init__(self, tree: MountTree, host: Host, inodes: Inodes) -> None:
         self._tree = tree
@@ -209,6 +209,8 @@ class Tasks:
         self._by_tid: dict[int, Task] = {}
         self.stacks = NO_STACKS
         self.changed: Callable[[Task], None] = _nobody
+        self.are_alike: Callable[[], bool] = bool
+        self._ours = host.credentials(os.getpid()) if isinstance(host, RealHost) else None
         self.opened = Opened()
 
     def __len__(self) -> int:
@@ -284,11 +286,20 @@ class Tasks:
         ]
 
     def credentials(self, task: Task) -> Credentials:
-        """Who a task is to files, as it was first seen in its present call."""
+        """Who a task is to files, as it was first seen in its present call.
+
+        The umask is that of any task while all are alike (`are_alike`): who makes files asks `maker`.
+        """
         found = task.credentials
         if found is None:
-            found = task.credentials = self._host.credentials(task.tid)
+            found = self._ours if self.are_alike() else None
+            found = task.credentials = found or self._host.credentials(task.tid)
         return found
+
+    def maker(self, task: Task) -> Credentials:
+        """The same, with the umask that it has now."""
+        task.credentials = self._host.credentials(task.tid)
+        return task.credentials
 
     def cwd(self, task: Task) -> Place:
         """The current directory; one without a name (removed, or too deep for one) is placed at its link."""

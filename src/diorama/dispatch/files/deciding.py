@@ -88,6 +88,7 @@ class Deciding:
         files.on_restriction = self.mounted
         files.addresses.on_first = self.mounted
         files.on_strangers = self.decider.strangers
+        files.tasks.are_alike = self.decider.are_alike
         files.on_division = self.divide
 
     def mounted(self) -> None:

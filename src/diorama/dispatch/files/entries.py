@@ -118,7 +118,7 @@ def check_may_make(files: Files, task: Task, filesystem: FileSystem, directory: 
 
 def new_file(files: Files, task: Task, mode: int, directory: Attributes, device: int = 0) -> Attributes:
     """The status of what a task makes in a directory, with this type and mode."""
-    mode, uid, gid = files.tasks.credentials(task).make(mode, directory)
+    mode, uid, gid = files.tasks.maker(task).make(mode, directory)
     now = time.time_ns()
     return Attributes(
         mode,

@@ -227,7 +227,7 @@ def making(
     files: Files, tracee: Tracee, make: Callable[[bytes], None], mode: int | None
 ) -> Callable[[bytes], None]:
     """What makes a file in the stead of a program: with its umask, and as its own."""
-    who = files.tasks.credentials(files.task(tracee))
+    who = files.tasks.maker(files.task(tracee))
 
     def make_as_program(path: bytes) -> None:
         make(path)
