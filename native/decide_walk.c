@@ -60,7 +60,7 @@ static int name_is(const char *name, size_t length, const char *word) {
 static int has_magic(const char *text) {
     static const char *const words[] = {"fd",     "cwd",       "root",       "exe",  "map_files", "..",
                                         "mounts", "mountinfo", "mountstats", "maps", "smaps",     "numa_maps",
-                                        "fdinfo", "unix"};
+                                        "fdinfo", "net"};
     const char *name;
     for (size_t length; (length = name_next(&text, &name));)
         for (size_t i = 0; i < sizeof words / sizeof *words; i++)

@@ -289,8 +289,11 @@ class SockAddrOut(SizedBuffer):
         """The address, after the call."""
         return super().read(limit)
 
-    def write(self, data: bytes) -> None:
-        """Put an address there, cut to the room, and its true size; nothing if the program passed NULL."""
-        super().write(data)
+    def write(self, data: bytes, room: int | None = None) -> None:
+        """Put an address there, cut to the room, and its true size; nothing if the program passed NULL.
+
+        The room is what the size is now, if that is not given.
+        """
         if self.address:
+            self._memory().write(self.address, data[: self.read_size() if room is None else room])
             self._write_size(len(data))

@@ -32,8 +32,9 @@ from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from typing import Final
 
 from diorama.abi.socket import SocketAddress, parse_address
-from diorama.catalogue.model import Memory
+from diorama.catalogue.model import Memory, Tracee
 from diorama.interfaces.rawsocket import Sent, bind_raw, name_raw
+from diorama.interfaces.story import Counters, Neighbour, SocketState
 
 __all__ = ["Endpoint", "Held", "Link", "Network", "Route", "Sent", "Story", "refuse"]
 
@@ -48,7 +49,10 @@ def refuse(code: int) -> OSError:
 
 @dataclass(slots=True)
 class Link:
-    """A network interface (netdevice(7), rtnetlink(7)); `flags` are IFF_*, `kind` ARPHRD_*."""
+    """A network interface (netdevice(7), rtnetlink(7)); `flags` are IFF_*, `kind` ARPHRD_*.
+
+    `queue` is how many packets may wait to be sent, `driver` what `ip link add type` calls such a one.
+    """
 
     index: int
     name: str
@@ -57,6 +61,9 @@ class Link:
     mtu: int = 1500
     address: bytes = bytes(6)
     addresses: list[Interface] = field(default_factory=list[Interface])
+    queue: int = 1000
+    driver: str = ""
+    counters: Counters = field(default_factory=Counters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +90,10 @@ class Story(ABC):
         """The routes besides those to the subnets of the links' own addresses."""
         return ()
 
+    def neighbours(self) -> Sequence[Neighbour]:
+        """Who is known on the links."""
+        return ()
+
     def add_address(self, index: int, address: Interface) -> None:
         """Give a link one more address; EEXIST."""
         raise refuse(errno.EPERM)
@@ -91,12 +102,25 @@ class Story(ABC):
         """Take an address from a link; EADDRNOTAVAIL."""
         raise refuse(errno.EPERM)
 
-    def set_link(self, index: int, *, flags: int | None = None, mtu: int | None = None) -> None:
-        """Change the flags of a link (IFF_UP) or the size of its packets."""
+    def set_link(
+        self,
+        index: int,
+        *,
+        flags: int | None = None,
+        mtu: int | None = None,
+        queue: int | None = None,
+        name: str | None = None,
+        address: bytes | None = None,
+    ) -> None:
+        """Change the flags of a link (IFF_UP) or others of its properties."""
         raise refuse(errno.EPERM)
 
     def add_link(self, kind: str, name: str, data: Mapping[str, str]) -> None:
-        """Make a link of a kind (`ip link add NAME type KIND`); EOPNOTSUPP for a kind there is none of."""
+        """Make a link of a kind (`ip link add NAME type KIND`); EOPNOTSUPP for a kind there is none of.
+
+        `data` has `address` and `mtu` if they are given; what the kind is told besides (IFLA_INFO_DATA) is
+        `data` if it is one text, or one by the number of each attribute.
+        """
         raise refuse(errno.EPERM)
 
     def remove_link(self, index: int) -> None:
@@ -245,6 +269,10 @@ class Network(ABC):
     hides_abstract = True
     """Whether its programs reach only such abstract names of AF_UNIX as programs of the view have bound."""
 
+    def sockets(self) -> Sequence[SocketState]:
+        """The sockets that its programs have, for `ss` and `/proc/net/tcp`."""
+        return ()
+
     @abstractmethod
     def make(self, family: int, type: int, protocol: int) -> Endpoint:
         """A new socket, with the type without flags; EAFNOSUPPORT, ESOCKTNOSUPPORT, EPROTONOSUPPORT."""
@@ -255,6 +283,17 @@ class Network(ABC):
         Its endpoint; None leaves it to the kernel.  EACCES by default.
         """
         raise refuse(errno.EACCES)
+
+    def control(self, family: int, command: int, argument: int, tracee: Tracee) -> int | None:
+        """ioctl(2) of any socket of a program, of what family it may be, that its endpoint has not answered.
+
+        As `Endpoint.control`; what a story is told by netdevice(7) is answered from that.
+        """
+        if self.story is None:
+            return None
+        from diorama.interfaces.netdevice import control
+
+        return control(self.story, family, command, argument, tracee)
 
     def files(self) -> Mapping[str, Callable[[], bytes]]:
         """Files of the system that tell of it to its programs, by path: `/etc/resolv.conf`, `/etc/hosts`."""

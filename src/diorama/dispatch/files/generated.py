@@ -56,16 +56,22 @@ class Subject:
 
 
 Maker = Callable[["Files", Subject], bytes]
+Concern = Callable[[Task, bytes], bool]
 
-_MAKERS: list[tuple[re.Pattern[bytes], Maker]] = []
+
+def _always(task: Task, name: bytes) -> bool:
+    return True
 
 
-def makes(names: bytes) -> Callable[[Maker], Maker]:
-    """Register the maker of the files of a process whose names match."""
+_MAKERS: list[tuple[re.Pattern[bytes], Concern, Maker]] = []
+
+
+def makes(names: bytes, concerns: Concern = _always) -> Callable[[Maker], Maker]:
+    """Register the maker of the files of a process whose names match, if they concern it."""
     pattern = re.compile(names)
 
     def register(maker: Maker) -> Maker:
-        _MAKERS.append((pattern, maker))
+        _MAKERS.append((pattern, concerns, maker))
         return maker
 
     return register
@@ -114,12 +120,16 @@ def subject_of(files: Files, reader: Task, path: bytes) -> Subject | None:
         match = _PROCESS.fullmatch(path)
     if match is None:
         return None
-    maker = next((maker for pattern, maker in _MAKERS if pattern.fullmatch(match[3])), None)
-    if maker is None:
+    name = match[3]
+    found = [(concerns, maker) for pattern, concerns, maker in _MAKERS if pattern.fullmatch(name)]
+    if not found:
         return None
     pid, tid = int(match[1]), int(match[2] or match[1])
     task = files.owner(pid, tid)
-    return None if task is None else Subject(path, match[3], tid, task, reader, maker)
+    if task is None:
+        return None
+    maker = next((maker for concerns, maker in found if concerns(task, name)), None)
+    return None if maker is None else Subject(path, name, tid, task, reader, maker)
 
 
 def _behind(files: Files, link: bytes) -> bytes:

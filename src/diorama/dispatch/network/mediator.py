@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NetworkMediator"]
 
-_SUBJECTS: Final = ("addresses", "making", "messages", "options")
+_SUBJECTS: Final = ("addresses", "files", "making", "messages", "options")
 
 
 class NetworkMediator:

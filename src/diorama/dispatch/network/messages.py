@@ -206,11 +206,12 @@ def receive(networks: Networks, call: RecvFrom) -> Outcome:
                 call.buffer.write(message.data)
                 call.address.write(told.pack())
                 return message.size
+        room = call.address.read_size()
         size = call.run()
         with networks.lent(call) as lent:
             told = None if lent is None else endpoint.received(lent.at, call.address.read())
         if told is not None:
-            call.address.write(told.pack())
+            call.address.write(told.pack(), room)
             return size
 
 
@@ -233,8 +234,11 @@ def receive_message(networks: Networks, call: RecvMsg) -> Outcome:
             return size
         size = call.run()
         with networks.lent(call) as lent:
-            if lent is None or _put_right(lent, call.tracee, call.message.read()):
-                return size
+            right = None if lent is None else _put_right(lent, call.tracee, header, call.message.read())
+        if lent is None or right is not None:
+            if right is not None:
+                call.message.write(right)
+            return size
         call.message.write(header)
 
 
@@ -250,8 +254,9 @@ def receive_messages(networks: Networks, call: RecvMMsg) -> Outcome:
     count = call.replace(count=min(call.count, _MESSAGES_MAX)).run()
     with networks.lent(call) as lent:
         if lent is not None:
-            for header in call.messages.read_all(count):
-                _put_right(lent, call.tracee, header)
+            made = call.messages.read_all(count)
+            right = [_put_right(lent, call.tracee, *pair) for pair in zip(headers, made, strict=False)]
+            call.messages.write_all([one or other for one, other in zip(right, made, strict=False)])
     return count
 
 
@@ -277,8 +282,9 @@ def _receive_here(lent: Lent, tracee: Tracee, header: MsgHdr, flags: int) -> tup
     message = _receive_now(lent, tracee, room, control_size, flags)
     if message is None:
         return None
-    told = _told(lent, message, flags) if message.address else None
-    if told is None and message.address:
+    is_told = bool(message.address) or lent.is_held
+    told = _told(lent, message, flags) if is_told else None
+    if told is None and is_told:
         return header, -1
     vectors.scatter(message.data)
     if header.msg_control:
@@ -304,18 +310,24 @@ def _told(lent: Lent, message: RawMessage, flags: int) -> SocketAddress | None:
     return told
 
 
-def _put_right(lent: Lent, tracee: Tracee, header: MsgHdr) -> bool:
-    """What the kernel has told the program of a message; False if it was not for it."""
+def _put_right(lent: Lent, tracee: Tracee, asked: MsgHdr, header: MsgHdr) -> MsgHdr | None:
+    """What the kernel has told the program of a message, in memory and its header; None: not for it.
+
+    `asked` is the header before, which has the room for an address.
+    """
     memory = tracee.memory
-    if header.msg_name and header.msg_namelen:
-        told = lent.endpoint.received(lent.at, memory.read(header.msg_name, header.msg_namelen))
+    if header.msg_name and (header.msg_namelen or lent.is_held):
+        size = min(header.msg_namelen, asked.msg_namelen)
+        told = lent.endpoint.received(lent.at, memory.read(header.msg_name, size) if size else b"")
         if told is None:
-            return False
-        memory.write(header.msg_name, told.pack()[: header.msg_namelen])
+            return None
+        name = told.pack()
+        memory.write(header.msg_name, name[: asked.msg_namelen])
+        header = header.replace(msg_namelen=len(name))
     if header.msg_control and header.msg_controllen:
         control = _told_control(lent, tracee.abi, _control(tracee, header))
         memory.write(header.msg_control, control)
-    return True
+    return header
 
 
 def _told_control(lent: Lent, abi: Abi, control: bytes) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Final
 
+from diorama.abi.socket import AF_INET
 from diorama.catalogue.io import Ioctl
 from diorama.catalogue.sockets import GetSockOpt, SetSockOpt, Shutdown
 from diorama.dispatch.network.answers import Outcome, answers, fail
@@ -63,6 +64,12 @@ def control(networks: Networks, call: Ioctl) -> Outcome:
     if not SIOC_FIRST <= call.command < SIOC_END:
         return None
     with networks.lent(call) as lent:
-        if lent is None:
-            return None
-        return lent.endpoint.control(lent.at, call.command, call.argument, call.tracee.memory)
+        if lent is not None:
+            done = lent.endpoint.control(lent.at, call.command, call.argument, call.tracee.memory)
+            if done is not None:
+                return done
+    network, family = networks.network(call.tracee, AF_INET), networks.family(call)
+    if network is None or family is None:
+        return None
+    answer: int | None = network.control(family, call.command, call.argument, call.tracee)
+    return answer

@@ -53,6 +53,11 @@ class Lent(NamedTuple):
         """Whether messages have no addresses."""
         return self.endpoint.type == SOCK_STREAM
 
+    @property
+    def is_held(self) -> bool:
+        """Whether it is a pair, whose messages come from nowhere as the kernel sees it."""
+        return self.at.family == AF_UNIX != self.endpoint.family
+
 
 class Networks:
     """The networks of one view.  Any thread."""
@@ -101,6 +106,14 @@ class Networks:
             return known.endpoint
         with self.lent(call) as lent:
             return None if lent is None else lent.endpoint
+
+    def family(self, call: Request) -> int | None:
+        """The address family of the socket of a call, as its program sees it; None if it is no socket."""
+        inode = self._inode(call)
+        if inode is None or inode in self._foreign:
+            return None if inode is None else AF_UNIX
+        known = self._known.get(inode)
+        return AF_UNIX if known is None else known.endpoint.family
 
     @contextmanager
     def lent(self, call: Request) -> Generator[Lent | None, None, None]:
