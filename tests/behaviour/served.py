@@ -46,7 +46,7 @@ class Served:
         """The lines that a script prints, which runs to its end."""
         words = ["python3", "-c", PROLOGUE + textwrap.dedent(script)]
         done = self.view.run(words, cwd=self.bench.work, capture_output=True, text=True, timeout=50)
-        assert (done.returncode, done.stderr) == (0, ""), done.stdout
+        assert (done.returncode, done.stderr) == (0, ""), (done.stdout, done.stderr)
         return str(done.stdout).splitlines()
 
     def start(self, script: str) -> diorama.Popen:

@@ -13,8 +13,9 @@ import pytest
 
 from behaviour.served import Handles, Served, refuse
 from diorama.fuse.flags import FOpen
+from diorama.fuse.handles import CreateIn
 from diorama.fuse.notices import NotifyInvalInode, NotifyRetrieve, NotifyRetrieveIn, NotifyStore
-from modules.fuse_server import FOREVER
+from modules.fuse_server import FOREVER, Node
 
 # -- closing --------------------------------------------------------------------------------------
 
@@ -315,3 +316,62 @@ def test_a_server_gets_what_is_cached(served: Served) -> None:
     served.run('fd = os.open("mnt/file", os.O_RDONLY); os.mkdir("mnt/ask")')
     served.wait(lambda: len(told) == 2)
     assert told == [(4242, 3, b"3456"), (4242, 3, b"")]
+
+
+# -- without a name -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", [0, FOpen.DIRECT_IO], ids=["cached", "direct"])
+def test_a_file_is_made_without_a_name(served: Served, how: int) -> None:
+    """It is the server's, by one request, and gone with the last who has it."""
+    handles = Handles(served.server, how)
+    made: list[int] = []
+
+    def make(header: Any, body: bytes) -> bytes:
+        asked = CreateIn.decode(body)
+        assert asked.flags & os.O_TMPFILE == os.O_TMPFILE
+        number = max(served.server.nodes) + 1
+        served.server.nodes[number] = Node(asked.mode)
+        made.append(number)
+        return served.server.entry(number) + handles.give(asked.flags)
+
+    served.server.override["TMPFILE"] = make
+    served.filesystem._channel.connection.minor = 37
+    script = """
+        fd = os.open("mnt", os.O_TMPFILE | os.O_RDWR, 0o600)
+        print(os.write(fd, b"content"), os.pread(fd, 9, 3), os.fstat(fd).st_nlink, os.listdir("mnt"))
+    """
+    assert served.run(script) == ["7 b'tent' 0 []"]
+    served.wait(lambda: served.server.forgotten if not how else handles.released)
+    assert served.requests("TMPFILE", "CREATE", "OPEN") == ["TMPFILE"]
+    assert handles.released == [1]
+
+
+def test_a_file_that_was_made_without_a_name_gets_one(served: Served) -> None:
+    handles = Handles(served.server)
+
+    def make(header: Any, body: bytes) -> bytes:
+        number = max(served.server.nodes) + 1
+        asked = CreateIn.decode(body)
+        served.server.nodes[number] = Node(asked.mode)
+        return served.server.entry(number) + handles.give(asked.flags)
+
+    served.server.override["TMPFILE"] = make
+    served.filesystem._channel.connection.minor = 37
+    script = """
+        fd = os.open("mnt", os.O_TMPFILE | os.O_WRONLY, 0o600)
+        os.write(fd, b"content")
+        link = lambda name: told(lambda: os.link(f"/proc/self/fd/{fd}", name, src_dir_fd=fd))
+        link("mnt/named")
+        os.close(fd)
+        print(open("mnt/named").read(), os.stat("mnt/named").st_nlink)
+        fd = os.open("mnt", os.O_TMPFILE | os.O_WRONLY | os.O_EXCL, 0o600)
+        print(link("mnt/other"))
+    """
+    assert served.run(script) == ["content 1", "ENOENT"]
+    assert served.content(b"named") == b"content"
+
+
+def test_a_server_that_makes_no_files_without_names(served: Served) -> None:
+    script = 'print(told(os.open, "mnt", os.O_TMPFILE | os.O_RDWR, 0o600))'
+    assert served.run(script) == ["ENOTSUP"]

@@ -78,6 +78,17 @@ def test_what_the_server_takes_and_gives_is_what_the_program_is_told(direct: Ser
     assert asked == [(1, 0, 10), (1, 3, 2), (1, 5, 10)]
 
 
+def test_what_is_removed_while_it_is_open_goes_on(direct: Served) -> None:
+    script = """
+        fd = os.open("mnt/file", os.O_RDWR)
+        os.unlink("mnt/file")
+        status = os.fstat(fd)
+        print(status.st_nlink, status.st_size, os.read(fd, 3), os.write(fd, b"x"), os.listdir("mnt"))
+        print(os.readlink(f"/proc/self/fd/{fd}").rpartition("/")[2])
+    """
+    assert direct.run(script) == ["0 10 b'012' 1 []", "file (deleted)"]
+
+
 def test_errors_come_at_once(direct: Served) -> None:
     direct.server.override |= {"READ": refuse(errno.EAGAIN), "WRITE": refuse(errno.ENOSPC)}
     direct.server.override["FLUSH"] = refuse(errno.EDQUOT)

@@ -169,6 +169,13 @@ class FileSystem(ABC):
         """
         raise _error(errno.EOPNOTSUPP)
 
+    def create_unnamed(
+        self, directory: int, attributes: Attributes, flags: int
+    ) -> tuple[int, OpenFile | None]:
+        """Make a regular file without a name, as `make_unnamed`, and open it, as `open_file`."""
+        inode = self.make_unnamed(directory, attributes)
+        return inode, self.open_file(inode, flags)
+
     def link(self, inode: int, directory: int, name: bytes) -> None:
         """Give what is no directory another name, which is free; EPERM if the file system has no links."""
         raise _error(errno.EPERM)

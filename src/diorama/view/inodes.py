@@ -7,8 +7,8 @@ Identities are kept for the life of the view, since nobody can tell when the las
 safe for memfds, which the kernel numbers by a 64-bit counter (on 64-bit kernels; mm/shmem.c,
 shmem_reserve_inode()).  Our directories, links and special files exist as long as the view, or are removed
 with what they stand for.  Then the number belongs to whoever holds the removed object, and later to another
-file, most often the very next one that is made.  So what is removed is recognised by its last change besides:
-that was its removal, and what has its number later was made, and perhaps removed too, afterwards.
+file, most often the very next one that is made.  So what is removed is recognised by its last change besides,
+and by having no link: what has its number later was made, and perhaps removed too, afterwards.
 
 What is renamed in a file system is known by its new name from then on, and so is all that is below it.
 """
@@ -67,11 +67,8 @@ class Inodes:
     def find(self, status: Status) -> Place | None:
         """What an object stands for; None if it is the host's own."""
         key = (status.st_dev, status.st_ino)
-        place = self._places.get(key)
-        if place is None or not place.removed:
-            return place
         gone = self._gone.get(key)
-        return None if status.st_nlink or (gone is not None and not _is_still(status, gone)) else place
+        return self._places.get(key) if gone is None or _is_still(status, gone) else None
 
     def mapped(self, device: int, inode: int) -> Place | None:
         """As `find`, by the numbers of what is mapped: a memfd, or what is still there."""
@@ -148,8 +145,8 @@ def _file(place: Place) -> tuple[int, int]:
 
 
 def _is_still(status: Status, gone: Status) -> bool:
-    """Whether what has no link is what was removed; who writes to a FIFO changes its time."""
+    """Whether it is what was removed; who writes to a FIFO changes its time."""
     kind = stat.S_IFMT(gone.st_mode)
-    if kind != stat.S_IFMT(status.st_mode):
+    if status.st_nlink or kind != stat.S_IFMT(status.st_mode):
         return False
     return kind == stat.S_IFIFO or status.st_ctime_ns == gone.st_ctime_ns

@@ -63,8 +63,8 @@ class Contents:
     """The contents of one view.  Any thread.
 
     `on_writing` is told of what will be open for writing, `on_holding` of what will be open so that its file
-    system knows, `on_orphan` of what lost its last name while it was
-    open, `on_forget` when that is closed, and `on_drop` of whatever is closed here.
+    system knows, `on_orphan` of what lost its last name while it was open, `on_forget` when that is closed,
+    and `on_drop` of whatever is closed here.  `is_held_elsewhere` tells of files open past this cache.
     """
 
     def __init__(self, inodes: Inodes, lazy: Lazy | None = None) -> None:
@@ -79,6 +79,7 @@ class Contents:
         self.on_orphan: Callable[[Content], None] = _nothing
         self.on_forget: Callable[[Content], None] = _nothing
         self.on_drop: Callable[[Content], None] = _nothing
+        self.is_held_elsewhere: Callable[[FileSystem, int], bool] = _never
 
     def __iter__(self) -> Iterator[Content]:
         with self._lock:
@@ -285,14 +286,16 @@ class Contents:
             if content.pins or content.fd < 0 or not content.is_orphan or content.is_held:
                 return
             self._drop(content)
-        self.on_forget(content)
-        content.filesystem.forget(content.place.inode)
+        if not self.is_held_elsewhere(content.filesystem, content.place.inode):
+            self.on_forget(content)
+            content.filesystem.forget(content.place.inode)
 
     def orphan(self, filesystem: FileSystem, inode: int) -> None:
         """A file has lost its last name."""
         content = self.find(filesystem, inode)
         if content is None:
-            filesystem.forget(inode)
+            if not self.is_held_elsewhere(filesystem, inode):
+                filesystem.forget(inode)
             return
         content.is_orphan = True
         if content.is_held or content.pins:
@@ -486,3 +489,7 @@ class Contents:
 
 def _nothing(_content: Content) -> None:
     return
+
+
+def _never(_filesystem: FileSystem, _inode: int) -> bool:
+    return False

@@ -39,7 +39,7 @@ from diorama.errors import warn_once
 from diorama.view.asking import asker
 
 if TYPE_CHECKING:
-    from diorama.view.filesystem import OpenFile
+    from diorama.view.filesystem import FileSystem, OpenFile
     from diorama.view.inodes import Inodes
     from diorama.view.mounts import Place
     from diorama.view.task import Task
@@ -142,6 +142,8 @@ class DirectFiles:
     def __init__(self, inodes: Inodes) -> None:
         self.is_seen = False
         """Whether calls about these numbers are seen."""
+        self.on_close: Callable[[FileSystem, int], None] = _nothing
+        """Told of a file that is open here no longer."""
         self._inodes = inodes
         self._lock = threading.Lock()
         self._files: dict[tuple[int, int], DirectFile] = {}
@@ -161,6 +163,12 @@ class DirectFiles:
             self._watch(ours)
         self._inodes.add(status, place)
         return theirs.detach()
+
+    def has(self, filesystem: FileSystem, inode: int) -> bool:
+        """Whether a file is open here."""
+        with self._lock:
+            found = [one.place for one in self._files.values()]
+        return any((place.filesystem, place.inode) == (filesystem, inode) for place in found)
 
     def __len__(self) -> int:
         return len(self._files)
@@ -223,3 +231,10 @@ class DirectFiles:
         except OSError as error:
             warn_once("release", str(error))
         file.ours.close()
+        filesystem, inode = file.place.filesystem, file.place.inode
+        if filesystem is not None and not self.has(filesystem, inode):
+            self.on_close(filesystem, inode)
+
+
+def _nothing(_filesystem: FileSystem, _inode: int) -> None:
+    return

@@ -136,7 +136,10 @@ class StandIns:
         """Remove one that somebody may hold, and have it known by what it is then."""
         try:
             fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError:
+        except OSError:  # we have too many open, or somebody else has removed it
+            with contextlib.suppress(OSError):
+                status = os.lstat(path)
+                self._inodes.drop((status.st_dev, status.st_ino))
             _remove(path)
             return
         try:

@@ -78,6 +78,8 @@ class Files:
         self.standins = self.synthetic.standins
         self.lazy = self.synthetic.lazy
         self.direct = DirectFiles(self.inodes)
+        self.direct.on_close = self.synthetic.closed_directly
+        self.synthetic.contents.is_held_elsewhere = self.direct.has
         self.lockers = Lockers()
         self.programs = Programs(self.standins, self.inodes)
         self.mounting = Mounting(self)

@@ -107,6 +107,11 @@ class Synthetic:
             return 0
         return inode
 
+    def unnamed(self, filesystem: FileSystem, inode: int) -> None:
+        """A file was made that has no name."""
+        self._nameless.add((id(filesystem), inode))
+        filesystem.differs(inode, does=True)
+
     def named(self, filesystem: FileSystem, inode: int, place: Place) -> None:
         """A file that had no name has got one."""
         self._nameless.discard((id(filesystem), inode))
@@ -116,6 +121,12 @@ class Synthetic:
         self._nameless.discard(content.key)
         if not content.is_named:
             self._inodes.forget(content.filesystem, content.place.inode)
+
+    def closed_directly(self, filesystem: FileSystem, inode: int) -> None:
+        """Nobody has a file open past the cache any more."""
+        if self.is_nameless(filesystem, inode) and self.contents.find(filesystem, inode) is None:
+            self._nameless.discard((id(filesystem), inode))
+            filesystem.forget(inode)
 
     # -- names --------------------------------------------------------------------------------
 

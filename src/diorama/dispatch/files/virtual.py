@@ -204,9 +204,10 @@ def _open_unnamed(files: Files, task: Task, place: Place, how: OpenHow) -> tuple
     assert filesystem is not None
     above = check_may_make(files, task, filesystem, place.inode)
     made = new_file(files, task, stat.S_IFREG | how.mode & 0o7777, above)
-    inode = filesystem.make_unnamed(place.inode, made)
+    inode, opened = filesystem.create_unnamed(place.inode, made, how.flags)
+    files.synthetic.unnamed(filesystem, inode)
     unnamed = Place(place.mount, place.path + b"/#%d" % inode, inode, removed=True, touched=True)
-    path, flags = _open_content(files, task, unnamed, how.flags)
+    path, flags = _open_content(files, task, unnamed, how.flags, opened)
     content = files.synthetic.contents.find(filesystem, inode)
     assert content is not None
     content.may_be_linked = not how.flags & fcntl.O_EXCL

@@ -239,6 +239,20 @@ class FuseFileSystem(FileSystem):
         inode = self._known.entered(directory, name, *reply.entry)
         return inode, self._files.add(FuseFile(self._files, inode, flags, opened))
 
+    def create_unnamed(
+        self, directory: int, attributes: Attributes, flags: int
+    ) -> tuple[int, FuseFile]:
+        """Make a regular file that has no name, and open it."""
+        wanted = CreateIn(flags & ~os.O_CLOEXEC, attributes.mode)
+        try:
+            reply = self._ask("TMPFILE", directory, wanted, names=(b"/",))
+        except OSError as error:
+            raise _error(errno.EOPNOTSUPP) if error.errno == errno.ENOSYS else error from None
+        opened = reply.records[2]
+        assert isinstance(opened, OpenOut)
+        inode = self._known.unnamed(*reply.entry)
+        return inode, self._files.add(FuseFile(self._files, inode, flags, opened))
+
     def link(self, inode: int, directory: int, name: bytes) -> None:
         """Give something another name."""
         try:

@@ -132,6 +132,12 @@ class Known:
                 self._walk(inode, attr, told)
         return inode
 
+    def unnamed(self, entry: EntryOut, attr: Attr) -> int:
+        """The inode of what was made without a name."""
+        inode, told = self.native.enter(entry.nodeid, entry.generation), time.monotonic()
+        self._remember(inode, attr, told, _until(told, entry.attr_valid, entry.attr_valid_nsec), None)
+        return inode
+
     def _walk(self, inode: int, attr: Attr, told: float) -> None:
         with self._lock:
             node = self._node(inode)
