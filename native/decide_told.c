@@ -46,10 +46,16 @@ static int may_search(const struct telling *t) {
            rights_equal(t->decider, t->asked->tid);
 }
 
-/* Whether what is asked for will give the answer. */
+/* Whether what is asked for will give the answer, or be of use to Python, which opens. */
 static int may_ask(const struct telling *t) {
-    return t->decision->op == DIO_DO_STAT || t->decision->op == DIO_DO_STATX ||
-           (t->decision->op == DIO_DO_ACCESS && !told_server(t->mount->told)->unchecked);
+    const struct server *server = told_server(t->mount->told);
+    switch (t->decision->op) {
+    case DIO_DO_STAT:
+    case DIO_DO_STATX: return 1;
+    case DIO_DO_ACCESS: return !server->unchecked;
+    case DIO_DO_OPEN: return atomic_load(&server->keeps);
+    default: return 0;
+    }
 }
 
 static int node_find(struct telling *t, uint64_t inode) {

@@ -263,6 +263,27 @@ static int ask(struct session *s, struct left *request, const void *body, size_t
     return result;
 }
 
+int64_t dio_told_exchange(struct dio_told *told, const void *message, size_t size, void *answer, size_t room) {
+    struct server *server = told_server(told);
+    const struct fuse_in_header *request = message;
+    struct fuse_out_header header;
+    int64_t result = -EBUSY;
+    if (pthread_mutex_trylock(&server->reading))
+        return -EBUSY;
+    atomic_store(&server->here, 1);
+    atomic_fetch_add(&server->asked, 1);
+    dio_told_disturb(told);
+    if (atomic_load(&server->open) &&
+        send(told_socket(told), message, size, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)size) {
+        ssize_t n = recv(told_socket(told), &header, sizeof header, MSG_PEEK | MSG_TRUNC);
+        int is_ours = n >= (ssize_t)sizeof header && header.unique == request->unique && header.len == (size_t)n;
+        result = is_ours && (size_t)n <= room ? recv(told_socket(told), answer, room, MSG_DONTWAIT) : 0;
+    }
+    atomic_store(&server->here, 0);
+    pthread_mutex_unlock(&server->reading);
+    return result;
+}
+
 /* ---- what is told ---- */
 
 static int64_t until(uint64_t seconds, uint32_t nanoseconds) {
@@ -320,6 +341,7 @@ static int entered(struct session *s, uint64_t directory, const struct left *req
             return 0;
     }
     *out = node_of(server, inode, &entry->attr);
+    atomic_store(&server->keeps, name_until && (node_until || !inode));
     told_store_name(s->told, directory, request->name, strlen(request->name), inode, name_until, request->mark);
     if (!inode || !node_until)
         return inode ? 1 : 2;

@@ -208,6 +208,7 @@ static void node_put(struct dio_told *t, const struct dio_told_node *node, int64
 
 void dio_told_name(struct dio_told *t, uint64_t directory, const char *name, size_t length, uint64_t inode,
                    int64_t until) {
+    atomic_store(&t->server.keeps, until > 0);
     pthread_rwlock_wrlock(&t->lock);
     name_put(t, directory, name, length, inode, until);
     pthread_rwlock_unlock(&t->lock);
@@ -299,12 +300,21 @@ int told_differs(struct dio_told *t, uint64_t inode) {
     return differs;
 }
 
-int told_node(struct dio_told *t, uint64_t inode, struct dio_told_node *out) {
+int dio_told_status(struct dio_told *t, uint64_t inode, struct dio_told_node *out) {
     pthread_rwlock_rdlock(&t->lock);
     const struct entry *e = *entry_at(t, 0, inode, "", 0);
-    int holds = e && e->node && e->until >= now() && !sorted_find(&t->differing, &inode);
+    int holds = e && e->node && e->until >= now();
     if (holds)
         *out = *e->node;
     pthread_rwlock_unlock(&t->lock);
     return holds;
+}
+
+int told_node(struct dio_told *t, uint64_t inode, struct dio_told_node *out) {
+    return !told_differs(t, inode) && dio_told_status(t, inode, out);
+}
+
+int64_t dio_told_find(struct dio_told *t, uint64_t directory, const char *name, size_t length) {
+    uint64_t inode;
+    return told_name(t, directory, name, length, &inode) ? (int64_t)inode : -1;
 }

@@ -48,6 +48,7 @@ struct server {
     struct left left[LEFT];
     atomic_uint left_count, asked;
     atomic_int open, here /* somebody reads in this library */, watched;
+    atomic_int keeps; /* what was told last of a name, and of its attributes, held for a time */
     atomic_ullong unique, changes, busy;
     int unchecked;
 };

@@ -26,6 +26,10 @@ DIO_API void dio_told_name(struct dio_told *told, uint64_t directory, const char
 /* Takes that back: what it was, or -1. */
 DIO_API int64_t dio_told_drop(struct dio_told *told, uint64_t directory, const char *name, size_t length);
 DIO_API void dio_told_node(struct dio_told *told, const struct dio_told_node *node, int64_t until);
+/* What a name leads to, 0 if there is none of that name; -1 if that is not known. */
+DIO_API int64_t dio_told_find(struct dio_told *told, uint64_t directory, const char *name, size_t length);
+/* What is told of an inode, also if the view knows better; whether that is known. */
+DIO_API int dio_told_status(struct dio_told *told, uint64_t inode, struct dio_told_node *out);
 /* Something is not as it was: what was asked for before is not kept. */
 DIO_API void dio_told_changed(struct dio_told *told);
 /* Whether the view knows better about an inode than what is told. */
@@ -68,6 +72,9 @@ DIO_API uint32_t dio_told_asked(struct dio_told *told);
 /* `fd`, an eventfd, is written to when somebody asks; once, or until `dio_told_disturb`, which does so. */
 DIO_API void dio_told_watch(struct dio_told *told, int fd);
 DIO_API void dio_told_disturb(struct dio_told *told);
+/* Sends a request, and takes the answer if that is the next that comes, and soon: its size, or 0 if it is to be waited for.
+ * -EBUSY: it is not sent, somebody else reads. */
+DIO_API int64_t dio_told_exchange(struct dio_told *told, const void *message, size_t size, void *answer, size_t room);
 /* Whether a request about a node waits for its answer. */
 DIO_API int dio_told_busy(struct dio_told *told, uint64_t node);
 /* The number of the request that this thread has left and that asks for just that, if nothing has changed since; it is

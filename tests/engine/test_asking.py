@@ -105,11 +105,36 @@ def test_a_directory_with_a_slash_is_asked_for_its_status_too(asking: Told) -> N
     assert asking.kind(PATH + "/") is ASK  # which is no directory
 
 
-def test_opening_asks_nothing_here(asking: Told) -> None:
+def test_opening_asks_only_for_what_python_will_find(asking: Told) -> None:
     path = os.fsencode(asking.point + PATH)
+    asking.server.valid = 0
+    asking.stat("")
+    asking.stat("/directory")
+    log(asking)
     assert asking.ask("openat", AT_FDCWD, path, os.O_RDONLY).kind is ASK
     assert log(asking) == []
+    asking.server.valid = FOREVER
+    asking.stat("/directory")
+    log(asking)
+    assert asking.ask("openat", AT_FDCWD, path, os.O_RDONLY).kind is ASK
+    assert log(asking) == ["LOOKUP"]
+    place = asking.look(PATH)
+    assert asking.filesystem.attributes(place.inode).size == 7
+    assert log(asking) == []
     assert asking.ask("faccessat", AT_FDCWD, path, os.R_OK).kind is VALUE
+
+
+def test_what_was_told_here_is_known_in_python(asking: Told) -> None:
+    asking.server.nodes[3].mtime = (1 << 64) - 7
+    asking.stat(PATH)
+    log(asking)
+    place = asking.look(PATH)
+    native = asking.filesystem.attributes(place.inode)
+    assert log(asking) == []
+    asking.filesystem._known.changed(place.inode)
+    assert asking.filesystem.attributes(place.inode) == native
+    assert log(asking) == ["GETATTR"]
+    assert asking.stat("/directory/none")[0].value == -errno.ENOENT
 
 
 def test_a_name_that_was_found_here_is_renamed_and_removed(asking: Told) -> None:

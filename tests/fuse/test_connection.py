@@ -235,6 +235,17 @@ def test_an_interrupt_names_its_request_once_and_again_if_the_server_asks_for_it
     assert connection.interrupt(unique) is None
 
 
+def test_an_answer_to_an_interrupt_may_come_late_and_not_out_of_nothing() -> None:
+    connection = started()
+    unique = ask(connection)
+    assert connection.interrupt(unique) is not None
+    connection.receive(answer(unique, error=errno.EINTR))
+    assert connection.receive(answer(unique + 1, error=errno.EAGAIN)) is None
+    for other in (unique + 1, ask(connection) + 1, 1):
+        with pytest.raises(ProtocolError):
+            connection.receive(answer(other))
+
+
 def test_notifications_are_told_with_their_names_and_data() -> None:
     connection = started()
     inode = NotifyInvalInode(ino=5, off=-1, len=0)

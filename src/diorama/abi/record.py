@@ -22,6 +22,7 @@ import errno
 import os
 import re
 import struct
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, dataclass_transform
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ _WRAPS: dict[str, Callable[[int], int]] = {
 class Layout:
     """One way of laying a record out in memory, for one ABI."""
 
-    __slots__ = ("_scales", "_strings", "_struct", "_wraps", "names", "offsets")
+    __slots__ = ("_get", "_scales", "_strings", "_struct", "_wraps", "names", "offsets")
 
     def __init__(self, text: str, abi: Abi) -> None:
         packed = text.startswith("packed ")
@@ -152,6 +153,7 @@ class Layout:
             offset += gap + length
             widest = max(widest, align)
         self._struct = struct.Struct(f"{form}{-offset % widest}x")
+        self._get = _getter(self.names)
 
     def _add(self, name: str, offset: int, kind: str, factor: int) -> None:
         index = len(self.names)
@@ -171,7 +173,7 @@ class Layout:
 
     def pack(self, value: Frozen) -> bytes:
         """The bytes of a value; OSError(EOVERFLOW) when a member is too narrow, as the kernel has it."""
-        members = [getattr(value, name) for name in self.names]
+        members = list(self._get(value))
         for index, scale in self._scales.items():
             members[index] //= scale
         for index, wrap in self._wraps.items():
@@ -189,12 +191,20 @@ class Layout:
 
     def members(self, data: bytes) -> list[Any]:
         """As `unpack`, the values alone."""
-        members = list(self._struct.unpack(data[: self.size].ljust(self.size, b"\0")))
+        size = self._struct.size
+        members = list(self._struct.unpack(data if len(data) == size else data[:size].ljust(size, b"\0")))
         for index, scale in self._scales.items():
             members[index] *= scale
         for index in self._strings:
             members[index] = members[index].partition(b"\0")[0]
         return members
+
+
+def _getter(names: list[str]) -> Callable[[Frozen], tuple[Any, ...]]:
+    """The values of these fields, fast: attrgetter gives no tuple of fewer than two."""
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda value: tuple([getattr(value, name) for name in names])
 
 
 class Record(Frozen):

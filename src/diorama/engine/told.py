@@ -10,6 +10,7 @@ of its nodes, and who reads its socket.
 from __future__ import annotations
 
 import ctypes
+import threading
 from typing import Final
 
 from diorama.engine import _native
@@ -18,8 +19,21 @@ __all__ = ["FIRST_NATIVE", "Told"]
 
 FIRST_NATIVE: Final = 1 << 62
 """The least number of a request that is made natively."""
+_ROOM: Final = 1 << 20
 _NSEC: Final = 10**9
 _LONGEST: Final = 1 << 62
+
+
+class _Room(threading.local):
+    """Where answers are put, for each thread."""
+
+    def __init__(self) -> None:
+        room = bytearray(_ROOM)  # of which only what is used takes memory
+        self.view = memoryview(room)
+        self.address = ctypes.addressof(ctypes.c_char.from_buffer(room))
+
+
+_room = _Room()
 
 
 class Told:
@@ -75,6 +89,16 @@ class Told:
             self._handle, ctypes.byref(_native.ToldNode(inode, *values)), _moment(until)
         )
 
+    def find(self, directory: int, name: bytes) -> int | None:
+        """What a name leads to, 0 if there is none of that name; None if that is not known."""
+        inode = int(_native.lib.dio_told_find(self._handle, directory, name, len(name)))
+        return None if inode < 0 else inode
+
+    def status(self, inode: int) -> _native.ToldNode | None:
+        """What is told of an inode; None if nothing that holds."""
+        found = _native.ToldNode()
+        return found if _native.lib.dio_told_status(self._handle, inode, ctypes.byref(found)) else None
+
     def changed(self) -> None:
         """Something is not as it was: what was asked for before is not kept."""
         _native.lib.dio_told_changed(self._handle)
@@ -126,6 +150,14 @@ class Told:
     def asked(self) -> int:
         """How often was asked natively; to be compared."""
         return int(_native.lib.dio_told_asked(self._handle))
+
+    def exchange(self, message: bytes) -> bytes | None:
+        """Send a request, and give its answer if that comes next and soon; b"" if it is to be waited for.
+
+        None if it is not sent.
+        """
+        size = _native.lib.dio_told_exchange(self._handle, message, len(message), _room.address, _ROOM)
+        return None if size < 0 else bytes(_room.view[:size])
 
     def watch(self, fd: int) -> None:
         """Have an eventfd written to when somebody asks; -1: none."""

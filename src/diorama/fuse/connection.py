@@ -50,6 +50,9 @@ _MAX_PAGES: Final = 256
 _MAX_ERRNO: Final = 512
 _MAX_NAME: Final = 1024
 _ALIGN: Final = 8
+_MOST_INTERRUPTS: Final = 1 << 16
+_IN_HEADER: Final = InHeader.width()
+_OUT_HEADER: Final = OutHeader.width()
 
 
 class ProtocolError(Exception):
@@ -134,6 +137,7 @@ class Connection:
     _unique: int = 0
     _pending: dict[int, _Pending] = field(default_factory=dict[int, _Pending])
     _references: dict[int, int] = field(default_factory=dict[int, int])
+    _interrupts: set[int] = field(default_factory=set[int])
     _unknown: set[str] = field(default_factory=set[str])
 
     # -- asking -------------------------------------------------------------------------------
@@ -195,6 +199,9 @@ class Connection:
             if pending is None or pending.interrupted:
                 return None
             pending.interrupted = True
+            if len(self._interrupts) >= _MOST_INTERRUPTS:
+                self._interrupts.clear()  # most servers answer none
+            self._interrupts.add(unique)
         body = InterruptIn(unique).encode()
         return self._message(OPERATIONS["INTERRUPT"], unique | 1, 0, body, Caller())
 
@@ -260,8 +267,8 @@ class Connection:
 
     @staticmethod
     def _message(operation: Operation, unique: int, node: int, body: bytes, caller: Caller) -> bytes:
-        length = InHeader.width() + len(body)
-        return InHeader(length, operation.number, unique, node, *caller, 0).encode() + body
+        length = _IN_HEADER + len(body)
+        return InHeader.of((length, operation.number, unique, node, *caller, 0)).encode() + body
 
     # -- being told ---------------------------------------------------------------------------
 
@@ -282,8 +289,8 @@ class Connection:
 
         None for what is settled here: the answer to an interrupt.
         """
-        size = OutHeader.width()
-        header = OutHeader.decode(message)
+        size = _OUT_HEADER
+        header = OutHeader.decode(message[:size])
         if len(message) < size or header.len != len(message):
             raise ProtocolError(f"a message of {len(message)} bytes says that it has {header.len}")
         body = message[size:]
@@ -364,7 +371,11 @@ class Connection:
         if header.len != OutHeader.width():
             raise ProtocolError("an answer to an interrupt has no data")
         with self._lock:
-            pending = self._pending.get(header.unique & ~1)
+            asked = header.unique & ~1
+            if asked not in self._interrupts:
+                raise ProtocolError("an answer to an interrupt that nobody has sent")
+            self._interrupts.discard(asked)
+            pending = self._pending.get(asked)
             if pending is not None and header.error:
                 pending.interrupted = False  # EAGAIN: it has not seen the request yet, ask once more
 

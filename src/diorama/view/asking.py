@@ -48,14 +48,16 @@ class Asker:
     """A task in one of its calls, which has begun at `since` (as time.monotonic() counts).
 
     `step_aside` is to be called before waiting for something that another program of the view may have to do.
+    `heard` is whom it was made sure of last that all is heard that he has said before this call.
     """
 
-    __slots__ = ("_task", "_tasks", "since", "step_aside")
+    __slots__ = ("_task", "_tasks", "heard", "since", "step_aside")
 
     def __init__(self, tasks: Tasks, task: Task, step_aside: Callable[[], None] = _nothing) -> None:
         self._tasks = tasks
         self._task = task
         self.step_aside = step_aside
+        self.heard: object = None
         self.since = time.monotonic()
 
     @property

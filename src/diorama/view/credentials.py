@@ -9,6 +9,7 @@ has in a user namespace of its own are not counted: they are about files of user
 
 from __future__ import annotations
 
+import re
 import stat
 from dataclasses import dataclass, replace
 from typing import Final
@@ -40,6 +41,11 @@ CAP_SYS_ADMIN: Final = 21
 CAP_MKNOD: Final = 27
 CAP_SETFCAP: Final = 31
 
+_STATUS: Final = re.compile(
+    rb"\nUmask:\t(\d+)\n(?s:.*?)\nUid:\t(\d+)\t\d+\t\d+\t(\d+)\nGid:\t(\d+)\t\d+\t\d+\t(\d+)\n"
+    rb"(?s:.*?)\nGroups:\t([\d ]*)\n(?s:.*?)\nCapPrm:\t(\w+)\nCapEff:\t(\w+)\n"
+)
+"""What counts in a status, in the order that the kernel has had since it tells the umask."""
 _ALL: Final = (1 << 64) - 1
 
 
@@ -63,6 +69,11 @@ class Credentials:
     @classmethod
     def parse(cls, status: bytes) -> Credentials:
         """From /proc/PID/status, proc(5)."""
+        found = _STATUS.search(status)
+        if found is not None:
+            umask, real_uid, uid, real_gid, gid, groups, permitted, effective = found.groups()
+            numbers = int(uid), int(gid), frozenset(map(int, groups.split())), int(effective, 16)
+            return cls(*numbers, int(real_uid), int(real_gid), int(permitted, 16), int(umask, 8))
         parts = [line.partition(b":") for line in status.split(b"\n")]
         lines = {name: value for name, _, value in parts}
         real_uid, _, _, uid = map(int, lines[b"Uid"].split())

@@ -37,6 +37,7 @@ from diorama.fuse.flags import Init
 from diorama.fuse.handles import WriteIn
 from diorama.fuse.wire import Wire
 from diorama.interfaces.asking import asker
+from diorama.modules.filesystems.fuse.forgetting import Forgetting
 from diorama.modules.filesystems.fuse.leaving import Leaving
 from diorama.modules.filesystems.fuse.waiting import Nobody, Waiting, caller, make_pair
 
@@ -83,7 +84,6 @@ class Channel:
         self._lock = threading.Lock()
         self._waiting: dict[int, Waiting] = {}
         self._unsent: deque[bytes] = deque()
-        self._late: list[tuple[int, bytes]] = []
         self._is_lost = False
         self.on_lost: Callable[[], None] | None = None
         self._is_closed = False
@@ -92,6 +92,7 @@ class Channel:
         self._ready = threading.Event()
         self._told = told
         self._left = Leaving(told, self.connection)
+        self._forgetting = Forgetting(self.connection, told, self.tell)
         self._is_noticing = False
         self._buffer = memoryview(bytearray(_MAX_MESSAGE))
         self._assembly = Assembly(self.connection)
@@ -138,11 +139,37 @@ class Channel:
                     name, node, *records, names=names, data=data, room=room, caller=caller()
                 )
             self._waiting[unique] = waiting
-        with self._asking():
-            if message is not None:
-                self._send(message, unique)
-            self._wait(unique, waiting)
+        if message is not None and self._exchange(message, unique, waiting):
+            message = None
+        if not waiting.is_told:
+            with self._asking():
+                if message is not None:
+                    self._send(message, unique)
+                self._wait(unique, waiting)
         return self._answer(name, waiting)
+
+    def _exchange(self, message: bytes, unique: int, waiting: Waiting) -> bool:
+        """Send a request and take its answer, where nobody else reads and nothing else comes before it.
+
+        Whether it is sent.
+        """
+        if self._unsent:
+            return False
+        who = asker()
+        if who is not None:
+            who.step_aside()
+        answer = self._told.exchange(message)
+        if answer:
+            with self._lock:
+                self._waiting.pop(unique, None)
+            try:
+                reply = self.connection.receive(answer)
+            except ProtocolError as error:
+                self._drop(error)
+                reply = None
+            waiting.tell(reply if isinstance(reply, Reply) else None)
+            self._forgetting.settle()
+        return answer is not None
 
     @contextlib.contextmanager
     def _asking(self) -> Generator[None, None, None]:
@@ -214,27 +241,8 @@ class Channel:
         self.tell(message)
 
     def forget(self, node: int, more: int = 0) -> None:
-        """Give back all references to a node, as soon as nothing is asked about it any more.
-
-        `more` were made where nobody counted them.  A server of several threads may come to a FORGET before
-        it is done with a RELEASE that it has read.
-        """
-        self.connection.refer(node, more)
-        message = self.connection.forget(node)
-        if message is not None:
-            with self._lock:
-                self._late.append((node, message))
-            self._tell_late()
-
-    def _tell_late(self) -> None:
-        with self._lock:
-            found = [one for one in self._late if not self._is_busy(one[0])]
-            self._late = [one for one in self._late if one not in found]
-        for _, message in found:
-            self.tell(message)
-
-    def _is_busy(self, node: int) -> bool:
-        return self.connection.is_busy(node) or self._told.is_busy(node)
+        """Give back all references to a node: those that were counted here, and more."""
+        self._forgetting.add(node, more)
 
     def _await_start(self) -> None:
         who = asker()
@@ -261,9 +269,17 @@ class Channel:
                 raise _error(errno.EINTR)
 
     def check(self) -> None:
-        """Hear what the server has said by now, before using what it said earlier; ENOTCONN if it is gone."""
+        """Hear what the server has said, before using what it said earlier; ENOTCONN if it is gone.
+
+        Once in a call: what was said since it began holds for it.
+        """
         if self._is_lost:
             raise self._left.gone()
+        who = asker()
+        if who is not None:
+            if who.heard is self:
+                return
+            who.heard = self
         try:
             is_gone = not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -401,8 +417,7 @@ class Channel:
         except OSError:
             self._end()
         except ProtocolError as error:
-            warn_once(f"file system {self._title}", f"the server is dropped: {error}")
-            self._end()
+            self._drop(error)
         finally:
             if self._is_noticing:
                 self._notice(begins=False)
@@ -411,6 +426,10 @@ class Channel:
     def _notice(self, *, begins: bool) -> None:
         self._is_noticing = begins
         self._told.silence(holds=not begins)
+
+    def _drop(self, error: ProtocolError) -> None:
+        warn_once(f"file system {self._title}", f"the server is dropped: {error}")
+        self._end()
 
     def _end(self) -> None:
         if not self._is_lost:
@@ -442,8 +461,7 @@ class Channel:
 
     def _begins_to_watch(self, wake: int) -> bool:
         """False while somebody asks, or has asked just now."""
-        if self._late:
-            self._tell_late()
+        self._forgetting.settle()
         with self._lock:
             asked, self._was_asked = self._askers or self._was_asked, False
             before, self._seen = self._seen, self._told.asked
@@ -472,8 +490,7 @@ class Channel:
                 waiting = self._waiting.pop(told.unique, None)
             if waiting is not None:
                 waiting.tell(told)
-            if self._late:
-                self._tell_late()
+            self._forgetting.settle()
 
     def _lose(self) -> None:
         with self._lock:

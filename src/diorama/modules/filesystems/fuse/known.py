@@ -25,7 +25,7 @@ from diorama.engine.told import Told
 from diorama.fuse.wire import Attr, AttrOut, EntryOut
 from diorama.interfaces.asking import asker
 from diorama.interfaces.filesystem import Attributes
-from diorama.modules.filesystems.fuse.translation import attributes_of
+from diorama.modules.filesystems.fuse.translation import attributes_of, attributes_told
 
 __all__ = ["ROOT", "Known"]
 
@@ -89,20 +89,21 @@ class Known:
     def name(self, directory: int, name: bytes) -> int | None:
         """The inode of a name, 0 if there is none; None if the server must be asked."""
         found = self._names.get((directory, name), _UNKNOWN)
-        return found.inode if _holds(found) else None
+        return found.inode if _holds(found) else self.native.find(directory, name)
 
     def attributes(self, inode: int) -> Attributes | None:
         """The attributes of an inode; None if the server must be asked."""
         node = self._nodes.get(inode)
-        return node.attributes if node is not None and _holds(node) else None
+        if node is not None and _holds(node):
+            return node.attributes
+        found = self.native.status(inode)
+        return None if found is None else attributes_told(found)
 
     def walked(self, inode: int) -> Attributes | None:
         """As `attributes`, or what came with its name in this call: of that the type is to be relied on."""
-        node = self._nodes.get(inode)
-        if node is None or _holds(node):
-            return None if node is None else node.attributes
-        who = asker()
-        return node.walked if who is not None and node.walked_at >= who.since else None
+        node, who = self._nodes.get(inode), asker()
+        is_new = node is not None and who is not None and node.walked_at >= who.since
+        return node.walked if node is not None and is_new else self.attributes(inode)
 
     # -- what is told -------------------------------------------------------------------------
 

@@ -54,6 +54,8 @@ __all__ = ["Asking", "FuseFile", "OpenFiles", "unless_unknown"]
 
 _READ_MAX: Final = 60 << 10
 """Servers that splice their answers into the socket (vmsplice(2)) send at most 16 pages as one message."""
+_UNSEEKABLE: Final = FOpen.NONSEEKABLE | FOpen.STREAM
+_DIRECT: Final = FOpen.DIRECT_IO | _UNSEEKABLE
 _NEVER_SENT: Final = os.O_CREAT | os.O_EXCL | os.O_NOCTTY | os.O_CLOEXEC
 
 
@@ -110,12 +112,12 @@ class FuseFile:
     @property
     def direct(self) -> bool:
         """Whether the server wants each read and write, or there is no offset to cache by."""
-        return bool(self.how & (FOpen.DIRECT_IO | FOpen.NONSEEKABLE | FOpen.STREAM))
+        return bool(self.how & _DIRECT)
 
     @property
     def seeks(self) -> bool:
         """Whether it has an offset that can be set."""
-        return not self.how & (FOpen.NONSEEKABLE | FOpen.STREAM)
+        return not self.how & _UNSEEKABLE
 
     @property
     def streams(self) -> bool:

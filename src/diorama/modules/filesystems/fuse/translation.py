@@ -7,12 +7,13 @@ import os
 from collections.abc import Generator
 from typing import Final
 
+from diorama.engine._native import ToldNode
 from diorama.fuse.attributes import SetAttrIn
 from diorama.fuse.flags import FAttr
 from diorama.fuse.wire import Attr
 from diorama.interfaces.filesystem import Attributes, Changes
 
-__all__ = ["attributes_of", "segments", "to_set", "write_at"]
+__all__ = ["attributes_of", "attributes_told", "segments", "to_set", "write_at"]
 
 _NSEC: Final = 10**9
 _SECTOR: Final = 512
@@ -33,6 +34,24 @@ def attributes_of(attr: Attr, *, unchecked: bool) -> Attributes:
         allocated=attr.blocks * _SECTOR,
         unchecked=unchecked,
         number=attr.ino,
+    )
+
+
+def attributes_told(node: ToldNode) -> Attributes:
+    """The same, as it was told natively."""
+    return Attributes(
+        mode=node.mode,
+        size=node.size,
+        links=node.links,
+        modified=node.modified,
+        device=node.device,
+        uid=node.uid,
+        gid=node.gid,
+        accessed=node.accessed,
+        changed=node.changed,
+        allocated=node.blocks * _SECTOR,
+        unchecked=bool(node.unchecked),
+        number=node.number,
     )
 
 
