@@ -175,6 +175,7 @@ def test_who_is_killed_in_the_middle_waits_no_longer(
     server.meanwhile[400] = lambda: release.wait(60)
     with monkeypatch.context() as patch:
         patch.setattr("diorama.modules.filesystems.fuse.channel.asker", Killed)
+        patch.setattr("diorama.modules.filesystems.fuse.writing.asker", Killed)
         with fails(errno.EINTR):
             save(mounted, file)
     assert len(server.offsets) == 400

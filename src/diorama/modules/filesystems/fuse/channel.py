@@ -17,7 +17,6 @@ everybody who asks later ENOTCONN, as from the kernel.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import select
@@ -29,12 +28,10 @@ from collections import deque
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Final
 
-from diorama.engine import _native
 from diorama.errors import warn_once
 from diorama.fuse.assembly import Assembly
 from diorama.fuse.connection import Connection, Notification, ProtocolError, Reply
 from diorama.fuse.flags import Init
-from diorama.fuse.handles import WriteIn
 from diorama.fuse.wire import Wire
 from diorama.interfaces.asking import asker
 from diorama.modules.filesystems.fuse.forgetting import Forgetting
@@ -192,44 +189,6 @@ class Channel:
         if reply.error:
             raise _error(reply.error)
         return reply
-
-    def write(self, node: int, request: WriteIn, fd: int, end: int) -> tuple[int, Reply | None]:
-        """Have a file written from what is open, part by part up to `end`, as long as nothing else comes by.
-
-        `request` is the first part.  Up to where it is done, and the answer to the part that begins there,
-        if it was asked for.
-        """
-        self._await_start()
-        where, parts = (request.fh, request.offset, end, request.size), max(1, _MAX_MESSAGE // request.size)
-        todo = _native.FuseWrite(-1, fd, 0, node, *where, request.write_flags, *caller())
-        who, waiting, left = asker(), Waiting(), 0
-        if who is not None:
-            who.step_aside()
-        with self._asking():
-            if not self._told.read(wait=False):
-                return todo.offset, None
-            try:
-                todo.socket = self._socket.fileno()  # which is not closed while we read
-                while todo.offset < end and not (left or self._is_lost):
-                    todo.unique = self.connection.reserve(parts)
-                    left = _native.lib.dio_fuse_write(ctypes.byref(todo), parts)
-                if left > 0:
-                    self._expect("WRITE", todo.unique, node, waiting)
-            finally:
-                self._leave()
-            if left <= 0:
-                return todo.offset, None
-            self._wait(todo.unique, waiting)
-        return todo.offset, self._answer("WRITE", waiting)
-
-    def _expect(self, name: str, unique: int, node: int, waiting: Waiting) -> None:
-        """An answer to what was sent without us."""
-        self.connection.expect(name, unique, node)
-        with self._lock:
-            if not self._is_lost:
-                self._waiting[unique] = waiting
-                return
-        waiting.tell(None)
 
     def post(self, name: str, node: int, *records: Wire) -> None:
         """Make a request for whose answer nobody waits."""

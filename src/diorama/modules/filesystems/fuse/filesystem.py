@@ -34,11 +34,11 @@ from diorama.fuse.notices import (
 )
 from diorama.fuse.wire import Attr, AttrOut, Wire
 from diorama.interfaces.filesystem import Attributes, Changes, ContentCache, Entry, FileSystem, Statistics
-from diorama.modules.filesystems.fuse.channel import Channel
 from diorama.modules.filesystems.fuse.known import Known
 from diorama.modules.filesystems.fuse.notices import Notices
 from diorama.modules.filesystems.fuse.opened import Asking, FuseFile, OpenFiles, unless_unknown
 from diorama.modules.filesystems.fuse.translation import to_set
+from diorama.modules.filesystems.fuse.writing import WritingChannel
 
 if TYPE_CHECKING:
     from diorama.engine.ending import Identity
@@ -102,7 +102,7 @@ class FuseFileSystem(FileSystem):
         self._known = Known(Told(sock.fileno(), unchecked=not checked), unchecked=not checked)
         self.told = self._known.native
         self._notices = Notices()
-        self._channel = Channel(sock, _WANTS, title, self._notified, self._known.native, theirs)
+        self._channel = WritingChannel(sock, _WANTS, title, self._notified, self._known.native, theirs)
         if max_read is not None:
             self._channel.connection.most_read = max_read
         asking = Asking(

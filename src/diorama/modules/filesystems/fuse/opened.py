@@ -63,7 +63,7 @@ _NEVER_SENT: Final = os.O_CREAT | os.O_EXCL | os.O_NOCTTY | os.O_CLOEXEC
 class Asking:
     """How a server is asked: with an answer, or without anybody who waits for it.
 
-    `write` writes what is open, part by part, up to an offset (`Channel.write`).
+    `write` writes what is open, part by part, up to an offset (`WritingChannel.write`).
     `changed` tells that the attributes of a file are to be asked for again, `size` how long it is, `node` the
     server's number for it.
     """
