@@ -1,0 +1,370 @@
+"""Member: a host of a LAN, as its view has it.
+
+A thread listens to the keeper and keeps a snapshot, which everything that need not wait is answered from: it
+is replaced as a whole. If the keeper dies, the hosts go on with what they know, since their connections are
+their own; the thread joins again, under the old name and number, at a keeper that it starts if nobody else
+has, and which gets the whole state from who joins again first.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_network
+from typing import Final
+
+from diorama.errors import UsageError, warn_once
+from diorama.modules.networks.lan import meeting, wire
+from diorama.modules.networks.lan.conditions import (
+    GATEWAY,
+    GATEWAY_NAME,
+    Conditions,
+    conditions_between,
+    make_filter,
+)
+from diorama.modules.networks.lan.wire import HostRecord, State
+from diorama.view.asking import asker
+
+__all__ = ["Host", "Member"]
+
+_ATTEMPTS: Final = 5
+_PATIENCE: Final = 30.0
+"""Seconds to wait for an answer of the keeper; it has only a little to do for each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A host of a LAN, or its gateway; `is_down` if it has died, by `diorama net NAME down`."""
+
+    host: int
+    name: str
+    address: IPv4Interface
+    address6: IPv6Interface
+    is_down: bool = False
+
+
+def _nothing() -> None:
+    return
+
+
+def _refuse(code: int) -> OSError:
+    return OSError(code, os.strerror(code))
+
+
+class Member:
+    """One host.  Any thread; `on_change` is called on a thread of its own, and must not ask for relays."""
+
+    def __init__(self, hello: wire.Hello) -> None:
+        self._hello = hello
+        self._claim = -1
+        self._lock = threading.Lock()
+        self._waiting: dict[int, list[wire.Message]] = {}
+        self._answered = threading.Condition(self._lock)
+        self._next = 0
+        self._has_left = False
+        self._is_here = True
+        self._outside: dict[tuple[str, int], tuple[str, int]] = {}
+        self.on_change: Callable[[], None] = _nothing
+        self._socket, welcome = self._enter(hello)
+        self.number: int = welcome.state.number
+        self.host: int = welcome.host
+        self._see(welcome.state)
+        mine = self._hosts[self.host]
+        self.name, self.address, self.address6 = mine.name, mine.address, mine.address6
+        for note in welcome.notes:
+            warn_once(f"lan:{hello.lan}", note)
+        self._thread = threading.Thread(target=self._listen, name=f"lan:{hello.lan}", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def join(
+        cls,
+        lan: str,
+        *,
+        host: str | None = None,
+        address: str | None = None,
+        address6: str | None = None,
+        subnet: str | None = None,
+        subnet6: str | None = None,
+        orders: Sequence[tuple[str, Sequence[str]]] = (),
+    ) -> Member:
+        """Be a host of a LAN, the first one of which makes it; `UsageError`.
+
+        `subnet` and `subnet6` are for who makes it, and must fit later.  `orders` are verbs and words of
+        `diorama net NAME`, carried out when it has joined.
+        """
+        hello = wire.Hello(
+            version=wire.VERSION,
+            pid=os.getpid(),
+            lan=meeting.check_name(lan),
+            host=meeting.check_name(host, "host") if host else "",
+            address=address or "",
+            address6=address6 or "",
+            subnet=subnet or "",
+            subnet6=subnet6 or "",
+        )
+        member = cls(hello)
+        try:
+            for verb, words in orders:
+                member.order(verb, words)
+        except BaseException:
+            member.leave()
+            raise
+        return member
+
+    def leave(self) -> None:
+        """Be no host of it any more."""
+        with self._lock:
+            if self._has_left:
+                return
+            self._has_left = True
+            self._answered.notify_all()
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # the keeper is gone, and the thread sees that
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    # -- what is known ------------------------------------------------------------------------
+
+    @property
+    def gateway(self) -> IPv4Interface:
+        """The gateway's IPv4 address, which is also that of the DNS server; its host number is 254."""
+        return self._gateway.address
+
+    @property
+    def gateway6(self) -> IPv6Interface:
+        """Its IPv6 address."""
+        return self._gateway.address6
+
+    @property
+    def lan(self) -> str:
+        """The name of the LAN, which is the domain of its names too."""
+        return self._hello.lan
+
+    @property
+    def state(self) -> State:
+        """All that is known of the LAN; not to be changed."""
+        return self._state
+
+    def hosts(self) -> Mapping[int, Host]:
+        """Its hosts by their numbers, without the gateway: a snapshot."""
+        return self._hosts
+
+    def find(self, address: str) -> Host | None:
+        """The host, or the gateway, that has an IPv4 or IPv6 address."""
+        return self._addresses.get(str(ip_address(address)))
+
+    def conditions(self, other: int) -> Conditions:
+        """What passes between this host and another one suffers."""
+        if other == GATEWAY:
+            return conditions_between(self._state, self.name, GATEWAY_NAME)
+        host = self._hosts.get(other)
+        return Conditions() if host is None else conditions_between(self._state, self.name, host.name)
+
+    def filter(self) -> bytes | None:
+        """The packet filter, `struct sock_filter[]`, that each socket of this host must have now."""
+        return self._filter
+
+    def _see(self, state: State) -> None:
+        gateway = _gateway_of(state)
+        hosts = {host.host: _host(state, host) for host in state.hosts}
+        self._state, self._hosts, self._gateway = state, hosts, gateway
+        named = (*hosts.values(), gateway)
+        self._addresses = {
+            **{str(host.address.ip): host for host in named},
+            **{str(host.address6.ip): host for host in named},
+        }
+        mine = hosts.get(self.host)
+        self._filter = make_filter(state, mine.name) if mine else None
+
+    # -- what is asked for ----------------------------------------------------------------------
+
+    def relay(self, source: tuple[str, int], target: tuple[str, int], protocol: str) -> tuple[str, int]:
+        """The real address to connect or send to in place of a real one: `tcp` or `udp`.
+
+        To be asked for each connection, and each pair of addresses that send datagrams, just before; a TCP
+        socket must have SO_REUSEADDR, so that the other side sees its port too.  EHOSTUNREACH without a
+        keeper.
+        """
+        answer = self._ask(lambda id: wire.AskRelay(id, source, target, protocol))
+        return target if answer.address is None else answer.address
+
+    def outside(
+        self, source: tuple[str, int], address: str, port: int, protocol: str
+    ) -> tuple[str, int] | None:
+        """The real address that leads to one outside of the LAN; None if the gateway lets nobody there.
+
+        To be asked for each connection, just before it is made.
+        """
+        answer = self._ask(lambda id: wire.AskOutside(id, source, address, port, protocol))
+        if answer.address is not None:
+            self._outside[answer.address] = (address, port)
+        return answer.address
+
+    def outside_name(self, real: tuple[str, int]) -> tuple[str, int] | None:
+        """What a real address of the gateway's stands for, which `outside` has told of."""
+        return self._outside.get(real)
+
+    def order(self, verb: str, words: Sequence[str] = ()) -> State:
+        """Carry out `diorama net NAME VERB WORD...`: the state, which all members have seen; `UsageError`."""
+        answer = self._answer(lambda id: wire.Order(id, verb, list(words)))
+        if not isinstance(answer, wire.Done):
+            raise UsageError(f"lan:{self.lan}: {verb}: the keeper does not answer", errno.EHOSTUNREACH)
+        return answer.state
+
+    def _ask(self, make: Callable[[int], wire.Message]) -> wire.Answer:
+        who = asker()
+        if who is not None:
+            who.step_aside()
+        answer = self._answer(make)
+        if not isinstance(answer, wire.Answer):
+            raise _refuse(errno.EHOSTUNREACH)
+        return answer
+
+    def _answer(self, make: Callable[[int], wire.Message]) -> wire.Message | None:
+        """The answer to a message, from the next keeper if this one is killed; None if there is none."""
+        with self._lock:
+            found = self._try(make) or self._try(make)
+        if isinstance(found, wire.Refused):
+            raise UsageError(found.why, found.code)
+        return found
+
+    def _try(self, make: Callable[[int], wire.Message]) -> wire.Message | None:
+        if not self._answered.wait_for(lambda: self._is_here or self._has_left, _PATIENCE) or self._has_left:
+            return None
+        self._next += 1
+        id = self._next
+        found = self._waiting[id] = []
+        try:
+            wire.send(self._socket, make(id))
+            self._answered.wait_for(lambda: found or id not in self._waiting, _PATIENCE)
+        except OSError:
+            self._answered.wait_for(lambda: id not in self._waiting, _PATIENCE)
+        finally:
+            self._waiting.pop(id, None)
+        return found[0] if found else None
+
+    # -- the thread that listens -----------------------------------------------------------------
+
+    def _enter(self, hello: wire.Hello) -> tuple[socket.socket, wire.Welcome]:
+        """A connection to a keeper that lets us in; `UsageError`.
+
+        A keeper that is being killed may still take a connection, which ends then.
+        """
+        for _ in range(_ATTEMPTS):
+            at = meeting.connect(hello.lan, start=True)
+            if at is None:
+                break
+            try:
+                return at, self._greet(at, hello)
+            except (EOFError, ConnectionError):
+                at.close()
+            except BaseException:
+                at.close()
+                raise
+        raise UsageError(f"cannot join lan:{hello.lan}: its keeper has ended: {meeting.told(hello.lan)}")
+
+    def _greet(self, at: socket.socket, hello: wire.Hello) -> wire.Welcome:
+        """Say who joins; with the claim of the LAN's number, if there is one already."""
+        wire.send(at, hello, [] if self._claim < 0 else [self._claim])
+        try:
+            message, descriptors = wire.receive(at)
+        except ValueError as error:
+            raise UsageError(f"cannot join lan:{hello.lan}: its keeper says {error}", errno.EPROTO) from None
+        if isinstance(message, wire.Welcome) and len(descriptors) == 1:
+            if self._claim >= 0:
+                os.close(self._claim)
+            self._claim = descriptors[0]
+            return message
+        for descriptor in descriptors:
+            os.close(descriptor)
+        why = message.why if isinstance(message, wire.Refused) else "its keeper says nonsense"
+        raise UsageError(f"cannot join lan:{hello.lan}: {why}", getattr(message, "code", errno.EPROTO))
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                message, descriptors = wire.receive(self._socket)
+            except (EOFError, OSError, ValueError):
+                if self._return():
+                    continue
+                break
+            for descriptor in descriptors:
+                os.close(descriptor)
+            self._hear(message)
+        self._socket.close()
+        if self._claim >= 0:
+            os.close(self._claim)
+
+    def _hear(self, message: wire.Message) -> None:
+        if isinstance(message, wire.Changed):
+            self._see(message.state)
+            self._changed()
+        elif isinstance(message, (wire.Answer, wire.Done, wire.Refused)):
+            with self._lock:
+                if message.id in self._waiting:
+                    self._waiting[message.id].append(message)
+                    self._answered.notify_all()
+
+    def _changed(self) -> None:
+        """Let the sockets be as the state wants them, and tell so."""
+        version = self._state.version
+        try:
+            self.on_change()
+        finally:
+            try:
+                wire.send(self._socket, wire.Seen(version))
+            except OSError:
+                pass  # the keeper is gone, which the next look at the socket finds
+
+    def _return(self) -> bool:
+        """The keeper is gone: whether there is another one, where this is a host as before."""
+        with self._lock:
+            self._is_here = False
+            self._waiting.clear()
+            self._answered.notify_all()
+            if self._has_left:
+                return False
+        hello = wire.Hello(
+            version=wire.VERSION, pid=os.getpid(), lan=self.lan, again=self.host, known=self._state
+        )
+        try:
+            at, welcome = self._enter(hello)
+        except (UsageError, OSError) as error:
+            with self._lock:
+                self._has_left = True
+                self._answered.notify_all()
+            warn_once(f"lan:{self.lan}", f"{self.name} is on its own, since its keeper was killed: {error}")
+            return False
+        with self._lock:
+            old, self._socket = self._socket, at
+            self._is_here = True
+            has_left = self._has_left
+            self._answered.notify_all()
+        old.close()
+        self._see(welcome.state)
+        self._changed()
+        return not has_left
+
+
+def _host(state: State, host: HostRecord) -> Host:
+    return Host(
+        host.host,
+        host.name,
+        IPv4Interface(f"{host.address}/{ip_network(state.subnet).prefixlen}"),
+        IPv6Interface(f"{host.address6}/{ip_network(state.subnet6).prefixlen}"),
+        is_down=host.name in state.down,
+    )
+
+
+def _gateway_of(state: State) -> Host:
+    """The gateway: the last address of the subnet but the one for all hosts; in IPv6 the 254th."""
+    subnet, subnet6 = ip_network(state.subnet), ip_network(state.subnet6)
+    record = HostRecord(GATEWAY, GATEWAY_NAME, str(subnet[-2]), str(subnet6[GATEWAY]))
+    return _host(state, record)
