@@ -142,6 +142,9 @@ RTNLGRP_IPV6_IFADDR = 9
 RTNLGRP_IPV6_ROUTE = 11
 
 
+_NATIVE = Abi.native()[0]
+
+
 class Head(Record):
     """What a message of a kind begins with, which is alike on all ABIs."""
 
@@ -149,17 +152,17 @@ class Head(Record):
 
     def encode(self) -> bytes:
         """The bytes."""
-        return self.pack(Abi.native()[0])
+        return self.pack(_NATIVE)
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """The head of a message; what the message lacks at its end is zero."""
-        return cls.unpack(Abi.native()[0], data)
+        return cls.unpack(_NATIVE, data)
 
     @classmethod
     def width(cls) -> int:
         """The size, in bytes."""
-        return cls.size(Abi.native()[0])
+        return cls.size(_NATIVE)
 
 
 @record({"ifinfomsg": "u8 family, u8 _, u16 kind, s32 index, u32 flags, u32 change"})

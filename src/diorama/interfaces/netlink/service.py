@@ -206,10 +206,8 @@ class Netlink:
             return
         try:
             datagram = served.ours.recv(_LARGEST)
-        except BlockingIOError:
-            return
-        except OSError:
-            datagram = b""
+        except (BlockingIOError, ConnectionResetError):
+            return  # it has gone without having read all: what it asked before is still to be done
         if not datagram and _is_closed(served.ours):
             selector.unregister(served.ours)
             with self._lock:
