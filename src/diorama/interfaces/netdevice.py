@@ -221,10 +221,22 @@ def _set_address(change: _Change) -> None:
     first = _first_or_none(change.link)
     if first is not None and first.ip == address:
         return
-    if first is not None:
-        change.story.remove_address(change.link.index, first)
-    if int(address):
-        change.story.add_address(change.link.index, IPv4Interface((address, _length_of_class(address))))
+    new = IPv4Interface((address, _length_of_class(address))) if int(address) else None
+    _replace(change, first, new)
+
+
+def _replace(change: _Change, old: IPv4Interface | None, new: IPv4Interface | None) -> None:
+    """Take one address away and give another; if that cannot be, all is as before."""
+    index = change.link.index
+    if old is not None:
+        change.story.remove_address(index, old)
+    try:
+        if new is not None:
+            change.story.add_address(index, new)
+    except OSError:
+        if old is not None:
+            change.story.add_address(index, old)
+        raise
 
 
 def _length_of_class(address: IPv4Address) -> int:
@@ -244,10 +256,8 @@ def _set_netmask(change: _Change) -> None:
         length = IPv4Network((0, str(change.address))).prefixlen
     except ValueError:
         raise refuse(errno.EINVAL) from None
-    if length == first.network.prefixlen:
-        return
-    change.story.remove_address(change.link.index, first)
-    change.story.add_address(change.link.index, IPv4Interface((first.ip, length)))
+    if length != first.network.prefixlen:
+        _replace(change, first, IPv4Interface((first.ip, length)))
 
 
 def _set_broadcast(change: _Change) -> None:
