@@ -38,6 +38,7 @@ _MAKING: Final[dict[str, tuple[str, str]]] = {
     "mincow": ("diorama.modules.filesystems.layers.mounting", "open_mincow"),
     "none": ("diorama.modules.networks.none", "open_none"),
     "overlay": ("diorama.modules.filesystems.layers.mounting", "open_overlay"),
+    "packet": ("diorama.modules.networks.packet.network", "open_packet"),
     "tmp": ("diorama.modules.filesystems.tmp", "open_tmp"),
 }
 """Schemes with options of their own, and of host-backed mounts: functions of

@@ -1,0 +1,1 @@
+"""Packets: a TCP/IP stack in user space, on a virtual Ethernet."""
