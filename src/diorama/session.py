@@ -95,6 +95,7 @@ class View:
         self.choice: Choice | None = None
         self.failures: list[BaseException] = []
         self.unsaved: list[str] = []
+        self.gave_up = False
         self._grows = grows
         self._kinds = Kinds()
         if grows:
@@ -327,6 +328,7 @@ class View:
             for line in self._mediator.close():
                 self.unsaved.append(line)
                 print(f"diorama: {line}", file=sys.stderr)
+            self.gave_up = self._mediator.gave_up
 
     def __enter__(self) -> Self:
         return self

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from behaviour.served import Handles, Served, refuse
+from diorama.dispatch.files import finishing
 from diorama.fuse.flags import FOpen
 from diorama.fuse.handles import CreateIn
 from diorama.fuse.notices import NotifyInvalInode, NotifyRetrieve, NotifyRetrieveIn, NotifyStore
@@ -375,3 +378,21 @@ def test_a_file_that_was_made_without_a_name_gets_one(served: Served) -> None:
 def test_a_server_that_makes_no_files_without_names(served: Served) -> None:
     script = 'print(told(os.open, "mnt", os.O_TMPFILE | os.O_RDWR, 0o600))'
     assert served.run(script) == ["ENOTSUP"]
+
+
+# -- the end --------------------------------------------------------------------------------------
+
+
+def test_a_server_that_does_not_answer_at_the_end_is_given_up(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finishing, "PATIENCE", 0.5)
+    served.server.add(b"file", b"old")
+    served.server.override["WRITE"] = lambda header, body: None
+    served.run('fd = os.open("mnt/file", os.O_WRONLY); os.write(fd, b"new"); os._exit(0)')
+    served.view.close()
+    (line,) = served.view.unsaved
+    told, _, copy = line.partition("; its content is in ")
+    assert told.endswith("mnt/file could not be saved: connection timed out")
+    assert Path(copy).read_bytes() == b"new"
+    shutil.rmtree(Path(copy).parent)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 from pathlib import Path
 
-from behaviour.harness import Bench, Way
+from behaviour.harness import Bench, Way, finish, run_with
 from behaviour.test_fuse import START, each_engine, lay, needs, serve
 
 DYING = Path(__file__).with_name("dying.py")
@@ -59,3 +60,60 @@ def test_a_program_that_waits_for_a_slow_server_is_interrupted(bench: Bench, way
         """
     out = bench.inside(way, ["bash", "-c", script])
     assert (out.stdout, out.status) == ("130\n", 0)
+
+
+HANGING = """
+import os, stat, sys, time
+
+class Hanging:
+    def __init__(self):
+        self.content = {}
+
+    def getattr(self, path, fh=None):
+        kind = stat.S_IFDIR | 0o755 if path == "/" else stat.S_IFREG | 0o644
+        if path != "/" and path not in self.content:
+            raise OSError(2, "not there")
+        return {"st_mode": kind, "st_size": len(self.content.get(path, b"")), "st_nlink": 1,
+            "st_uid": os.getuid(), "st_gid": os.getgid()}
+
+    def readdir(self, path, fh):
+        return [".", "..", *(name[1:] for name in self.content)]
+
+    def create(self, path, mode, fi=None):
+        self.content[path] = b""
+        return 0
+
+    def open(self, path, flags):
+        return 0
+
+    def read(self, path, size, offset, fh):
+        return self.content[path][offset : offset + size]
+
+    def write(self, path, data, offset, fh):
+        time.sleep(1000)
+
+    def truncate(self, path, length, fh=None):
+        pass
+"""
+
+
+@each_engine
+def test_a_file_system_that_hangs_at_the_end_is_given_up_by_who_has_enough(bench: Bench, way: Way) -> None:
+    """What was written is put aside."""
+    bench.fresh()
+    (bench.work / "hanging.py").write_text(HANGING)
+    source = f"py:{bench.work}/hanging.py:Hanging()={bench.work}/hung"
+    engine = "guardians" if "guardians" in way.words else "notify"
+    words = run_with("--mount", source).on(engine)
+    script = "exec 5>hung/file; echo content >&5; kill -9 $$"
+    process = bench.start(words(["bash", "-c", script]), bufsize=0)
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    assert b"does not answer" in line
+    process.send_signal(signal.SIGINT)
+    out = finish(process)
+    told, _, copy = out.stderr.strip().partition("; its content is in ")
+    assert told == f"diorama: {bench.work}/hung/file could not be saved: connection timed out"
+    assert Path(copy).read_text() == "content\n"
+    assert out.status == 137
+    shutil.rmtree(Path(copy).parent)

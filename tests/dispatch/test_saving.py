@@ -7,6 +7,7 @@ import mmap
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from diorama.catalogue.files import UTimeNsAt
 from diorama.catalogue.handles import In
 from diorama.catalogue.io import FSync, SyncFs
 from diorama.catalogue.paths import UnlinkAt
-from diorama.dispatch.files import contents
+from diorama.dispatch.files import contents, finishing
 from diorama.dispatch.mediator import Mediator
 from diorama.modules.filesystems.memory import MemoryFileSystem
 from diorama.modules.sources import make_mount
@@ -152,6 +153,81 @@ def test_what_cannot_be_saved_is_put_aside(inside: Inside, keeping: Keeping, mnt
     told, _, copy = line.partition("; its content is in ")
     assert told == f"{mnt}/file could not be saved: disk quota exceeded"
     assert Path(copy).read_bytes() == b"written"
+
+
+class Hanging(Keeping):
+    """Does not come back from saving until it is let go."""
+
+    title = "hanging"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits = threading.Event()
+        self.is_over = threading.Event()
+
+    def save_content(self, inode: int, fd: int) -> None:
+        self.waits.set()
+        self.is_over.wait(60)
+
+
+@pytest.fixture
+def hanging(inside: Inside, tmp_path: Path) -> Iterator[Hanging]:
+    (tmp_path / "hung").mkdir()
+    found = Hanging()
+    inside.mediator.mount(make_mount(found), tmp_path / "hung")
+    yield found
+    found.is_over.set()
+
+
+def test_a_file_system_that_does_not_answer_is_not_waited_for_and_nothing_of_others_is_lost(
+    inside: Inside,
+    keeping: Keeping,
+    hanging: Hanging,
+    mnt: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(finishing, "TELLS", 0.05)
+    monkeypatch.setattr(finishing, "BLIND_PATIENCE", 0.3)
+    hung = mnt.parent / "hung"
+    fds = [inside.open(path, NEW, mode=0o644) for path in (hung / "one", hung / "two", mnt / "file")]
+    for fd, text in zip(fds, (b"one", b"two", b"saved"), strict=True):
+        os.write(fd, text)
+    lost = inside.mediator.close()
+    assert keeping.saved == {2: b"saved"}
+    assert inside.mediator.gave_up
+    copies = {Path(line.partition("; its content is in ")[2]) for line in lost}
+    assert {copy.read_bytes() for copy in copies} == {b"one", b"two"}
+    assert sorted(line.partition(";")[0] for line in lost) == [
+        f"{hung}/one could not be saved: connection timed out",
+        f"{hung}/two could not be saved: connection timed out",
+    ]
+    assert capsys.readouterr().err.count("does not answer") == 1
+    for fd in fds:
+        os.close(fd)
+
+
+def test_a_file_system_that_is_slow_has_all_the_time_it_wants(
+    inside: Inside, hanging: Hanging, mnt: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not waited for longer than its patience, but by far in all."""
+    monkeypatch.setattr(finishing, "PATIENCE", 0.5)
+    asked = iter(range(1 << 30))
+
+    class Slow(Hanging):
+        @property
+        def progress(self) -> int | None:  # type: ignore[override]
+            return next(asked)
+
+        def save_content(self, inode: int, fd: int) -> None:
+            time.sleep(1.5)
+
+    hanging.__class__ = Slow
+    fd = inside.open(mnt.parent / "hung/file", NEW, mode=0o644)
+    os.write(fd, b"x")
+    assert inside.mediator.close() == []
+    assert not inside.mediator.gave_up
+    os.close(fd)
 
 
 def test_a_bug_of_a_file_system_is_an_error_like_others(

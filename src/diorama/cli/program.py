@@ -36,7 +36,11 @@ def run_program(view: View, options: ViewOptions) -> int:
             return _cannot_start(options.command[0], error, is_ours=options.root is None)
         status = _wait(process, terminal, kill_on_exit=options.kill_on_exit)
     if view.failures or (view.unsaved and not status):
-        return OWN_FAILURE
+        status = OWN_FAILURE
+    if view.gave_up:  # whoever still waits for a file system is not waited for
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
     return status
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
@@ -28,6 +28,7 @@ from diorama.view.task import CLONE_FILES, CLONE_FS, Context, Task
 if TYPE_CHECKING:
     from diorama.catalogue.forms import Args
     from diorama.catalogue.model import Request, Spelling, Tracee
+    from diorama.dispatch.files.content import Content
     from diorama.dispatch.files.deciding import Deciding
     from diorama.dispatch.files.mounting import Kinds
     from diorama.dispatch.subscription import Tests
@@ -106,6 +107,8 @@ class Mediator:
         self.files = Files(host)
         self._saver = Saver(self.files.synthetic.contents)
         self._lost: list[str] = []
+        self.gave_up = False
+        """Whether, at the end, a file system did not answer: there may be threads that wait for it."""
         self.files.mounting.kinds = kinds
         self.files.mounting.on_release = self._released
         self.files.mounting.may_have = self._may_have
@@ -341,21 +344,26 @@ class Mediator:
 
     def close(self) -> list[str]:
         """The view has ended: save what is not saved.  What could not be, a line for each file."""
-        self._saver.close()
-        self._settle(None)
-        self.files.close()
+        from diorama.dispatch.files.finishing import Finishing
+
+        self._saver.stop()
+        finishing = Finishing(self.files.synthetic)
+        self._put_aside(finishing.run())
+        self.gave_up = bool(finishing.given_up)
+        self._saver.close(is_stuck=self.gave_up)
+        self.files.close(finishing.given_up)
         lost, self._lost = self._lost, []
         return lost
 
     def _released(self, one: Backing) -> None:
         """A file system is about to be closed."""
-        self._settle(one)
+        self._put_aside(self.files.synthetic.settle(one))
         self.files.synthetic.contents.discard(one)
 
-    def _settle(self, one: Backing | None) -> None:
+    def _put_aside(self, failures: Iterable[tuple[Content, OSError]]) -> None:
         from diorama.dispatch.files.saving import rescue
 
-        for content, error in self.files.synthetic.settle(one):
+        for content, error in failures:
             place = self.files.inodes.find(os.fstat(content.fd)) or content.place
             copy = rescue(content, os.path.basename(place.path))
             where = "and nowhere else either: it is lost" if copy is None else f"its content is in {copy}"

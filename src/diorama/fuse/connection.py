@@ -234,6 +234,11 @@ class Connection:
             OPERATIONS["NOTIFY_REPLY"], asked.notify_unique, asked.nodeid, body, Caller()
         )
 
+    @property
+    def asked(self) -> int:
+        """Grows with each request."""
+        return self._unique
+
     def references(self, node: int) -> int:
         """How many references to a node there are."""
         return self._references.get(node, 0)

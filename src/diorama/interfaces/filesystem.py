@@ -78,6 +78,8 @@ class FileSystem(ABC):
     """Whether close(2) waits until what was written is saved, and tells what went wrong; if not, it is saved
     soon after."""
 
+    progress: int | None = None
+    """Changes as long as what it was asked to do goes on; None if that is not known."""
     locks_ranges = False
     """Whether locks by fcntl(2) are for it: `set_lock` and `test_lock` of its open files."""
     locks_files = False

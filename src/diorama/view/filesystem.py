@@ -257,6 +257,9 @@ class FileSystem(Protocol):
     def told(self) -> Told | None: ...
 
     @property
+    def progress(self) -> int | None: ...
+
+    @property
     def locks_ranges(self) -> bool: ...
 
     @property

@@ -145,6 +145,16 @@ class Content:
         return self.mappers and memfd.digest(self.fd) != self.mark
 
 
+    def may_need_saving(self) -> bool:
+        """As `needs_saving`, of what may be being saved just now."""
+        if not self.lock.acquire(blocking=False):
+            return True
+        try:
+            return self.fd >= 0 and not self.is_orphan and self.needs_saving()
+        finally:
+            self.lock.release()
+
+
 def stamp_of(status: os.stat_result) -> Stamp:
     """What changes with every change by the kernel."""
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Kinds", "Mounting", "is_mounted"]
 
 _FIRST_LOOK = 0.02
+_LAST_PATIENCE = 30.0
 _LAST_LOOK = 2.0
 _HOW = "start the view with --grow (View(grows=True)) to mount this while programs run"
 
@@ -249,13 +250,18 @@ class Mounting:
                     return
             pause = min(2 * pause, _LAST_LOOK)
 
-    def close(self) -> None:
-        """Close all file systems: the view has ended."""
+    def close(self, given_up: Sequence[object] = ()) -> None:
+        """Close all file systems: the view has ended.  Those `given_up` may not answer to that either."""
         self._is_closed.set()
         with self.lock:
             served, self._served = list(self._served.values()), {}
         for one in served:
-            one.close()
+            if one in given_up:
+                closing = threading.Thread(target=one.close, name="diorama-close", daemon=True)
+                closing.start()
+                closing.join(_LAST_PATIENCE)
+            else:
+                one.close()
 
     def _close_unused(self) -> None:
         used = {mount.device for tree in self._trees for mount in tree.mounts}

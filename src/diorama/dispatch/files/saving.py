@@ -139,19 +139,27 @@ class Saver:
         self._stop: tuple[int, int] | None = None
         self._thread: threading.Thread | None = None
         self._failed = False
+        self._is_stopped = False
         contents.on_writing = self._writing
         contents.on_holding = self._holding
         contents.on_orphan = self._orphan
         contents.on_drop = self._dropped
 
-    def close(self) -> None:
-        """End the thread; what it has not done is for `Synthetic.settle`."""
+    def stop(self) -> None:
+        """Let the thread begin nothing more; what it has not done is for `Synthetic.settle`."""
+        if self._thread is not None and self._stop is not None and not self._is_stopped:
+            self._is_stopped = True
+            os.close(self._stop[1])
+
+    def close(self, *, is_stuck: bool = False) -> None:
+        """End the thread, after `stop`; it is left where it is if it may be waiting for ever."""
         with self._lock:
             thread, self._thread = self._thread, None
         if thread is None or self._stop is None:
             return
-        os.close(self._stop[1])
-        thread.join()
+        thread.join(0 if is_stuck else None)
+        if thread.is_alive():
+            return
         os.close(self._stop[0])
         os.close(self._inotify)
         self._inotify = -1
@@ -197,7 +205,7 @@ class Saver:
             self._failed = True
             warn_once("inotify_init1", f"{error.strerror}: {_LATE}")
             return False
-        self._stop = os.pipe()
+        self._stop, self._is_stopped = os.pipe(), False
         self._thread = threading.Thread(target=self._run, name="saver", daemon=True)
         self._thread.start()
         return True

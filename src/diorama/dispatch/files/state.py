@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -334,14 +334,14 @@ class Files:
         except PermissionError:
             raise fail(errno.EACCES) from None  # as on a mount with `nodev`
 
-    def close(self) -> None:
-        """Remove what the view put on disk, and release what it mounted."""
+    def close(self, given_up: Sequence[object] = ()) -> None:
+        """Remove what the view put on disk, and release what it mounted, of which some do not answer."""
         self.programs.close()
         for task in list(self._pinned):
             self.unpin(task)
-        self.lockers.close()
         self.direct.close()
         self.synthetic.contents.close()
         self.standins.close()
         self.contexts.close()
-        self.mounting.close()
+        self.mounting.close(given_up)
+        self.lockers.close()

@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -196,7 +196,10 @@ class Synthetic:
 
     def settle(self, one: object = None) -> list[tuple[Content, OSError]]:
         """Save all that is not saved, of one file system or of all; what could not be."""
-        failures: list[tuple[Content, OSError]] = []
+        return [(content, error) for content, error in self.settling(one) if error is not None]
+
+    def settling(self, one: object = None) -> Iterator[tuple[Content, OSError | None]]:
+        """As `settle`, file by file, each when it is saved or could not be."""
         for content in self.contents:
             if one is not None and content.filesystem is not one:
                 continue
@@ -204,7 +207,7 @@ class Synthetic:
                 continue
             try:
                 self.contents.save(content)
+                yield content, None
             except OSError as error:
                 content.failure = error
-                failures.append((content, error))
-        return failures
+                yield content, error

@@ -349,6 +349,11 @@ class FuseFileSystem(FileSystem):
             self._channel.forget(*forgotten)
 
     @property
+    def progress(self) -> int | None:  # type: ignore[override]
+        """What the server was asked: while somebody waits for an answer, nothing more is asked."""
+        return self._channel.connection.asked
+
+    @property
     def locks_ranges(self) -> bool:  # type: ignore[override]
         """Whether the server wants to know of locks by fcntl(2)."""
         return bool(self._channel.connection.features & Init.POSIX_LOCKS)
