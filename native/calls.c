@@ -18,6 +18,7 @@
  */
 #include "placement.h"
 
+#include <limits.h>
 #include <string.h>
 
 #define CLONE_UNTRACED_FLAG 0x00800000u
@@ -232,9 +233,29 @@ static void call_held(struct dio_guardian *g, struct tracee *t, const struct dio
     emit_held(g, t, kind, matched);
 }
 
-/* What is settled by path, directory or descriptor: FIXED, NONE (let it run) or ASK. */
-static int call_decide(const struct dio_guardian *g, pid_t tid, const struct dio_info *info, int64_t *value) {
-    struct dio_asked asked = {.tid = tid, .abi = info->abi, .nr = info->nr};
+/* Lets a call run with this path in the place of an argument; Python is asked where there is no room for it. */
+static void call_led(struct dio_guardian *g, struct tracee *t, const struct dio_info *info, const char *path,
+                     int64_t arg, uint64_t matched) {
+    struct frame *f = frame_push(t, info);
+    if (!f) {
+        guardian_resume(g, t, 0);
+        return;
+    }
+    f->phase = HELD;
+    uint64_t address = 0;
+    int error = place_copy(g, t, path, strlen(path) + 1, &address);
+    if (!error) {
+        f->args[arg] = address;
+        error = frame_run(g, t, f);
+    }
+    if (error)
+        emit_held(g, t, DIO_EVENT_CALL, matched);
+}
+
+/* What is settled by path, directory or descriptor: FIXED, NONE (let it run), ASK or DECIDE (led, to `path`). */
+static int call_decide(const struct dio_guardian *g, pid_t tid, const struct dio_info *info, char path[PATH_MAX],
+                       int64_t *value) {
+    struct dio_asked asked = {.tid = tid, .abi = info->abi, .nr = info->nr, .path = g->listener ? NULL : path};
     struct dio_verdict verdict;
     if (!g->options.decider)
         return DIO_MATCH_ASK;
@@ -242,6 +263,8 @@ static int call_decide(const struct dio_guardian *g, pid_t tid, const struct dio
     if (dio_decide(g->options.decider, &asked, &verdict) || verdict.kind == DIO_VERDICT_ASK)
         return DIO_MATCH_ASK;
     *value = verdict.value;
+    if (verdict.kind == DIO_VERDICT_PATH)
+        return DIO_MATCH_DECIDE;
     return verdict.kind == DIO_VERDICT_RUN ? DIO_MATCH_NONE : DIO_MATCH_FIXED;
 }
 
@@ -253,9 +276,14 @@ static void call_begins(struct dio_guardian *g, struct tracee *t, const struct d
     int match = t->starting && !is_exec ? DIO_MATCH_NONE
                                         : dio_rules_match(g->rules, t->tid, info->abi, info->nr, info->args,
                                                           &matched, &value);
+    char path[PATH_MAX];
     if (match == DIO_MATCH_DECIDE)
-        match = call_decide(g, t->tid, info, &value);
+        match = call_decide(g, t->tid, info, path, &value);
     t->tail_valid = 0;
+    if (match == DIO_MATCH_DECIDE) {
+        call_led(g, t, info, path, value, matched);
+        return;
+    }
     if (match == DIO_MATCH_FIXED) {
         call_fixed(g, t, info, value);
         return;

@@ -108,7 +108,7 @@ static int may_create_there(const struct walk *w) {
 static int may_open(const struct doing *d) {
     uint32_t flags = d->flags;
     int changes = (flags & O_ACCMODE) != O_RDONLY || flags & O_TRUNC;
-    if (!d->asked->may_give || (flags & O_ACCMODE) == O_ACCMODE || flags & (O_PATH | TMPFILE | O_EXCL))
+    if ((flags & O_ACCMODE) == O_ACCMODE || flags & (O_PATH | TMPFILE | O_EXCL))
         return 0;
     if (S_ISDIR(d->status.st_mode)) /* what is wrong with it is for the kernel to say */
         return !changes && !(flags & O_CREAT);
@@ -162,8 +162,23 @@ static int open_exactly(const struct doing *d) {
     return -1;
 }
 
+/* The program opens it itself, by its host path: a file of which there is nothing to note but how it was reached. */
+static void do_lead(const struct doing *d, struct dio_verdict *out) {
+    const struct mounted *m = &d->w->table->mounts[d->w->mount];
+    int32_t mount = d->w->mount == d->w->table->base ? 0 : d->w->mount;
+    if (!S_ISREG(d->status.st_mode) || m->read_only || m->no_exec || walk_text(d->w, d->asked->path) ||
+        decider_opened_through(d->decider, d->asked->tid, &d->status) != OPENED_PLAINLY ||
+        dio_decider_reach(d->decider, d->status.st_dev, d->status.st_ino, mount))
+        return;
+    out->kind = DIO_VERDICT_PATH;
+    out->value = d->decision->paths[0].path_arg;
+}
+
 static void do_open(const struct doing *d, struct dio_verdict *out) {
-    int fd = may_open(d) ? open_exactly(d) : -1;
+    int is_open = (d->asked->may_give || d->asked->path) && may_open(d);
+    if (is_open && !d->asked->may_give)
+        do_lead(d, out);
+    int fd = is_open && d->asked->may_give ? open_exactly(d) : -1;
     if (fd < 0)
         return;
     out->kind = DIO_VERDICT_GIVE;

@@ -299,7 +299,7 @@ DIO_API int dio_decider_identity(struct dio_decider *decider, uint64_t dev, uint
 /* For which one: an inode of what is mounted there. */
 DIO_API int dio_decider_stands(struct dio_decider *decider, uint64_t dev, uint64_t ino, int32_t mount, uint64_t inode);
 
-enum dio_verdict_kind { DIO_VERDICT_ASK, DIO_VERDICT_RUN, DIO_VERDICT_VALUE, DIO_VERDICT_GIVE };
+enum dio_verdict_kind { DIO_VERDICT_ASK, DIO_VERDICT_RUN, DIO_VERDICT_VALUE, DIO_VERDICT_GIVE, DIO_VERDICT_PATH };
 
 struct dio_asked {
     pid_t tid;
@@ -311,6 +311,7 @@ struct dio_asked {
     struct dio_listener *listener;
     uint64_t cookie;
     uint8_t *aside; /* with a listener: set when the caller receives no more, since the verdict may take long */
+    char *path;     /* PATH_MAX bytes, for a caller that can change the call; or NULL */
 };
 
 struct dio_verdict {
@@ -318,7 +319,7 @@ struct dio_verdict {
     int32_t fd;        /* GIVE: becomes the program's descriptor; the caller closes this one */
     uint32_t fd_flags; /* GIVE: O_CLOEXEC or 0 */
     uint32_t pad;
-    int64_t value; /* VALUE: the result, or -errno */
+    int64_t value; /* VALUE: the result, or -errno; PATH: the argument in whose place `path` is to be given */
 };
 
 /* Always fills `out`; 0. */

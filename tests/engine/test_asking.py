@@ -21,7 +21,7 @@ from modules.fuse_server import FOREVER
 
 __all__ = ["told"]
 
-ASK, RUN, VALUE, GIVE = VerdictKind
+ASK, RUN, VALUE, GIVE, _ = VerdictKind
 PATH = "/directory/inside"
 INVAL_INODE = 2
 

@@ -35,7 +35,7 @@ from diorama.view.task import Task, Tasks
 NATIVE = Abi.native()[0]
 NUMBER = NUMBERS[NATIVE.title]
 DECISIONS = settle_calls()
-ASK, RUN, VALUE, GIVE = VerdictKind
+ASK, RUN, VALUE, GIVE, PATH = VerdictKind
 
 NAMES = ["a", "b", "c", "link", "abs", "up", "file", "none", ".", "..", ""]
 paths = st.lists(st.sampled_from(NAMES), min_size=1, max_size=7).map("/".join)
@@ -95,14 +95,15 @@ class World:
         self.decider.load(DECISIONS, settle_mounts(self.tree), private, on_behalf=True, **options)
         return self
 
-    def ask(self, name: str, *args: object, may_give: bool = False) -> Verdict:
+    def ask(self, name: str, *args: object, may_give: bool = False, may_lead: bool = False) -> Verdict:
         kept = [ctypes.create_string_buffer(one) if isinstance(one, bytes) else one for one in args]
         raw = [
             one if isinstance(one, int) else ctypes.addressof(one)  # type: ignore[arg-type]
             for one in kept
         ]
         raw = [one & (1 << 64) - 1 for one in raw] + [0] * (6 - len(raw))
-        return self.decider.decide(os.getpid(), NATIVE.audit, NUMBER[name], raw, may_give=may_give)
+        decide = self.decider.decide
+        return decide(os.getpid(), NATIVE.audit, NUMBER[name], raw, may_give=may_give, may_lead=may_lead)
 
     def resolve(self, start: Place, path: bytes, *, follow: bool) -> Place | ResolutionError:
         begin = self.task.root if path.startswith(b"/") else start
@@ -242,6 +243,34 @@ def test_what_is_opened_is_what_the_resolver_leads_to(
         if verdict.kind == VALUE:
             assert expected(found, follow=follow) == -verdict.value
         assert verdict.kind != RUN or not found.touched
+
+
+@settings(max_examples=300, deadline=None)
+@given(source=trees, path=st.one_of(paths, likely), flags=st.sampled_from([
+    os.O_RDONLY, os.O_RDWR | os.O_NOFOLLOW, os.O_WRONLY | os.O_TRUNC, os.O_WRONLY | os.O_CREAT,
+    os.O_DIRECTORY, os.O_RDWR | os.O_CREAT | os.O_EXCL, os.O_PATH,
+]), read_only=st.booleans())  # fmt: skip
+def test_a_guardian_leads_to_what_the_resolver_finds(
+    scratch: Path, source: dict[str, object], path: str, flags: int, read_only: bool
+) -> None:
+    with tempfile.TemporaryDirectory(dir=scratch) as name:
+        (Path(name) / "source").mkdir()
+        build(Path(name) / "source", {**source, "file": "file", "a/link": ("link", "../file")})
+        world = World()
+        world.mount(Mount(host=os.fsencode(f"{name}/source"), read_only=read_only), f"{name}/bound")
+        world.load()
+        text = os.fsencode(f"{name}/bound/{path}")
+        found = world.resolve(world.task.root, text, follow=not flags & os.O_NOFOLLOW)
+        verdict = world.ask("openat", AT_FDCWD, text, flags, 0o644, may_lead=True)
+        event(verdict.kind.name)
+        assert verdict.kind != GIVE
+        if verdict.kind != PATH:
+            return
+        assert isinstance(found, Place)
+        assert not read_only
+        assert verdict.value == 1
+        assert os.path.samestat(os.lstat(verdict.path), os.lstat(found.host_path))
+        assert stat.S_ISREG(os.lstat(verdict.path).st_mode)
 
 
 @pytest.fixture

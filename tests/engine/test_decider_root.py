@@ -34,7 +34,7 @@ from engine.test_decider import (
     trees,
 )
 
-ASK, RUN, VALUE, GIVE = VerdictKind
+ASK, RUN, VALUE, GIVE, _ = VerdictKind
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ from diorama.view.resolve import ResolutionError
 from engine.test_decider import NATIVE, NUMBER
 from modules.fuse_server import FOREVER, Server
 
-ASK, RUN, VALUE, GIVE = VerdictKind
+ASK, RUN, VALUE, GIVE, _ = VerdictKind
 DIRECTORY = stat.S_IFDIR | 0o755
 
 

@@ -45,7 +45,7 @@ STEP_SETUP, STEP_CWD, STEP_FILTER, STEP_EXEC, STEP_IDENTITY = range(5)
 
 TEST_EQ, TEST_NE, TEST_BITS, TEST_NO_BITS, TEST_OUTSIDE, TEST_WITHIN = range(6)
 
-VERDICT_ASK, VERDICT_RUN, VERDICT_VALUE, VERDICT_GIVE = range(4)
+VERDICT_ASK, VERDICT_RUN, VERDICT_VALUE, VERDICT_GIVE, VERDICT_PATH = range(5)
 
 DECIDE_ON_BEHALF, DECIDE_CRAWL = 1, 2
 
@@ -312,6 +312,7 @@ class Asked(c.Structure):
         ("listener", c.c_void_p),
         ("cookie", c.c_uint64),
         ("aside", c.c_void_p),
+        ("path", c.c_void_p),
     ]
 
 

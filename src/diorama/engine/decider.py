@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import TYPE_CHECKING, Final
 
+from diorama.abi.fcntl import PATH_MAX
 from diorama.engine import _native
 
 if TYPE_CHECKING:
@@ -68,12 +69,13 @@ class Needs(IntFlag):
 
 
 class VerdictKind(IntEnum):
-    """What is to become of a call: ask Python, let it run, give it a result or a descriptor."""
+    """What is to become of a call: ask Python, let it run, give it a result, a descriptor or another path."""
 
     ASK = _native.VERDICT_ASK
     RUN = _native.VERDICT_RUN
     VALUE = _native.VERDICT_VALUE
     GIVE = _native.VERDICT_GIVE
+    PATH = _native.VERDICT_PATH
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +140,16 @@ class Mounted:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is to become of a call; `fd`, a descriptor of ours, is the receiver's to close."""
+    """What is to become of a call; `fd`, a descriptor of ours, is the receiver's to close.
+
+    With PATH the argument `value` is to be `path`.
+    """
 
     kind: VerdictKind
     value: int = 0
     fd: int = -1
     close_on_exec: bool = False
+    path: bytes = b""
 
 
 class Decider:
@@ -261,12 +267,23 @@ class Decider:
         """A real object stands for an inode of a mount (by its index)."""
         _native.check(_native.lib.dio_decider_stands(self._handle, dev, ino, mount, inode))
 
-    def decide(self, tid: int, abi: int, nr: int, args: Sequence[int], *, may_give: bool = False) -> Verdict:
-        """The verdict on a call that thread `tid` waits in."""
+    def decide(
+        self,
+        tid: int,
+        abi: int,
+        nr: int,
+        args: Sequence[int],
+        *,
+        may_give: bool = False,
+        may_lead: bool = False,
+    ) -> Verdict:
+        """The verdict on a call that thread `tid` waits in; who asks can give it a descriptor, or a path."""
         asked = _native.Asked(tid, abi, nr, _native.Six(*args), may_give)
+        path = ctypes.create_string_buffer(PATH_MAX)
+        asked.path = ctypes.addressof(path) if may_lead else None
         found = _native.Verdict()
         _native.check(_native.lib.dio_decide(self._handle, ctypes.byref(asked), ctypes.byref(found)))
-        return Verdict(VerdictKind(found.kind), found.value, found.fd, bool(found.fd_flags))
+        return Verdict(VerdictKind(found.kind), found.value, found.fd, bool(found.fd_flags), path.value)
 
 
 def _fill(native: _native.Decision, decision: Decision) -> None:
