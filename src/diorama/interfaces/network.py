@@ -36,7 +36,7 @@ from diorama.catalogue.model import Memory, Tracee
 from diorama.interfaces.rawsocket import Sent, bind_raw, name_raw
 from diorama.interfaces.story import Counters, Neighbour, SocketState
 
-__all__ = ["Endpoint", "Held", "Link", "Network", "Route", "Sent", "Story", "refuse"]
+__all__ = ["Endpoint", "Foreign", "Held", "Link", "Network", "Route", "Sent", "Story", "refuse"]
 
 Interface = IPv4Interface | IPv6Interface
 Subnet = IPv4Network | IPv6Network
@@ -142,6 +142,10 @@ class Endpoint:
     `family`, `type` and `protocol` are those that the program asked for.
     """
 
+    guarded = False
+    """Whether the kernel is given addresses by us only, so that no other thread of the program can change
+    them after they have been judged."""
+
     def __init__(self, family: int, type: int, protocol: int) -> None:
         self.family = family
         self.type = type
@@ -164,9 +168,17 @@ class Endpoint:
         """
         return address.pack()
 
+    def connected(self, at: socket.socket, code: int) -> int:
+        """A connection that was waited for was made, or has failed: the errno for the program, 0 for none."""
+        return code
+
     def listen(self, at: socket.socket, backlog: int) -> None:
         """Let it accept connections."""
         at.listen(backlog)
+
+    def accepting(self, at: socket.socket) -> None:
+        """It is about to accept a connection; `OSError` if it must not."""
+        return
 
     def accepted(self, new: socket.socket) -> Endpoint | None:
         """The kernel has accepted a connection: its endpoint.
@@ -192,6 +204,10 @@ class Endpoint:
     def sending(self, at: socket.socket, address: SocketAddress) -> Sent:
         """A message is sent to an address: what the kernel is given."""
         return Sent(address.pack())
+
+    def sends_control(self, level: int, kind: int) -> None:
+        """Control data of a message that is sent by a guarded endpoint; `OSError` if it must not have it."""
+        return
 
     def received(self, at: socket.socket, address: bytes) -> SocketAddress | None:
         """A message came from an address of the kernel's: what the program is told; None if it is not its."""
@@ -255,6 +271,36 @@ class Held(Endpoint):
         return told[option].to_bytes(4, "little") if option in told else None
 
 
+class Foreign(Endpoint):
+    """A socket of the kernel's that no stack has made: it can be read and written, and reaches nobody new."""
+
+    guarded = True
+
+    def bind(self, at: socket.socket, address: SocketAddress) -> None:
+        raise refuse(errno.EACCES)
+
+    def connect(self, at: socket.socket, address: SocketAddress) -> bytes | None:
+        raise refuse(errno.EACCES)
+
+    def listen(self, at: socket.socket, backlog: int) -> None:
+        raise refuse(errno.EACCES)
+
+    def accepting(self, at: socket.socket) -> None:
+        raise refuse(errno.EACCES)
+
+    def sending(self, at: socket.socket, address: SocketAddress) -> Sent:
+        raise refuse(errno.EACCES)
+
+    def set_option(self, at: socket.socket, level: int, option: int, value: bytes) -> bool:
+        """Those of the socket itself; others may connect (SCTP) or lead round a way."""
+        if level != socket.SOL_SOCKET:
+            raise refuse(errno.EACCES)
+        return False
+
+    def control(self, at: socket.socket, command: int, argument: int, memory: Memory) -> int | None:
+        raise refuse(errno.EACCES)
+
+
 _SO_PROTOCOL: Final = 38
 _SO_DOMAIN: Final = 39
 
@@ -268,6 +314,11 @@ class Network(ABC):
     """What it tells of itself; None: netlink is a family as others."""
     hides_abstract = True
     """Whether its programs reach only such abstract names of AF_UNIX as programs of the view have bound."""
+    guards = False
+    """Whether nothing of its programs may get round it: then calls that are no calls of a socket are looked
+    at too, and all its endpoints are `guarded`."""
+    hidden_sockets: frozenset[str] = frozenset()
+    """Sockets of the file system (unix(7)) that its programs do not reach: servers that know names."""
 
     def sockets(self) -> Sequence[SocketState]:
         """The sockets that its programs have, for `ss` and `/proc/net/tcp`."""
@@ -280,9 +331,9 @@ class Network(ABC):
     def adopt(self, at: socket.socket, family: int) -> Endpoint | None:
         """A socket of the kernel's that a program has, but that no stack has made: one from outside.
 
-        Its endpoint; None leaves it to the kernel.  EACCES by default.
+        Its endpoint; None leaves it to the kernel.
         """
-        raise refuse(errno.EACCES)
+        return Foreign(family, int(at.type), at.proto)
 
     def control(self, family: int, command: int, argument: int, tracee: Tracee) -> int | None:
         """ioctl(2) of any socket of a program, of what family it may be, that its endpoint has not answered.

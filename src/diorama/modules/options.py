@@ -14,7 +14,7 @@ __all__ = ["Options", "without_secrets"]
 _FOR_ALL: Final = frozenset({"ro", "rw", "noexec", "exec"})
 _OPPOSITES: Final = (("ro", "rw"), ("noexec", "exec"))
 _SECRET: Final = re.compile(r"pass|secret|token|(^|_)key$|credential|sas|^auth$", re.IGNORECASE)
-_IN_URL: Final = re.compile(r"((?:https?|s?ftp|ssh|smb|webdav|dav)s?:(?://)?[^/:@]*:)[^/@]+(?=@)")
+_IN_URL: Final = re.compile(r"((?:https?|s?ftp|ssh|smb|socks[45][ah]?|webdav|dav)s?:(?://)?[^/:@]*:)[^/@]+(?=@)")
 
 
 def without_secrets(url: str) -> str:
@@ -64,7 +64,7 @@ class Options:
     def shown(self) -> tuple[str, ...]:
         """All of them, as a mount table shows them, which everybody reads: without passwords and the like."""
         return tuple(
-            name if value is None else f"{name}={'***' if _SECRET.search(name) else value}"
+            name if value is None else f"{name}={'***' if _SECRET.search(name) else without_secrets(value)}"
             for name, value in self.asked
         )
 

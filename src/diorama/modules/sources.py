@@ -32,7 +32,7 @@ _BUILT_IN: Final = {
 _MAKING: Final[dict[str, tuple[str, str]]] = {
     "cow": ("diorama.modules.filesystems.layers.mounting", "open_cow"),
     "fuse": ("diorama.modules.filesystems.fuse.server", "make_fuse"),
-    "host": ("diorama.modules.networks.host", "open_host"),
+    "host": ("diorama.modules.networks.host.mounting", "open_host"),
     "image": ("diorama.modules.filesystems.images.mounting", "open_image"),
     "memory": ("diorama.modules.filesystems.memory", "make_memory"),
     "mincow": ("diorama.modules.filesystems.layers.mounting", "open_mincow"),

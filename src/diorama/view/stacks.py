@@ -28,6 +28,11 @@ class Stacks:
     def __bool__(self) -> bool:
         return self.all is not None or bool(self.of_family)
 
+    @property
+    def guards(self) -> bool:
+        """Whether nothing may get round one of them."""
+        return any(getattr(network, "guards", False) for network in (self.all, *self.of_family.values()))
+
     def find(self, family: int) -> Any:
         """The network of a family; None for the kernel's own."""
         return self.of_family.get(family, None if family == AF_UNIX else self.all)

@@ -7,12 +7,14 @@ whose network hides them, unless a program of the view has bound them.
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Any
 
-from diorama.abi.socket import AF_INET, SocketAddress, UnixAddress, parse_address
+from diorama.abi.socket import AF_INET, AF_UNSPEC, SocketAddress, UnixAddress, parse_address
 from diorama.catalogue.model import Request
 from diorama.catalogue.sockets import Bind, Connect, GetPeerName, GetSockName, Listen
 from diorama.dispatch.network.answers import Outcome, answers, fail
+from diorama.dispatch.network.guarding import connect_here
 
 if TYPE_CHECKING:
     from diorama.dispatch.network.state import Networks
@@ -47,6 +49,8 @@ def connect(networks: Networks, call: Connect) -> Outcome:
             check_abstract(networks, call, call.address.address, call.address_size)
             return None
         packed = lent.endpoint.connect(lent.at, read_address(call.address.address, call.address_size, call))
+        if packed is not None and lent.endpoint.guarded:
+            return connect_here(lent, packed)
     return 0 if packed is None else call.replace(address=packed, address_size=len(packed))
 
 
@@ -87,12 +91,43 @@ def read_address(at: int, size: int, call: Request) -> SocketAddress:
 
 
 def check_abstract(networks: Networks, call: Request, at: int, size: int) -> None:
-    """Whether a program may reach an abstract name, if the address is one; ECONNREFUSED."""
-    network = networks.task(call.tracee).stacks.find(AF_INET)
-    if network is None or not network.hides_abstract or not 2 < size <= _ADDRESS_MAX:
+    """Whether an address that the kernel is to use leads round the network of a program.
+
+    Abstract names (ECONNREFUSED), servers that know names (ECONNREFUSED), and, with a descriptor that is no
+    socket of that family, another family (EINVAL).
+    """
+    stacks = networks.task(call.tracee).stacks
+    if stacks.guards:
+        networks.check_socket(call)
+    network = stacks.find(AF_INET)
+    if not at or not 2 <= size <= _ADDRESS_MAX or not stacks:
         return
     address = read_address(at, size, call)
-    if not isinstance(address, UnixAddress) or address.path[:1] != b"\0":
+    if not isinstance(address, UnixAddress):
+        family = int.from_bytes(address.pack()[:2], "little")
+        if family != AF_UNSPEC and getattr(stacks.find(family), "guards", False):
+            raise fail(errno.EINVAL)
         return
-    if address.path not in networks.abstract:
+    if network is None:
+        return
+    is_abstract = address.path[:1] == b"\0"
+    if network.hides_abstract and is_abstract and address.path not in networks.abstract:
         raise fail(errno.ECONNREFUSED)
+    if network.hidden_sockets and not is_abstract and _is_hidden(network, call, address.path):
+        raise fail(errno.ECONNREFUSED)
+
+
+def _is_hidden(network: Any, call: Request, path: bytes) -> bool:
+    start = "root" if path.startswith(b"/") else "cwd"
+    try:
+        found = os.stat(os.fsencode(f"/proc/{call.tracee.tid}/{start}/") + path)
+    except OSError:
+        return False
+    return any(_is_same(found, hidden) for hidden in network.hidden_sockets)
+
+
+def _is_same(found: os.stat_result, path: str) -> bool:
+    try:
+        return os.path.samestat(found, os.stat(path))
+    except OSError:
+        return False

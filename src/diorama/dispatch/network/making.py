@@ -40,11 +40,14 @@ def accept(networks: Networks, call: Accept4) -> Outcome:
 
     Our copy of the listener is closed before: who waits must not keep it open.
     """
-    endpoint = networks.endpoint(call)
-    if endpoint is None:
-        return None
+    with networks.lent(call) as lent:
+        if lent is None:
+            return None
+        endpoint = lent.endpoint
+        endpoint.accepting(lent.at)
     while True:
         fd = call.replace(address=0, address_size=0).run()
+        networks.asks(call.tracee)  # the file tree has asked for it meanwhile
         with networks.copy_of(call.tracee, fd) as new:
             accepted = endpoint.accepted(new)
             if accepted is None:
@@ -66,5 +69,3 @@ def make_ring(networks: Networks, call: IoUringSetup) -> Outcome:
     if not networks.task(call.tracee).stacks:
         return None
     raise Unsupported(call.NAME, "not supported on a network of the view", errno.ENOSYS)
-
-

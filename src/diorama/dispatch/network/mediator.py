@@ -10,14 +10,15 @@ from collections.abc import Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from diorama.catalogue.identity import RequestKey
 from diorama.catalogue.io import Ioctl
 from diorama.catalogue.sockets import RecvFrom, SendTo
 from diorama.dispatch.network.answers import ANSWERS, Outcome
 from diorama.dispatch.network.state import Networks, network_of
 from diorama.dispatch.subscription import ArgumentTest
-from diorama.engine._native import TEST_NE, TEST_WITHIN
+from diorama.engine._native import TEST_EQ, TEST_NE, TEST_WITHIN
 from diorama.errors import UsageError
-from diorama.view.asking import asked, asks
+from diorama.view.asking import asked
 from diorama.view.task import Context, Task
 
 if TYPE_CHECKING:
@@ -49,12 +50,16 @@ class NetworkMediator:
     @property
     def tests(self) -> Tests:
         """Arguments without which some calls never concern a network."""
-        from diorama.dispatch.network.options import SIOC_END, SIOC_FIRST
+        from diorama.dispatch.network.options import SIOC_END, SIOC_FIRST, TUNSETIFF
 
         addressed = (ArgumentTest("address", TEST_NE, 0),)
         return {
-            Ioctl: (ArgumentTest("command", TEST_WITHIN, SIOC_FIRST | SIOC_END << 16),),
+            Ioctl: (
+                ArgumentTest("command", TEST_WITHIN, SIOC_FIRST | SIOC_END << 16),
+                ArgumentTest("command", TEST_EQ, TUNSETIFF),
+            ),
             RecvFrom: addressed,
+            RequestKey: (ArgumentTest("info", TEST_NE, 0),),
             SendTo: addressed,
         }
 
@@ -63,9 +68,12 @@ class NetworkMediator:
         networks = self.networks
         if not networks.is_used:
             return None
-        asks(networks.files.tasks, networks.task(call.tracee), call.tracee.step_aside)
+        networks.asks(call.tracee)
         try:
-            return ANSWERS[type(call)](networks, call)
+            outcome = ANSWERS[type(call)](networks, call)
+            if outcome is None and not call.spelling.is_direct and networks.guards(call.tracee):
+                return _direct(call)
+            return outcome
         finally:
             asked()
 
@@ -84,3 +92,8 @@ class NetworkMediator:
         files.tasks.stacks = files.tasks.stacks.choose(network, frozenset(families))
 
 
+def _direct(call: Request) -> Request:
+    """The same as a call of its own: arguments of socketcall(2) stand in memory, where they can change."""
+    name = next(iter(call.FIELDS))
+    changed: Request = call.replace(**{name: getattr(call, name)})
+    return changed

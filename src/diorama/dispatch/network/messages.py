@@ -8,8 +8,6 @@ other threads find it where they should; what the kernel has told it is put righ
 from __future__ import annotations
 
 import errno
-import fcntl
-import os
 from typing import TYPE_CHECKING, Final
 
 from diorama.abi.arch import Abi
@@ -26,7 +24,8 @@ from diorama.abi.socket import (
 from diorama.catalogue.handles import IoVecs
 from diorama.catalogue.sockets import RecvFrom, RecvMMsg, RecvMsg, SendMMsg, SendMsg, SendTo
 from diorama.dispatch.network.addresses import check_abstract, read_address
-from diorama.dispatch.network.answers import Outcome, answers
+from diorama.dispatch.network.answers import Outcome, answers, fail
+from diorama.dispatch.network.guarding import check_flags, native_control, send_here, waits
 from diorama.engine.rawsocket import RawMessage, Sent, pack_control, receive_raw, send_raw
 
 if TYPE_CHECKING:
@@ -53,10 +52,16 @@ def send(networks: Networks, call: SendTo) -> Outcome:
         if lent is None:
             check_abstract(networks, call, call.address.address, call.address_size)
             return None
+        if lent.endpoint.guarded and lent.is_stream:
+            check_flags(lent, call.flags)
+            return call.replace(address=0, address_size=0)
         address = read_address(call.address.address, call.address_size, call)
         sent = lent.endpoint.sending(lent.at, address)
         if sent.drop:
             return len(call.buffer.read())
+        if lent.endpoint.guarded:
+            _check_size(call.size)
+            return send_here(lent, call.buffer.read(), sent, b"", call.flags)
         if _may_act(call.tracee, lent) and call.size <= _SIZE_MAX:
             done = _send_now(lent, call.buffer.read(), sent, b"", call.flags)
             if done is not None:
@@ -73,12 +78,16 @@ def send(networks: Networks, call: SendTo) -> Outcome:
 def send_message(networks: Networks, call: SendMsg) -> Outcome:
     """One message in pieces, with control data."""
     header = call.message.read()
-    if not header.msg_name:
+    if not header.msg_name and not networks.guards(call.tracee):
         return None
     with networks.lent(call) as lent:
         if lent is None:
             check_abstract(networks, call, header.msg_name, header.msg_namelen)
             return None
+        if lent.endpoint.guarded:
+            check_flags(lent, call.flags)
+            if lent.is_stream:
+                return None
         outcome = _send_one(lent, call, header, call.flags)
     return outcome if isinstance(outcome, int) else call.replace(message=outcome)
 
@@ -87,28 +96,39 @@ def send_message(networks: Networks, call: SendMsg) -> Outcome:
 def send_messages(networks: Networks, call: SendMMsg) -> Outcome:
     """Several: those before one that cannot be sent at once are, and it is told of by the next call."""
     headers = call.messages.read_all(_MESSAGES_MAX)
-    if not any(header.msg_name for header in headers):
+    if not any(header.msg_name for header in headers) and not networks.guards(call.tracee):
         return None
     with networks.lent(call) as lent:
         if lent is None:
             for header in headers:
                 check_abstract(networks, call, header.msg_name, header.msg_namelen)
             return None
-        done: list[MsgHdr] = []
-        while len(done) < len(headers):
-            try:
-                size = _send_here(lent, call, headers[len(done)], call.flags)
-            except OSError:
-                if not done:
-                    raise
-                break
-            if size is None:
-                break
-            done.append(headers[len(done)].replace(msg_len=size))
+        if lent.endpoint.guarded:
+            check_flags(lent, call.flags)
+            if lent.is_stream:
+                return None
+        done = _send_several(lent, call, headers)
     if done or not headers:
         call.messages.write_all(done)
         return len(done)
     return _send_first(networks, call, headers[0])
+
+
+def _send_several(lent: Lent, call: SendMMsg, headers: list[MsgHdr]) -> list[MsgHdr]:
+    """Those of several messages that can be sent at once; a guarded endpoint waits for the first."""
+    done: list[MsgHdr] = []
+    while len(done) < len(headers):
+        try:
+            flags = call.flags | MSG_DONTWAIT if done else call.flags
+            size = _send_here(lent, call, headers[len(done)], flags)
+        except OSError:
+            if not done:
+                raise
+            break
+        if size is None:
+            break
+        done.append(headers[len(done)].replace(msg_len=size))
+    return done
 
 
 def _send_first(networks: Networks, call: SendMMsg, header: MsgHdr) -> int:
@@ -126,6 +146,8 @@ def _send_first(networks: Networks, call: SendMMsg, header: MsgHdr) -> int:
 def _send_one(lent: Lent, call: Request, header: MsgHdr, flags: int) -> int | MsgHdr:
     """Send it here, or say what the kernel is to be given for it."""
     tracee = call.tracee
+    if lent.endpoint.guarded:
+        return _send_guarded(lent, call, header, flags)
     if _may_act(tracee, lent):
         size = _send_here(lent, call, header, flags)
         if size is not None:
@@ -134,7 +156,22 @@ def _send_one(lent: Lent, call: Request, header: MsgHdr, flags: int) -> int | Ms
     return len(_gather(tracee, header)) if sent.drop else _with(tracee, header, sent, control)
 
 
+def _send_guarded(lent: Lent, call: Request, header: MsgHdr, flags: int) -> int:
+    _check_size(sum(piece.iov_len for piece in _vectors(call.tracee, header).read_all(_MESSAGES_MAX)))
+    sent, control = _translated(lent, call, header)
+    data = _gather(call.tracee, header)
+    return send_here(lent, data, sent, native_control(lent, call.tracee.abi, control), flags)
+
+
+def _check_size(size: int) -> None:
+    """No datagram is as long as that."""
+    if size > _SIZE_MAX:
+        raise fail(errno.EMSGSIZE)
+
+
 def _send_here(lent: Lent, call: Request, header: MsgHdr, flags: int) -> int | None:
+    if lent.endpoint.guarded:
+        return _send_guarded(lent, call, header, flags)
     sent, control = _translated(lent, call, header)
     data = _gather(call.tracee, header)
     return len(data) if sent.drop else _send_now(lent, data, sent, control, flags)
@@ -155,7 +192,7 @@ def _send_now(lent: Lent, data: bytes, sent: Sent, control: bytes, flags: int) -
     try:
         return send_raw(lent.at.fileno(), data, sent.address, control, flags | MSG_DONTWAIT)
     except OSError as error:
-        if error.errno in _FULL and _waits(lent, flags):
+        if error.errno in _FULL and waits(lent, flags):
             return None
         raise
 
@@ -260,16 +297,14 @@ def receive_messages(networks: Networks, call: RecvMMsg) -> Outcome:
     return count
 
 
-def _receive_now(
-    lent: Lent, tracee: Tracee, size: int, control_size: int, flags: int
-) -> RawMessage | None:
+def _receive_now(lent: Lent, tracee: Tracee, size: int, control_size: int, flags: int) -> RawMessage | None:
     """Receive a message here; None if the program has to wait or do it itself."""
     if not _may_act(tracee, lent) or size > _SIZE_MAX or flags & MSG_ERRQUEUE:
         return None
     try:
         return receive_raw(lent.at.fileno(), size, control_size, flags | MSG_DONTWAIT)
     except OSError as error:
-        if error.errno in _FULL and _waits(lent, flags):
+        if error.errno in _FULL and waits(lent, flags):
             return None
         raise
 
@@ -344,8 +379,3 @@ def _told_control(lent: Lent, abi: Abi, control: bytes) -> bytes:
 def _may_act(tracee: Tracee, lent: Lent) -> bool:
     """Whether to do it in the program's stead: where changing its call costs more, and layouts are ours."""
     return tracee.gives_at_once and not lent.is_stream and tracee.abi is Abi.native()[0]
-
-
-def _waits(lent: Lent, flags: int) -> bool:
-    """Whether the program's call would wait."""
-    return not (flags & MSG_DONTWAIT or fcntl.fcntl(lent.at.fileno(), fcntl.F_GETFL) & os.O_NONBLOCK)

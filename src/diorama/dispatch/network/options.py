@@ -6,6 +6,7 @@ import errno
 from typing import TYPE_CHECKING, Final
 
 from diorama.abi.socket import AF_INET
+from diorama.catalogue.identity import RequestKey
 from diorama.catalogue.io import Ioctl
 from diorama.catalogue.sockets import GetSockOpt, SetSockOpt, Shutdown
 from diorama.dispatch.network.answers import Outcome, answers, fail
@@ -13,11 +14,15 @@ from diorama.dispatch.network.answers import Outcome, answers, fail
 if TYPE_CHECKING:
     from diorama.dispatch.network.state import Networks
 
-__all__ = ["SIOC_END", "SIOC_FIRST"]
+__all__ = ["SIOC_END", "SIOC_FIRST", "TUNSETIFF"]
 
 _VALUE_MAX: Final = 1 << 16
 SIOC_FIRST: Final = 0x8900
 SIOC_END: Final = 0x8A00
+TUNSETIFF: Final = 0x400454CA
+_ROUTES: Final = (0x890B, 0x890C)
+_DEVICES: Final = 0x8910
+_UNIX_FILE: Final = 0x89E0
 
 
 @answers(GetSockOpt)
@@ -61,6 +66,10 @@ def shut_down(networks: Networks, call: Shutdown) -> Outcome:
 @answers(Ioctl)
 def control(networks: Networks, call: Ioctl) -> Outcome:
     """By the stack, or else the kernel: what is asked of sockets (netdevice(7))."""
+    if call.command == TUNSETIFF:
+        if networks.guards(call.tracee):
+            raise fail(errno.EPERM)
+        return None
     if not SIOC_FIRST <= call.command < SIOC_END:
         return None
     with networks.lent(call) as lent:
@@ -72,4 +81,21 @@ def control(networks: Networks, call: Ioctl) -> Outcome:
     if network is None or family is None:
         return None
     answer: int | None = network.control(family, call.command, call.argument, call.tracee)
+    if answer is None and networks.guards(call.tracee):
+        _check_device(networks, call)
     return answer
+
+
+def _check_device(networks: Networks, call: Ioctl) -> None:
+    """Interfaces can be asked for and changed with a socket of any family: EPERM."""
+    networks.check_socket(call)
+    if _DEVICES <= call.command < _UNIX_FILE or call.command in _ROUTES:
+        raise fail(errno.EPERM)
+
+
+@answers(RequestKey)
+def ask_for_key(networks: Networks, call: RequestKey) -> Outcome:
+    """The kernel may have a program of the host's ask DNS or a server for a key: not from here (ENOKEY)."""
+    if call.info is not None and networks.guards(call.tracee):
+        raise fail(errno.ENOKEY)
+    return None

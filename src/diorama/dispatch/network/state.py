@@ -7,6 +7,7 @@ that nobody has open any more are swept out.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -18,8 +19,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from diorama.abi.socket import AF_UNIX, SO_COOKIE, SOCK_STREAM
 from diorama.dispatch.files.borrowing import borrow
+from diorama.dispatch.network.answers import fail
 from diorama.engine.descent import members
 from diorama.errors import Unsupported
+from diorama.view.asking import asks
 
 if TYPE_CHECKING:
     from diorama.catalogue.model import Request, Tracee
@@ -87,6 +90,14 @@ class Networks:
         """The network that a tracee has for a family; None for the kernel's."""
         return self.files.task(tracee).stacks.find(family)
 
+    def asks(self, tracee: Tracee) -> None:
+        """On this thread, a tracee asks from now on (`diorama.view.asking`)."""
+        asks(self.files.tasks, self.files.task(tracee), tracee.step_aside)
+
+    def guards(self, tracee: Tracee) -> bool:
+        """Whether nothing of a tracee's may get round its networks."""
+        return self.files.task(tracee).stacks.guards
+
     # -- sockets ------------------------------------------------------------------------------
 
     def add(self, at: socket.socket, endpoint: Endpoint) -> None:
@@ -129,7 +140,7 @@ class Networks:
                 yield None
                 return
             raise Unsupported(call.NAME, _CLOSED, 1)
-        with socket.socket(fileno=copy) as at:
+        with _as_socket(copy) as at:
             found = self._find(call.tracee, at, inode, known)
             yield None if found is None else Lent(found, at)
 
@@ -139,6 +150,12 @@ class Networks:
         if copy is None:
             raise Unsupported("accept4", _CLOSED, 1)
         return socket.socket(fileno=copy)
+
+    def check_socket(self, call: Request) -> None:
+        """That the descriptor of a call is of a socket at all; ENOTSOCK, EBADF."""
+        if self._inode(call) is None:
+            path = f"/proc/{call.tracee.tid}/fd/{_fd(call)}"
+            raise fail(errno.ENOTSOCK if os.path.lexists(path) else errno.EBADF)
 
     def _inode(self, call: Request) -> int | None:
         try:
@@ -174,6 +191,15 @@ class Networks:
                 if self._known[inode].since < began - _YOUNG:  # or it is about to be given
                     del self._known[inode]
             self._sweep_at = max(_SWEEP_AT, 2 * len(self._known))
+
+
+def _as_socket(fd: int) -> socket.socket:
+    """A descriptor as a socket; what was put in its place meanwhile may be none: ENOTSOCK."""
+    try:
+        return socket.socket(fileno=fd)
+    except OSError:
+        os.close(fd)
+        raise
 
 
 def _fd(call: Any) -> int:

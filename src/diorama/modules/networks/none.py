@@ -17,6 +17,7 @@ class NoNetwork(Network):
     """The stack."""
 
     title = "none"
+    guards = True
 
     def make(self, family: int, type: int, protocol: int) -> Endpoint:
         """There is no such family (socket(2))."""

@@ -1,0 +1,1 @@
+"""Host: the network of the kernel's, as it is or under a policy."""
