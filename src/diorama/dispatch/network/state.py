@@ -134,11 +134,11 @@ class Networks:
             yield None
             return
         known = self._known.get(inode)
+        if known is None and not self.task(call.tracee).stacks:
+            yield None
+            return
         copy = borrow(call.tracee, _fd(call))
         if copy is None:
-            if known is None and not self.task(call.tracee).stacks:
-                yield None
-                return
             raise Unsupported(call.NAME, _CLOSED, 1)
         with _as_socket(copy) as at:
             found = self._find(call.tracee, at, inode, known)
