@@ -304,13 +304,30 @@ int listener_step_aside(struct dio_listener *l) {
     return error;
 }
 
+static void step_in(struct dio_listener *l) {
+    pthread_mutex_lock(&l->lock);
+    if (!l->receivers && l->idle) {
+        l->urgent = 1;
+        pthread_cond_signal(&l->changed);
+    }
+    pthread_mutex_unlock(&l->lock);
+}
+
 /* While a server is asked for one program, calls of the server are no sign of a second one that is busy. */
 void listener_asks(struct dio_listener *l, int begins) {
     if (!l)
         return;
     atomic_fetch_add(&l->asking, begins ? 1 : -1);
     if (begins)
-        dio_listener_step_in(l);
+        step_in(l);
+}
+
+/* What this thread has gone away from to ask, until its call is over. */
+static _Thread_local struct dio_listener *asks_for;
+
+static void asks_no_more(void) {
+    listener_asks(asks_for, 0);
+    asks_for = NULL;
 }
 
 static void listener_end(struct dio_listener *l) {
@@ -322,12 +339,10 @@ static void listener_end(struct dio_listener *l) {
 }
 
 void dio_listener_step_in(struct dio_listener *l) {
-    pthread_mutex_lock(&l->lock);
-    if (!l->receivers && l->idle) {
-        l->urgent = 1;
-        pthread_cond_signal(&l->changed);
-    }
-    pthread_mutex_unlock(&l->lock);
+    if (!asks_for)
+        listener_asks(asks_for = l, 1);
+    else
+        step_in(l);
 }
 
 /* ---- receiving ------------------------------------------------------------------------------- */
@@ -412,6 +427,7 @@ static int not_received(struct dio_listener *l, struct dio_event *out) {
 
 int dio_listener_next(struct dio_listener *l, const struct dio_reply *reply, struct dio_event *out) {
     struct seccomp_notif notice;
+    asks_no_more();
     if (reply) {
         int error = dio_listener_reply(l, reply);
         if (error && error != -ESRCH)
