@@ -97,13 +97,75 @@ void dio_told_disturb(struct dio_told *told) {
 int dio_told_busy(struct dio_told *told, uint64_t node) {
     struct server *server = told_server(told);
     int busy = atomic_load(&server->busy) == node;
-    if (!atomic_load(&server->left_count))
+    if (!atomic_load(&server->left_count) && !atomic_load(&server->posted_count))
         return busy;
     pthread_mutex_lock(&server->lock);
+    for (int i = 0; i < POSTED; i++)
+        busy |= server->posted[i].unique && server->posted[i].node == node;
     for (int i = 0; i < LEFT; i++)
         busy |= server->left[i].what.unique && server->left[i].what.node == node;
     pthread_mutex_unlock(&server->lock);
     return busy;
+}
+
+/* ---- requests that nobody waits for ---- */
+
+static uint64_t unique_next(struct server *server) { return atomic_fetch_add(&server->unique, 2); }
+
+uint64_t dio_told_post(struct dio_told *told, uint32_t opcode, uint64_t node) {
+    struct server *server = told_server(told);
+    uint64_t unique = 0;
+    pthread_mutex_lock(&server->lock);
+    for (int i = 0; i < POSTED && !unique; i++)
+        if (!server->posted[i].unique) {
+            unique = unique_next(server);
+            server->posted[i] = (struct dio_left){.unique = unique, .node = node, .opcode = opcode};
+            atomic_fetch_add(&server->posted_count, 1);
+        }
+    pthread_mutex_unlock(&server->lock);
+    return unique;
+}
+
+static int posted_take(struct server *server, uint64_t unique, struct dio_left *out) {
+    int found = 0;
+    if (!atomic_load(&server->posted_count) || unique < FIRST_UNIQUE)
+        return 0;
+    pthread_mutex_lock(&server->lock);
+    for (int i = 0; i < POSTED && !found; i++)
+        if (server->posted[i].unique == unique) {
+            *out = server->posted[i];
+            server->posted[i].unique = 0;
+            atomic_fetch_sub(&server->posted_count, 1);
+            found = 1;
+        }
+    pthread_mutex_unlock(&server->lock);
+    return found;
+}
+
+/* The head of the next answer that somebody waits for, which stays where it is: the size of all of it, or what recv(2)
+ * says.  By who reads. */
+static ssize_t answer_peek(struct dio_told *told, struct fuse_out_header *header, int flags) {
+    struct dio_left posted;
+    for (;;) {
+        ssize_t n = recv(told_socket(told), header, sizeof *header, MSG_PEEK | MSG_TRUNC | flags);
+        int is_plain = n == sizeof *header && header->len == sizeof *header && header->error <= 0 &&
+                       header->error >= -ERRNO_MOST;
+        if (!is_plain || !posted_take(told_server(told), header->unique, &posted))
+            return n;
+        recv(told_socket(told), header, sizeof *header, MSG_DONTWAIT);
+    }
+}
+
+void server_absorb(struct dio_told *told) {
+    struct server *server = told_server(told);
+    struct fuse_out_header header;
+    if (!atomic_load(&server->posted_count) || !atomic_load(&server->open) || pthread_mutex_trylock(&server->reading))
+        return;
+    atomic_store(&server->here, 1);
+    if (atomic_load(&server->open))
+        answer_peek(told, &header, MSG_DONTWAIT);
+    atomic_store(&server->here, 0);
+    pthread_mutex_unlock(&server->reading);
 }
 
 /* ---- requests that are left ---- */
@@ -148,7 +210,7 @@ int dio_told_give_up(struct dio_told *told) {
 
 int dio_told_find_left(struct dio_told *told, uint64_t unique, struct dio_left *out) {
     struct server *server = told_server(told);
-    int error = -ENOENT;
+    int error = posted_take(server, unique, out) ? 0 : -ENOENT;
     pthread_mutex_lock(&server->lock);
     for (int i = 0; i < LEFT && error && unique; i++)
         if (server->left[i].what.unique == unique) {
@@ -202,7 +264,8 @@ static int session_begin(struct session *s) {
     listener_asks(s->asked->listener, 1);
     s->state = 1;
     /* Nobody closes the socket while somebody reads, and nobody begins to when it is about to be closed. */
-    if (atomic_load(&server->open) && told_holds(s->told))
+    struct fuse_out_header header;
+    if (atomic_load(&server->open) && answer_peek(s->told, &header, MSG_DONTWAIT) < 0 && told_holds(s->told))
         return 1;
     session_end(s);
     s->state = -1;
@@ -232,8 +295,8 @@ static int request_send(const struct session *s, const struct left *request, con
 
 /* Takes the answer if it is one: 1, or the server's -errno; 0 if it is for somebody else to read. */
 static int answer_take(const struct session *s, uint64_t unique, void *answer, size_t size) {
-    const struct fuse_out_header *header = answer;
-    ssize_t n = recv(told_socket(s->told), answer, size, MSG_PEEK | MSG_TRUNC);
+    struct fuse_out_header *header = answer;
+    ssize_t n = answer_peek(s->told, header, 0);
     if (n < (ssize_t)sizeof *header || header->unique != unique || header->len != (size_t)n)
         return 0;
     if (header->error ? (size_t)n != sizeof *header || header->error < -ERRNO_MOST || header->error > 0
@@ -246,7 +309,7 @@ static int answer_take(const struct session *s, uint64_t unique, void *answer, s
 /* As `answer_take`; `mark` is from before the question. */
 static int ask(struct session *s, struct left *request, const void *body, size_t size, void *answer, size_t room) {
     struct server *server = told_server(s->told);
-    request->what.unique = atomic_fetch_add(&server->unique, 2);
+    request->what.unique = unique_next(server);
     request->mark = atomic_load(&server->changes);
     request->what.tid = (pid_t)syscall(SYS_gettid);
     atomic_store(&server->busy, request->what.node);
@@ -275,7 +338,7 @@ int64_t dio_told_exchange(struct dio_told *told, const void *message, size_t siz
     dio_told_disturb(told);
     if (atomic_load(&server->open) &&
         send(told_socket(told), message, size, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)size) {
-        ssize_t n = recv(told_socket(told), &header, sizeof header, MSG_PEEK | MSG_TRUNC);
+        ssize_t n = answer_peek(told, &header, 0);
         int is_ours = n >= (ssize_t)sizeof header && header.unique == request->unique && header.len == (size_t)n;
         result = is_ours && (size_t)n <= room ? recv(told_socket(told), answer, room, MSG_DONTWAIT) : 0;
     }

@@ -277,9 +277,14 @@ static int is_silent(const struct dio_told *t) {
 }
 
 int told_holds(struct dio_told *t) {
-    pthread_rwlock_rdlock(&t->lock);
-    int holds = is_silent(t);
-    pthread_rwlock_unlock(&t->lock);
+    int holds = 0;
+    for (int again = 0; again < 2 && !holds; again++) {
+        pthread_rwlock_rdlock(&t->lock);
+        holds = is_silent(t);
+        pthread_rwlock_unlock(&t->lock);
+        if (!holds && !again)
+            server_absorb(t);
+    }
     return holds;
 }
 

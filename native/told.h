@@ -32,7 +32,7 @@ uint64_t nodes_enter(struct nodes *nodes, uint64_t number, uint64_t generation, 
 
 /* ---- asking ---- */
 
-enum { LEFT = 16, NAME_ROOM = 256 };
+enum { LEFT = 16, POSTED = 64, NAME_ROOM = 256 };
 
 /* A request whose answer is for somebody else to read; `unique` 0: free. */
 struct left {
@@ -46,7 +46,8 @@ struct server {
     pthread_mutex_t reading, lock;
     struct nodes nodes;
     struct left left[LEFT];
-    atomic_uint left_count, asked;
+    struct dio_left posted[POSTED]; /* what nobody waits for; `unique` 0: free */
+    atomic_uint left_count, posted_count, asked;
     atomic_int open, here /* somebody reads in this library */, watched;
     atomic_int keeps; /* what was told last of a name, and of its attributes, held for a time */
     atomic_ullong unique, changes, busy;
@@ -56,6 +57,8 @@ int server_init(struct server *server, int unchecked);
 void server_free(struct server *server);
 struct server *told_server(struct dio_told *told);
 int told_socket(struct dio_told *told);
+/* Takes the answers that nobody waits for, as long as they are the next that have come, if nobody reads. */
+void server_absorb(struct dio_told *told);
 /* As `dio_told_name` and `dio_told_node`, unless something has changed since `mark`, a value of `changes`. */
 void told_store_name(struct dio_told *told, uint64_t directory, const char *name, size_t length, uint64_t inode,
                      int64_t until, uint64_t mark);

@@ -77,6 +77,9 @@ DIO_API void dio_told_disturb(struct dio_told *told);
 DIO_API int64_t dio_told_exchange(struct dio_told *told, const void *message, size_t size, void *answer, size_t room);
 /* Whether a request about a node waits for its answer. */
 DIO_API int dio_told_busy(struct dio_told *told, uint64_t node);
+/* A number for a request that nobody will wait for: the answer is taken here, or found as one that is left.  0: there are
+ * too many. */
+DIO_API uint64_t dio_told_post(struct dio_told *told, uint32_t opcode, uint64_t node);
 /* The number of the request that this thread has left and that asks for just that, if nothing has changed since; it is
  * the caller's now.  0: there is none.  `name` may be NULL. */
 DIO_API uint64_t dio_told_adopt(struct dio_told *told, uint32_t opcode, uint64_t node, const char *name);

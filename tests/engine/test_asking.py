@@ -16,7 +16,7 @@ from diorama.abi.fcntl import AT_FDCWD
 from diorama.engine.decider import Verdict, VerdictKind
 from diorama.fuse.notices import NotifyInvalInode
 from diorama.fuse.wire import Attr, EntryOut
-from engine.test_told import Told, told
+from engine.test_told import Told, told, wait_until
 from modules.fuse_server import FOREVER
 
 __all__ = ["told"]
@@ -270,3 +270,38 @@ def test_both_ask_at_once(asking: Told) -> None:
     assert not any(thread.is_alive() for thread in threads)
     assert wrong == []
     assert asking.kind(PATH) is VALUE
+
+
+def test_answers_that_nobody_waits_for_are_in_nobodys_way(asking: Told) -> None:
+    file = asking.filesystem.open_file(asking.look(PATH).inode, os.O_RDONLY)
+    asking.stat(PATH)
+    file.close()
+    wait_until(lambda: "RELEASE" in asking.server.log and _has_come(asking))
+    assert asking.kind(PATH) is VALUE
+    assert not _has_come(asking)
+    assert asking.filesystem.statistics()
+
+
+def _has_come(asking: Told) -> bool:
+    try:
+        return bool(asking.filesystem._channel._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except BlockingIOError:
+        return False
+
+
+def test_many_answers_that_nobody_waits_for_are_all_taken(asking: Told) -> None:
+    inode = asking.look(PATH).inode
+    files = [asking.filesystem.open_file(inode, os.O_RDONLY) for _ in range(200)]
+    release = slow(asking, "STATFS")
+    thread = threading.Thread(target=asking.filesystem.statistics)
+    thread.start()
+    for file in files:
+        file.close()
+    asking.filesystem.forget(inode)
+    release.set()
+    thread.join(60)
+    assert not thread.is_alive()
+    asking.filesystem.statistics()
+    assert asking.server.log.count("RELEASE") == 200
+    wait_until(lambda: asking.server.forgotten == [(3, asking.server.nodes[3].lookups)])
+    assert asking.kind("/directory") is VALUE

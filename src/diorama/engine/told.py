@@ -171,6 +171,10 @@ class Told:
         """Whether a request about a node, made natively, waits for its answer."""
         return bool(_native.lib.dio_told_busy(self._handle, node))
 
+    def post(self, opcode: int, node: int) -> int:
+        """A number for a request that nobody will wait for, as one that is left; 0 if there are too many."""
+        return int(_native.lib.dio_told_post(self._handle, opcode, node))
+
     def adopt(self, opcode: int, node: int, names: tuple[bytes, ...]) -> int:
         """The request that this thread has left natively, and that asks for just that; 0 if there is none."""
         name = names[0] if names else None

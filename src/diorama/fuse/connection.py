@@ -177,6 +177,11 @@ class Connection:
         body += b"".join([one + b"\0" for one in names]) + data
         return self._ask(operation, node, body, caller, room)
 
+    def numbered(self, name: str, unique: int, node: int, *records: Wire, caller: Caller) -> bytes:
+        """A request with a number of the caller's, who says if its answer will be received here."""
+        body = b"".join([self._encode(record) for record in records])
+        return self._message(OPERATIONS[name], unique, node, body, caller)
+
     def reserve(self, count: int) -> int:
         """The first of so many numbers for requests that the caller puts together himself."""
         with self._lock:

@@ -396,7 +396,7 @@ class Contents:
             scratch = memfd.create_memfd(b"fresh")
             try:
                 content.filesystem.copy_content(content.place.inode, scratch)
-                if memfd.digest(scratch) != memfd.digest(content.fd):
+                if not memfd.are_equal(scratch, content.fd):
                     with content.written() as fd:
                         if fd is not None:
                             memfd.replace(fd, scratch)

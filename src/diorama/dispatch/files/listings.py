@@ -23,13 +23,17 @@ _FIRST: Final = 3
 
 
 class _Listing:
-    """One directory: the offset of each name, and the entries in the order of their offsets."""
+    """One directory: the offset of each name, and the entries in the order of their offsets.
+
+    `counted`: so many entries of it are counted in all.
+    """
 
     def __init__(self) -> None:
         self.offsets: dict[bytes, int] = {}
         self.next = _FIRST
         self.entries: list[DirEntry] = []
         self.is_fresh = False
+        self.counted = 0
         self.lock = threading.Lock()
 
     def read(self, place: Place, host: Host) -> None:
@@ -71,6 +75,7 @@ class Listings:
         self._host = host
         self._lock = threading.Lock()
         self._recent: OrderedDict[tuple[Mount, int], _Listing] = OrderedDict()
+        self._count = 0
         self._of: dict[tuple[int, int], set[tuple[Mount, int]]] = {}
 
     def read(self, place: Place, position: int) -> list[DirEntry]:
@@ -87,7 +92,10 @@ class Listings:
             if not position or not listing.is_fresh:
                 listing.read(place, self._host)
                 with self._lock:
-                    self._trim()
+                    if self._recent.get(key) is listing:
+                        self._count += len(listing.entries) - listing.counted
+                        listing.counted = len(listing.entries)
+                        self._trim()
             entries = listing.entries
         return entries[bisect_right(entries, position, key=_offset) :]
 
@@ -98,10 +106,9 @@ class Listings:
                 self._recent[key].is_fresh = False
 
     def _trim(self) -> None:
-        count = sum(len(listing.entries) for listing in self._recent.values())
-        while len(self._recent) > _LISTINGS or (count > _ENTRIES and len(self._recent) > _FEW):
-            count -= len(next(iter(self._recent.values())).entries)
-            key, _ = self._recent.popitem(last=False)
+        while len(self._recent) > _LISTINGS or (self._count > _ENTRIES and len(self._recent) > _FEW):
+            key, listing = self._recent.popitem(last=False)
+            self._count -= listing.counted
             name = (id(key[0].filesystem), key[1])
             self._of[name].discard(key)
             if not self._of[name]:

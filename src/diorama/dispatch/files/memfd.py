@@ -25,7 +25,7 @@ from diorama.abi.fcntl import (
 )
 
 __all__ = [
-    "create_memfd", "digest", "give_to", "has_fine_times", "is_held", "is_written", "make_memfd",
+    "are_equal", "create_memfd", "digest", "give_to", "has_fine_times", "is_held", "is_written", "make_memfd",
     "replace", "special_bits",
 ]  # fmt: skip
 
@@ -84,6 +84,18 @@ def digest(fd: int) -> bytes:
         found.update(chunk)
         at += len(chunk)
     return found.digest()
+
+
+def are_equal(fd: int, other: int) -> bool:
+    """Whether two files have the same content."""
+    if os.fstat(fd).st_size != os.fstat(other).st_size:
+        return False
+    at = 0
+    while chunk := os.pread(fd, _CHUNK, at):
+        if chunk != os.pread(other, _CHUNK, at):
+            return False
+        at += len(chunk)
+    return True
 
 
 def replace(fd: int, source: int) -> None:

@@ -32,6 +32,7 @@ from diorama.errors import warn_once
 from diorama.fuse.assembly import Assembly
 from diorama.fuse.connection import Connection, Notification, ProtocolError, Reply
 from diorama.fuse.flags import Init
+from diorama.fuse.operations import OPERATIONS
 from diorama.fuse.wire import Wire
 from diorama.interfaces.asking import asker
 from diorama.modules.filesystems.fuse.forgetting import Forgetting
@@ -193,6 +194,10 @@ class Channel:
     def post(self, name: str, node: int, *records: Wire) -> None:
         """Make a request for whose answer nobody waits."""
         if self._is_lost or not self.connection.knows(name):
+            return
+        unique = self._told.post(OPERATIONS[name].number, node)
+        if unique:
+            self.tell(self.connection.numbered(name, unique, node, *records, caller=caller()))
             return
         unique, message = self.connection.request(name, node, *records, caller=caller())
         with self._lock:
