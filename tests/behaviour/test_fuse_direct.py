@@ -17,6 +17,7 @@ from diorama.fuse.handles import (
     IoctlOut,
     LSeekIn,
     LSeekOut,
+    OpenIn,
     ReadIn,
     WriteIn,
     WriteOut,
@@ -87,6 +88,27 @@ def test_what_is_removed_while_it_is_open_goes_on(direct: Served) -> None:
         print(os.readlink(f"/proc/self/fd/{fd}").rpartition("/")[2])
     """
     assert direct.run(script) == ["0 10 b'012' 1 []", "file (deleted)"]
+
+
+def test_who_only_writes_need_not_be_able_to_read(served: Served) -> None:
+    """Nor may the server be: what it does not give cannot be kept here."""
+    handles = Handles(served.server)
+    served.server.add(b"file", b"0123456789", 0o100200)
+
+    def opened(header: Any, body: bytes) -> bytes:
+        if OpenIn.decode(body).flags & os.O_ACCMODE != os.O_WRONLY:
+            raise OSError(errno.EACCES, "")
+        return handles.open(header, body)
+
+    served.server.override |= {"OPEN": opened, "READ": refuse(errno.EBADF)}
+    script = """
+        print(told(os.open, "mnt/file", os.O_RDONLY), told(os.open, "mnt/file", os.O_RDWR))
+        fd = os.open("mnt/file", os.O_WRONLY)
+        print(os.pwrite(fd, b"ab", 3), os.fstat(fd).st_size, os.close(fd))
+        subprocess.run(["bash", "-c", "echo more >> mnt/file"], check=True)
+    """
+    assert served.run(script) == ["EACCES EACCES", "2 10 None"]
+    assert served.content(b"file") == b"012ab56789more\n"
 
 
 def test_errors_come_at_once(direct: Served) -> None:

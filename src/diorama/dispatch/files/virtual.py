@@ -168,9 +168,14 @@ def _open_content(
     try:
         fresh = opened is not None and not (opened.keeps or flags & fcntl.O_TRUNC)
         content = files.content(task, place, place.filesystem.attributes(place.inode), fresh=fresh)
+    except PermissionError:
+        # Who only writes need not be able to read what there is.
+        if opened is not None and flags & fcntl.O_ACCMODE == fcntl.O_WRONLY and files.direct.is_seen:
+            raise OpenedDirectly(files.direct.open(place, opened, flags)) from None
+        _let_go(opened)
+        raise
     except BaseException:
-        if opened is not None:
-            opened.close()
+        _let_go(opened)
         raise
     if opened is not None:
         files.synthetic.contents.hold(content, opened)
@@ -182,6 +187,11 @@ def _open_content(
             wait_for(task.tid, open_it)  # to write to it takes all of it
     # The path is a link, which must be followed.
     return content.path, flags & ~_DONE
+
+
+def _let_go(opened: OpenFile | None) -> None:
+    if opened is not None:
+        opened.close()
 
 
 def _is_huge(files: Files, place: Place) -> bool:
