@@ -21,13 +21,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from diorama.engine.probe import Paths
     from diorama.errors import TraceeDied, Unsupported, UsageError
+    from diorama.modules.networks.lan.lan import Lan
     from diorama.popen import Popen
     from diorama.session import View
 
 __version__ = "0.1.0"
-__all__ = ["Paths", "Popen", "TraceeDied", "Unsupported", "UsageError", "View", "__version__"]
+__all__ = ["Lan", "Paths", "Popen", "TraceeDied", "Unsupported", "UsageError", "View", "__version__"]
 
 _HOMES = {
+    "Lan": "diorama.modules.networks.lan.lan",
     "Paths": "diorama.engine.probe",
     "Popen": "diorama.popen",
     "TraceeDied": "diorama.errors",

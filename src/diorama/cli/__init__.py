@@ -19,7 +19,19 @@ from diorama.errors import UsageError
 
 OWN_FAILURE = 125
 INTERRUPTED = 130
-_COMMANDS = ("commit", "diff", "discard", "doctor", "explain", "mount", "run", "stack", "trace", "umount")
+_COMMANDS = (
+    "commit",
+    "diff",
+    "discard",
+    "doctor",
+    "explain",
+    "mount",
+    "net",
+    "run",
+    "stack",
+    "trace",
+    "umount",
+)
 
 
 class Commands(click.Group):

@@ -11,8 +11,11 @@ own timing; an accepted connection has the filter of its listener from its first
 
 from __future__ import annotations
 
+import ctypes
+import socket
 import struct
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,10 +25,13 @@ __all__ = [
     "GATEWAY",
     "GATEWAY_NAME",
     "Conditions",
+    "attach",
     "conditions_between",
+    "detach",
     "drop_all",
     "make_filter",
     "make_program",
+    "name_of",
 ]
 
 GATEWAY: Final = 254
@@ -48,6 +54,12 @@ class Conditions:
     def has_relay(self) -> bool:
         """Whether connections go through the keeper, which delays, slows or writes down what passes."""
         return bool(self.latency or self.jitter or self.bandwidth or self.is_captured)
+
+
+def name_of(state: State, number: int) -> str:
+    """The name of a host, or of the gateway; empty for a number that nobody has."""
+    names = (host.name for host in state.hosts if host.host == number)
+    return GATEWAY_NAME if number == GATEWAY else next(names, "")
 
 
 def conditions_between(state: State, one: str, other: str) -> Conditions:
@@ -103,6 +115,8 @@ _NETWORK: Final = -0x100000  # SKF_NET_OFF: offsets in the IP header
 _RANDOM: Final = -0x1000 + 56  # SKF_AD_OFF + SKF_AD_RANDOM
 _UDP: Final = 17
 _ALL: Final = 0xFFFFFFFF
+_SO_ATTACH_FILTER: Final = 26
+_SO_DETACH_FILTER: Final = 27
 
 
 def _instruction(code: int, value: int, if_so: int = 0, if_not: int = 0) -> bytes:
@@ -116,6 +130,19 @@ _PASS: Final = _instruction(_RETURN, _ALL)
 def drop_all() -> bytes:
     """The program that drops every packet."""
     return _DROP
+
+
+def attach(at: socket.socket, program: bytes) -> None:
+    """Let a socket hear only what a program passes."""
+    room = ctypes.create_string_buffer(program, len(program))
+    packed = struct.pack("HL", len(program) // len(_DROP), ctypes.addressof(room))
+    at.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, packed)
+
+
+def detach(at: socket.socket) -> None:
+    """Let a socket hear everything again."""
+    with suppress(FileNotFoundError):
+        at.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
 
 
 def make_program(dropped: Iterable[int], lossy: Mapping[int, float]) -> bytes | None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import resource
 import signal
 import socket
 import sys
@@ -30,6 +31,7 @@ from diorama.modules.networks.lan.loop import READ, Loop
 from diorama.modules.networks.lan.orders import obey
 from diorama.modules.networks.lan.peer import Peer
 from diorama.modules.networks.lan.roster import admit, check_subnets, new_state
+from diorama.modules.networks.lan.services import Services
 from diorama.modules.networks.lan.wire import State
 
 __all__ = ["Keeper", "main"]
@@ -70,6 +72,7 @@ class Keeper:
         self._members: dict[int, Peer] = {}
         self._claim: socket.socket | None = None
         self._state: State | None = None
+        self.services = Services(self.loop, self._has_state)
         self._unseen: list[tuple[int, float, Callable[[], None]]] = []
         listener.settimeout(0)
         self.loop.watch(listener.fileno(), READ, lambda events: self._accept())
@@ -117,8 +120,7 @@ class Keeper:
             self._accept()
             if self._is_expected():
                 return
-            for end in ("sock", "log", "lock"):
-                meeting.path_of(self.lan, end).unlink(missing_ok=True)
+            meeting.forget(self.lan)
             self._listener.close()
             self.loop.stop()
         finally:
@@ -141,6 +143,9 @@ class Keeper:
                 self._look_unseen()
             elif isinstance(message, wire.Order):
                 self._order(peer, message)
+            elif isinstance(message, wire.AskRelay) and peer.host:
+                real = self.services.relay(message.source, message.target, message.protocol)
+                peer.send(wire.Answer(message.id, real))
             else:
                 raise UsageError(f"{type(message).__name__} is not for the keeper")
         except UsageError as error:
@@ -168,6 +173,10 @@ class Keeper:
         if state is not None and claim is not None:
             peer.seen = state.version
             peer.send(wire.Welcome(peer.host, state), [claim.fileno()])
+
+    def _has_state(self) -> State:
+        assert self._state is not None
+        return self._state
 
     def _have_state(self, hello: wire.Hello) -> State:
         """The state; a new one for the first who joins."""
@@ -226,6 +235,7 @@ class Keeper:
         if state is None:
             return
         state.version += 1
+        self.services.follow()
         for peer in [*self._peers]:
             if peer.seen >= 0:
                 peer.send(wire.Changed(state))
@@ -259,6 +269,8 @@ def main(lan: str) -> None:
     """Be the keeper of a LAN; its listening socket is descriptor 3, and nothing else is wanted."""
     os.closerange(4, os.sysconf("SC_OPEN_MAX"))
     os.chdir("/")
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     fcntl.fcntl(3, fcntl.F_SETFD, fcntl.FD_CLOEXEC)

@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Final
 
-__all__ = ["READ", "WRITE", "Loop", "Timer"]
+__all__ = ["READ", "URGENT", "WRITE", "Loop", "Timer"]
 
 READ: Final = select.EPOLLIN
+URGENT: Final = select.EPOLLPRI
 WRITE: Final = select.EPOLLOUT
 
 

@@ -22,7 +22,7 @@ from typing import Final
 
 from diorama.errors import UsageError
 
-__all__ = ["check_name", "connect", "directory", "lock", "locked", "names", "path_of", "told"]
+__all__ = ["check_name", "connect", "directory", "forget", "lock", "locked", "names", "path_of", "told"]
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _BACKLOG: Final = 128
@@ -109,8 +109,11 @@ def connect(name: str, *, start: bool) -> socket.socket | None:
     """A connection to the keeper of a LAN, which is started if there is none; None if it is not to be."""
     with locked(name):
         found = _connected(name)
-        if found is not None or not start:
+        if found is not None:
             return found
+        if not start:
+            forget(name)
+            return None
         path_of(name, "sock").unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
             with _address(name) as address:
@@ -132,6 +135,12 @@ def _connected(name: str) -> socket.socket | None:
         at.close()
         raise
     return at
+
+
+def forget(name: str) -> None:
+    """Remove the files of a LAN that has no keeper any more; under its lock."""
+    for end in ("sock", "log", "lock"):
+        path_of(name, end).unlink(missing_ok=True)
 
 
 def told(name: str) -> str:

@@ -17,7 +17,7 @@ from diorama.modules.networks.lan.wire import Impairment, State
 
 __all__ = ["VERBS", "obey", "parse_impairment"]
 
-_TIMES: Final = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+_TIMES: Final = {"": 1, "s": 1, "ms": 1000, "us": 1000_000, "ns": 1000_000_000}
 _RATES: Final = {"bit": 0.125, "b": 1.0, "bps": 1.0}
 _MULTIPLES: Final = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "ki": 1024.0, "mi": 1024.0**2, "gi": 1024.0**3}
 _VALUE: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([A-Za-z%/]*)")
@@ -34,7 +34,7 @@ def _time(name: str, text: str) -> float:
     number, unit = _split(name, text)
     if unit not in _TIMES:
         raise UsageError(f"{name}={text} has no unit of time: write {_EXAMPLES[name]}")
-    return number * _TIMES[unit]
+    return number / _TIMES[unit]
 
 
 def _rate(name: str, text: str) -> float:

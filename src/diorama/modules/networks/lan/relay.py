@@ -1,0 +1,302 @@
+"""Relay: a TCP connection that passes through the keeper, because it takes time, or is written down.
+
+A program that connects from C to T is given R in place of T, at an address of T's host that nothing else
+has. It must not be connected before that is true at T, and must not notice that it is R who answers. So the
+listener at R hears nothing, by a filter; meanwhile a socket at C, beside the program's, connects to T; and
+when the answer would have come, a socket at R connects to C, where the program's own connection is being
+made. Two that connect to each other are connected (RFC 9293, 3.5, simultaneous open): the program's call
+ends then, and not before, whether it waits or polls. If T refuses, R does not listen any more, and refuses
+what the kernel sends next for the program.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from diorama.modules.networks.lan.conditions import attach, detach, drop_all
+from diorama.modules.networks.lan.loop import READ, URGENT, WRITE, Loop
+from diorama.modules.networks.lan.pipe import Pipe
+from diorama.modules.networks.lan.stream import Side, Stream, Tap
+
+__all__ = ["Connection", "Doors", "Real", "relayed"]
+
+Real = tuple[str, int]
+
+_RELAYED: Final = 128
+_FIRST_PAUSE: Final = 0.002
+_LONGEST_PAUSE: Final = 0.5
+_PATIENCE: Final = 10.0
+"""Seconds for a program to connect after it has been told where to."""
+_BACKLOG: Final = 16
+_LINGER: Final = struct.pack("ii", 0, 0)
+_RESET: Final = struct.pack("ii", 1, 0)
+
+
+def relayed(address: str) -> str:
+    """The address at which the relay stands in for one of a host: the same host's, 128 more."""
+    start, _, last = address.rpartition(".")
+    return f"{start}.{int(last) | _RELAYED}"
+
+
+class Door:
+    """A listener that hears nothing, for as long as somebody may connect there."""
+
+    def __init__(self, real: Real) -> None:
+        self.real = real
+        self.users = 0
+        self.socket = _socket_at(real)
+        try:
+            attach(self.socket, drop_all())
+            self.socket.listen(_BACKLOG)
+        except BaseException:
+            self.socket.close()
+            raise
+
+
+class Doors:
+    """Those that there are."""
+
+    def __init__(self) -> None:
+        self._doors: dict[Real, Door] = {}
+
+    def open(self, real: Real) -> Door:
+        """Have one more use of a door."""
+        door = self._doors.get(real)
+        if door is None:
+            door = self._doors[real] = Door(real)
+        door.users += 1
+        return door
+
+    def leave(self, door: Door) -> None:
+        """One less; who still tries there is refused when nobody is left."""
+        door.users -= 1
+        if not door.users:
+            del self._doors[door.real]
+            door.socket.close()
+
+
+def _socket_at(real: Real) -> socket.socket:
+    made = socket.socket()
+    try:
+        made.settimeout(0)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        made.bind(real)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+class Connection:
+    """One connection.  On the loop's thread; `gone` is called once at the end."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        doors: Doors,
+        source: Real,
+        target: Real,
+        pipes: tuple[Pipe, Pipe],
+        gone: Callable[[Connection], None],
+        *,
+        door: Real,
+        tap: Callable[[], Tap] | None = None,
+        upstream: Callable[[], socket.socket] | None = None,
+    ) -> None:
+        self.loop = loop
+        self.source, self.target = source, target
+        self._doors, self._forth, self._back, self._gone = doors, *pipes, gone
+        self._door: Door | None = doors.open(door)
+        self.real = door
+        self._make_tap = tap
+        self.tap: Tap | None = None
+        self._make_upstream = upstream or self._socket_beside
+        self._sides: list[Side] = []
+        self._client: socket.socket | None = None
+        self._server: socket.socket | None = None
+        self._is_open = True
+        self._is_cut = self._forth.conditions.is_cut
+        self._pause = _FIRST_PAUSE
+        self._until = time.monotonic() + _PATIENCE
+        self.later(self._forth.delay(), self._connect_server)
+
+    def later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call after a while, if the connection is still there."""
+        self.loop.after(seconds, lambda: call() if self._is_open else None)
+
+    # -- being made ---------------------------------------------------------------------------
+
+    def _socket_beside(self) -> socket.socket:
+        """A socket at the program's own address, if it lets us, or at another port of it."""
+        made = socket.socket()
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            try:
+                made.bind(self.source)
+            except OSError:
+                made.bind((self.source[0], 0))
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    def _connect_server(self) -> None:
+        try:
+            made = self._make_upstream()
+        except OSError:
+            self.abort()
+            return
+        made.settimeout(0)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._server = made
+        self._filter()
+        self._try(made, self.target, self._server_is_connected)
+
+    def _try(self, made: socket.socket, target: Real, then: Callable[[int], None]) -> None:
+        """Connect, and go on with the errno."""
+        code = made.connect_ex(target)
+        if code == errno.EINPROGRESS:
+            self.loop.watch(made.fileno(), WRITE, lambda events: self._tried(made, then))
+        else:
+            then(code)
+
+    def _tried(self, made: socket.socket, then: Callable[[int], None]) -> None:
+        self.loop.ignore(made.fileno())
+        then(made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+
+    def _server_is_connected(self, code: int) -> None:
+        if code:
+            self.later(self._back.delay(), self.abort)
+        else:
+            self.later(self._back.delay(), self._connect_client)
+
+    def _connect_client(self) -> None:
+        try:
+            made = _socket_at(self.real)
+        except OSError:
+            self.abort()
+            return
+        self._client = made
+        self._filter()
+        self._try(made, self.source, self._client_is_connected)
+
+    def _client_is_connected(self, code: int) -> None:
+        """It is; or has not begun to, and refuses; or was, and is gone already."""
+        if not code:
+            self._begin()
+            return
+        assert self._client is not None
+        self._client.close()
+        self._client = None
+        if code != errno.ECONNREFUSED or time.monotonic() > self._until or self._server_is_gone():
+            self.abort()
+            return
+        self.later(self._pause, self._connect_client)
+        self._pause = min(_LONGEST_PAUSE, 2 * self._pause)
+
+    def _server_is_gone(self) -> bool:
+        assert self._server is not None
+        try:
+            self._server.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return False
+
+    def _begin(self) -> None:
+        assert self._client is not None
+        assert self._server is not None
+        self._leave_door()
+        self.tap = None if self._make_tap is None else self._make_tap()
+        for made in (self._client, self._server):
+            # What does not end as it should, be it that we are killed, is a reset.
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        client, server = Side(self._client), Side(self._server)
+        client.reads = server.writes = Stream(self, client, server, self._forth, forth=True)
+        server.reads = client.writes = Stream(self, server, client, self._back, forth=False)
+        self._sides = [client, server]
+        self.look()
+
+    # -- passing on ---------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Hand over what has arrived, and wait for what can be waited for."""
+        for side in self._sides:
+            if side.writes is not None and self._is_open:
+                side.writes.write()
+        self._watch()
+
+    def _watch(self) -> None:
+        for side in self._sides:
+            if not self._is_open or side.reads is None or side.writes is None:
+                return
+            wanted = (READ | URGENT if side.reads.wants_to_read else 0) | (
+                WRITE if side.writes.wants_to_write else 0
+            )
+            if wanted:
+                self.loop.watch(side.socket.fileno(), wanted, partial(self._ready, side))
+            else:
+                # What was hung up is ready for ever, also as long as there is no room for what it has sent.
+                self.loop.ignore(side.socket.fileno())
+
+    def _ready(self, side: Side, events: int) -> None:
+        stream = side.stream()
+        if events & URGENT:
+            stream.urgent()
+        if events & ~WRITE and stream.wants_to_read:
+            stream.read()
+        self.look()
+
+    def ended(self) -> None:
+        """One direction is at its end."""
+        if all(side.stream().has_ended for side in self._sides):
+            for side in self._sides:
+                side.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
+            self._close()
+
+    def refresh(self) -> None:
+        """What is between the hosts has changed."""
+        self._is_cut = self._forth.conditions.is_cut
+        self._filter()
+
+    def _filter(self) -> None:
+        """Neither side hears the other while the hosts do not, as it would be without us."""
+        for made in (self._client, self._server):
+            if made is not None and self._is_cut:
+                attach(made, drop_all())
+            elif made is not None:
+                detach(made)
+
+    def abort(self) -> None:
+        """End it for both sides: who is connected is reset."""
+        for made in (self._client, self._server):
+            if made is not None:
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self._close()
+
+    def _leave_door(self) -> None:
+        if self._door is not None:
+            self._doors.leave(self._door)
+            self._door = None
+
+    def _close(self) -> None:
+        if not self._is_open:
+            return
+        self._is_open = False
+        for side in self._sides:
+            side.stream().stop()
+        for made in (self._client, self._server):
+            if made is not None:
+                self.loop.ignore(made.fileno())
+                made.close()
+        self._leave_door()
+        self._gone(self)
