@@ -32,6 +32,7 @@ ip route add default via 10.0.0.254
 ip route add 172.16.0.0/12 via 10.0.0.253 metric 50
 ip -6 route add default via fd00::fe
 ip neigh add 10.0.0.5 lladdr 02:00:00:00:00:99 dev eth0
+until ip -6 route show table local | grep -q fd00::1; do sleep 0.05; done
 """
 """What makes a namespace tell what the module `told` tells; what it has besides is a link `p0`."""
 
@@ -177,6 +178,52 @@ def test_ss_and_netstat_list_the_sockets(bench: Bench, way: Way) -> None:
             ("tcp6", ":::22", ":::*"),
             ("udp", "0.0.0.0:53", "0.0.0.0:*"),
         ]
+
+
+RAW = """
+import errno, os, socket, struct
+DUMP = struct.pack("=IHHII", 20, 18, 0x301, 7, 0) + bytes(4)
+def fails(call, *arguments):
+    try:
+        return call(*arguments)
+    except OSError as error:
+        return errno.errorcode[error.errno]
+def ends(data):
+    while data:
+        size, kind = struct.unpack_from("=IH", data)
+        if kind == 3:
+            return True
+        data = data[size + 3 & ~3:]
+    return False
+for kind in socket.SOCK_RAW, socket.SOCK_DGRAM:
+    at = socket.socket(socket.AF_NETLINK, kind, 0)
+    print(at.family, at.type, at.proto, at.getsockopt(1, 3), at.getsockopt(1, 38), at.getsockopt(1, 39))
+    print(at.getsockname(), fails(at.getpeername))
+    at.bind((0, 0))
+    print(at.getsockname()[0] == os.getpid() or kind == socket.SOCK_DGRAM)
+    at.sendto(DUMP, (0, 0))
+    part = bytearray(10)
+    size, _, flags, name = at.recvmsg_into([part], 0, socket.MSG_PEEK | socket.MSG_TRUNC)
+    data, _, plain, other = at.recvmsg(65536)
+    print(len(data) == size > 20, bytes(part) == data[:10], flags, plain, name, other)
+    print(struct.unpack("=HHII", data[4:16])[:3], struct.unpack("=I", data[12:16])[0] == at.getsockname()[0])
+    while not ends(data):
+        data, name = at.recvfrom(65536)
+    print(name)
+    at.setblocking(False)
+    print(fails(at.recv, 10), fails(at.recvfrom, 10), fails(at.listen, 5), fails(at.accept))
+    print(fails(at.shutdown, 2), fails(at.bind, (77777, 0)), fails(at.connect, (0, 0)), at.getpeername())
+    print(fails(at.setsockopt, 270, 1, 0), fails(at.setsockopt, 270, 99, 1), fails(at.getsockopt, 270, 11))
+    print(fails(at.setsockopt, 270, 11, 1), fails(at.getsockopt, 270, 11), fails(at.setsockopt, 270, 1, 1))
+    print(at.getsockname()[1])
+    at.close()
+print(fails(socket.socket, 16, socket.SOCK_STREAM, 0), fails(socket.socket, 16, 3, 99))
+"""
+
+
+@each_way(TOLD)
+def test_netlink_sockets_are_as_the_kernels(bench: Bench, way: Way) -> None:
+    bench.same(way, [sys.executable, "-c", RAW])
 
 
 CHANGES = """

@@ -311,7 +311,7 @@ own.bind(outer + "-own")
 own.listen()
 print(reach(outer + "-own"))
 """
-    name = f"diorama-{tmp_path.name}"
+    name = f"diorama-{os.getpid()}-{tmp_path.name}"
     with socket.socket(socket.AF_UNIX) as outer:
         outer.bind("\0" + name)
         outer.listen()

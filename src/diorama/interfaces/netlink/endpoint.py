@@ -82,6 +82,9 @@ class NetlinkEndpoint(Held):
     def listen(self, at: socket.socket, backlog: int) -> None:
         raise refuse(errno.EOPNOTSUPP)
 
+    def accepting(self, at: socket.socket) -> None:
+        raise refuse(errno.EOPNOTSUPP)
+
     def shutdown(self, at: socket.socket, how: int) -> bool:
         raise refuse(errno.EOPNOTSUPP)
 
