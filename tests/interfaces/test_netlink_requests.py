@@ -22,6 +22,7 @@ from diorama.abi.rtnetlink import (
     IFA_ADDRESS,
     IFA_LOCAL,
     IFLA_ADDRESS,
+    IFLA_IFALIAS,
     IFLA_IFNAME,
     IFLA_INFO_DATA,
     IFLA_INFO_KIND,
@@ -129,10 +130,15 @@ def link_of(kind: str, data: bytes | None, *extra: bytes) -> bytes:
 def test_a_link_is_made_with_what_its_kind_is_told(data: bytes | None, told: dict[str, str]) -> None:
     story = Making()
     flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL
-    extra = (text_attribute(IFLA_IFNAME, "vde1"), attribute(IFLA_ADDRESS, b"\2" * 6))
+    extra = (
+        text_attribute(IFLA_IFNAME, "vde1"),
+        attribute(IFLA_ADDRESS, b"\2" * 6),
+        attribute(IFLA_MTU, struct.pack("=I", 1300)),
+        attribute(IFLA_IFALIAS, b"office"),
+    )
     assert refused(story, RTM_NEWLINK, link_of("vde", data, *extra), flags) == 0
     assert (story.links()[1].name, story.links()[1].driver) == ("vde1", "vde")
-    assert story.told == {**told, "address": "02:02:02:02:02:02"}
+    assert story.told == {"data": "office", **told, "address": "02:02:02:02:02:02", "mtu": "1300"}
     assert refused(story, RTM_NEWLINK, link_of("vde", data, *extra), flags) == errno.EEXIST
     assert refused(story, RTM_DELLINK, by_name("vde1")) == 0
     assert len(story.links()) == 1

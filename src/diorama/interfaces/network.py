@@ -118,8 +118,10 @@ class Story(ABC):
     def add_link(self, kind: str, name: str, data: Mapping[str, str]) -> None:
         """Make a link of a kind (`ip link add NAME type KIND`); EOPNOTSUPP for a kind there is none of.
 
-        `data` has `address` and `mtu` if they are given; what the kind is told besides (IFLA_INFO_DATA) is
-        `data` if it is one text, or one by the number of each attribute.
+        `data` has `address` and `mtu` if they are given. What the kind is told besides (IFLA_INFO_DATA) is
+        `data` if it is one text, or one by the number of each attribute. `ip` has options for kinds that it
+        knows only, but takes an alias for any: that is `data` as well
+        (`ip link add vde0 alias vde:///tmp/s type vde`).
         """
         raise refuse(errno.EPERM)
 

@@ -61,6 +61,11 @@ _NETLINK: Final = (
 )
 _PACKET: Final = "sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n"
 _IGMP: Final = "Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n"
+_SILENT: Final = (
+    "anycast6 dev_mcast fib_trie fib_triestat igmp6 ip6_flowlabel mcfilter mcfilter6 netstat nf_conntrack "
+    "nf_conntrack_expect rt6_stats rt_acct rt_cache snmp6"
+)
+"""Files that would tell of the host, and have nothing to tell."""
 _SNMP: Final[Mapping[str, str]] = {
     "Ip": "Forwarding DefaultTTL InReceives InHdrErrors InAddrErrors ForwDatagrams InUnknownProtos "
     "InDiscards InDelivers OutRequests OutDiscards OutNoRoutes ReasmTimeout ReasmReqds ReasmOKs ReasmFails "
@@ -109,7 +114,7 @@ def proc_files(
         "icmp": _padded(f"{_TCP_HEAD} ref pointer drops", _NARROW),
         "udplite": _padded(_UDP_HEAD, _NARROW),
         **dict.fromkeys(("raw6", "udplite6", "icmp6"), f"{_UDP6_HEAD}\n"),
-        **dict.fromkeys(("anycast6", "dev_mcast", "igmp6", "netstat", "snmp6"), ""),
+        **dict.fromkeys(_SILENT.split(), ""),
         "igmp": _IGMP,
         "netlink": _NETLINK,
         "packet": _PACKET,

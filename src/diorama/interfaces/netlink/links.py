@@ -33,6 +33,7 @@ from diorama.abi.rtnetlink import (
     IFLA_CARRIER,
     IFLA_EXT_MASK,
     IFLA_GROUP,
+    IFLA_IFALIAS,
     IFLA_IFNAME,
     IFLA_INFO_DATA,
     IFLA_INFO_KIND,
@@ -252,7 +253,14 @@ def _create(asked: Asked, attributes: dict[int, bytes]) -> None:
         data["address"] = attributes[IFLA_ADDRESS].hex(":")
     if IFLA_MTU in attributes:
         data["mtu"] = str(number_of(attributes[IFLA_MTU]))
-    asked.story.add_link(kind, name, data)
+    if IFLA_IFALIAS in attributes:
+        data.setdefault("data", _text(attributes[IFLA_IFALIAS]))
+    try:
+        asked.story.add_link(kind, name, data)
+    except OSError as error:
+        if error.errno == errno.EOPNOTSUPP:
+            raise refuse_with(errno.EOPNOTSUPP, "Unknown device type") from None
+        raise
 
 
 def _told(data: bytes) -> dict[str, str]:
