@@ -386,6 +386,15 @@ def test_options_are_told_as_they_were_set(joined: tuple[Program, Program]) -> N
     assert caught.value.errno == errno.ENOPROTOOPT
 
 
+def test_tcp_info_tells_state_and_sizes(joined: tuple[Program, Program]) -> None:
+    client, _ = joined
+    info = client.endpoint.get_option(client.at, socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+    assert info is not None
+    assert len(info) == 104
+    assert info[0] == 1
+    assert struct.unpack_from("=I", info, 16) == (1460,)
+
+
 def test_a_lossy_wire_loses_no_byte() -> None:
     name = new_switch()
     with host(name, "address=10.0.0.1/24", "loss=3") as one, host(name, "address=10.0.0.2/24") as other:

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 import pytest
 
 from diorama.abi.socket import RawAddress, UnixAddress
-from diorama.interfaces.rawsocket import connect_raw
 from diorama.modules.networks.packet.datagrams import checksum
 from diorama.modules.networks.packet.network import PacketNetwork
 from modules.networks.packet.hosts import LIMIT, Program, ip, needs_lwip, new_switch, two_hosts
@@ -88,10 +87,7 @@ def test_who_is_not_connected_any_more_hears_all(hosts: Hosts, programs: tuple[P
     client, server = programs
     other = Program.open(hosts[1], DGRAM)
     client.connect(*server.name())
-    unspecified = client.endpoint.connect(client.at, RawAddress(0, bytes(14)))
-    assert unspecified is not None
-    assert unspecified[:2] == b"\0\0"
-    connect_raw(client.at.fileno(), unspecified)
+    client.endpoint.connect(client.at, RawAddress(0, bytes(14)))
     other.send_to(b"stranger", HERE, client.name()[1])
     assert client.receive_from()[0] == b"stranger"
     other.close()
@@ -152,6 +148,26 @@ def test_ipv4_is_mapped_for_a_socket_of_both(hosts: Hosts) -> None:
     assert client.receive_from()[0] == b"back"
     server.close()
     client.close()
+
+
+def test_of_two_sockets_with_one_port_the_connected_one_hears_its_peer(hosts: Hosts) -> None:
+    one, other = (Program.open(hosts[1], DGRAM, socket.AF_INET6) for _ in range(2))
+    client, stranger = (Program.open(hosts[0], DGRAM) for _ in range(2))
+    for program in (one, other):
+        set_number(program, socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    one.bind("::", 0)
+    port = one.name()[1]
+    client.send_to(b"hello", THERE, port)
+    sender = one.receive_from()[1]
+    one.connect(*sender)
+    assert one.name() == ("::ffff:10.0.0.2", port)
+    other.bind("::", port)
+    client.send_to(b"for one", THERE, port)
+    stranger.send_to(b"for other", THERE, port)
+    assert one.at.recv(100) == b"for one"
+    assert other.at.recv(100) == b"for other"
+    for program in (one, other, client, stranger):
+        program.close()
 
 
 def test_a_broadcast_must_be_allowed(programs: tuple[Program, Program], hosts: Hosts) -> None:

@@ -27,6 +27,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from diorama.modules.networks.packet import lwip as facts
+from diorama.modules.networks.packet.listing import STATES
 from diorama.modules.networks.packet.loop import EDGE, HANGUP, IN, OUT, READ_HANGUP
 from diorama.modules.networks.packet.tcpsocket import TcpSocket
 
@@ -43,6 +44,10 @@ _SYN_SENT: Final = 2
 _WINDOW_STEP: Final = 0xFFFF
 _PIECES: Final = 64
 _ROOM: Final = 212992
+_TICK: Final = 500_000
+"""A tick of lwIP's slow timer, in microseconds."""
+_MTU: Final = 1500
+_INFO: Final = struct.Struct("=8B24I")
 _RETRY: Final = 0.02
 _SO_PEEK_OFF: Final = 42
 _RESOLVE: Final = 3.0
@@ -260,8 +265,8 @@ class Connection(TcpSocket):
 
     @property
     def has_unsaid(self) -> bool:
-        """Whether the program has closed it, and not all has been given to lwIP."""
-        return self.ours is not None and bool(self.pcb) and self._is_left and not self._sent_end
+        """Whether there may be something of the program's that lwIP does not have yet."""
+        return self.ours is not None and bool(self.pcb)
 
     def _take(self) -> None:
         """Give lwIP what the program has written."""
@@ -301,6 +306,21 @@ class Connection(TcpSocket):
         elif self.lwip.tcp_shutdown(self.pcb, 0, 1):
             self._sent_end = False
             self.stack.loop.after(_RETRY, self._work)
+
+    def info(self) -> bytes:
+        """What tcp(7) tells as TCP_INFO, as far as lwIP knows it; the rest is zero."""
+        if not self.pcb:
+            return bytes(_INFO.size)
+        pcb = self.look()
+        mss = max(pcb.mss, 1)
+        in_flight = (pcb.snd_nxt - pcb.lastack & 0xFFFFFFFF) // mss
+        timeout = max(pcb.rto, 0) * _TICK
+        return _INFO.pack(
+            *(STATES[pcb.state], 0, pcb.nrtx, 0, 0, 0, 0x11, 0, timeout, 0, mss, mss, in_flight),
+            *(0,) * 8,
+            *(_MTU, 0, max(pcb.sa, 0) // 8 * _TICK, 0, pcb.ssthresh // mss, pcb.cwnd // mss, mss),
+            *(0,) * 4,
+        )
 
     # -- its end ------------------------------------------------------------------------------
 

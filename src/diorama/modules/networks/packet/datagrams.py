@@ -110,6 +110,9 @@ class _Peer:
 class Datagrams:
     """A socket for datagrams of one protocol."""
 
+    listed = 0
+    """The protocol by which it is told of to `ss`; none: not at all."""
+
     def __init__(self, stack: Stack, number: int, family: int, name: bytes) -> None:
         self.stack = stack
         self.lwip = stack.lwip
@@ -157,7 +160,7 @@ class Datagrams:
         self.reach(host, port, scope)
         self.remote = host, port, scope
         if self.local is None or not int(self.stack.parse(self.local[0])):
-            source = self.stack.source(self.stack.remote(self, host, scope))
+            source = self.stack.source(self.family, self.stack.remote(self, host, scope))
             self.local = source, self.local[1] if self.local else 0, 0
 
     def disconnect(self) -> None:
@@ -221,6 +224,8 @@ class Datagrams:
 class Udp(Datagrams):
     """A UDP socket."""
 
+    listed = socket.IPPROTO_UDP
+
     def make(self) -> None:
         if not self.pcb:
             self.pcb = self.lwip.udp_new_ip_type(self.stack.kind_of(self)) or 0
@@ -249,6 +254,19 @@ class Udp(Datagrams):
         if code:
             raise OSError(facts.ERRNO[code], "bind")
         self.local = host, UdpPcb.from_address(self.pcb).local_port, scope
+
+    def connect(self, host: str, port: int, scope: int) -> None:
+        super().connect(host, port, scope)
+        # Of several sockets with one port, lwIP chooses the one that is connected to the sender.
+        address = self.stack.remote(self, host, scope)
+        code = self.lwip.udp_connect(self.pcb, ctypes.byref(address), port)
+        if code:
+            raise OSError(facts.ERRNO[code], "connect")
+
+    def disconnect(self) -> None:
+        super().disconnect()
+        if self.pcb:
+            self.lwip.udp_disconnect(self.pcb)
 
     def received(self, pbuf: int, address: int, port: int) -> None:
         """A datagram has come."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from diorama.abi.socket import AF_UNSPEC, Inet6Address, InetAddress, SocketAddress, UnixAddress, parse_address
 from diorama.interfaces.asking import asker
 from diorama.interfaces.network import Endpoint, Held, Sent, refuse
+from diorama.interfaces.rawsocket import connect_raw
 from diorama.modules.networks.packet.handle import Handle, make_name
 from diorama.modules.networks.packet.names import name_of, parse_name
 from diorama.modules.networks.packet.settings import Settings
@@ -190,6 +191,12 @@ class StreamEndpoint(PacketEndpoint):
             return
         raise refuse(errno.EINTR)
 
+    def get_option(self, at: socket.socket, level: int, option: int, size: int) -> bytes | None:
+        if (level, option) == (socket.IPPROTO_TCP, socket.TCP_INFO):
+            info: bytes = self._handle.ask("tcp_info", self.number)
+            return info
+        return super().get_option(at, level, option, size)
+
     def listen(self, at: socket.socket, backlog: int) -> None:
         if self._is_attached:
             raise refuse(errno.EINVAL)
@@ -237,10 +244,13 @@ class DatagramEndpoint(PacketEndpoint):
     def connect(self, at: socket.socket, address: SocketAddress) -> bytes | None:
         if address.pack()[:2] == AF_UNSPEC.to_bytes(2, "little"):
             self._handle.ask("disconnect", self.number)
-            return address.pack()
+            connect_raw(at.fileno(), address.pack())
+            return None
         named = self._named(address)
         self._handle.ask("connect_datagrams", self.number, *named)
-        return self._name_of(named)
+        # Nobody has to wait for that, so it need not be the program's own call.
+        connect_raw(at.fileno(), self._name_of(named))
+        return None
 
     def sending(self, at: socket.socket, address: SocketAddress) -> Sent:
         named = self._named(address)

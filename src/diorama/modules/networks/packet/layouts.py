@@ -152,6 +152,15 @@ class TcpPcb(ctypes.Structure):
     local_port: int
     remote_port: int
     flags: int
+    mss: int
+    sa: int
+    sv: int
+    rto: int
+    nrtx: int
+    lastack: int
+    cwnd: int
+    ssthresh: int
+    snd_nxt: int
     snd_buf: int
     snd_queuelen: int
     unsent: int
@@ -167,17 +176,30 @@ class TcpPcb(ctypes.Structure):
         ("local_port", ctypes.c_uint16),
         ("remote_port", ctypes.c_uint16),
         ("flags", ctypes.c_uint16),
-        ("_0", ctypes.c_uint8 * 84),
+        ("_0", ctypes.c_uint8 * 26),
+        ("mss", ctypes.c_uint16),
+        ("_rtt", ctypes.c_uint32 * 2),
+        ("sa", ctypes.c_int16),
+        ("sv", ctypes.c_int16),
+        ("rto", ctypes.c_int16),
+        ("nrtx", ctypes.c_uint8),
+        ("_dupacks", ctypes.c_uint8),
+        ("lastack", ctypes.c_uint32),
+        ("cwnd", ctypes.c_uint32),
+        ("ssthresh", ctypes.c_uint32),
+        ("_rto_end", ctypes.c_uint32),
+        ("snd_nxt", ctypes.c_uint32),
+        ("_1", ctypes.c_uint8 * 20),
         ("snd_buf", ctypes.c_uint32),
         ("snd_queuelen", ctypes.c_uint16),
-        ("_1", ctypes.c_uint8 * 10),
+        ("_2", ctypes.c_uint8 * 10),
         ("unsent", ctypes.c_void_p),
         ("unacked", ctypes.c_void_p),
-        ("_2", ctypes.c_uint8 * 64),
+        ("_3", ctypes.c_uint8 * 64),
         ("keep_idle", ctypes.c_uint32),
         ("keep_intvl", ctypes.c_uint32),
         ("keep_cnt", ctypes.c_uint32),
-        ("_3", ctypes.c_uint8 * 12),
+        ("_4", ctypes.c_uint8 * 12),
     ]
 
 

@@ -7,16 +7,15 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from diorama.interfaces.story import SocketState, TcpState
-from diorama.modules.networks.packet.datagrams import Ping, Raw
 
 if TYPE_CHECKING:
     from diorama.modules.networks.packet.datagrams import Datagrams
     from diorama.modules.networks.packet.stack import Stack
     from diorama.modules.networks.packet.tcpsocket import TcpSocket
 
-__all__ = ["sockets_of"]
+__all__ = ["STATES", "sockets_of"]
 
-_STATES: Final = (
+STATES: Final = (
     TcpState.CLOSE,
     TcpState.LISTEN,
     TcpState.SYN_SENT,
@@ -36,12 +35,11 @@ def sockets_of(stack: Stack) -> Iterator[SocketState]:
     """All that programs have and that have an address."""
     for connection in stack.connections.values():
         if connection.pcb:
-            state = _STATES[connection.look().state]
+            state = STATES[connection.look().state]
             yield _state(connection, socket.IPPROTO_TCP, state)
     for one in stack.datagrams.values():
-        if one.local is not None and (isinstance(one, Ping) or not isinstance(one, Raw)):
-            protocol = one.protocol if isinstance(one, Ping) else socket.IPPROTO_UDP
-            yield _state(one, protocol, TcpState.ESTABLISHED if one.remote else TcpState.CLOSE)
+        if one.local is not None and one.listed:
+            yield _state(one, one.listed, TcpState.ESTABLISHED if one.remote else TcpState.CLOSE)
 
 
 def _state(one: TcpSocket | Datagrams, protocol: int, state: int) -> SocketState:

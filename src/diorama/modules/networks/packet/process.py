@@ -32,7 +32,7 @@ from diorama.modules.networks.packet.tcpsocket import TcpSocket
 
 __all__ = ["Server", "main"]
 
-_LINGER: Final = 5.0
+_LINGER: Final = 3.0
 _LOOK: Final = 0.05
 _IFF_UP: Final = 1
 Named = tuple[str, int, int]
@@ -75,6 +75,9 @@ class Server:
     def _end(self, until: float) -> None:
         """Wait until all that was written has been acknowledged."""
         if time.monotonic() > until or not self._has_unsaid():
+            for connection in list(self.stack.connections.values()):
+                if connection.number not in self.stack.listeners:
+                    connection.abort()
             for interface in list(self.stack.interfaces.values()):
                 if isinstance(interface, EthernetInterface):
                     interface.unplug()
@@ -223,6 +226,10 @@ class Server:
         one = self._connection(number)
         return "connecting" if one.is_connecting else "connected" if one.is_connected else ""
 
+    def tcp_info(self, number: int) -> bytes:
+        """TCP_INFO."""
+        return self._connection(number).info()
+
     def set_option(self, number: int, level: int, name: int, value: bytes) -> None:
         """As setsockopt(2)."""
         self._one(number).set_option(level, name, value)
@@ -317,6 +324,7 @@ _VERBS: Final[dict[str, Callable[..., Any]]] = {
     "accepted": Server.accepted,
     "error": Server.error,
     "state": Server.state,
+    "tcp_info": Server.tcp_info,
     "set_option": Server.set_option,
     "add_wire": Server.add_wire,
     "remove_link": Server.remove_link,

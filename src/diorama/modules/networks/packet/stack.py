@@ -356,16 +356,14 @@ class Stack:
             return next((each for each in up if self.gateway and each.index == self.gateway[1]), None)
         return next((each for each in up if isinstance(each, EthernetInterface)), None)
 
-    def source(self, address: IpAddress) -> str:
-        """The address that a packet to that one comes from."""
-        way = self.way(address)
-        version = address.get().version
-        unspecified = "0.0.0.0" if version == 4 else "::"
-        if way is None:
-            return unspecified
-        own = [each for each in way.addresses() if each.version == version]
-        near = [each for each in own if address.get() in each.network]
-        return str((near or own)[0].ip) if own else unspecified
+    def source(self, family: int, address: IpAddress) -> str:
+        """The address that a packet to that one comes from, as a socket of a family sees it."""
+        way, target = self.way(address), address.get()
+        own = [each for each in way.addresses() if each.version == target.version] if way else []
+        near = [each for each in own if target in each.network]
+        if not own:
+            return "0.0.0.0" if family == socket.AF_INET else "::"
+        return self.shown(family, IpAddress.of((near or own)[0].ip))
 
     def check_way(self, one: Datagrams, address: IpAddress) -> None:
         """What Linux says of sending there: ENETUNREACH, EACCES for a broadcast that was not allowed."""
