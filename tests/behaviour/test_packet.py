@@ -253,6 +253,49 @@ def test_names_are_those_of_the_stack(lab: Lab) -> None:
     assert out.stderr == ""
 
 
+NARROW = """
+import ctypes, socket, sys
+libc = ctypes.CDLL(None)
+def receive_from(at, size):
+    data, address = ctypes.create_string_buffer(100), ctypes.create_string_buffer(64)
+    room = ctypes.c_uint32(size)
+    count = libc.recvfrom(at.fileno(), data, 100, 0, address, ctypes.byref(room))
+    return data.raw[:count], address.raw[:min(size, room.value)], room.value
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+udp.sendto(b"one", (sys.argv[1], 9))
+data, address, size = receive_from(udp, 16)
+host, port = socket.inet_ntoa(address[4:8]), int.from_bytes(address[2:4], "big")
+print(data, host, port, size)
+tcp = socket.create_connection((sys.argv[1], 9))
+tcp.sendall(b"two")
+print(receive_from(tcp, 16))
+tcp.sendall(b"three")
+print(tcp.recvmsg(100, 100)[0], tcp.recvfrom(100))
+"""
+REPLYING = """
+import socket, time
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+udp.bind(("", 9))
+tcp = socket.create_server(("", 9))
+print("ready", flush=True)
+data, sender = udp.recvfrom(100)
+time.sleep(0.2)
+udp.sendto(data, sender)
+connection, _ = tcp.accept()
+connection.sendall(connection.recv(100))
+connection.recv(100)
+connection.sendall(b"4")
+time.sleep(0.2)
+connection.close()
+"""
+
+
+def test_who_has_little_room_for_addresses_is_told_them(lab: Lab) -> None:
+    with lab.running(THERE, python(REPLYING)):
+        out = lab.run(HERE, python(NARROW, THERE))
+    assert out.lines == [f"b'one' {THERE} 9 16", "(b'two', b'', 0)", "b'4' (b'', None)"]
+
+
 TWO = f"""
 import subprocess, sys
 diorama = [sys.executable, "-P", "-m", "diorama", "stack"]

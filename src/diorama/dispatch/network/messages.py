@@ -232,8 +232,10 @@ def receive(networks: Networks, call: RecvFrom) -> Outcome:
         return None
     while True:
         with networks.lent(call) as lent:
-            if lent is None or lent.is_stream:
+            if lent is None or (lent.is_stream and not lent.is_held):
                 return None
+            if lent.is_stream:
+                break
             message = _receive_now(lent, call.tracee, call.size, 0, call.flags)
             endpoint = lent.endpoint
             if message is not None:
@@ -250,6 +252,10 @@ def receive(networks: Networks, call: RecvFrom) -> Outcome:
         if told is not None:
             call.address.write(told.pack(), room)
             return size
+    # What the kernel tells here is the name of the other end of a pair; of a connection nothing is told.
+    size = call.run()
+    call.address.write(b"")
+    return size
 
 
 @answers(RecvMsg)
@@ -260,8 +266,10 @@ def receive_message(networks: Networks, call: RecvMsg) -> Outcome:
         return None
     while True:
         with networks.lent(call) as lent:
-            if lent is None or lent.is_stream:
+            if lent is None or (lent.is_stream and not lent.is_held):
                 return None
+            if lent.is_stream:
+                break
             filled = _receive_here(lent, call.tracee, header, call.flags)
         if filled is not None:
             header, size = filled
@@ -277,6 +285,9 @@ def receive_message(networks: Networks, call: RecvMsg) -> Outcome:
                 call.message.write(right)
             return size
         call.message.write(header)
+    size = call.run()
+    call.message.write(call.message.read().replace(msg_namelen=0))
+    return size
 
 
 @answers(RecvMMsg)

@@ -51,7 +51,7 @@ class PacketEndpoint(Held):
         kind = socket.SOCK_STREAM if self.type == socket.SOCK_STREAM else socket.SOCK_DGRAM
         made = socket.socket(socket.AF_UNIX, kind)
         try:
-            self.own_name = make_name(self._handle.key)
+            self.own_name = make_name()
             made.bind(self.own_name)
             _make_room(made)
             arguments = self.number, self.family, self.type, self.protocol, self.own_name

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from diorama.errors import UsageError, warn_once
 from diorama.interfaces.network import refuse
+from diorama.modules.networks.packet.names import KEY_SIZE
 from diorama.modules.networks.packet.requests import receive_message, send_message
 
 __all__ = ["Handle"]
@@ -32,7 +33,7 @@ class Handle:
 
     def __init__(self) -> None:
         """Start it; `UsageError` if it cannot be."""
-        self.key = secrets.token_hex(8)
+        self.key = secrets.token_bytes(KEY_SIZE)
         self._lock = threading.Lock()
         self._listening: dict[int, bytes] = {}
         self._is_closing = False
@@ -115,6 +116,6 @@ def _told(status: int) -> str:
     return f"status {status}" if status >= 0 else f"signal {-status}"
 
 
-def make_name(key: str) -> bytes:
+def make_name() -> bytes:
     """A name for a socket of a program's."""
-    return f"\0diorama/{key}/{os.getpid()}-{secrets.token_hex(8)}".encode()
+    return f"\0diorama/{os.getpid()}/{secrets.token_hex(8)}".encode()

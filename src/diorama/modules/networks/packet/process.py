@@ -44,7 +44,7 @@ class Server:
     def __init__(self, view: socket.socket) -> None:
         self._view = view
         self._descriptors: list[int] = []
-        self.stack = Stack("")
+        self.stack = Stack()
         self.stack.loop.watch(view.fileno(), IN, self._asked)
 
     def _asked(self, _events: int) -> None:
@@ -120,7 +120,7 @@ class Server:
 
     # -- sockets ------------------------------------------------------------------------------
 
-    def key(self, key: str) -> None:
+    def key(self, key: bytes) -> None:
         """By which the names of this stack's sockets are known."""
         self.stack.key = key
 

@@ -103,8 +103,8 @@ class Callbacks:
 class Stack:
     """The host.  All of it is called with the core locked."""
 
-    def __init__(self, key: str) -> None:
-        self.key = key
+    def __init__(self) -> None:
+        self.key = b""
         self.lwip = Lwip()
         self.loop = Loop(self.lwip.core)
         self.connections: dict[int, Connection] = {}
