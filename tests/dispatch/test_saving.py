@@ -159,6 +159,7 @@ class Hanging(Keeping):
     """Does not come back from saving until it is let go."""
 
     title = "hanging"
+    progress = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -188,7 +189,7 @@ def test_a_file_system_that_does_not_answer_is_not_waited_for_and_nothing_of_oth
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(finishing, "TELLS", 0.05)
-    monkeypatch.setattr(finishing, "BLIND_PATIENCE", 0.3)
+    monkeypatch.setattr(finishing, "PATIENCE", 0.3)
     hung = mnt.parent / "hung"
     fds = [inside.open(path, NEW, mode=0o644) for path in (hung / "one", hung / "two", mnt / "file")]
     for fd, text in zip(fds, (b"one", b"two", b"saved"), strict=True):
