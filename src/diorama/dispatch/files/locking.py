@@ -117,13 +117,14 @@ class Lockers:
             if self._stop[0] in ended:
                 return
             for pidfd in ended:
+                epoll.unregister(pidfd)  # closing would not do where a process that is being started has it
                 self._ended(pidfd)
 
     def _ended(self, pidfd: int) -> None:
         with self._lock:
             pid = self._pids.pop(pidfd)
             held = self._held.pop(pid)
-            os.close(pidfd)  # which takes it out of what is polled
+            os.close(pidfd)
         for filesystem in held:
             with contextlib.suppress(OSError):
                 filesystem.unlock(pid)
