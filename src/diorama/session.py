@@ -162,11 +162,11 @@ class View:
     def stack(self, network: Any, families: str = "") -> None:
         """Let programs that are started from now on have a network: a path where one is mounted, or a source.
 
-        A source (`none:`, `lan:office`) is mounted below `/dev/net` first. `families` are those of
+        A source (`lan:x`) is mounted below `/dev/net`, and what it says in `/etc/hosts`. `families` are of
         `diorama.interfaces.stackfile.parse_families`, all but AF_UNIX if there are none. `UsageError`.
         """
         from diorama.interfaces.stackfile import parse_families
-        from diorama.modules.networks.choosing import place_for
+        from diorama.modules.networks.choosing import place_for, told_files
 
         chosen, target = parse_families(families), network
         if not (isinstance(network, str) and network.startswith("/")):
@@ -174,7 +174,8 @@ class View:
             self.mount(source, target, *options)
         self._files()
         assert self._networks is not None
-        self._networks.choose(target, chosen)
+        for file, path in told_files(self._networks.choose(target, chosen), chosen):
+            self.mount(file, path)
         self.router.changed = True
 
     def on(self, *names: str, path: str | bytes | None = None, **arguments: int) -> Callable[[_F], _F]:

@@ -215,9 +215,16 @@ class Endpoint:
         """A message came from an address of the kernel's: what the program is told; None if it is not its."""
         return parse_address(address)
 
-    def told(self, at: socket.socket, level: int, kind: int, data: bytes) -> bytes:
-        """Control data of a message that came (IP_PKTINFO and others), as the program is to see it."""
-        return data
+    has_control = False
+    """Whether control data of messages (cmsg(3)) is not as the kernel has it: `told` and `given`."""
+
+    def told(self, at: socket.socket, level: int, kind: int, data: bytes) -> tuple[int, int, bytes]:
+        """Control data of a message that came (IP_PKTINFO): level, type and data for the program."""
+        return level, kind, data
+
+    def given(self, at: socket.socket, level: int, kind: int, data: bytes) -> tuple[int, int, bytes] | None:
+        """Control data of a message that is sent: what the kernel is given in its place; None: nothing."""
+        return level, kind, data
 
     # -- the rest -----------------------------------------------------------------------------
 

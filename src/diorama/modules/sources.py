@@ -34,6 +34,7 @@ _MAKING: Final[dict[str, tuple[str, str]]] = {
     "fuse": ("diorama.modules.filesystems.fuse.server", "make_fuse"),
     "host": ("diorama.modules.networks.host.mounting", "open_host"),
     "image": ("diorama.modules.filesystems.images.mounting", "open_image"),
+    "lan": ("diorama.modules.networks.lan.mounting", "open_lan"),
     "memory": ("diorama.modules.filesystems.memory", "make_memory"),
     "mincow": ("diorama.modules.filesystems.layers.mounting", "open_mincow"),
     "none": ("diorama.modules.networks.none", "open_none"),

@@ -77,8 +77,8 @@ class NetworkMediator:
         finally:
             asked()
 
-    def choose(self, path: str, families: Iterable[int] = ()) -> None:
-        """Let programs have the network at an absolute path; `UsageError` if there is none."""
+    def choose(self, path: str, families: Iterable[int] = ()) -> Any:
+        """Let programs have the network at an absolute path, which is returned; `UsageError` without one."""
         files = self.networks.files
         tree = files.tree
         us = Task(os.getpid(), os.getpid(), Context(tree.base.root, tree.base, tree))
@@ -90,6 +90,7 @@ class NetworkMediator:
         if network is None:
             raise UsageError(f"cannot use {path}: no network is mounted there")
         files.tasks.stacks = files.tasks.stacks.choose(network, frozenset(families))
+        return network
 
 
 def _direct(call: Request) -> Request:

@@ -19,24 +19,22 @@ from diorama.abi.socket import (
     MSG_TRUNC,
     MsgHdr,
     SocketAddress,
-    parse_control,
 )
 from diorama.catalogue.handles import IoVecs
 from diorama.catalogue.sockets import RecvFrom, RecvMMsg, RecvMsg, SendMMsg, SendMsg, SendTo
 from diorama.dispatch.network.addresses import check_abstract, read_address
 from diorama.dispatch.network.answers import Outcome, answers, fail
+from diorama.dispatch.network.control import CONTROL_MAX, MORE, given_control, told_control, with_room
 from diorama.dispatch.network.guarding import check_flags, native_control, send_here, waits
 from diorama.engine.rawsocket import RawMessage, Sent, pack_control, receive_raw, send_raw
 
 if TYPE_CHECKING:
     from diorama.catalogue.model import Request, Tracee
     from diorama.dispatch.network.state import Lent, Networks
-    from diorama.interfaces.network import Endpoint
 
 __all__: list[str] = []
 
 _MESSAGES_MAX: Final = 1024
-_CONTROL_MAX: Final = 1 << 16
 _SIZE_MAX: Final = 1 << 20
 _FULL: Final = (errno.EAGAIN, errno.EWOULDBLOCK)
 
@@ -78,16 +76,20 @@ def send(networks: Networks, call: SendTo) -> Outcome:
 def send_message(networks: Networks, call: SendMsg) -> Outcome:
     """One message in pieces, with control data."""
     header = call.message.read()
-    if not header.msg_name and not networks.guards(call.tracee):
+    if not (header.msg_name or header.msg_control) and not networks.guards(call.tracee):
         return None
     with networks.lent(call) as lent:
         if lent is None:
+            if not header.msg_name:
+                return None
             check_abstract(networks, call, header.msg_name, header.msg_namelen)
             return None
         if lent.endpoint.guarded:
             check_flags(lent, call.flags)
             if lent.is_stream:
                 return None
+        elif not (header.msg_name or lent.endpoint.has_control):
+            return None
         outcome = _send_one(lent, call, header, call.flags)
     return outcome if isinstance(outcome, int) else call.replace(message=outcome)
 
@@ -96,11 +98,12 @@ def send_message(networks: Networks, call: SendMsg) -> Outcome:
 def send_messages(networks: Networks, call: SendMMsg) -> Outcome:
     """Several: those before one that cannot be sent at once are, and it is told of by the next call."""
     headers = call.messages.read_all(_MESSAGES_MAX)
-    if not any(header.msg_name for header in headers) and not networks.guards(call.tracee):
+    is_addressed = any(header.msg_name or header.msg_control for header in headers)
+    if not is_addressed and not networks.guards(call.tracee):
         return None
     with networks.lent(call) as lent:
         if lent is None:
-            for header in headers:
+            for header in filter(lambda header: header.msg_name, headers):
                 check_abstract(networks, call, header.msg_name, header.msg_namelen)
             return None
         if lent.endpoint.guarded:
@@ -179,16 +182,16 @@ def _send_here(lent: Lent, call: Request, header: MsgHdr, flags: int) -> int | N
 
 def _translated(lent: Lent, call: Request, header: MsgHdr) -> tuple[Sent, bytes]:
     """What the kernel is given for an address, and the program's own control data."""
-    control = _control(call.tracee, header)
-    if not header.msg_name:
-        return Sent(None), control
-    address = read_address(header.msg_name, header.msg_namelen, call)
-    return lent.endpoint.sending(lent.at, address), control
+    sent = Sent(None)
+    if header.msg_name:
+        address = read_address(header.msg_name, header.msg_namelen, call)
+        sent = lent.endpoint.sending(lent.at, address)
+    return sent, given_control(lent, call.tracee.abi, _control(call.tracee, header))
 
 
 def _send_now(lent: Lent, data: bytes, sent: Sent, control: bytes, flags: int) -> int | None:
     """Send a message from here; None if the program has to wait."""
-    control += pack_control(sent.control)
+    control = pack_control(sent.control) + control
     try:
         return send_raw(lent.at.fileno(), data, sent.address, control, flags | MSG_DONTWAIT)
     except OSError as error:
@@ -202,8 +205,8 @@ def _with(tracee: Tracee, header: MsgHdr, sent: Sent, control: bytes) -> MsgHdr:
     place = tracee.memory.place
     if sent.address is not None:
         header = header.replace(msg_name=place(sent.address), msg_namelen=len(sent.address))
-    if sent.control:
-        control += pack_control(sent.control)
+    if sent.control or header.msg_control:
+        control = pack_control(sent.control) + control
         header = header.replace(msg_control=place(control), msg_controllen=len(control))
     return header
 
@@ -211,7 +214,7 @@ def _with(tracee: Tracee, header: MsgHdr, sent: Sent, control: bytes) -> MsgHdr:
 def _control(tracee: Tracee, header: MsgHdr) -> bytes:
     if not header.msg_control:
         return b""
-    return tracee.memory.read(header.msg_control, min(header.msg_controllen, _CONTROL_MAX))
+    return tracee.memory.read(header.msg_control, min(header.msg_controllen, CONTROL_MAX))
 
 
 def _vectors(tracee: Tracee, header: MsgHdr) -> IoVecs:
@@ -270,6 +273,7 @@ def receive_message(networks: Networks, call: RecvMsg) -> Outcome:
                 return None
             if lent.is_stream:
                 break
+            endpoint = lent.endpoint
             filled = _receive_here(lent, call.tracee, header, call.flags)
         if filled is not None:
             header, size = filled
@@ -277,9 +281,10 @@ def receive_message(networks: Networks, call: RecvMsg) -> Outcome:
                 continue
             call.message.write(header)
             return size
-        size = call.run()
+        asked = with_room(call, header) if header.msg_control and endpoint.has_control else call
+        size = asked.run()
         with networks.lent(call) as lent:
-            right = None if lent is None else _put_right(lent, call.tracee, header, call.message.read())
+            right = None if lent is None else _put_right(lent, call.tracee, header, asked.message.read())
         if lent is None or right is not None:
             if right is not None:
                 call.message.write(right)
@@ -324,8 +329,9 @@ def _receive_here(lent: Lent, tracee: Tracee, header: MsgHdr, flags: int) -> tup
     """Receive a message into the program's pieces: its header and size, -1 if it was not for it."""
     vectors = _vectors(tracee, header)
     room = sum(piece.iov_len for piece in vectors.read_all(_MESSAGES_MAX))
-    control_size = min(header.msg_controllen, _CONTROL_MAX) if header.msg_control else 0
-    message = _receive_now(lent, tracee, room, control_size, flags)
+    control_size = min(header.msg_controllen, CONTROL_MAX) if header.msg_control else 0
+    more = MORE if control_size and lent.endpoint.has_control else 0
+    message = _receive_now(lent, tracee, room, control_size + more, flags)
     if message is None:
         return None
     is_told = bool(message.address) or lent.is_held
@@ -333,16 +339,17 @@ def _receive_here(lent: Lent, tracee: Tracee, header: MsgHdr, flags: int) -> tup
     if told is None and is_told:
         return header, -1
     vectors.scatter(message.data)
+    control, lacks = told_control(lent, tracee.abi, message.control, control_size)
     if header.msg_control:
-        tracee.memory.write(header.msg_control, _told_control(lent, tracee.abi, message.control))
+        tracee.memory.write(header.msg_control, control)
     name = told.pack() if told is not None else b""
     if header.msg_name and name:
         tracee.memory.write(header.msg_name, name[: header.msg_namelen])
     return (
         header.replace(
             msg_namelen=len(name) if header.msg_name else 0,
-            msg_controllen=len(message.control),
-            msg_flags=message.flags,
+            msg_controllen=len(control),
+            msg_flags=message.flags | lacks,
         ),
         message.size,
     )
@@ -363,25 +370,19 @@ def _put_right(lent: Lent, tracee: Tracee, asked: MsgHdr, header: MsgHdr) -> Msg
     """
     memory = tracee.memory
     if header.msg_name and (header.msg_namelen or lent.is_held):
-        size = min(header.msg_namelen, asked.msg_namelen)
+        size = min(header.msg_namelen, asked.msg_namelen) if asked.msg_name else header.msg_namelen
         told = lent.endpoint.received(lent.at, memory.read(header.msg_name, size) if size else b"")
         if told is None:
             return None
         name = told.pack()
-        memory.write(header.msg_name, name[: asked.msg_namelen])
-        header = header.replace(msg_namelen=len(name))
+        if asked.msg_name:
+            memory.write(asked.msg_name, name[: asked.msg_namelen])
+        header = header.replace(msg_namelen=len(name) if asked.msg_name else 0)
     if header.msg_control and header.msg_controllen:
-        control = _told_control(lent, tracee.abi, _control(tracee, header))
-        memory.write(header.msg_control, control)
-    return header
-
-
-def _told_control(lent: Lent, abi: Abi, control: bytes) -> bytes:
-    endpoint: Endpoint = lent.endpoint
-    changed = bytearray(control)
-    for level, kind, start, data in parse_control(abi, control):
-        changed[start : start + len(data)] = endpoint.told(lent.at, level, kind, data)[: len(data)]
-    return bytes(changed)
+        control, lacks = told_control(lent, tracee.abi, _control(tracee, header), asked.msg_controllen)
+        memory.write(asked.msg_control, control)
+        header = header.replace(msg_controllen=len(control), msg_flags=header.msg_flags | lacks)
+    return header.replace(msg_name=asked.msg_name, msg_control=asked.msg_control)
 
 
 # -- both -------------------------------------------------------------------------------------

@@ -1,0 +1,314 @@
+"""Endpoint: a socket of a LAN, which is one of the kernel's on the loopback with addresses translated.
+
+Everything but addresses is the kernel's: backlog, options, half-closed connections, resets, what is urgent,
+what is full. What cannot be said of a socket by its address alone stands here: whether it is of IPv6 alone,
+and where its program has connected it to.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Final
+
+from diorama.abi.socket import (
+    AF_INET,
+    AF_INET6,
+    AF_UNSPEC,
+    SOL_IP,
+    SOL_IPV6,
+    Inet6Address,
+    InetAddress,
+    SocketAddress,
+)
+from diorama.interfaces.network import Endpoint, refuse
+from diorama.interfaces.rawsocket import Sent, bind_raw
+from diorama.modules.networks.lan import options
+from diorama.modules.networks.lan.addresses import (
+    ADDRESS4,
+    ADDRESS6,
+    ANY,
+    ANY4,
+    ANY6,
+    LOOPBACK4,
+    LOOPBACK6,
+    Place,
+    is_mapped,
+    parse_real,
+    unmap,
+)
+
+if TYPE_CHECKING:
+    from diorama.modules.networks.lan.plan import Destination, Plan
+
+__all__ = ["LanEndpoint", "StreamEndpoint"]
+
+_IP_BIND_ADDRESS_NO_PORT: Final = 24
+_IPV6_V6ONLY: Final = 26
+_TRIES: Final = 64
+
+
+class LanEndpoint(Endpoint):
+    """What all have in common."""
+
+    def __init__(self, plan: Plan, family: int, type: int, protocol: int) -> None:
+        super().__init__(family, type, protocol)
+        self.plan = plan
+        self.is_v6_only = False
+        self.device = b""
+        """The link that it is bound to (SO_BINDTODEVICE)."""
+        self.target: SocketAddress | None = None
+        """What the program has connected it to."""
+
+    def open(self) -> socket.socket:
+        made = socket.socket(self.family, self.type, self.protocol)
+        if self.family == AF_INET6:
+            made.setsockopt(SOL_IPV6, _IPV6_V6ONLY, 0)
+        self.plan.filter(made)
+        return made
+
+    def like(self, new: socket.socket) -> Endpoint:
+        made = type(self)(self.plan, self.family, self.type, self.protocol)
+        made.is_v6_only = self.is_v6_only
+        return made
+
+    # -- the kernel's addresses ---------------------------------------------------------------
+
+    def here(self, at: socket.socket) -> Place | None:
+        """Where it is; None if it is bound to nothing."""
+        address, port = at.getsockname()[:2]
+        return parse_real(address, port)
+
+    def there(self, at: socket.socket) -> Place | None:
+        """Where its peer is; None if that is not on a LAN; ENOTCONN."""
+        address, port = at.getpeername()[:2]
+        return parse_real(address, port)
+
+    def pack(self, place: Place) -> bytes:
+        """The address of the kernel's, for this socket."""
+        return self.pack_real(*place.real())
+
+    def pack_real(self, host: str, port: int) -> bytes:
+        """An address of the kernel's of IPv4, for this socket."""
+        if self.family == AF_INET6:
+            return Inet6Address(f"::ffff:{host}", port).pack()
+        return InetAddress(host, port).pack()
+
+    def show(self, text: str, port: int) -> SocketAddress:
+        """An address of the LAN as the program sees it."""
+        if self.family == AF_INET:
+            return InetAddress(text, port)
+        return Inet6Address(text if ":" in text else f"::ffff:{text}", port)
+
+    def check(self, address: SocketAddress) -> tuple[str, int]:
+        """The host and port that a program names; EINVAL, EAFNOSUPPORT."""
+        if isinstance(address, InetAddress) and self.family == AF_INET:
+            return address.host, address.port
+        if isinstance(address, Inet6Address) and self.family == AF_INET6:
+            if is_mapped(address.host) and self.is_v6_only:
+                raise refuse(errno.ENETUNREACH)
+            return unmap(address.host), address.port
+        family = getattr(address, "family", None)
+        raise refuse(errno.EINVAL if family == self.family else errno.EAFNOSUPPORT)
+
+    # -- binding ------------------------------------------------------------------------------
+
+    def bind(self, at: socket.socket, address: SocketAddress) -> None:
+        if getattr(address, "family", None) == AF_UNSPEC and not any(address.pack()[4:8]):
+            address = InetAddress("0.0.0.0", int.from_bytes(address.pack()[2:4], "big"))
+        text, port = self.check(address)
+        self.bind_index(at, self.index_of(at, text, is_mapped=is_mapped(getattr(address, "host", ""))), port)
+
+    def index_of(self, at: socket.socket, text: str, *, is_mapped: bool) -> int:
+        """The index of an address to bind to; EADDRNOTAVAIL."""
+        if text == "::":
+            return ANY6 if self.is_v6_only else ANY
+        if text == "0.0.0.0":
+            return ANY4
+        index = self.plan.own_index(text)
+        if index is None:
+            raise refuse(errno.EADDRNOTAVAIL)
+        return index
+
+    def wildcard(self) -> int:
+        """The index that it has without being bound to one."""
+        if self.family == AF_INET:
+            return ANY4
+        return ANY6 if self.is_v6_only else ANY
+
+    def bind_index(self, at: socket.socket, index: int, port: int) -> None:
+        """Bind it to one of the host's addresses; port 0: any that is free."""
+        if at.getsockname()[1]:
+            raise refuse(errno.EINVAL)
+        with self.plan.binding:
+            if port:
+                with ExitStack() as rivals:
+                    self._keep_off(at, rivals, index, port)
+                    bind_raw(at.fileno(), self.pack(self.plan.place(self.plan.host, index, port)))
+                return
+            self._bind_any(at, index)
+
+    def _bind_any(self, at: socket.socket, index: int) -> None:
+        for _ in range(_TRIES):
+            with ExitStack() as rivals:
+                scratch = rivals.enter_context(self._scratch(at))
+                scratch.bind(self.plan.place(self.plan.host, index, 0).real())
+                port = scratch.getsockname()[1]
+                try:
+                    self._keep_off(at, rivals, index, port)
+                    scratch.close()
+                    bind_raw(at.fileno(), self.pack(self.plan.place(self.plan.host, index, port)))
+                except OSError as error:
+                    if error.errno != errno.EADDRINUSE:
+                        raise
+                    continue
+                return
+        raise refuse(errno.EADDRINUSE)
+
+    def _keep_off(self, at: socket.socket, rivals: ExitStack, index: int, port: int) -> None:
+        """Hold the port at all addresses where nobody else may have it; EADDRINUSE."""
+        for rival in self.plan.rivals(index):
+            scratch = rivals.enter_context(self._scratch(at))
+            scratch.bind(self.plan.place(self.plan.host, rival, port).real())
+
+    def _scratch(self, at: socket.socket) -> socket.socket:
+        """A socket that shares addresses as this one does."""
+        made = socket.socket(AF_INET, self.type, self.protocol)
+        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+            if at.getsockopt(socket.SOL_SOCKET, option):
+                made.setsockopt(socket.SOL_SOCKET, option, 1)
+        return made
+
+    def bind_source(self, at: socket.socket, destination: Destination) -> None:
+        """Give a socket without an address that from which a destination is reached."""
+        here = self.here(at)
+        if here is not None:
+            if here.index in (LOOPBACK4, LOOPBACK6) and not destination.is_loopback:
+                raise refuse(errno.EINVAL if destination.host != self.plan.host else errno.ECONNREFUSED)
+            return
+        place = self.plan.place(self.plan.host, destination.source(), 0)
+        chosen = at.getsockopt(SOL_IP, _IP_BIND_ADDRESS_NO_PORT)
+        at.setsockopt(SOL_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+        bind_raw(at.fileno(), self.pack(place))
+        at.setsockopt(SOL_IP, _IP_BIND_ADDRESS_NO_PORT, chosen)
+
+    # -- connecting ---------------------------------------------------------------------------
+
+    def connect(self, at: socket.socket, address: SocketAddress) -> bytes | None:
+        if getattr(address, "family", None) == AF_UNSPEC:
+            self.target = None
+            return address.pack()
+        text, port = self.check(address)
+        destination = self.find(at, text)
+        self.bind_source(at, destination)
+        packed = self.pack_real(*self.way(at, destination, port))
+        if not self._is_connected(at):
+            self.target = self.show(destination.text, port)
+        return packed
+
+    def find(self, at: socket.socket, text: str) -> Destination:
+        """What an address that is connected to leads to."""
+        return self.plan.locate(text)
+
+    def way(self, at: socket.socket, destination: Destination, port: int) -> tuple[str, int]:
+        """The address of the kernel's for a port of a destination."""
+        return self.plan.reach(destination, port, self.type, self.protocol).real()
+
+    def _is_connected(self, at: socket.socket) -> bool:
+        if self.type != socket.SOCK_STREAM:
+            return False
+        try:
+            at.getpeername()
+        except OSError:
+            return False
+        return True
+
+    # -- names --------------------------------------------------------------------------------
+
+    def name(self, at: socket.socket) -> SocketAddress:
+        here = self.here(at)
+        if here is None:
+            return self.show("0.0.0.0" if self.family == AF_INET else "::", at.getsockname()[1])
+        if not here.is_wildcard:
+            return self.show(self.plan.text(here, 4), here.port)
+        try:
+            there = self.there(at)
+        except OSError:
+            return self._show_wildcard(here)
+        version, is_loopback = self._way_of(there)
+        return self.show(self.plan.text(here, version, is_loopback=is_loopback), here.port)
+
+    def _show_wildcard(self, here: Place) -> SocketAddress:
+        if self.family == AF_INET6 and here.index != ANY4:
+            return Inet6Address("::", here.port)
+        return self.show("0.0.0.0", here.port)
+
+    def _way_of(self, there: Place | None) -> tuple[int, bool]:
+        """Which version of IP is spoken with a peer, and whether by the loopback."""
+        if isinstance(self.target, (InetAddress, Inet6Address)):
+            text = unmap(self.target.host)
+            return 6 if ":" in text else 4, text == "::1" or text.startswith("127.")
+        if there is None:
+            return 4 if self.family == AF_INET else 6, False
+        return _version_of(there.index, self.family), there.index in (LOOPBACK4, LOOPBACK6)
+
+    def peer(self, at: socket.socket) -> SocketAddress:
+        there = self.there(at)
+        if self.target is not None:
+            return self.target
+        if there is None:
+            raise refuse(errno.ENOTCONN)
+        here = self.here(at)
+        index = there.index if here is None or not there.is_wildcard else here.index
+        is_loopback = here is not None and here.index in (LOOPBACK4, LOOPBACK6)
+        version = _version_of(index, self.family)
+        return self.show(self.plan.text(there, version, is_loopback=is_loopback), there.port)
+
+    # -- options ------------------------------------------------------------------------------
+
+    def get_option(self, at: socket.socket, level: int, option: int, size: int) -> bytes | None:
+        getter = options.GETTERS.get((level, option))
+        return None if getter is None else getter(self, at, size)
+
+    def set_option(self, at: socket.socket, level: int, option: int, value: bytes) -> bool:
+        setter = options.SETTERS.get((level, option))
+        return False if setter is None else setter(self, at, value)
+
+
+def _version_of(index: int, family: int) -> int:
+    if family == AF_INET or index in (ANY4, LOOPBACK4, ADDRESS4):
+        return 4
+    return 6 if index in (ANY6, LOOPBACK6, ADDRESS6, ANY) else 4
+
+
+class StreamEndpoint(LanEndpoint):
+    """TCP."""
+
+    def listen(self, at: socket.socket, backlog: int) -> None:
+        here = self.here(at)
+        if here is None:
+            self.bind_index(at, self.wildcard(), 0)
+        elif not at.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            with self.plan.binding, ExitStack() as rivals:
+                self._keep_off(at, rivals, here.index, here.port)
+                at.listen(backlog)
+            return
+        at.listen(backlog)
+
+    def accepted(self, new: socket.socket) -> Endpoint | None:
+        """None for a connection from nobody on this LAN."""
+        try:
+            there = self.there(new)
+        except OSError:
+            return self.like(new)
+        if there is None or there.number != self.plan.number:
+            return None
+        self.plan.filter(new)
+        return self.like(new)
+
+    def sending(self, at: socket.socket, address: SocketAddress) -> Sent:
+        """Only TCP Fast Open names an address."""
+        if self._is_connected(at):
+            return Sent(address.pack())
+        return Sent(self.connect(at, address))
