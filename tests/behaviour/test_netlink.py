@@ -15,6 +15,7 @@ import sys
 import pytest
 
 from behaviour.harness import Bench, Way, each_way, run_with
+from behaviour.programs import Programs
 
 TOLD = run_with(module="told")
 ALIKE = """
@@ -122,6 +123,17 @@ def test_the_old_tools_tell_the_same(bench: Bench, way: Way, alike: list[str], c
     expected = plain(natively(alike, command))
     assert plain(inside(bench, way, command)) == expected
     assert expected.strip()
+
+
+@pytest.mark.parametrize("bits", [64, 32])
+@each_way(TOLD)
+def test_the_c_library_and_ioctl_tell_the_same(
+    bench: Bench, way: Way, alike: list[str], programs: Programs, bits: int
+) -> None:
+    program = programs("interfaces", bits)
+    expected = natively(alike, f"{program} p0")
+    assert inside(bench, way, f"{program} p0") == expected
+    assert "eth0 hardware:0100020000000001" in expected
 
 
 GETIFADDRS = """

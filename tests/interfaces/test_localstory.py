@@ -53,6 +53,8 @@ def test_a_gateway_that_is_not_near_any_more_takes_its_routes_along(story: Local
     story.remove_address(ETH0, ip_interface("10.9.0.1/16"))
     assert ip_network("10.8.0.0/16") not in [one.subnet for one in story.routes()]
     assert len(story.routes()) == 3
+    story.remove_address(ETH0, ip_interface("fd00::1/64"))
+    assert len(story.routes()) == 3
 
 
 def test_what_there_is_already_or_not_is_refused(story: LocalStory) -> None:

@@ -163,7 +163,7 @@ def test_addresses_are_listed_as_far_as_there_is_room(
     assert program.call(story, ioctl.SIOCGIFCONF, ifconf) == 0
     assert program.read(BUFFER, 4) == number(fit * size)
     found = [program.read(LIST + at * size, size) for at in range(fit)]
-    names = [("lo", "127.0.0.1"), ("eth0", "10.0.0.1"), ("eth0", "10.0.0.9"), ("eth0", "192.168.7.7")]
+    names = [("lo", "127.0.0.1"), ("eth0", "10.0.0.1"), ("eth0", "192.168.7.7"), ("eth0", "10.0.0.9")]
     assert found == [ifreq(name, address(host), size) for name, host in names][:fit]
     assert program.read(LIST + fit * size, 64) == bytes(64)
 

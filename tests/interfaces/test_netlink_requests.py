@@ -20,6 +20,8 @@ from diorama.abi.netlink import (
 )
 from diorama.abi.rtnetlink import (
     IFA_ADDRESS,
+    IFA_BROADCAST,
+    IFA_LABEL,
     IFA_LOCAL,
     IFLA_ADDRESS,
     IFLA_IFALIAS,
@@ -189,10 +191,18 @@ def test_an_address_comes_and_goes(story: LocalStory, text: str) -> None:
         (AddressHead(AF_INET, 24, 0, 0, ETH0).encode() + attribute(IFA_LOCAL, bytes(16)), errno.EINVAL),
         (AddressHead(77, 24, 0, 0, ETH0).encode(), errno.EOPNOTSUPP),
         (address("10.9.0.1/16") + attribute(IFA_ADDRESS, bytes(4)), errno.EOPNOTSUPP),
+        (address("10.9.0.1/16") + attribute(IFA_BROADCAST, bytes(4)), errno.EOPNOTSUPP),
+        (address("10.9.0.1/16") + text_attribute(IFA_LABEL, "eth0:1"), errno.EOPNOTSUPP),
     ],
 )
 def test_what_is_no_address_is_refused(story: LocalStory, body: bytes, error: int) -> None:
     assert refused(story, RTM_NEWADDR, body) == error
+
+
+def test_an_address_may_be_given_what_it_has_anyway(story: LocalStory) -> None:
+    broadcast = attribute(IFA_BROADCAST, bytes([10, 9, 255, 255]))
+    body = address("10.9.0.1/16") + broadcast + text_attribute(IFA_LABEL, "eth0")
+    assert refused(story, RTM_NEWADDR, body) == 0
 
 
 def test_the_subnet_of_an_address_that_goes_must_be_its_own(story: LocalStory) -> None:

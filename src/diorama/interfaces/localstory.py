@@ -178,8 +178,12 @@ class LocalStory(Story):
             self._routes = [route for route in self._routes if route.link != link.index]
 
     def _forget_unreachable(self) -> None:
-        """Routes through a gateway that no address is in the subnet of any more go with it."""
-        self._routes = [route for route in self._routes if route.gateway is None or self._is_near(route)]
+        """IPv4 routes through a gateway that no address is in the subnet of any more go with it."""
+        self._routes = [
+            route
+            for route in self._routes
+            if route.gateway is None or route.subnet.version == 6 or self._is_near(route)
+        ]
 
     def _is_near(self, route: Route) -> bool:
         gateway = ip_address(route.gateway or "")

@@ -25,7 +25,7 @@ from diorama.abi.netdevice import IFF_LOOPBACK, IFF_VOLATILE, IFNAMSIZ
 from diorama.abi.socket import AF_INET6, InetAddress, parse_address
 from diorama.catalogue.model import Tracee
 from diorama.interfaces.network import Link, Route, Story, Subnet, refuse
-from diorama.interfaces.routing import broadcast, reach
+from diorama.interfaces.routing import broadcast, in_order, reach
 
 __all__ = ["control", "transform"]
 
@@ -145,7 +145,7 @@ def _first(link: Link) -> IPv4Interface:
     raise refuse(errno.EADDRNOTAVAIL)
 
 
-def _address(address: IPv4Address | str) -> bytes:
+def _address(address: IPv4Address | IPv6Address | str) -> bytes:
     return InetAddress(str(address), 0).pack()
 
 
@@ -181,8 +181,7 @@ def _list_addresses(story: Story, width: int) -> bytes:
     return b"".join(
         (_name(link) + _address(one.ip)).ljust(width, b"\0")
         for link in story.links()
-        for one in link.addresses
-        if isinstance(one, IPv4Interface)
+        for one in in_order(link, 4)
     )
 
 

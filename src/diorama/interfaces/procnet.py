@@ -25,7 +25,7 @@ from diorama.abi.rtnetlink import (
 )
 from diorama.abi.socket import AF_INET, AF_INET6
 from diorama.interfaces.network import Link, Story
-from diorama.interfaces.routing import Way, scope, ways
+from diorama.interfaces.routing import Way, in_order, scope, ways
 from diorama.interfaces.story import SocketState, TcpState
 
 __all__ = ["proc_files"]
@@ -197,8 +197,7 @@ def _addresses_of_ipv6(story: Story) -> str:
         f"{one.packed.hex()} {link.index:02x} {one.network.prefixlen:02x} "
         f"{_SCOPES.get(scope(one.ip), 0):02x} 80 {link.name:>8}\n"
         for link in story.links()
-        for one in link.addresses
-        if one.version == 6
+        for one in in_order(link, 6)
     )
 
 

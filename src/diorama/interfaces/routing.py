@@ -28,7 +28,18 @@ from diorama.abi.rtnetlink import (
 )
 from diorama.interfaces.network import Interface, Link, Route, Story, Subnet, refuse
 
-__all__ = ["Address", "Way", "broadcast", "find_way", "is_secondary", "reach", "scope", "source_for", "ways"]
+__all__ = [
+    "Address",
+    "Way",
+    "broadcast",
+    "find_way",
+    "in_order",
+    "is_secondary",
+    "reach",
+    "scope",
+    "source_for",
+    "ways",
+]
 
 Address = IPv4Address | IPv6Address
 
@@ -74,6 +85,18 @@ def is_secondary(link: Link, address: Interface) -> bool:
         return False
     first = next(one for one in link.addresses if one.network == address.network)
     return first.ip != address.ip
+
+
+def in_order(link: Link, version: int) -> list[Interface]:
+    """The addresses of a link as Linux lists them.
+
+    Secondary ones come last; of IPv6 those of a wider scope are first, and of one scope the newest.
+    """
+    found = [one for one in link.addresses if one.version == version]
+    if version == 4:
+        return sorted(found, key=lambda one: is_secondary(link, one))
+    newest_first = found[::-1]
+    return sorted(newest_first, key=lambda one: scope(one.ip))
 
 
 def ways(story: Story, version: int) -> list[Way]:

@@ -26,9 +26,9 @@ from diorama.abi.rtnetlink import (
 from diorama.abi.socket import AF_INET, AF_INET6, AF_UNSPEC
 from diorama.interfaces.netlink.asked import Answer, Asked, Dump, Kind, address_of, family_of, refuse_with
 from diorama.interfaces.network import Interface, Link, refuse
-from diorama.interfaces.routing import broadcast, is_secondary, scope
+from diorama.interfaces.routing import broadcast, in_order, is_secondary, scope
 
-__all__ = ["ADDRESSES", "describe_address", "in_order"]
+__all__ = ["ADDRESSES", "describe_address"]
 
 _FOREVER = struct.pack("=IIII", 0xFFFFFFFF, 0xFFFFFFFF, 0, 0)
 _LONGEST = {AF_INET: 32, AF_INET6: 128}
@@ -55,18 +55,6 @@ def _properties(link: Link, address: Interface, flags: int) -> Iterator[bytes]:
     yield from rest if address.version == 4 else reversed(rest)
     if address.version == 6 and link.flags & IFF_LOOPBACK:
         yield attribute(IFA_PROTO, bytes([IFAPROT_KERNEL_LO]))
-
-
-def in_order(link: Link, version: int) -> list[Interface]:
-    """The addresses of a link as Linux lists them.
-
-    Secondary ones come last; of IPv6 those of a wider scope are first, and of one scope the newest.
-    """
-    found = [one for one in link.addresses if one.version == version]
-    if version == 4:
-        return sorted(found, key=lambda one: is_secondary(link, one))
-    newest_first = found[::-1]
-    return sorted(newest_first, key=lambda one: scope(one.ip))
 
 
 def _dump(asked: Asked) -> Dump:
@@ -122,9 +110,21 @@ def _add(asked: Asked) -> None:
     address = ip_interface((address_of(head.family, mine or theirs or b""), head.length))
     if address in link.addresses and asked.has(NLM_F_REPLACE) and not asked.has(NLM_F_EXCL):
         return
+    if address.version == 4:
+        _check_extras(link, address, attributes)
     if address in link.addresses:
         raise refuse_with(errno.EEXIST, f"ipv{address.version}: Address already assigned")
     asked.story.add_address(head.index, address)
+
+
+def _check_extras(link: Link, address: Interface, attributes: dict[int, bytes]) -> None:
+    """Whether an IPv4 address is to have only what it has here anyway: EOPNOTSUPP."""
+    last, wanted = broadcast(address), attributes.get(IFA_BROADCAST)
+    if wanted is not None and (last is None or last.packed != wanted):
+        raise refuse_with(errno.EOPNOTSUPP, "The broadcast address of a subnet is its last one here")
+    label = attributes.get(IFA_LABEL, b"").partition(b"\0")[0].decode(errors="surrogateescape")
+    if label not in ("", link.name):
+        raise refuse_with(errno.EOPNOTSUPP, "The label of an address is the name of its link here")
 
 
 def _remove(asked: Asked) -> None:
