@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -30,6 +31,10 @@ def command(name: str | None, verb: str, words: tuple[str, ...], *, as_json: boo
     diorama net office heal                     undo cut and partition
     diorama net office pause|resume|down|up db
     diorama net office reset                    undo all of these
+    diorama net office name www=web             one more name; www= forgets it
+    diorama net office publish 8080=web:80      a port of the machine; unpublish 8080
+    diorama net office gateway allow=*.org:443  the way out, by rules; none
+    diorama net office pcap FILE                write down what passes; none
     """
     from diorama.errors import UsageError
     from diorama.modules.networks.lan.lan import Lan, lans
@@ -41,6 +46,8 @@ def command(name: str | None, verb: str, words: tuple[str, ...], *, as_json: boo
     if verb == "show" and words:
         raise UsageError("show takes no more words")
     lan = Lan(name)
+    if verb == "pcap" and words and words[0] != "none":
+        words = (os.path.abspath(words[0]), *words[1:])
     state = lan.state if verb == "show" else lan.order(verb, *words)
     if as_json:
         _tell_json(_of(state))
@@ -79,6 +86,15 @@ def _show(state: State) -> None:
         click.echo(f"cut {one}-{other}")
     if state.groups:
         click.echo(f"partition {'/'.join(','.join(group) for group in state.groups)}")
+    for name, target in sorted(state.names.items()):
+        click.echo(f"name {name}={target}")
+    for port in state.published:
+        address = f"[{port.address}]" if ":" in port.address else port.address
+        click.echo(f"publish {address}:{port.port}={port.host}:{port.target}/{port.protocol}")
+    if state.gateway:
+        click.echo(f"gateway {' '.join(state.gateway)}")
+    if state.pcap:
+        click.echo(f"pcap {state.pcap}")
 
 
 def _values(impairment: Impairment) -> str:

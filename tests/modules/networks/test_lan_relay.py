@@ -12,8 +12,6 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
 
 import pytest
 
@@ -21,45 +19,10 @@ from diorama.errors import UsageError
 from diorama.modules.networks.lan.addresses import ADDRESS4, Place
 from diorama.modules.networks.lan.conditions import attach, detach
 from diorama.modules.networks.lan.member import Member
+from modules.networks.lan_pair import Pair, read_all
 from modules.networks.lan_room import LIMIT, Room, until
 
 LATENCY = 0.08
-
-
-class Pair:
-    """Two hosts and their sockets."""
-
-    def __init__(self, room: Room) -> None:
-        self.one, self.other = room.join(host="a"), room.join(host="b")
-        self.stack = ExitStack()
-
-    def socket_of(self, member: Member, kind: int = socket.SOCK_STREAM) -> socket.socket:
-        made = self.stack.enter_context(socket.socket(socket.AF_INET, kind))
-        made.settimeout(LIMIT)
-        if kind == socket.SOCK_STREAM:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind(Place(member.number, member.host, ADDRESS4, 0).real())
-        return made
-
-    def listener(self) -> socket.socket:
-        made = self.socket_of(self.other)
-        made.listen(128)
-        return made
-
-    def connected(self, listener: socket.socket) -> tuple[socket.socket, socket.socket]:
-        client = self.socket_of(self.one)
-        client.connect(self.one.relay(client.getsockname(), listener.getsockname(), "tcp"))
-        server, _ = listener.accept()
-        server.settimeout(LIMIT)
-        self.stack.enter_context(server)
-        return client, server
-
-
-@pytest.fixture
-def pair(room: Room) -> Iterator[Pair]:
-    pair = Pair(room)
-    with pair.stack:
-        yield pair
 
 
 @pytest.fixture
@@ -117,10 +80,6 @@ def test_an_answer_takes_the_latency(slow: Pair) -> None:
     server.sendall(b"pong")
     assert client.recv(10) == b"pong"
     assert time.monotonic() - begun >= LATENCY
-
-
-def read_all(at: socket.socket) -> bytes:
-    return b"".join(iter(lambda: at.recv(1 << 16), b""))
 
 
 @pytest.mark.parametrize("words", [["latency=20ms"], ["latency=2ms", "jitter=2ms"], ["bandwidth=20MB"]])
@@ -261,8 +220,7 @@ def test_a_connection_between_who_is_cut_off_stands_still_and_goes_on(
     else:
         listener, client = pair.listener(), pair.socket_of(pair.one)
         client.connect(listener.getsockname())
-        server, _ = listener.accept()
-        pair.stack.enter_context(server)
+        server, _ = pair.accepted(listener)
     client.sendall(b"before")
     server.settimeout(LIMIT)
     assert server.recv(10) == b"before"

@@ -72,6 +72,7 @@ class Keeper:
         self._members: dict[int, Peer] = {}
         self._claim: socket.socket | None = None
         self._state: State | None = None
+        self._notes: list[str] = []
         self.services = Services(self.loop, self._has_state)
         self._unseen: list[tuple[int, float, Callable[[], None]]] = []
         listener.settimeout(0)
@@ -146,6 +147,11 @@ class Keeper:
             elif isinstance(message, wire.AskRelay) and peer.host:
                 real = self.services.relay(message.source, message.target, message.protocol)
                 peer.send(wire.Answer(message.id, real))
+            elif isinstance(message, wire.AskOutside) and peer.host:
+                there = message.address, message.port, message.protocol
+                peer.send(wire.Answer(message.id, self.services.outside(message.source, *there)))
+            elif isinstance(message, wire.Pinged) and peer.host:
+                self.services.pinged(message)
             else:
                 raise UsageError(f"{type(message).__name__} is not for the keeper")
         except UsageError as error:
@@ -172,7 +178,7 @@ class Keeper:
         state, claim = self._state, self._claim
         if state is not None and claim is not None:
             peer.seen = state.version
-            peer.send(wire.Welcome(peer.host, state), [claim.fileno()])
+            peer.send(wire.Welcome(peer.host, state, self._notes), [claim.fileno()])
 
     def _has_state(self) -> State:
         assert self._state is not None
@@ -188,6 +194,7 @@ class Keeper:
                 claim.close()
                 raise
             self._claim = claim
+            self._notes = self.services.start()
         return self._state
 
     def _join_again(self, hello: wire.Hello, known: State, descriptors: list[int]) -> int:
@@ -195,6 +202,7 @@ class Keeper:
         if self._state is None and len(descriptors) == 1:
             self._claim = socket.socket(fileno=os.dup(descriptors[0]))
             self._state = known
+            self._notes = [*self.services.start(), *self._prepare_again(known)]
             self.loop.after(_RETURNING, lambda: self._without(lambda host: host.host not in self._members))
         state = self._state
         if state is None or state.number != known.number:
@@ -209,6 +217,14 @@ class Keeper:
             raise UsageError(f"{taken.name} has come in its place")
         return mine.host
 
+    def _prepare_again(self, known: State) -> list[str]:
+        try:
+            self.services.prepare(known, again=True)
+        except UsageError as error:
+            known.published, known.pcap = [], ""
+            return [str(error)]
+        return []
+
     def _watch(self, peer: Peer, message: wire.Watch) -> None:
         _check_version(message.version)
         if self._state is None:
@@ -219,7 +235,9 @@ class Keeper:
     def _order(self, peer: Peer, order: wire.Order) -> None:
         if self._state is None or not (peer.host or peer.is_watching):
             raise UsageError(f"lan:{self.lan} has no hosts", errno.ENOENT)
-        self._state = obey(_copy(self._state), order.verb, order.words)
+        state = obey(_copy(self._state), order.verb, order.words)
+        self.services.prepare(state)
+        self._state = state
         self._tell()
         self._when_seen(lambda: self._done(peer, order.id))
 

@@ -84,6 +84,26 @@ class Lan:
         """Undo `down` and `pause`, of some or of all."""
         return self.order("up", *whom)
 
+    def call(self, name: str, target: str) -> State:
+        """Let DNS know a host, or an address, by one more name; by none more if `target` is empty."""
+        return self.order("name", f"{name}={target}")
+
+    def publish(self, *ports: str) -> State:
+        """Let ports of the machine lead to hosts: `[ADDRESS:]PORT=HOST:PORT[/udp]`."""
+        return self.order("publish", *ports)
+
+    def unpublish(self, *ports: str) -> State:
+        """Undo that, for some (`"8080"`, `"53/udp"`) or for all."""
+        return self.order("unpublish", *ports)
+
+    def gateway(self, *rules: str) -> State:
+        """Let hosts reach what rules allow outside: `allow=PATTERN` and `deny=PATTERN`; none: nothing."""
+        return self.order("gateway", *(rules or ("none",)))
+
+    def pcap(self, path: str | os.PathLike[str] | None) -> State:
+        """Write what passes from now on to a file; None ends that."""
+        return self.order("pcap", "none" if path is None else os.path.abspath(path))
+
     def reset(self) -> State:
         """Undo all that was set, cut, parted, paused or down."""
         return self.order("reset")

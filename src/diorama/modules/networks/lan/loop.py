@@ -8,10 +8,12 @@ less.
 from __future__ import annotations
 
 import heapq
+import os
 import select
 import sys
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
@@ -47,6 +49,9 @@ class Loop:
         self._timers: list[Timer] = []
         self._order = count()
         self.is_running = False
+        self._calls_soon: deque[Callable[[], None]] = deque()
+        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.watch(self._bell, READ, self._ring)
 
     def watch(self, fd: int, events: int, call: Callable[[int], None]) -> None:
         """Call with the events (and errors) of a descriptor, from now on; with other ones than until now."""
@@ -72,6 +77,19 @@ class Loop:
         """Call later."""
         return self.at(time.monotonic() + seconds, call)
 
+    def soon(self, call: Callable[[], None]) -> None:
+        """Call on the loop's thread, as soon as possible; from any thread."""
+        self._calls_soon.append(call)
+        try:
+            os.eventfd_write(self._bell, 1)
+        except OSError:
+            pass  # it is closed: nothing is called any more
+
+    def _ring(self, events: int) -> None:
+        os.eventfd_read(self._bell)
+        while self._calls_soon:
+            _carefully(self._calls_soon.popleft())
+
     def run(self) -> None:
         """Until `stop`. What fails is told, and fails alone."""
         self.is_running = True
@@ -89,6 +107,7 @@ class Loop:
     def close(self) -> None:
         """Wait for nothing any more."""
         self._epoll.close()
+        os.close(self._bell)
 
     def _timeout(self) -> float | None:
         while self._timers and self._timers[0].call is None:

@@ -26,6 +26,7 @@ from diorama.modules.networks.lan.conditions import (
     conditions_between,
     make_filter,
 )
+from diorama.modules.networks.lan.roster import gateway_record
 from diorama.modules.networks.lan.wire import HostRecord, State
 from diorama.view.asking import asker
 
@@ -172,7 +173,7 @@ class Member:
         return self._filter
 
     def _see(self, state: State) -> None:
-        gateway = _gateway_of(state)
+        gateway = _host(state, gateway_record(state))
         hosts = {host.host: _host(state, host) for host in state.hosts}
         self._state, self._hosts, self._gateway = state, hosts, gateway
         named = (*hosts.values(), gateway)
@@ -210,6 +211,18 @@ class Member:
     def outside_name(self, real: tuple[str, int]) -> tuple[str, int] | None:
         """What a real address of the gateway's stands for, which `outside` has told of."""
         return self._outside.get(real)
+
+    def pinged(self, source: str, target: str, body: bytes, *, is_reply: bool) -> None:
+        """A ping of this host's, or its answer, passes: identifier, sequence number, data.
+
+        To be told as long as `conditions().is_captured`.
+        """
+        with self._lock:
+            if self._is_here and not self._has_left:
+                try:
+                    wire.send(self._socket, wire.Pinged(source, target, body, is_reply))
+                except OSError:
+                    pass  # the keeper is gone, and nothing is written down
 
     def order(self, verb: str, words: Sequence[str] = ()) -> State:
         """Carry out `diorama net NAME VERB WORD...`: the state, which all members have seen; `UsageError`."""
@@ -361,10 +374,3 @@ def _host(state: State, host: HostRecord) -> Host:
         IPv6Interface(f"{host.address6}/{ip_network(state.subnet6).prefixlen}"),
         is_down=host.name in state.down,
     )
-
-
-def _gateway_of(state: State) -> Host:
-    """The gateway: the last address of the subnet but the one for all hosts; in IPv6 the 254th."""
-    subnet, subnet6 = ip_network(state.subnet), ip_network(state.subnet6)
-    record = HostRecord(GATEWAY, GATEWAY_NAME, str(subnet[-2]), str(subnet6[GATEWAY]))
-    return _host(state, record)

@@ -5,15 +5,19 @@ Each verb makes a new state of the one there is, and does nothing else; `UsageEr
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Callable, Mapping, Sequence
+from ipaddress import ip_address
 from typing import Final
 
 from msgspec.structs import replace
 
 from diorama.errors import UsageError
 from diorama.modules.networks.lan.conditions import GATEWAY_NAME
-from diorama.modules.networks.lan.wire import Impairment, State
+from diorama.modules.networks.lan.gateway import parse_rules
+from diorama.modules.networks.lan.publishing import parse_published
+from diorama.modules.networks.lan.wire import Impairment, Published, State
 
 __all__ = ["VERBS", "obey", "parse_impairment"]
 
@@ -93,7 +97,7 @@ def _host(state: State, name: str) -> str:
     said.update(name for pair in state.cuts for name in pair)
     if name in _known(state) | said | {*state.down} | {*state.paused}:
         return name
-    raise UsageError(f"there is no host {name!r}; hosts are {', '.join(sorted(_known(state)))}", 2)
+    raise UsageError(f"there is no host {name!r}; hosts are {', '.join(sorted(_known(state)))}", errno.ENOENT)
 
 
 def _pair(state: State, word: str) -> tuple[str, str]:
@@ -105,7 +109,9 @@ def _pair(state: State, word: str) -> tuple[str, str]:
         if one in known and other in known and one != other:
             first, second = sorted((one, other))
             return first, second
-    raise UsageError(f"{word!r} is not two hosts, as in db-web; hosts are {', '.join(sorted(known))}", 2)
+    raise UsageError(
+        f"{word!r} is not two hosts, as in db-web; hosts are {', '.join(sorted(known))}", errno.ENOENT
+    )
 
 
 def _subject(state: State, word: str) -> str:
@@ -187,6 +193,75 @@ def _up(state: State, words: Sequence[str]) -> State:
     )
 
 
+def _name(state: State, words: Sequence[str]) -> State:
+    """`NAME=HOST` or `NAME=ADDRESS`; `NAME=` forgets it."""
+    names = dict(state.names)
+    for word in _some(words, "name"):
+        name, given, target = word.partition("=")
+        if not given or not name:
+            raise UsageError(f"{word!r} names nothing: write NAME=HOST or NAME=ADDRESS")
+        if target:
+            names[name] = _host(state, target) if not _is_address(target) else target
+        elif name in names:
+            del names[name]
+        else:
+            raise UsageError(f"there is no name {name!r}", errno.ENOENT)
+    return replace(state, names=names)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _publish(state: State, words: Sequence[str]) -> State:
+    published = [*state.published]
+    for word in _some(words, "publish"):
+        new = parse_published(word)
+        if new.port and any(_place(new) == _place(one) for one in published):
+            raise UsageError(f"port {new.port} of {new.address} is published already")
+        published.append(new)
+    return replace(state, published=published)
+
+
+def _place(published: Published) -> tuple[str, int, str]:
+    return published.address, published.port, published.protocol
+
+
+def _unpublish(state: State, words: Sequence[str]) -> State:
+    """Ports, as `8080`, `127.0.0.1:8080`, `53/udp`; without words all."""
+    left = [*state.published]
+    for word in words or ["*"]:
+        found = [one for one in left if word == "*" or word in _spellings(one)]
+        if words and not found:
+            raise UsageError(f"{word} is not published", errno.ENOENT)
+        left = [one for one in left if one not in found]
+    return replace(state, published=left)
+
+
+def _spellings(one: Published) -> set[str]:
+    places = (f"{one.port}", f"{one.address}:{one.port}", f"[{one.address}]:{one.port}")
+    return {end for place in places for end in (place, f"{place}/{one.protocol}")}
+
+
+def _gateway(state: State, words: Sequence[str]) -> State:
+    """The rules of the gateway: these and no others; `none`."""
+    rules = [] if [*words] == ["none"] else [*_some(words, "gateway")]
+    parse_rules(rules)
+    return replace(state, gateway=rules)
+
+
+def _pcap(state: State, words: Sequence[str]) -> State:
+    if len(words) != 1:
+        raise UsageError("pcap takes a file, or none to end it")
+    if words[0] != "none" and not words[0].startswith("/"):
+        raise UsageError(f"{words[0]!r} is no absolute path")
+    return replace(state, pcap="" if words[0] == "none" else words[0])
+
+
 def _reset(state: State, words: Sequence[str]) -> State:
     """All that was set, cut, parted, paused or down, of all hosts."""
     if words:
@@ -212,12 +287,17 @@ def _without(state: State, names: Sequence[str], words: Sequence[str]) -> list[s
 VERBS: Final[Mapping[str, Callable[[State, Sequence[str]], State]]] = {
     "cut": _cut,
     "down": _down,
+    "gateway": _gateway,
     "heal": _heal,
+    "name": _name,
     "partition": _partition,
     "pause": _pause,
+    "pcap": _pcap,
+    "publish": _publish,
     "reset": _reset,
     "resume": _resume,
     "set": _set,
+    "unpublish": _unpublish,
     "up": _up,
 }
 

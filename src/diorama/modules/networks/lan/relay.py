@@ -16,6 +16,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -24,7 +25,7 @@ from diorama.modules.networks.lan.loop import READ, URGENT, WRITE, Loop
 from diorama.modules.networks.lan.pipe import Pipe
 from diorama.modules.networks.lan.stream import Side, Stream, Tap
 
-__all__ = ["Connection", "Doors", "Real", "relayed"]
+__all__ = ["Connection", "Doors", "Real", "Way", "beside", "relayed"]
 
 Real = tuple[str, int]
 
@@ -95,37 +96,70 @@ def _socket_at(real: Real) -> socket.socket:
     return made
 
 
+@dataclass(slots=True)
+class Way:
+    """Where a connection leads: to the first of some addresses where somebody listens; by what sockets."""
+
+    targets: list[Real]
+    forth: Pipe
+    back: Pipe
+    make: Callable[[], socket.socket]
+    tap: Tap | None = None
+
+
+def beside(source: Real) -> Callable[[], socket.socket]:
+    """Makes sockets at a program's own address, if it lets us, or at another port of it."""
+
+    def make() -> socket.socket:
+        made = socket.socket()
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            try:
+                made.bind(source)
+            except OSError:
+                made.bind((source[0], 0))
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    return make
+
+
 class Connection:
-    """One connection.  On the loop's thread; `gone` is called once at the end."""
+    """One connection, from a program that is at `source` and will be connected at the door `real`.
+
+    Or from one that is connected already, to `client`.  On the loop's thread; `gone` is called at the end.
+    """
 
     def __init__(
         self,
         loop: Loop,
-        doors: Doors,
-        source: Real,
-        target: Real,
-        pipes: tuple[Pipe, Pipe],
+        way: Way,
         gone: Callable[[Connection], None],
         *,
-        door: Real,
-        tap: Callable[[], Tap] | None = None,
-        upstream: Callable[[], socket.socket] | None = None,
+        doors: Doors | None = None,
+        real: Real = ("", 0),
+        source: Real = ("", 0),
+        client: socket.socket | None = None,
     ) -> None:
         self.loop = loop
-        self.source, self.target = source, target
-        self._doors, self._forth, self._back, self._gone = doors, *pipes, gone
-        self._door: Door | None = doors.open(door)
-        self.real = door
-        self._make_tap = tap
-        self.tap: Tap | None = None
-        self._make_upstream = upstream or self._socket_beside
+        self.tap = way.tap
+        self._way, self._forth, self._back, self._gone = way, way.forth, way.back, gone
+        self._source, self._real, self._doors = source, real, doors
+        self._door = None if doors is None else doors.open(real)
         self._sides: list[Side] = []
-        self._client: socket.socket | None = None
+        self._client = client
         self._server: socket.socket | None = None
         self._is_open = True
         self._is_cut = self._forth.conditions.is_cut
         self._pause = _FIRST_PAUSE
         self._until = time.monotonic() + _PATIENCE
+        if client is not None:
+            client.settimeout(0)
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.tap is not None:
+            self.tap.asked()
         self.later(self._forth.delay(), self._connect_server)
 
     def later(self, seconds: float, call: Callable[[], None]) -> None:
@@ -134,23 +168,9 @@ class Connection:
 
     # -- being made ---------------------------------------------------------------------------
 
-    def _socket_beside(self) -> socket.socket:
-        """A socket at the program's own address, if it lets us, or at another port of it."""
-        made = socket.socket()
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            try:
-                made.bind(self.source)
-            except OSError:
-                made.bind((self.source[0], 0))
-        except BaseException:
-            made.close()
-            raise
-        return made
-
     def _connect_server(self) -> None:
         try:
-            made = self._make_upstream()
+            made = self._way.make()
         except OSError:
             self.abort()
             return
@@ -158,7 +178,7 @@ class Connection:
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._server = made
         self._filter()
-        self._try(made, self.target, self._server_is_connected)
+        self._try(made, self._way.targets.pop(0), self._server_is_connected)
 
     def _try(self, made: socket.socket, target: Real, then: Callable[[int], None]) -> None:
         """Connect, and go on with the errno."""
@@ -173,20 +193,26 @@ class Connection:
         then(made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
 
     def _server_is_connected(self, code: int) -> None:
-        if code:
-            self.later(self._back.delay(), self.abort)
-        else:
-            self.later(self._back.delay(), self._connect_client)
+        if code == errno.ECONNREFUSED and self._way.targets:
+            assert self._server is not None
+            self._server.close()
+            self._server = None
+            self._connect_server()
+            return
+        if self.tap is not None:
+            (self.tap.refused if code else self.tap.answered)()
+        then = self._begin if self._client is not None else self._connect_client
+        self.later(self._back.delay(), self.abort if code else then)
 
     def _connect_client(self) -> None:
         try:
-            made = _socket_at(self.real)
+            made = _socket_at(self._real)
         except OSError:
             self.abort()
             return
         self._client = made
         self._filter()
-        self._try(made, self.source, self._client_is_connected)
+        self._try(made, self._source, self._client_is_connected)
 
     def _client_is_connected(self, code: int) -> None:
         """It is; or has not begun to, and refuses; or was, and is gone already."""
@@ -216,7 +242,8 @@ class Connection:
         assert self._client is not None
         assert self._server is not None
         self._leave_door()
-        self.tap = None if self._make_tap is None else self._make_tap()
+        if self.tap is not None:
+            self.tap.begun()
         for made in (self._client, self._server):
             # What does not end as it should, be it that we are killed, is a reset.
             made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
@@ -285,7 +312,8 @@ class Connection:
 
     def _leave_door(self) -> None:
         if self._door is not None:
-            self._doors.leave(self._door)
+            if self._doors is not None:
+                self._doors.leave(self._door)
             self._door = None
 
     def _close(self) -> None:

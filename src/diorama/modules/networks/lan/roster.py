@@ -10,7 +10,7 @@ from diorama.errors import UsageError
 from diorama.modules.networks.lan.conditions import GATEWAY, GATEWAY_NAME
 from diorama.modules.networks.lan.wire import Hello, HostRecord, State
 
-__all__ = ["admit", "check_subnets", "new_state"]
+__all__ = ["admit", "check_subnets", "gateway_record", "new_state"]
 
 _SMALLEST6: Final = 120
 
@@ -27,6 +27,12 @@ def _subnet(text: str, version: int) -> IPv4Network | IPv6Network:
     if found.is_loopback or found.is_multicast:
         raise UsageError(f"{text} is no subnet of a network")
     return found
+
+
+def gateway_record(state: State) -> HostRecord:
+    """The gateway: the last address of the subnet but the one for all hosts; in IPv6 the 254th."""
+    subnet, subnet6 = ip_network(state.subnet), ip_network(state.subnet6)
+    return HostRecord(GATEWAY, GATEWAY_NAME, str(subnet[-2]), str(subnet6[GATEWAY]))
 
 
 def new_state(lan: str, number: int, subnet: str, subnet6: str) -> State:
@@ -79,9 +85,9 @@ def _free_name(state: State, number: int) -> str:
     return next(name for name in map("host{}".format, numbers) if name not in taken)
 
 
-def _taken(state: State, subnet: IPv4Network | IPv6Network) -> dict[str, str]:
-    gateway = subnet[-2] if isinstance(subnet, IPv4Network) else subnet[GATEWAY]
-    taken = {str(gateway): "the gateway"}
+def _taken(state: State) -> dict[str, str]:
+    gateway = gateway_record(state)
+    taken = {gateway.address: "the gateway", gateway.address6: "the gateway"}
     for host in state.hosts:
         taken |= {host.address: host.name, host.address6: host.name}
     return taken
@@ -100,7 +106,7 @@ def _wanted(state: State, text: str, subnet: IPv4Network | IPv6Network) -> str:
         raise UsageError(f"{text} is not an address of its subnet, {subnet}")
     if address == subnet[0] or (subnet.version == 4 and address == subnet[-1]):
         raise UsageError(f"{text} is not an address of a host")
-    taken = _taken(state, subnet)
+    taken = _taken(state)
     if str(address) in taken:
         raise UsageError(f"{text} is the address of {taken[str(address)]} already")
     return str(address)
@@ -108,7 +114,7 @@ def _wanted(state: State, text: str, subnet: IPv4Network | IPv6Network) -> str:
 
 def _free(state: State, subnet: IPv4Network | IPv6Network, number: int) -> str:
     """The address with the host's number if that can be had, else the first that nobody has."""
-    taken = _taken(state, subnet)
+    taken = _taken(state)
     found = next((str(one) for one in _candidates(subnet, number) if str(one) not in taken), None)
     if found is None:
         raise UsageError(f"its subnet {subnet} has no address left")

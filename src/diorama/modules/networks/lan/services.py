@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import errno
+import socket
 from collections.abc import Callable
+from contextlib import suppress
+from ipaddress import ip_address
 
 from diorama.errors import UsageError
-from diorama.modules.networks.lan.addresses import parse_real
+from diorama.modules.networks.lan.addresses import ADDRESS4, ADDRESS6, ANY6, GATEWAY, Place, parse_real
 from diorama.modules.networks.lan.conditions import Conditions, conditions_between, name_of
 from diorama.modules.networks.lan.datagrams import Datagrams
+from diorama.modules.networks.lan.gateway import Gateway
 from diorama.modules.networks.lan.loop import Loop
+from diorama.modules.networks.lan.pcap import Capture, End, TcpTap
 from diorama.modules.networks.lan.pipe import Pipes
-from diorama.modules.networks.lan.relay import Connection, Doors, Real, relayed
-from diorama.modules.networks.lan.wire import State
+from diorama.modules.networks.lan.publishing import Publishing, candidates
+from diorama.modules.networks.lan.relay import Connection, Doors, Real, Way, beside, relayed
+from diorama.modules.networks.lan.resolver import Resolver, has_dns
+from diorama.modules.networks.lan.roster import gateway_record
+from diorama.modules.networks.lan.wire import Pinged, Published, State
 
 __all__ = ["Services"]
 
@@ -26,43 +34,146 @@ class Services:
         self._doors = Doors()
         self._connections: set[Connection] = set()
         self._datagrams = Datagrams(loop, self._pipes, self._passed)
+        self._gateway = Gateway(loop)
+        self._publishing = Publishing(loop, state, self._come_in)
+        self._resolver = Resolver(loop, state, self._gateway.may_ask, self._gateway.learn, self._delayed)
+        self._capture: Capture | None = None
+
+    def start(self) -> list[str]:
+        """There is a LAN now: what its users should be told."""
+        if not has_dns():
+            return ["names are not served: dnspython is missing (pip install 'diorama[net]')"]
+        try:
+            self._resolver.start(self._state().number)
+        except OSError as error:
+            return [f"names are not served: {error.strerror}"]
+        return []
+
+    def prepare(self, state: State, *, again: bool = False) -> None:
+        """Have what a state wants that may fail; `UsageError` leaves all as it was."""
+        capture = self._capture
+        if state.pcap != (capture.path if capture else ""):
+            capture = Capture(state.pcap, state.number, again=again) if state.pcap else None
+        try:
+            self._publishing.prepare(state)
+        except UsageError:
+            if capture is not None and capture is not self._capture:
+                capture.close()
+            raise
+        if self._capture is not None and capture is not self._capture:
+            self._capture.close()
+        self._capture = capture
 
     def follow(self) -> None:
         """The state has changed."""
         self._pipes.refresh()
-        for connection in self._connections:
+        for connection in [*self._connections]:
             connection.refresh()
-
-    def relay(self, source: Real, target: Real, protocol: str) -> Real:
-        """Where to connect or send to in place of a target; `UsageError`."""
-        ends = parse_real(*source), parse_real(*target)
-        number = self._state().number
-        if any(end is None or end.number != number or not end.port for end in ends):
-            raise UsageError(f"{source} and {target} are not of this LAN", errno.EINVAL)
-        try:
-            return self._datagrams.ask(source, target) if protocol == "udp" else self._connect(source, target)
-        except OSError as error:
-            raise UsageError(f"no relay to {target}: {error}", error.errno or errno.EIO) from None
-
-    def _connect(self, source: Real, target: Real) -> Real:
-        one, other = (int(real[0].split(".")[2]) for real in (source, target))
-        door = relayed(target[0]), target[1]
-        self._connections.add(
-            Connection(
-                self._loop,
-                self._doors,
-                source,
-                target,
-                (self._pipes.between(one, other), self._pipes.between(other, one)),
-                self._connections.discard,
-                door=door,
-            )
-        )
-        return door
-
-    def _passed(self, source: Real, target: Real, data: bytes) -> None:
-        """A datagram has set out."""
+        self._gateway.follow(self._state().gateway)
+        self._publishing.follow(self._state())
 
     def _conditions(self, one: int, other: int) -> Conditions:
         state = self._state()
         return conditions_between(state, name_of(state, one), name_of(state, other))
+
+    def _delayed(self, target: Real, size: int, call: Callable[[], None]) -> None:
+        """Call when what the gateway sends to a host has arrived."""
+        place = parse_real(*target)
+        self._loop.at(self._pipes.between(GATEWAY, place.host if place else GATEWAY).arrival(size), call)
+
+    # -- between hosts ------------------------------------------------------------------------
+
+    def relay(self, source: Real, target: Real, protocol: str) -> Real:
+        """Where to connect or send to in place of a target; `UsageError`."""
+        one, other = self._check(source), self._check(target)
+        try:
+            if protocol == "udp":
+                return self._datagrams.ask(source, target)
+            door = relayed(target[0]), target[1]
+            tap = self._tap(self._end(one, other), self._end(other, one))
+            self._connect(source, door, [target], beside(source), (one.host, other.host), tap)
+        except OSError as error:
+            raise UsageError(f"no relay to {target}: {error}", error.errno or errno.EIO) from None
+        return door
+
+    def _check(self, real: Real) -> Place:
+        place = parse_real(*real)
+        if place is None or place.number != self._state().number or not place.port:
+            raise UsageError(f"{real} is not of this LAN", errno.EINVAL)
+        return place
+
+    def _connect(
+        self,
+        source: Real,
+        door: Real,
+        targets: list[Real],
+        make: Callable[[], socket.socket],
+        ends: tuple[int, int],
+        tap: TcpTap | None,
+    ) -> None:
+        way = Way(targets, self._pipes.between(*ends), self._pipes.between(*reversed(ends)), make, tap)
+        gone = self._connections.discard
+        self._connections.add(Connection(self._loop, way, gone, doors=self._doors, real=door, source=source))
+
+    # -- to the outside and from there ----------------------------------------------------------
+
+    def outside(self, source: Real, address: str, port: int, protocol: str) -> Real | None:
+        """Where to connect or send to in place of an address outside; None if nobody may go there."""
+        here = self._check(source)
+        if not self._gateway.allows(address, port, protocol):
+            return None
+        try:
+            stand = self._gateway.stand(here.number, address, port, protocol)
+            if protocol != "udp":
+                family = socket.AF_INET6 if ":" in address else socket.AF_INET
+                tap = self._tap(self._end(here, None, address), End(GATEWAY, address, port))
+                ends = here.host, GATEWAY
+                self._connect(source, stand, [(address, port)], lambda: socket.socket(family), ends, tap)
+        except OSError as error:
+            raise UsageError(f"no way to {address}: {error}", error.errno or errno.EIO) from None
+        return stand
+
+    def _come_in(self, client: socket.socket, published: Published) -> None:
+        """Somebody has connected to a published port."""
+        state = self._state()
+        host = next((host for host in state.hosts if host.name == published.host), None)
+        if host is None:
+            with suppress(OSError):
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes((1, *bytes(7))))
+            client.close()
+            return
+        make = beside(Place(state.number, GATEWAY, ADDRESS4, 0).real())
+        targets = candidates(state.number, host.host, published.target)
+        source = End(GATEWAY, gateway_record(state).address, client.getpeername()[1])
+        tap = self._tap(source, End(host.host, host.address, published.target))
+        forth, back = self._pipes.between(GATEWAY, host.host), self._pipes.between(host.host, GATEWAY)
+        way = Way(targets, forth, back, make, tap)
+        self._connections.add(Connection(self._loop, way, self._connections.discard, client=client))
+
+    # -- what is written down -------------------------------------------------------------------
+
+    def _tap(self, client: End, server: End) -> TcpTap | None:
+        return None if self._capture is None else TcpTap(self._capture, client, server)
+
+    def _passed(self, source: Real, target: Real, data: bytes) -> None:
+        """A datagram has set out."""
+        one, other = parse_real(*source), parse_real(*target)
+        if self._capture is not None and one is not None and other is not None:
+            self._capture.datagram(self._end(one, other), self._end(other, one), data)
+
+    def pinged(self, ping: Pinged) -> None:
+        """A ping has, or its answer."""
+        if self._capture is not None:
+            known = {host.address: host.host for host in self._state().hosts}
+            known |= {host.address6: host.host for host in self._state().hosts}
+            source, target = (End(known.get(text, GATEWAY), text) for text in (ping.source, ping.target))
+            self._capture.echo(source, target, ping.body, is_reply=ping.is_reply)
+
+    def _end(self, place: Place, other: Place | None, outside: str = "") -> End:
+        """A place as programs see it; of which version of IP, if it has both, its other end says."""
+        state = self._state()
+        record = next((host for host in state.hosts if host.host == place.host), gateway_record(state))
+        is6 = bool(outside) and ip_address(outside).version == 6
+        for one in (place, other):
+            is6 = is6 or (one is not None and one.index in (ADDRESS6, ANY6))
+        return End(place.host, record.address6 if is6 else record.address, place.port)

@@ -27,8 +27,23 @@ _SIOCATMARK: Final = 0x8905
 class Tap(Protocol):
     """Who is told what passes; `forth` is from who has connected."""
 
+    def asked(self) -> None:
+        """Somebody connects."""
+
+    def answered(self) -> None:
+        """Somebody else accepts."""
+
+    def refused(self) -> None:
+        """Nobody accepts."""
+
+    def begun(self) -> None:
+        """They are connected."""
+
     def data(self, forth: bool, data: bytes) -> None:
-        """Bytes were sent."""
+        """Bytes set out."""
+
+    def arrived(self, forth: bool, size: int) -> None:
+        """Bytes, or an end of file, have arrived."""
 
     def end(self, forth: bool, *, is_reset: bool) -> None:
         """One side has ended its direction, or all."""
@@ -107,6 +122,8 @@ class Stream:
                 self._target.stream().reset()
                 return
             self._size -= sent
+            if sent and self._connection.tap is not None:
+                self._connection.tap.arrived(self._forth, sent)
             if sent < len(data):
                 self._under_way.appendleft((when, data[sent:], flags))
                 return
@@ -137,6 +154,8 @@ class Stream:
 
     def _end(self) -> None:
         self.has_ended = True
+        if self._connection.tap is not None:
+            self._connection.tap.arrived(self._forth, 1)
         with suppress(OSError):
             self._target.socket.shutdown(socket.SHUT_WR)
         self._connection.ended()

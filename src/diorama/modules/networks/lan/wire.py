@@ -28,6 +28,7 @@ __all__ = [
     "Impairment",
     "Message",
     "Order",
+    "Pinged",
     "Published",
     "Refused",
     "Seen",
@@ -164,6 +165,15 @@ class AskOutside(Struct, tag=True):
     protocol: str
 
 
+class Pinged(Struct, tag=True):
+    """A ping or its answer passes: identifier, sequence number, data."""
+
+    source: str
+    target: str
+    body: bytes
+    is_reply: bool
+
+
 class Answer(Struct, tag=True):
     """The real address to use in place of it; None: none."""
 
@@ -186,7 +196,20 @@ class Done(Struct, tag=True):
     state: State
 
 
-Message = Hello | Watch | Welcome | Refused | Changed | Seen | AskRelay | AskOutside | Answer | Order | Done
+Message = (
+    Hello
+    | Watch
+    | Welcome
+    | Refused
+    | Changed
+    | Seen
+    | AskRelay
+    | AskOutside
+    | Answer
+    | Pinged
+    | Order
+    | Done
+)
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(Message)
 
