@@ -189,6 +189,25 @@ def test_who_is_killed_lets_go_of_what_was_open(served: Served) -> None:
     served.wait(lambda: sorted(handles.released) == [1, 2, 3])
 
 
+def test_what_is_closed_is_not_open_when_it_is_removed(served: Served) -> None:
+    handles, remove = Handles(served.server), served.server.unlink
+    open_then: list[int] = []
+
+    def note(header: Any, body: bytes) -> bytes:
+        open_then.append(len(handles.flags) - len(handles.released))
+        return remove(header, body)
+
+    served.server.override["UNLINK"] = note
+    script = """
+        for _ in range(30):
+            os.close(os.open("mnt/file", os.O_RDWR | os.O_CREAT, 0o644))
+            os.close(os.open("mnt/file", os.O_RDONLY))
+            os.unlink("mnt/file")
+    """
+    served.run(script)
+    assert open_then == [0] * 30
+
+
 def test_what_the_server_says_to_an_open_is_what_the_program_is_told(served: Served) -> None:
     served.server.add(b"file", b"content")
     script = """
@@ -227,6 +246,20 @@ def test_truncation_is_at_the_server_at_once(served: Served) -> None:
     served.server.override["MKDIR"] = lambda header, body: _empty(served, header, body)
     assert served.run(script) == ["0"]
     assert served.content(b"file") == b"mo"
+
+
+def test_a_truncation_that_is_refused_changes_nothing(served: Served) -> None:
+    Handles(served.server)
+    served.server.add(b"file", b"content")
+    script = """
+        fd = os.open("mnt/file", os.O_RDWR)
+        os.write(fd, b"CON")
+        print(told(os.truncate, "mnt/file", 1 << 50), os.stat("mnt/file").st_size, os.pread(fd, 99, 0))
+        print(told(os.truncate, "mnt/file", 2), os.fstat(fd).st_size, os.close(fd))
+    """
+    served.server.override["SETATTR"] = refuse(errno.EFBIG)
+    assert served.run(script) == ["EFBIG 7 b'CONtent'", "EFBIG 7 None"]
+    assert served.content(b"file") == b"CONtent"
 
 
 def _empty(served: Served, header: Any, body: bytes) -> bytes:

@@ -7,12 +7,14 @@ import os
 import stat
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from diorama.dispatch.files import contents
 from diorama.dispatch.files.contents import Contents
 from diorama.dispatch.files.standins import StandIns
+from diorama.dispatch.files.state import Files
 from diorama.interfaces.tree import Tree
 from diorama.view.filesystem import Attributes
 from diorama.view.inodes import Inodes
@@ -115,3 +117,22 @@ def test_a_file_that_cannot_be_read_leaves_nothing(place: Place) -> None:
         with pytest.raises(OSError, match="Input/output error"):
             one.pin(bad, attributes(bad))
     one.close()
+
+
+def test_what_nobody_has_open_is_closed_before_its_name_goes(place: Place) -> None:
+    """Also where nobody has told yet that it was closed: a server hides what it takes to be open."""
+    files = Files()
+    closed: list[bool] = []
+    opened = SimpleNamespace(writes=False, close=lambda: closed.append(True))
+    content = files.synthetic.contents.pin(place, attributes(place))
+    files.synthetic.contents.hold(content, opened)  # type: ignore[arg-type]
+    assert place.filesystem is not None
+    files.synthetic.keep_for_holders(place.filesystem, place.inode)
+    assert not closed  # somebody is about to open it
+    with Path(os.fsdecode(content.path)).open("rb"):
+        files.synthetic.contents.unpin(content)
+        files.synthetic.keep_for_holders(place.filesystem, place.inode)
+        assert not closed
+    files.synthetic.keep_for_holders(place.filesystem, place.inode)
+    assert closed == [True]
+    files.close()

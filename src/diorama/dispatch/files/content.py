@@ -32,6 +32,7 @@ __all__ = [
     "set_status",
     "stamp_of",
     "told_of",
+    "truncate_there",
 ]
 
 _DAY: Final = 86400 * 10**9
@@ -219,3 +220,20 @@ def set_status(content: Content, attributes: Attributes) -> None:
         os.fchmod(fd, stat.S_IMODE(attributes.mode) & 0o777)
     content.agree()
     content.is_racy = not memfd.has_fine_times()
+
+
+def truncate_there(content: Content, size: int) -> None:
+    """Set the length of what is saved, by the file system first: what it refuses is as if not tried.
+
+    ETXTBSY while it is run.
+    """
+    filesystem, inode = content.filesystem, content.place.inode
+    with content.written() as fd:
+        if fd is None:
+            raise OSError(errno.ETXTBSY, os.strerror(errno.ETXTBSY))
+        filesystem.set_attributes(inode, Changes(size=size))
+        os.ftruncate(fd, size)
+    set_status(content, filesystem.attributes(inode))
+    content.told = told_of(content)
+    if content.mappers:
+        content.mark = memfd.digest(content.fd)

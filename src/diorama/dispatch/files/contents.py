@@ -45,6 +45,7 @@ from diorama.dispatch.files.content import (
     set_status,
     stamp_of,
     told_of,
+    truncate_there,
 )
 from diorama.dispatch.files.lazy import Lazy
 from diorama.view.filesystem import Attributes, Changes, FileSystem, OpenFile
@@ -127,7 +128,7 @@ class Contents:
     def unpin(self, content: Content) -> None:
         """The program that a file was pinned for has opened it."""
         self._release(content)
-        self._let_go(content)
+        self.let_go(content)
         self._unpinned += 1 if content.stamp[0] < _LARGE else _PATIENCE
         if self._unpinned >= _PATIENCE:
             self._unpinned = 0
@@ -164,11 +165,11 @@ class Contents:
 
     def truncate(self, content: Content, size: int) -> None:
         """Set the length of what is open: ETXTBSY while it is run."""
-        if content.filesystem.tells_at_close:
-            self.complete(content, empty=not size)
-            os.truncate(f"/proc/self/fd/{content.fd}", size)
-            content.note()
-            self.save(content)
+        if content.filesystem.tells_at_close and not content.is_orphan:
+            self.complete(content)
+            with content.lock:
+                self.save(content)
+                truncate_there(content, size)
             return
         self.opening(content, O_WRONLY if size else O_WRONLY | O_TRUNC)
         fd = os.open(f"/proc/self/fd/{content.fd}", os.O_WRONLY | os.O_CLOEXEC)
@@ -341,9 +342,9 @@ class Contents:
         content.file_lock.give_back(content.fd)
         if one is not None:
             one.close()
-        self._let_go(content)
+        self.let_go(content)
 
-    def _let_go(self, content: Content) -> None:
+    def let_go(self, content: Content) -> None:
         """Tell the file system if nothing of it is open any more."""
         if not content.opened:
             return

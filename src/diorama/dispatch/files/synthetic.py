@@ -138,6 +138,8 @@ class Synthetic:
     def keep_for_holders(self, filesystem: FileSystem, inode: int | None) -> None:
         """A name is about to go, and perhaps the content: who has it open must have it still."""
         content = None if inode is None else self.contents.find(filesystem, inode)
+        if content is not None:
+            self.contents.let_go(content)  # a server may hide what it takes to be open
         if content is None or content.pieces is None or not (content.pins or content.is_held):
             return
         try:
