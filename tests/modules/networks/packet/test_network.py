@@ -7,10 +7,11 @@ import errno
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from ipaddress import IPv4Interface, IPv4Network, IPv6Interface
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,9 @@ import pytest
 from diorama.errors import UsageError
 from diorama.interfaces.network import Link, Route
 from diorama.interfaces.story import TcpState
+from diorama.modules.networks.packet.datagrams import checksum
 from diorama.modules.networks.packet.network import PacketNetwork, make_packet
+from diorama.modules.networks.packet.wires import open_wire
 from diorama.modules.options import Options
 from modules.networks.packet.hosts import (
     LIMIT,
@@ -188,6 +191,30 @@ def test_one_more_wire_is_added_and_removed(bare: PacketNetwork) -> None:
 def test_addresses_of_ipv6_come_by_themselves(bare: PacketNetwork) -> None:
     bare.story.set_link(link(bare, "eth0").index, flags=UP)
     assert any(str(each).startswith("fe80::") for each in link(bare, "eth0").addresses)
+
+
+def advertisement(prefix: str) -> bytes:
+    """What a router says to all (RFC 4861): a prefix of which everybody may make addresses."""
+    source, target = (socket.inet_pton(socket.AF_INET6, each) for each in ("fe80::1", "ff02::1"))
+    packed = socket.inet_pton(socket.AF_INET6, prefix)
+    option = struct.pack("!BBBBIII16s", 3, 4, 64, 0xC0, 3600, 3600, 0, packed)
+    message = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0) + option
+    pseudo = source + target + struct.pack("!IxxxB", len(message), socket.IPPROTO_ICMPV6)
+    message = message[:2] + checksum(pseudo + message).to_bytes(2, "little") + message[4:]
+    head = struct.pack("!IHBB", 6 << 28, len(message), socket.IPPROTO_ICMPV6, 255) + source + target
+    return b"\x33\x33\0\0\0\x01" + b"\x02\0\0\0\0\x01" + b"\x86\xdd" + head + message
+
+
+def test_a_router_tells_the_prefix_of_addresses() -> None:
+    name = new_switch()
+    router = open_wire(name)
+    try:
+        with host(name, "up") as one:
+            router.send(advertisement("fd77::"))
+            network = IPv6Network("fd77::/64")
+            eventually(lambda: any(each.ip in network for each in link(one, "eth0").addresses))
+    finally:
+        router.close()
 
 
 def test_name_servers_are_those_of_the_options() -> None:

@@ -82,6 +82,8 @@ class Connection(TcpSocket):
         address = self.stack.remote(self, host, scope)
         if self.stack.way(address) is None:
             raise OSError(errno.ENETUNREACH, "no route")
+        if self.stack.is_own(address.get()):
+            self.stack.sweep_listeners(port)
         callbacks = self.stack.callbacks
         self.prepare()
         code = self.lwip.tcp_connect(self.pcb, ctypes.byref(address), port, callbacks.connected)

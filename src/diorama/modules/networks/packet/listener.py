@@ -46,8 +46,13 @@ class Listener:
         new = self.stack.new_connection(self.socket.family)
         new.options = dict(self.socket.options)
         new.adopt(pcb)
-        ours = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        ours.bind(self.stack.name_of(new.number))
+        try:
+            ours = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            ours.bind(self.stack.name_of(new.number))
+        except OSError:  # no descriptor is left
+            new.abort()
+            self.stack.forget(new)
+            return facts.ABORTED
         if self._offer(new, ours):
             return facts.OK
         if new.pcb:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import resource
 import signal
 import socket
 import sys
@@ -344,6 +345,9 @@ _VERBS: Final[dict[str, Callable[..., Any]]] = {
 def main() -> None:
     """Serve the view at the other end of a descriptor, the first argument."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Each connection takes a descriptor.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     view = socket.socket(fileno=int(sys.argv[1]))
     try:
         server = Server(view)

@@ -5,7 +5,6 @@ Numbers of sockets that the view has made are odd, those of accepted connections
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import itertools
@@ -21,6 +20,7 @@ from diorama.modules.networks.packet import lwip as facts
 from diorama.modules.networks.packet.connections import Connection
 from diorama.modules.networks.packet.datagrams import Datagrams, Raw, Udp
 from diorama.modules.networks.packet.dhcp import Client, Lease
+from diorama.modules.networks.packet.frames import asked_port
 from diorama.modules.networks.packet.groups import Groups
 from diorama.modules.networks.packet.interface import EthernetInterface, Interface, Loopback, make_address
 from diorama.modules.networks.packet.layouts import ANY, V4, V6, IpAddress, Netif
@@ -176,6 +176,9 @@ class Stack:
                 if client is not None and client.is_ours(frame):
                     self._of_server(interface, client, frame)
                 else:
+                    port = asked_port(frame)
+                    if port:
+                        self.sweep_listeners(port)
                     interface.receive(frame)
         except OSError:
             interface.lost = True
@@ -317,7 +320,7 @@ class Stack:
             made = IpAddress.of(address)
             made.type = self.kind_of(one)
             return made
-        if not (address.is_multicast or address.is_loopback or self._is_own(address)):
+        if not (address.is_multicast or self.is_own(address)):
             raise OSError(errno.EADDRNOTAVAIL, "not an address of this host")
         return IpAddress.of(address, self._zone(address, scope))
 
@@ -338,8 +341,10 @@ class Stack:
         wires = [each for each in self.interfaces.values() if isinstance(each, EthernetInterface)]
         return wires[0].index if wires else 0
 
-    def _is_own(self, address: Address) -> bool:
-        return any(own.ip == address for each in self.interfaces.values() for own in each.addresses())
+    def is_own(self, address: Address) -> bool:
+        """Whether an address is one of this host."""
+        own = (own.ip == address for each in self.interfaces.values() for own in each.addresses())
+        return address.is_loopback or any(own)
 
     def way(self, address: IpAddress) -> Interface | None:
         """The interface to an address; None if there is no route."""
@@ -422,18 +427,28 @@ class Stack:
 
     def sweep(self) -> None:
         """Close the sockets that their programs have closed without telling: those whose names are free."""
-        for number, (type, name) in list(self.names.items()):
+        for number in list(self.names):
             one = self.connections.get(number) or self.datagrams.get(number)
             if one is None:
                 self.names.pop(number, None)
             elif not (isinstance(one, Connection) and (one.ours or one.is_connecting or one.is_connected)):
-                probe = socket.socket(socket.AF_UNIX, type)
-                with contextlib.closing(probe):
-                    try:
-                        probe.bind(name)
-                    except OSError:
-                        continue
-                one.close()
+                self._close_if_free(one)
+
+    def sweep_listeners(self, port: int) -> None:
+        """The same for who listens on a port, before somebody asks for a connection: it is refused then."""
+        for listener in list(self.listeners.values()):
+            local = listener.socket.local
+            if local is not None and local[1] == port:
+                self._close_if_free(listener.socket)
+
+    def _close_if_free(self, one: TcpSocket | Datagrams) -> None:
+        type, name = self.names[one.number]
+        with socket.socket(socket.AF_UNIX, type) as probe:
+            try:
+                probe.bind(name)
+            except OSError:
+                return
+        one.close()
 
     def _sweep_often(self) -> None:
         self.sweep()

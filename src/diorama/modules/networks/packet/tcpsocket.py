@@ -95,6 +95,10 @@ class TcpSocket:
             raise OSError(facts.ERRNO[code], "bind")
         self.local = host, self.look().local_port, scope
 
+    def close(self) -> None:
+        """The program has closed it."""
+        raise NotImplementedError
+
     def drop(self) -> None:
         """Let go of the control block, without a word to anybody."""
         if self.pcb:
