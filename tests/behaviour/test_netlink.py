@@ -125,6 +125,29 @@ def test_the_old_tools_tell_the_same(bench: Bench, way: Way, alike: list[str], c
     assert expected.strip()
 
 
+BUSYBOX = """
+busybox ip addr show eth0; busybox ip route; busybox ip rule; busybox ip neigh; busybox route -n
+busybox ip addr add 10.44.0.1/16 brd + dev eth0; busybox ip route add 10.45.0.0/16 via 10.44.0.9
+busybox ip link set eth0 mtu 1300; busybox ip -o addr show eth0; busybox ip route
+busybox ip route get 10.45.1.1
+busybox ip route del 10.45.0.0/16; busybox ip addr del 10.44.0.1/16 dev eth0; busybox ip route
+busybox ip addr del 10.0.0.1/24 dev eth0; busybox ip addr del 192.168.7.7/32 dev eth0
+busybox ifconfig eth0 10.66.0.1 netmask 255.255.255.0; busybox route add default gw 10.66.0.9
+busybox ifconfig eth0 | grep -v X; busybox route -n; busybox netstat -rn
+"""
+
+
+@needs("busybox")
+@each_way(TOLD)
+def test_the_small_tools_of_busybox_tell_and_change_the_same(
+    bench: Bench, way: Way, alike: list[str]
+) -> None:
+    command = BUSYBOX.strip().replace("\n", "; ")
+    expected = plain(natively(alike, command)).replace(" flags 02", "")
+    assert plain(inside(bench, way, command)) == expected
+    assert "10.66.0.1" in expected
+
+
 @pytest.mark.parametrize("bits", [64, 32])
 @each_way(TOLD)
 def test_the_c_library_and_ioctl_tell_the_same(

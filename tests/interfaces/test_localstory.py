@@ -47,14 +47,20 @@ def test_a_link_that_goes_down_loses_its_routes_and_ipv6_addresses(story: LocalS
     assert [one.version for one in story.links()[1].addresses] == [4, 4, 4]
 
 
-def test_a_gateway_that_is_not_near_any_more_takes_its_routes_along(story: LocalStory) -> None:
-    story.add_address(ETH0, ip_interface("10.9.0.1/16"))
-    story.add_route(Route(ip_network("10.8.0.0/16"), ETH0, "10.9.0.7"))
-    story.remove_address(ETH0, ip_interface("10.9.0.1/16"))
-    assert ip_network("10.8.0.0/16") not in [one.subnet for one in story.routes()]
+def test_a_link_without_an_ipv4_address_has_no_ipv4_routes(story: LocalStory) -> None:
+    story.remove_address(ETH0, ip_interface("10.0.0.1/24"))
     assert len(story.routes()) == 3
+    story.remove_address(ETH0, ip_interface("192.168.7.7/32"))
+    assert [one.subnet.version for one in story.routes()] == [6]
     story.remove_address(ETH0, ip_interface("fd00::1/64"))
-    assert len(story.routes()) == 3
+    assert len(story.routes()) == 1
+
+
+def test_the_first_address_of_a_subnet_takes_the_others_along(story: LocalStory) -> None:
+    story.remove_address(ETH0, ip_interface("10.0.0.9/24"))
+    story.add_address(ETH0, ip_interface("10.0.0.8/24"))
+    story.remove_address(ETH0, ip_interface("10.0.0.1/24"))
+    assert [str(one) for one in story.links()[1].addresses] == ["192.168.7.7/32", "fd00::1/64"]
 
 
 def test_what_there_is_already_or_not_is_refused(story: LocalStory) -> None:

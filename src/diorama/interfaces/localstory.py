@@ -6,7 +6,7 @@ import errno
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from ipaddress import ip_address, ip_interface
+from ipaddress import ip_interface
 from typing import Final
 
 from diorama.abi.netdevice import (
@@ -19,6 +19,7 @@ from diorama.abi.netdevice import (
     IFF_UP,
 )
 from diorama.interfaces.network import Interface, Link, Route, Story, refuse
+from diorama.interfaces.routing import is_secondary
 from diorama.interfaces.story import Neighbour
 
 __all__ = ["ETHERNET", "LOOPBACK", "LocalStory", "loopback"]
@@ -86,8 +87,10 @@ class LocalStory(Story):
             link = self._link(index)
             if address not in link.addresses:
                 raise refuse(errno.EADDRNOTAVAIL)
-            link.addresses.remove(address)
-            self._forget_unreachable()
+            gone = [address] if is_secondary(link, address) else _with_secondaries(link, address)
+            link.addresses = [one for one in link.addresses if one not in gone]
+            if address.version == 4 and not any(one.version == 4 for one in link.addresses):
+                self._routes = [one for one in self._routes if (one.link, one.subnet.version) != (index, 4)]
         self.on_change()
 
     def set_link(
@@ -177,20 +180,11 @@ class LocalStory(Story):
             link.addresses = [one for one in link.addresses if one.version == 4]
             self._routes = [route for route in self._routes if route.link != link.index]
 
-    def _forget_unreachable(self) -> None:
-        """IPv4 routes through a gateway that no address is in the subnet of any more go with it."""
-        self._routes = [
-            route
-            for route in self._routes
-            if route.gateway is None or route.subnet.version == 6 or self._is_near(route)
-        ]
 
-    def _is_near(self, route: Route) -> bool:
-        gateway = ip_address(route.gateway or "")
-        if any(gateway in one.network for one in self._links[route.link].addresses):
-            return True
-        others = [one for one in self._routes if one.gateway is None and one.link == route.link]
-        return any(gateway in one.subnet for one in others)
+def _with_secondaries(link: Link, address: Interface) -> list[Interface]:
+    """An address, and of IPv4 the others of its subnet: they go with the first, as by default in Linux."""
+    others = [one for one in link.addresses if one.network == address.network and one.version == 4]
+    return [address, *others]
 
 
 def _copy(link: Link) -> Link:

@@ -116,6 +116,10 @@ def _control_link(story: Story, command: int, argument: bytes) -> bytes:
     name, given = argument[:IFNAMSIZ], argument[IFNAMSIZ:]
     plain = name.partition(b"\0")[0].partition(b":")[0].decode(errors="surrogateescape")
     read, change = _READS.get(command), _CHANGES.get(command)
+    told = _OF_ADDRESSES.get(command)
+    if told is not None:
+        value = told(_meant(_find(story, lambda one: one.name == plain), given))
+        return name + value + given[len(value) :]
     if read is None and change is None:
         _find(story, lambda one: one.name == plain)
         raise refuse(errno.EOPNOTSUPP if command in _UNSUPPORTED else errno.ENOTTY)
@@ -139,10 +143,19 @@ def _find(story: Story, is_it: Callable[[Link], bool]) -> Link:
 
 
 def _first(link: Link) -> IPv4Interface:
-    for one in link.addresses:
-        if isinstance(one, IPv4Interface):
+    found = _first_or_none(link)
+    if found is None:
+        raise refuse(errno.EADDRNOTAVAIL)
+    return found
+
+
+def _meant(link: Link, given: bytes) -> IPv4Interface:
+    """The address that a question is about: the one that it has, or else the first."""
+    asked = parse_address(given[:16])
+    for one in in_order(link, 4):
+        if isinstance(asked, InetAddress) and isinstance(one, IPv4Interface) and str(one.ip) == asked.host:
             return one
-    raise refuse(errno.EADDRNOTAVAIL)
+    return _first(link)
 
 
 def _address(address: IPv4Address | IPv6Address | str) -> bytes:
@@ -161,12 +174,14 @@ def _hardware(link: Link) -> bytes:
     return struct.pack("=H", link.kind) + link.address[:14].ljust(14, b"\0")
 
 
+_OF_ADDRESSES: Final[Mapping[int, Callable[[IPv4Interface], bytes]]] = {
+    ioctl.SIOCGIFADDR: lambda one: _address(one.ip),
+    ioctl.SIOCGIFDSTADDR: lambda one: _address(one.ip),
+    ioctl.SIOCGIFBRDADDR: lambda one: _address(broadcast(one) or "0.0.0.0"),
+    ioctl.SIOCGIFNETMASK: lambda one: _address(one.netmask),
+}
 _READS: Final[Mapping[int, Callable[[Link], bytes]]] = {
     ioctl.SIOCGIFFLAGS: lambda link: struct.pack("=H", link.flags & _FLAGS),
-    ioctl.SIOCGIFADDR: lambda link: _address(_first(link).ip),
-    ioctl.SIOCGIFDSTADDR: lambda link: _address(_first(link).ip),
-    ioctl.SIOCGIFBRDADDR: lambda link: _address(broadcast(_first(link)) or "0.0.0.0"),
-    ioctl.SIOCGIFNETMASK: lambda link: _address(_first(link).netmask),
     ioctl.SIOCGIFMETRIC: lambda link: _number(0),
     ioctl.SIOCGIFMTU: lambda link: _number(link.mtu),
     ioctl.SIOCGIFHWADDR: _hardware,
@@ -246,7 +261,7 @@ def _length_of_class(address: IPv4Address) -> int:
 
 
 def _first_or_none(link: Link) -> IPv4Interface | None:
-    return next((one for one in link.addresses if isinstance(one, IPv4Interface)), None)
+    return next((one for one in in_order(link, 4) if isinstance(one, IPv4Interface)), None)
 
 
 def _set_netmask(change: _Change) -> None:

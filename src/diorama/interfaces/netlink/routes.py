@@ -239,7 +239,7 @@ def _subnet(head: RouteHead, attributes: dict[int, bytes]) -> Subnet:
 def _link_to(asked: Asked, gateway: Address, link: int) -> int:
     """The link that a gateway is reached through: ENETUNREACH, or as Linux has it for IPv6, EHOSTUNREACH."""
     way = reach(asked.story, gateway, link)
-    is_near = way is not None and way.gateway is None and way.type == RTN_UNICAST
+    is_near = way is not None and way.gateway is None and way.type in (RTN_UNICAST, RTN_LOCAL)
     if gateway.version == 6 and gateway.is_link_local and link:
         return link
     if way is None or not is_near:
