@@ -160,7 +160,7 @@ class Client:
         if operation != 2 or number != self._number or cookie != _COOKIE or hardware[:6] != self._address:
             return []
         options = _options(frame[_HEAD + _BOOTP.size :])
-        kind = options.get(_TYPE, b"\0")[0]
+        kind = (options.get(_TYPE) or b"\0")[0]
         server = options.get(_ID, bytes(4))
         if len(server) != 4:
             return []

@@ -10,6 +10,7 @@ import heapq
 import itertools
 import select
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Final
@@ -75,10 +76,17 @@ class Loop:
             for fd, events in happened:
                 call = self._watched.get(fd)
                 if call is not None:
-                    call(events)
+                    _do(call, events)
             while self._timers and self._timers[0][0] <= time.monotonic():
-                heapq.heappop(self._timers)[2]()
+                _do(heapq.heappop(self._timers)[2])
             while self._later:
-                _, call_later = self._later.popitem()
-                call_later()
+                _do(self._later.popitem()[1])
             self._is_batch = False
+
+
+def _do(call: Callable[..., None], *arguments: int) -> None:
+    """Call; what is wrong with it is said, and concerns nobody else."""
+    try:
+        call(*arguments)
+    except Exception:
+        traceback.print_exc()

@@ -20,7 +20,7 @@ from diorama.modules.networks.packet import lwip as facts
 from diorama.modules.networks.packet.connections import Connection
 from diorama.modules.networks.packet.datagrams import Datagrams, Raw, Udp
 from diorama.modules.networks.packet.dhcp import Client, Lease
-from diorama.modules.networks.packet.frames import asked_port
+from diorama.modules.networks.packet.frames import asked_port, is_harmful
 from diorama.modules.networks.packet.groups import Groups
 from diorama.modules.networks.packet.interface import EthernetInterface, Interface, Loopback, make_address
 from diorama.modules.networks.packet.layouts import ANY, V4, V6, IpAddress, Netif
@@ -175,7 +175,7 @@ class Stack:
                     break
                 if client is not None and client.is_ours(frame):
                     self._of_server(interface, client, frame)
-                else:
+                elif not is_harmful(frame):
                     port = asked_port(frame)
                     if port:
                         self.sweep_listeners(port)
