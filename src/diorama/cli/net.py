@@ -83,7 +83,7 @@ def _show(state: State) -> None:
     for key, impairment in sorted(state.impairments.items()):
         click.echo(f"set {key.replace('|', '-')} {_values(impairment)}".replace("  ", " "))
     for one, other in state.cuts:
-        click.echo(f"cut {one}-{other}")
+        click.echo(f"cut {one}-{other}" if one else f"cut {other}")
     if state.groups:
         click.echo(f"partition {'/'.join(','.join(group) for group in state.groups)}")
     for name, target in sorted(state.names.items()):

@@ -12,6 +12,7 @@ import errno
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_network
@@ -33,6 +34,9 @@ from diorama.view.asking import asker
 __all__ = ["Host", "Member"]
 
 _ATTEMPTS: Final = 5
+_LASTING: Final = 60.0
+"""Seconds that a relay of datagrams is used without asking again: half of those that it waits for some."""
+_MOST_RELAYS: Final = 10_000
 _PATIENCE: Final = 30.0
 """Seconds to wait for an answer of the keeper; it has only a little to do for each."""
 
@@ -68,6 +72,7 @@ class Member:
         self._next = 0
         self._has_left = False
         self._is_here = True
+        self._relays: dict[tuple[tuple[str, int], tuple[str, int]], tuple[tuple[str, int], float]] = {}
         self._outside: dict[tuple[str, int], tuple[str, int]] = {}
         self.on_change: Callable[[], None] = _nothing
         self._socket, welcome = self._enter(hello)
@@ -189,12 +194,21 @@ class Member:
     def relay(self, source: tuple[str, int], target: tuple[str, int], protocol: str) -> tuple[str, int]:
         """The real address to connect or send to in place of a real one: `tcp` or `udp`.
 
-        To be asked for each connection, and each pair of addresses that send datagrams, just before; a TCP
-        socket must have SO_REUSEADDR, so that the other side sees its port too.  EHOSTUNREACH without a
+        To be asked for each connection just before it is made, and for each datagram; a TCP socket must have
+        a port and SO_REUSEADDR, so that the other side sees that port too.  EHOSTUNREACH without a
         keeper.
         """
+        now = time.monotonic()
+        known, since = self._relays.get((source, target), (target, 0.0))
+        if protocol == "udp" and since and now - since < _LASTING:
+            return known
         answer = self._ask(lambda id: wire.AskRelay(id, source, target, protocol))
-        return target if answer.address is None else answer.address
+        real = target if answer.address is None else answer.address
+        if protocol == "udp":
+            if len(self._relays) > _MOST_RELAYS:
+                self._relays.clear()
+            self._relays[source, target] = real, now
+        return real
 
     def outside(
         self, source: tuple[str, int], address: str, port: int, protocol: str
@@ -235,7 +249,10 @@ class Member:
         who = asker()
         if who is not None:
             who.step_aside()
-        answer = self._answer(make)
+        try:
+            answer = self._answer(make)
+        except UsageError as error:
+            raise _refuse(error.code) from None
         if not isinstance(answer, wire.Answer):
             raise _refuse(errno.EHOSTUNREACH)
         return answer
@@ -341,6 +358,7 @@ class Member:
         with self._lock:
             self._is_here = False
             self._waiting.clear()
+            self._relays.clear()
             self._answered.notify_all()
             if self._has_left:
                 return False

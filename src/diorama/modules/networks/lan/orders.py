@@ -138,8 +138,7 @@ def _cut(state: State, words: Sequence[str]) -> State:
     cuts = [*state.cuts]
     for word in _some(words, "cut"):
         if word in _known(state) or "-" not in word:
-            mine = _host(state, word)
-            cuts += [_ordered(mine, other) for other in sorted(_known(state) - {mine})]
+            cuts.append(("", _host(state, word)))
         else:
             cuts.append(_pair(state, word))
     return replace(state, cuts=[*dict.fromkeys(cuts)])
@@ -273,10 +272,6 @@ def _some(words: Sequence[str], verb: str) -> Sequence[str]:
     if not words:
         raise UsageError(f"{verb} whom? Name a host")
     return words
-
-
-def _ordered(one: str, other: str) -> tuple[str, str]:
-    return (one, other) if one <= other else (other, one)
 
 
 def _without(state: State, names: Sequence[str], words: Sequence[str]) -> list[str]:

@@ -32,6 +32,7 @@ from diorama.modules.networks.lan.addresses import (
     Place,
     parse_real,
 )
+from diorama.modules.networks.lan.hearing import is_foreign
 from diorama.modules.networks.lan.reaching import open_sockets
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ class Plan:
     def reach(self, destination: Destination, port: int, kind: int, protocol: int = 0) -> Place:
         """The place where a port of a destination is: that of the address, or of a wildcard that hears it."""
         there = [self.place(destination.host, index, port) for index in self.hearing(destination)]
+        self._check(there[0], kind, protocol)
         for place in there:
             if is_bound(kind, place.real(), protocol):
                 return place
@@ -136,6 +138,12 @@ class Plan:
     def hearing(self, destination: Destination) -> tuple[int, int, int]:
         """The indexes at which a destination is heard, the nearest first."""
         return destination.index, ANY4 if destination.version == 4 else ANY6, ANY
+
+    def _check(self, place: Place, kind: int, protocol: int) -> None:
+        """ECONNREFUSED if a program of the machine's, which is at all addresses, would be taken for it."""
+        told = protocol or (socket.IPPROTO_TCP if kind == socket.SOCK_STREAM else socket.IPPROTO_UDP)
+        if is_foreign(place.real(), told):
+            raise refuse(errno.ECONNREFUSED)
 
     def rivals(self, index: int) -> list[int]:
         """The indexes at which nobody else may have the port of a socket at this one."""

@@ -6,7 +6,6 @@ connected.
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import socket
@@ -19,6 +18,7 @@ from typing import Final
 
 from diorama.errors import UsageError
 from diorama.modules.networks.lan.addresses import ADDRESS4, ANY, ANY4, GATEWAY, Place
+from diorama.modules.networks.lan.hearing import is_heard
 from diorama.modules.networks.lan.loop import READ, Loop
 from diorama.modules.networks.lan.relay import Real
 from diorama.modules.networks.lan.wire import Published, State
@@ -137,7 +137,7 @@ class Publishing:
             made = way
             self._loop.watch(way.fileno(), READ, lambda _: _hand_back(made, port.at, peer))
         for real in candidates(state.number, host, port.published.target):
-            if _is_bound(real):
+            if is_heard(real, socket.IPPROTO_UDP):
                 way.sendto(data, real)
                 return
 
@@ -146,15 +146,6 @@ def _hand_back(way: socket.socket, port: socket.socket, peer: Real) -> None:
     with suppress(OSError):
         while True:
             port.sendto(way.recv(_LARGEST), peer)
-
-
-def _is_bound(real: Real) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind(real)
-        except OSError as error:
-            return error.errno == errno.EADDRINUSE
-    return False
 
 
 def _key(published: Published) -> tuple[str, int, str]:

@@ -57,7 +57,7 @@ class Resolver:
         state: Callable[[], State],
         may_ask: Callable[[str], bool],
         learn: Callable[[str, list[str]], None],
-        delayed: Callable[[Real, int, Callable[[], None]], None],
+        delayed: Callable[[Real, Real, bytes, Callable[[], None]], None],
     ) -> None:
         self._loop, self._state = loop, state
         self._may_ask, self._learn, self._delayed = may_ask, learn, delayed
@@ -99,7 +99,7 @@ class Resolver:
             except OSError:
                 return  # who has asked is gone, or does not read: datagrams are lost sometimes
 
-        self._delayed(source, len(reply), send)
+        self._delayed(at.getsockname(), source, reply, send)
 
     def _accept(self, listener: socket.socket, events: int) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import struct
 from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import ip_address
@@ -13,6 +14,7 @@ from diorama.modules.networks.lan.addresses import ADDRESS4, ADDRESS6, ANY6, GAT
 from diorama.modules.networks.lan.conditions import Conditions, conditions_between, name_of
 from diorama.modules.networks.lan.datagrams import Datagrams
 from diorama.modules.networks.lan.gateway import Gateway
+from diorama.modules.networks.lan.hearing import is_heard
 from diorama.modules.networks.lan.loop import Loop
 from diorama.modules.networks.lan.pcap import Capture, End, TcpTap
 from diorama.modules.networks.lan.pipe import Pipes
@@ -76,10 +78,11 @@ class Services:
         state = self._state()
         return conditions_between(state, name_of(state, one), name_of(state, other))
 
-    def _delayed(self, target: Real, size: int, call: Callable[[], None]) -> None:
-        """Call when what the gateway sends to a host has arrived."""
+    def _delayed(self, source: Real, target: Real, data: bytes, call: Callable[[], None]) -> None:
+        """Call when a datagram that the gateway sends to a host has arrived."""
+        self._passed(source, target, data)
         place = parse_real(*target)
-        self._loop.at(self._pipes.between(GATEWAY, place.host if place else GATEWAY).arrival(size), call)
+        self._loop.at(self._pipes.between(GATEWAY, place.host if place else GATEWAY).arrival(len(data)), call)
 
     # -- between hosts ------------------------------------------------------------------------
 
@@ -89,6 +92,8 @@ class Services:
         try:
             if protocol == "udp":
                 return self._datagrams.ask(source, target)
+            if not is_heard(target, socket.IPPROTO_TCP):
+                return target  # which refuses
             door = relayed(target[0]), target[1]
             tap = self._tap(self._end(one, other), self._end(other, one))
             self._connect(source, door, [target], beside(source), (one.host, other.host), tap)
@@ -138,12 +143,14 @@ class Services:
         state = self._state()
         host = next((host for host in state.hosts if host.name == published.host), None)
         if host is None:
-            with suppress(OSError):
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes((1, *bytes(7))))
-            client.close()
+            _reset(client)
             return
         make = beside(Place(state.number, GATEWAY, ADDRESS4, 0).real())
-        targets = candidates(state.number, host.host, published.target)
+        there = candidates(state.number, host.host, published.target)
+        targets = [real for real in there if is_heard(real, socket.IPPROTO_TCP)]
+        if not targets:
+            _reset(client)
+            return
         source = End(GATEWAY, gateway_record(state).address, client.getpeername()[1])
         tap = self._tap(source, End(host.host, host.address, published.target))
         forth, back = self._pipes.between(GATEWAY, host.host), self._pipes.between(host.host, GATEWAY)
@@ -177,3 +184,9 @@ class Services:
         for one in (place, other):
             is6 = is6 or (one is not None and one.index in (ADDRESS6, ANY6))
         return End(place.host, record.address6 if is6 else record.address, place.port)
+
+
+def _reset(client: socket.socket) -> None:
+    with suppress(OSError):
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()

@@ -86,6 +86,7 @@ class State(Struct):
     impairments: dict[str, Impairment] = field(default_factory=dict[str, Impairment])
     """Of all ("") hosts, of one (`db`) or of two (`db|web`, in order)."""
     cuts: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    """Two hosts, in order, or one ("", `db`) and all others."""
     groups: list[list[str]] = field(default_factory=list[list[str]])
     """The sides of a partition: hosts in different ones do not hear each other."""
     paused: list[str] = field(default_factory=list[str])
