@@ -203,6 +203,27 @@ def test_ports_are_given_and_found_taken(netlink: Netlink, client: Client) -> No
     other.at.close()
 
 
+def test_the_port_of_a_socket_that_was_closed_is_free_at_once(netlink: Netlink) -> None:
+    for _ in range(200):
+        one = Client(netlink)
+        one.bind(77)
+        one.at.close()
+
+
+def test_a_mistake_in_the_thread_ends_its_sockets(
+    netlink: Netlink, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    monkeypatch.setattr(netlink, "_attend", fail)
+    client.ask(RTM_GETLINK, NLM_F_DUMP, b"\0")
+    with pytest.raises(ConnectionResetError):
+        client.at.recv(100)
+    until(lambda: not threads())
+
+
 def test_of_another_protocol_the_port_is_free(netlink: Netlink, client: Client) -> None:
     client.bind(77)
     other = Client(netlink, NETLINK_SOCK_DIAG)

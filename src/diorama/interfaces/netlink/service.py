@@ -96,7 +96,10 @@ class Netlink:
         return NetlinkEndpoint(self, type, protocol)
 
     def changed(self) -> None:
-        """The story is not what it was: tell those who listen."""
+        """The story is not what it was: tell those who listen.
+
+        The story is asked, so not by a thread that has to answer it.
+        """
         with self._telling:
             old = self._look
             if old is None:
@@ -133,7 +136,7 @@ class Netlink:
                 if port not in (0, settings.port):
                     raise refuse(errno.EINVAL)
                 return
-            taken = {(one.protocol, one.settings.port) for one in self._served}
+            taken = self._taken()
             if port and (endpoint.protocol, port) in taken:
                 raise refuse(errno.EADDRINUSE)
             own, other = endpoint.owner, _FIRST_OTHER
@@ -143,16 +146,26 @@ class Netlink:
                 own = other
             settings.port = port or own
 
+    def _taken(self) -> set[tuple[int, int]]:
+        """Protocols and ports of sockets that some program has open: who has closed one may use its port."""
+        return {
+            (one.protocol, one.settings.port)
+            for one, served in self._served.items()
+            if one.settings.port and not _is_closed(served.ours)
+        }
+
     def serve(self, endpoint: NetlinkEndpoint, ours: _Socket) -> None:
         """Answer a new socket from now on."""
         ours.settimeout(0)
         with self._lock:
             if self._closed:
                 raise refuse(errno.ENETDOWN)
-            self._served[endpoint] = _Served(endpoint, ours)
             if self._wake < 0:
                 self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+                self._served[endpoint] = _Served(endpoint, ours)
                 threading.Thread(target=self._run, name="netlink", daemon=True).start()
+            else:
+                self._served[endpoint] = _Served(endpoint, ours)
         self._rouse()
 
     # -- the thread ---------------------------------------------------------------------------
@@ -163,6 +176,22 @@ class Netlink:
                 os.eventfd_write(self._wake, 1)
 
     def _run(self) -> None:
+        try:
+            self._serve_all()
+        except BaseException:
+            with self._lock:  # nobody is to wait for an answer that will not come
+                self._end()
+            raise
+
+    def _end(self) -> None:
+        for served in self._served.values():
+            served.ours.close()
+        self._served.clear()
+        if self._wake >= 0:
+            os.close(self._wake)
+        self._wake = -1
+
+    def _serve_all(self) -> None:
         known: dict[NetlinkEndpoint, _Served] = {}
         with selectors.DefaultSelector() as selector:
             selector.register(self._wake, selectors.EVENT_READ)
@@ -177,11 +206,7 @@ class Netlink:
         """Know all sockets, and what to wait for; False if the thread is not needed any more."""
         with self._lock:
             if self._closed or not self._served:
-                for served in self._served.values():
-                    served.ours.close()
-                self._served.clear()
-                os.close(self._wake)
-                self._wake = -1
+                self._end()
                 return False
             for endpoint, served in self._served.items():
                 if endpoint not in known:
