@@ -14,8 +14,10 @@ import sys
 
 import pytest
 
-from behaviour.harness import Bench, Way, each_way, run_with
+from behaviour.harness import DIORAMA, Bench, Way, each_way, run_with
+from behaviour.modules.told import ToldNetwork
 from behaviour.programs import Programs
+from diorama import View
 
 TOLD = run_with(module="told")
 ALIKE = """
@@ -213,6 +215,18 @@ def test_ss_and_netstat_list_the_sockets(bench: Bench, way: Way) -> None:
             ("tcp6", ":::22", ":::*"),
             ("udp", "0.0.0.0:53", "0.0.0.0:*"),
         ]
+
+
+@needs("ip")
+def test_a_process_may_have_nothing_but_netlink_of_a_network() -> None:
+    tell = ["ip", "-br", "link"]
+    with View() as view:
+        view.mount(ToldNetwork(), "/dev/net/told")
+        words = [*DIORAMA, "stack", "-f", "netlink", "/dev/net/told", "--", *tell]
+        chosen = view.run(words, capture_output=True, timeout=60, text=True)
+        other = view.run(tell, capture_output=True, timeout=60, text=True)
+    assert [line.split()[0] for line in chosen.stdout.splitlines()] == ["lo", "eth0"], chosen.stderr
+    assert other.stdout == subprocess.run(tell, capture_output=True, text=True, check=True).stdout
 
 
 RAW = """
