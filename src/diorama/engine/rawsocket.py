@@ -55,12 +55,14 @@ class RawMessage(NamedTuple):
 class Sent(NamedTuple):
     """A message on its way to the kernel: the address in place of the program's, and more control data.
 
-    As sendmsg(2) takes them.  `drop`: nobody gets it, and the program is told that it was sent.
+    As sendmsg(2) takes them.  `drop`: nobody gets it, and the program is told that it was sent; or only those
+    at the addresses of `copies` do, as far as there is room.
     """
 
     address: bytes | None
     control: Sequence[tuple[int, int, bytes]] = ()
     drop: bool = False
+    copies: Sequence[bytes] = ()
 
 
 def _check(result: int) -> int:

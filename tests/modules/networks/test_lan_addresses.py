@@ -42,12 +42,21 @@ def test_no_two_places_are_one(one: Place, other: Place) -> None:
         ("::1", 80),
         ("", 0),
         ("127.7.7.11", 80),
+        ("127.7.7.139", 80),
         ("127.7.7.11", 1024),
         ("127.7.7.11", 3000),
     ],
 )
 def test_other_addresses_are_of_no_lan(address: str, port: int) -> None:
     assert parse_real(address, port) is None
+
+
+@given(PLACES)
+def test_a_relay_stands_for_the_same_place(place: Place) -> None:
+    address, port = place.real()
+    start, _, last = address.rpartition(".")
+    assert int(last) < 128
+    assert parse_real(f"{start}.{int(last) + 128}", port) == place
 
 
 def test_addresses_that_are_mapped() -> None:

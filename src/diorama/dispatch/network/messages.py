@@ -8,6 +8,7 @@ other threads find it where they should; what the kernel has told it is put righ
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from diorama.abi.arch import Abi
@@ -36,6 +37,7 @@ __all__: list[str] = []
 
 _MESSAGES_MAX: Final = 1024
 _SIZE_MAX: Final = 1 << 20
+_DATAGRAM_MAX: Final = 65_507
 _FULL: Final = (errno.EAGAIN, errno.EWOULDBLOCK)
 
 # -- sending ----------------------------------------------------------------------------------
@@ -56,7 +58,7 @@ def send(networks: Networks, call: SendTo) -> Outcome:
         address = read_address(call.address.address, call.address_size, call)
         sent = lent.endpoint.sending(lent.at, address)
         if sent.drop:
-            return len(call.buffer.read())
+            return _send_copies(lent, call.buffer.read(), sent, b"")
         if lent.endpoint.guarded:
             _check_size(call.size)
             return send_here(lent, call.buffer.read(), sent, b"", call.flags)
@@ -186,7 +188,21 @@ def _translated(lent: Lent, call: Request, header: MsgHdr) -> tuple[Sent, bytes]
     if header.msg_name:
         address = read_address(header.msg_name, header.msg_namelen, call)
         sent = lent.endpoint.sending(lent.at, address)
-    return sent, given_control(lent, call.tracee.abi, _control(call.tracee, header))
+    control = given_control(lent, call.tracee.abi, _control(call.tracee, header))
+    if sent.copies:
+        _send_copies(lent, _gather(call.tracee, header), sent, control)
+    return sent, control
+
+
+def _send_copies(lent: Lent, data: bytes, sent: Sent, control: bytes) -> int:
+    """Send a message to several, none of whom is waited for: its size."""
+    if sent.copies and len(data) > _DATAGRAM_MAX:
+        raise fail(errno.EMSGSIZE)
+    control = pack_control(sent.control) + control
+    for address in sent.copies:
+        with suppress(OSError):
+            send_raw(lent.at.fileno(), data, address, control, MSG_DONTWAIT)
+    return len(data)
 
 
 def _send_now(lent: Lent, data: bytes, sent: Sent, control: bytes, flags: int) -> int | None:

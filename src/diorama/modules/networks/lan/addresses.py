@@ -6,6 +6,8 @@ says which address of the host it is, or which wildcard: several programs may ha
 addresses of a host, as on Linux. `low` marks ports below 1024, which not everybody may bind: they are 1024
 more at an address of their own, so that nothing else is there.
 
+What is 128 more in the last byte is the relay's that stands in for the same place.
+
 Sockets of IPv6 are AF_INET6 bound to IPv4-mapped addresses (`::ffff:127.N.H.K`), since the loopback has
 only one address of IPv6.
 """
@@ -19,14 +21,20 @@ from typing import Final
 __all__ = [
     "ADDRESS4",
     "ADDRESS6",
+    "ALSO",
     "ANY",
     "ANY4",
     "ANY6",
+    "ECHO",
+    "ECHO_LOOPBACK",
     "FIRST_MORE",
     "GATEWAY",
     "INDEX_MAX",
     "LOOPBACK4",
     "LOOPBACK6",
+    "PING4",
+    "PING4_RAW",
+    "PING6",
     "WILDCARDS",
     "Place",
     "is_mapped",
@@ -47,12 +55,23 @@ ADDRESS4: Final = 5
 ADDRESS6: Final = 6
 FIRST_MORE: Final = 7
 """The first of the indexes that are given when they are needed."""
-INDEX_MAX: Final = 127
+INDEX_MAX: Final = 63
+ALSO: Final = range(30, 54)
+"""Wildcards of datagram sockets that share a port with another one, and hear what goes to groups."""
+ECHO_LOOPBACK: Final = 57
+"""Where pings of the own host are answered that go to its loopback."""
+ECHO: Final = 58
+"""Where other pings are answered."""
+PING4: Final = 59
+"""Where who pings is."""
+PING4_RAW: Final = 60
+PING6: Final = 61
 WILDCARDS: Final = frozenset((ANY4, ANY6, ANY))
 GATEWAY: Final = 254
 """The number of the host that the gateway is."""
 
 _LOW: Final = 1024
+_RELAYED: Final = 128
 _MAPPED: Final = "::ffff:"
 _PORTS: Final = 1 << 16
 
@@ -75,16 +94,16 @@ class Place:
     @property
     def is_wildcard(self) -> bool:
         """Whether it hears what goes to several addresses."""
-        return self.index in WILDCARDS
+        return self.index in WILDCARDS or self.index in ALSO
 
 
 def parse_real(address: str, port: int) -> Place | None:
-    """The place that an address of the kernel's stands for; None if it is none of a LAN."""
+    """The place that an address of the kernel's stands for, or a relay in its stead; None for others."""
     try:
         first, number, host, last = socket.inet_aton(unmap(address))
     except OSError:
         return None
-    index, is_low = divmod(last, 2)
+    index, is_low = divmod(last & ~_RELAYED, 2)
     if first != 127 or not (number and host):
         return None
     if is_low:

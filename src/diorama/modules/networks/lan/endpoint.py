@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from diorama.abi.socket import (
     AF_INET,
@@ -143,11 +144,16 @@ class LanEndpoint(Endpoint):
             raise refuse(errno.EINVAL)
         with self.plan.binding:
             if port:
+                index = self.index_for(at, index, port)
                 with ExitStack() as rivals:
                     self._keep_off(at, rivals, index, port)
                     bind_raw(at.fileno(), self.pack(self.plan.place(self.plan.host, index, port)))
                 return
             self._bind_any(at, index)
+
+    def index_for(self, at: socket.socket, index: int, port: int) -> int:
+        """Where it is bound in truth, so that others can share the port."""
+        return index
 
     def _bind_any(self, at: socket.socket, index: int) -> None:
         for _ in range(_TRIES):
@@ -172,6 +178,11 @@ class LanEndpoint(Endpoint):
             scratch = rivals.enter_context(self._scratch(at))
             scratch.bind(self.plan.place(self.plan.host, rival, port).real())
 
+    def check_shared(self, at: socket.socket, index: int, port: int) -> None:
+        """That the port may be shared with who has it at an address; EADDRINUSE."""
+        with self._scratch(at) as scratch:
+            scratch.bind(self.plan.place(self.plan.host, index, port).real())
+
     def _scratch(self, at: socket.socket) -> socket.socket:
         """A socket that shares addresses as this one does."""
         made = socket.socket(AF_INET, self.type, self.protocol)
@@ -186,6 +197,10 @@ class LanEndpoint(Endpoint):
         if here is not None:
             if here.index in (LOOPBACK4, LOOPBACK6) and not destination.is_loopback:
                 raise refuse(errno.EINVAL if destination.host != self.plan.host else errno.ECONNREFUSED)
+            return
+        if self.plan.needs_port(destination):
+            at.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self.bind_index(at, destination.source(), 0)
             return
         place = self.plan.place(self.plan.host, destination.source(), 0)
         chosen = at.getsockopt(SOL_IP, _IP_BIND_ADDRESS_NO_PORT)
@@ -213,7 +228,8 @@ class LanEndpoint(Endpoint):
 
     def way(self, at: socket.socket, destination: Destination, port: int) -> tuple[str, int]:
         """The address of the kernel's for a port of a destination."""
-        return self.plan.reach(destination, port, self.type, self.protocol).real()
+        address, own = at.getsockname()[:2]
+        return self.plan.way((unmap(address), own), destination, port, self)
 
     def _is_connected(self, at: socket.socket) -> bool:
         if self.type != socket.SOCK_STREAM:
@@ -257,6 +273,9 @@ class LanEndpoint(Endpoint):
         there = self.there(at)
         if self.target is not None:
             return self.target
+        outside = self.plan.member.outside_name(_plain(at.getpeername()))
+        if outside is not None:
+            return self.show(*outside)
         if there is None:
             raise refuse(errno.ENOTCONN)
         here = self.here(at)
@@ -274,6 +293,10 @@ class LanEndpoint(Endpoint):
     def set_option(self, at: socket.socket, level: int, option: int, value: bytes) -> bool:
         setter = options.SETTERS.get((level, option))
         return False if setter is None else setter(self, at, value)
+
+
+def _plain(address: Sequence[Any]) -> tuple[str, int]:
+    return unmap(address[0]), address[1]
 
 
 def _version_of(index: int, family: int) -> int:

@@ -13,6 +13,7 @@ from diorama.interfaces.network import Endpoint, Network, refuse
 from diorama.interfaces.procnet import proc_files
 from diorama.interfaces.story import SocketState
 from diorama.modules.networks.lan.endpoint import StreamEndpoint
+from diorama.modules.networks.lan.ping import Echo, PingEndpoint
 from diorama.modules.networks.lan.plan import Plan
 from diorama.modules.networks.lan.story import LanStory, hosts_file, resolver_file, sockets
 from diorama.modules.networks.lan.udp import DatagramEndpoint
@@ -29,6 +30,7 @@ _KINDS: Final = {
     (SOCK_DGRAM, socket.IPPROTO_UDP): DatagramEndpoint,
     (SOCK_DGRAM, socket.IPPROTO_UDPLITE): DatagramEndpoint,
 }
+_ICMP: Final = {AF_INET: socket.IPPROTO_ICMP, AF_INET6: socket.IPPROTO_ICMPV6}
 
 
 class LanNetwork(Network):
@@ -46,6 +48,7 @@ class LanNetwork(Network):
             "/etc/resolv.conf": lambda: resolver_file(self.plan),
             **proc_files(self.story, self.sockets),
         }
+        self._echo = Echo(self.plan)
         member.on_change = self._changed
 
     def make(self, family: int, type: int, protocol: int) -> Endpoint:
@@ -54,7 +57,9 @@ class LanNetwork(Network):
             return self._netlink.make(type, protocol)
         if family not in (AF_INET, AF_INET6):
             raise refuse(errno.EPERM if family == AF_PACKET else errno.EAFNOSUPPORT)
-        kind = _KINDS.get((type, protocol))
+        kind: Callable[..., Endpoint] | None = _KINDS.get((type, protocol))
+        if type in (SOCK_DGRAM, SOCK_RAW) and protocol == _ICMP[family]:
+            kind = PingEndpoint
         if kind is None:
             raise refuse(_why_not(type))
         return kind(self.plan, family, type, protocol)
@@ -73,11 +78,14 @@ class LanNetwork(Network):
 
     def _changed(self) -> None:
         """The LAN is not as it was: hosts have come or gone, or hear each other otherwise."""
+        self.plan.remember()
         self._netlink.changed()
-        self.plan.filter_all()
+        self.plan.filter_all([*self._echo.sockets, self.plan.directory.socket])
 
     def close(self) -> None:
         self._netlink.close()
+        self._echo.close()
+        self.plan.directory.close()
         self.member.leave()
 
 

@@ -12,26 +12,28 @@ import errno
 import socket
 import struct
 import threading
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
-from diorama.interfaces.network import refuse
+from diorama.interfaces.network import Endpoint, refuse
 from diorama.modules.networks.lan.addresses import (
     ADDRESS4,
     ADDRESS6,
+    ALSO,
     ANY,
     ANY4,
     ANY6,
     FIRST_MORE,
     GATEWAY,
-    INDEX_MAX,
     LOOPBACK4,
     LOOPBACK6,
     Place,
     parse_real,
 )
+from diorama.modules.networks.lan.groups import Directory
 from diorama.modules.networks.lan.hearing import is_foreign
 from diorama.modules.networks.lan.reaching import open_sockets
 
@@ -54,6 +56,8 @@ class Destination:
     version: int
     text: str
     is_loopback: bool = False
+    is_outside: bool = False
+    """Whether only the gateway may know the way."""
 
     def source(self) -> int:
         """The index of the address from which the own host reaches it."""
@@ -72,6 +76,7 @@ class Plan:
         self.binding = threading.RLock()
         """Held while an address is looked at and bound."""
         self._has_filtered = False
+        self.directory = Directory(self)
         self.heard = threading.local()
         """Where the message came from that a thread has received last: its `place`."""
         self._more: dict[str, int] = {}
@@ -79,6 +84,7 @@ class Plan:
             (member.host, 4): str(member.address.ip),
             (member.host, 6): str(member.address6.ip),
         }
+        self.remember()
 
     # -- from the program's addresses ---------------------------------------------------------
 
@@ -97,7 +103,7 @@ class Plan:
         with self.binding:
             if text not in self._more:
                 index = FIRST_MORE + len(self._more)
-                if index > INDEX_MAX - 64:
+                if index >= ALSO.start:
                     raise refuse(errno.EADDRNOTAVAIL)
                 self._more[text] = index
             return self._more[text]
@@ -120,11 +126,12 @@ class Plan:
         index = ADDRESS4 if version == 4 else ADDRESS6
         other = self.member.find(text)
         if other is not None:
-            self._texts[other.host, version] = text
             return Destination(other.host, index, version, text)
         address = ip_address(text)
         subnet = (self.member.address if version == 4 else self.member.address6).network
-        raise refuse(errno.EHOSTUNREACH if address in subnet else errno.ENETUNREACH)
+        if address in subnet:
+            raise refuse(errno.EHOSTUNREACH)
+        return Destination(GATEWAY, index, version, text, is_outside=True)
 
     def reach(self, destination: Destination, port: int, kind: int, protocol: int = 0) -> Place:
         """The place where a port of a destination is: that of the address, or of a wildcard that hears it."""
@@ -134,6 +141,28 @@ class Plan:
             if is_bound(kind, place.real(), protocol):
                 return place
         return there[1]
+
+    def way(
+        self, source: tuple[str, int], destination: Destination, port: int, endpoint: Endpoint
+    ) -> tuple[str, int]:
+        """The address of the kernel's that leads to a port of a destination; ENETUNREACH, EHOSTUNREACH."""
+        if not port:  # resolvers connect so, to be told from which address they would send
+            return self.place(destination.host, destination.index, port).real()
+        protocol = "tcp" if endpoint.type == socket.SOCK_STREAM else "udp"
+        if destination.is_outside:
+            real = self.member.outside(source, destination.text, port, protocol)
+            if real is None:
+                raise refuse(errno.ENETUNREACH)
+            return real
+        real = self.reach(destination, port, endpoint.type, endpoint.protocol).real()
+        if destination.host == self.host or not self.member.conditions(destination.host).has_relay:
+            return real
+        return self.member.relay(source, real, protocol)
+
+    def needs_port(self, destination: Destination) -> bool:
+        """Whether somebody else must know the port that a destination is reached from."""
+        is_other = destination.host != self.host
+        return is_other and (destination.is_outside or self.member.conditions(destination.host).has_relay)
 
     def hearing(self, destination: Destination) -> tuple[int, int, int]:
         """The indexes at which a destination is heard, the nearest first."""
@@ -169,10 +198,12 @@ class Plan:
             with suppress(OSError):
                 at.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
 
-    def filter_all(self) -> None:
-        """The same for all sockets that the programs of the host have."""
+    def filter_all(self, own: Iterable[socket.socket]) -> None:
+        """The same for all sockets that the programs of the host have, and some of ours."""
         if self.member.filter() is None and not self._has_filtered:
             return
+        for at in own:
+            self.filter(at)
         for at in open_sockets():
             with at:
                 place = parse_real(*at.getsockname()[:2])
@@ -192,12 +223,19 @@ class Plan:
             return "::1"
         if index not in (ADDRESS4, ADDRESS6):
             return next((text for text, more in self._more.items() if more == index), "127.0.0.1")
-        return self._address_of(place.host, 4 if index == ADDRESS4 else 6)
+        return self.address_of(place.host, 4 if index == ADDRESS4 else 6)
 
-    def _address_of(self, number: int, version: int) -> str:
+    def remember(self) -> None:
+        """Those who are on the LAN now: what they have sent may be read when they have left."""
+        for number, host in self.member.hosts().items():
+            self._texts[number, 4] = str(host.address.ip)
+            self._texts[number, 6] = str(host.address6.ip)
+
+    def address_of(self, number: int, version: int) -> str:
+        """The address of a host, as long as it is known that it has been there."""
         host = self.member.hosts().get(number)
         if host is not None:
-            self._texts[number, version] = str((host.address if version == 4 else host.address6).ip)
+            return str((host.address if version == 4 else host.address6).ip)
         known = self._texts.get((number, version))
         if known is not None:
             return known

@@ -1,0 +1,219 @@
+"""Ping: sockets of ICMP, and the thread of a host that answers its echo requests.
+
+A socket of ICMP is one of UDP, at an address of the kernel's that says what it is, and sends to where the
+pings of a host are answered. So a ping passes, or is dropped, as everything else between two hosts.
+"""
+
+from __future__ import annotations
+
+import errno
+import heapq
+import random
+import select
+import socket
+import struct
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from diorama.abi.socket import (
+    AF_INET,
+    AF_INET6,
+    SO_DOMAIN,
+    SO_PROTOCOL,
+    SO_TYPE,
+    SOCK_DGRAM,
+    SOCK_RAW,
+    SOL_ICMPV6,
+    SOL_IPV6,
+    SOL_RAW,
+    SOL_SOCKET,
+    SocketAddress,
+)
+from diorama.interfaces.network import refuse
+from diorama.interfaces.rawsocket import Sent, bind_raw
+from diorama.modules.networks.lan.addresses import (
+    ECHO,
+    ECHO_LOOPBACK,
+    PING4,
+    PING4_RAW,
+    PING6,
+    Place,
+    parse_real,
+)
+from diorama.modules.networks.lan.udp import DatagramEndpoint
+
+if TYPE_CHECKING:
+    from diorama.modules.networks.lan.plan import Plan
+
+__all__ = ["Echo", "PingEndpoint", "answer_to"]
+
+_PORT: Final = 7
+_ICMP: Final = 1
+_REQUEST: Final = {PING4: (8, 0), PING4_RAW: (8, 0), PING6: (128, 129)}
+"""The types of a request and of what answers it."""
+_TTL: Final = 64
+_HEADER: Final = struct.Struct("!BBHH")
+_SHORTEST: Final = 8
+_IP_HDRINCL: Final = 3
+_IPV6_CHECKSUM: Final = 7
+
+
+class PingEndpoint(DatagramEndpoint):
+    """A socket of ICMP or ICMPv6, SOCK_DGRAM or SOCK_RAW."""
+
+    def open(self) -> socket.socket:
+        made = socket.socket(self.family, SOCK_DGRAM)
+        self.plan.filter(made)
+        return made
+
+    @property
+    def index(self) -> int:
+        """That of the address where it is."""
+        if self.family == AF_INET6:
+            return PING6
+        return PING4_RAW if self.type == SOCK_RAW else PING4
+
+    def bind(self, at: socket.socket, address: SocketAddress) -> None:
+        text, port = self.check(address)
+        if text not in ("0.0.0.0", "::") and self.plan.own_index(text) is None:
+            raise refuse(errno.EADDRNOTAVAIL)
+        self._place(at, port if self.type == SOCK_DGRAM else 0)
+
+    def _place(self, at: socket.socket, port: int) -> None:
+        if not at.getsockname()[1]:
+            place = self.plan.place(self.plan.host, self.index, port)
+            bind_raw(at.fileno(), self.pack(place))
+
+    def connect(self, at: socket.socket, address: SocketAddress) -> bytes | None:
+        sent = self.sending(at, address)
+        self.target = self.show(self.check(address)[0], 0)
+        return sent.address
+
+    def sending(self, at: socket.socket, address: SocketAddress) -> Sent:
+        destination = self.find(at, self.check(address)[0])
+        if destination.is_outside:
+            raise refuse(errno.ENETUNREACH)
+        self._place(at, 0)
+        index = ECHO_LOOPBACK if destination.is_loopback else ECHO
+        return Sent(self.pack(self.plan.place(destination.host, index, _PORT)))
+
+    def received(self, at: socket.socket, address: bytes) -> SocketAddress | None:
+        there = self.heard(address)
+        if there is None:
+            return None
+        version = 6 if self.family == AF_INET6 else 4
+        return self.show(_text(self.plan, there, version), 0)
+
+    def name(self, at: socket.socket) -> SocketAddress:
+        port = at.getsockname()[1] if self.type == SOCK_DGRAM else 0
+        return self.show("::" if self.family == AF_INET6 else "0.0.0.0", port)
+
+    def get_option(self, at: socket.socket, level: int, option: int, size: int) -> bytes | None:
+        if level == SOL_SOCKET:
+            told = {SO_TYPE: self.type, SO_DOMAIN: self.family, SO_PROTOCOL: self.protocol}
+            if option in told:
+                return told[option].to_bytes(4, "little")[:size]
+        return super().get_option(at, level, option, size)
+
+    def set_option(self, at: socket.socket, level: int, option: int, value: bytes) -> bool:
+        if level in (SOL_RAW, SOL_ICMPV6) or (level, option) == (SOL_IPV6, _IPV6_CHECKSUM):
+            return True  # filters: there is nothing else to hear than answers
+        if (level, option) == (0, _IP_HDRINCL) and any(value):
+            raise refuse(errno.EPERM)
+        return super().set_option(at, level, option, value)
+
+
+def _text(plan: Plan, place: Place, version: int) -> str:
+    if place.index == ECHO_LOOPBACK:
+        return "127.0.0.1" if version == 4 else "::1"
+    return plan.address_of(place.host, version)
+
+
+def answer_to(request: bytes, came: Place, source: str, target: str) -> bytes | None:
+    """What answers a request that came from a place; None if it is none.  Addresses are of IPv4."""
+    asked, answered = _REQUEST.get(came.index, (-1, 0))
+    if len(request) < _SHORTEST or request[0] != asked:
+        return None
+    ident = int.from_bytes(request[4:6], "big") if came.index == PING4_RAW else came.port
+    body = request[6:]
+    checksum = _sum(_HEADER.pack(answered, 0, 0, ident) + body)
+    message = _HEADER.pack(answered, 0, checksum, ident) + body
+    if came.index != PING4_RAW:
+        return message
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(message), 0, 0, _TTL, _ICMP, 0)
+    ends = socket.inet_aton(target) + socket.inet_aton(source)
+    return head[:10] + _sum(head + ends).to_bytes(2, "big") + ends + message
+
+
+def _sum(data: bytes) -> int:
+    data += bytes(len(data) % 2)
+    total: int = sum(number for (number,) in struct.iter_unpack("!H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total ^ 0xFFFF
+
+
+class _Late(NamedTuple):
+    when: float
+    number: int
+    answer: bytes
+    to: tuple[str, int]
+    by: socket.socket
+
+
+class Echo:
+    """The thread that answers the pings of a host, after the time that the LAN says."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._late: list[_Late] = []
+        self._count = 0
+        self.sockets = [socket.socket(AF_INET, SOCK_DGRAM) for _ in range(2)]
+        for at, index in zip(self.sockets, (ECHO, ECHO_LOOPBACK), strict=True):
+            at.settimeout(0)
+            plan.filter(at)
+            at.bind(plan.place(plan.host, index, _PORT).real())
+        self._rest, self._end = socket.socketpair()
+        self._thread = threading.Thread(target=self._run, name=f"lan:echo:{plan.host}", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Answer no more."""
+        self._end.close()
+        self._thread.join()
+        for at in (*self.sockets, self._rest):
+            at.close()
+
+    def _run(self) -> None:
+        while True:
+            pause = None if not self._late else max(0.0, self._late[0].when - time.monotonic())
+            ready, _, _ = select.select([*self.sockets, self._rest], [], [], pause)
+            if self._rest in ready:
+                return
+            for at in ready:
+                self._hear(at)
+            while self._late and self._late[0].when <= time.monotonic():
+                late = heapq.heappop(self._late)
+                with suppress(OSError):  # who has asked may be gone
+                    late.by.sendto(late.answer, late.to)
+
+    def _hear(self, at: socket.socket) -> None:
+        try:
+            request, address = at.recvfrom(1 << 16)
+        except OSError:
+            return
+        came = parse_real(*address)
+        if came is None or came.number != self._plan.number:
+            return
+        plan, index = self._plan, ECHO_LOOPBACK if at is self.sockets[1] else ECHO
+        target = _text(plan, plan.place(plan.host, index, _PORT), 4)
+        source = target if index == ECHO_LOOPBACK else plan.address_of(came.host, 4)
+        answer = answer_to(request, came, source, target)
+        if answer is None:
+            return
+        between = plan.member.conditions(came.host)
+        delay = between.latency + between.jitter * random.random()
+        self._count += 1
+        heapq.heappush(self._late, _Late(time.monotonic() + delay, self._count, answer, address, at))
