@@ -150,6 +150,39 @@ def test_the_small_tools_of_busybox_tell_and_change_the_same(
     assert "10.66.0.1" in expected
 
 
+PYROUTE2 = """
+from pyroute2 import IPRoute, NetlinkError
+with IPRoute() as ip:
+    print([one.get_attr("IFLA_IFNAME") for one in ip.get_links()])
+    index = ip.link_lookup(ifname="eth0")[0]
+    ip.addr("add", index=index, address="10.70.0.1", prefixlen=16)
+    print(sorted(one.get_attr("IFA_ADDRESS") for one in ip.get_addr(index=index)))
+    ip.link("set", index=index, mtu=1333)
+    print(ip.get_links(index)[0].get_attr("IFLA_MTU"))
+    ip.route("add", dst="10.71.0.0/16", gateway="10.70.0.9")
+    print(sorted(str(one.get_attr("RTA_DST")) for one in ip.get_routes(family=2, table=254)))
+    try:
+        ip.addr("add", index=index, address="10.70.0.1", prefixlen=16)
+    except NetlinkError as error:
+        print(error.code)
+    print(ip.route("get", dst="8.8.8.8")[0].get_attr("RTA_GATEWAY"))
+"""
+
+
+@each_way(TOLD)
+def test_pyroute2_tells_and_changes_the_same(bench: Bench, way: Way) -> None:
+    pytest.importorskip("pyroute2")
+    out = bench.inside(way, [sys.executable, "-c", PYROUTE2])
+    assert out.lines == [
+        "['lo', 'eth0']",
+        "['10.0.0.1', '10.0.0.9', '10.70.0.1', '192.168.7.7', 'fd00::1']",
+        "1333",
+        "['10.0.0.0', '10.70.0.0', '10.71.0.0', '172.16.0.0', 'None']",
+        "17",
+        "10.0.0.254",
+    ], out.stderr
+
+
 @pytest.mark.parametrize("bits", [64, 32])
 @each_way(TOLD)
 def test_the_c_library_and_ioctl_tell_the_same(
