@@ -198,6 +198,11 @@ def _leave(read: Callable[[DatagramEndpoint, bytes], tuple[str, int]]) -> Setter
     return leave
 
 
+def _refuse_sources(endpoint: DatagramEndpoint, at: socket.socket, value: bytes) -> bool:
+    """Groups of certain senders: the kernel would join them on an interface of the machine."""
+    raise refuse(errno.ENOPROTOOPT)
+
+
 def _set_link4(endpoint: DatagramEndpoint, at: socket.socket, value: bytes) -> bool:
     if len(value) == 4:
         endpoint.group_link = _link_of(endpoint, value, 0)
@@ -234,7 +239,14 @@ GETTERS: Final[dict[tuple[int, int], Any]] = {
     (SOL_IP, socket.IP_MULTICAST_IF): _get_link4,
     (SOL_IPV6, socket.IPV6_MULTICAST_IF): _get_link6,
 }
+_OF_SOURCES4: Final = (37, 38, 39, 40, 41)
+"""IP_UNBLOCK_SOURCE, IP_BLOCK_SOURCE, IP_ADD_SOURCE_MEMBERSHIP, IP_DROP_SOURCE_MEMBERSHIP, IP_MSFILTER"""
+_OF_SOURCES: Final = (43, 44, 46, 47, 48)
+"""MCAST_BLOCK_SOURCE, MCAST_UNBLOCK_SOURCE, MCAST_JOIN_SOURCE_GROUP, MCAST_LEAVE_SOURCE_GROUP, MCAST_MSFILTER;
+as setsockopt(2) has them (linux/in.h)."""
 SETTERS: Final[dict[tuple[int, int], Setter]] = {
+    **{(SOL_IP, option): _refuse_sources for option in _OF_SOURCES4},
+    **{(level, option): _refuse_sources for level in (SOL_IP, SOL_IPV6) for option in _OF_SOURCES},
     (SOL_IP, socket.IP_ADD_MEMBERSHIP): _join(_request4),
     (SOL_IP, socket.IP_DROP_MEMBERSHIP): _leave(_request4),
     (SOL_IPV6, socket.IPV6_JOIN_GROUP): _join(_request6),

@@ -189,7 +189,7 @@ class Keeper:
         if self._state is None:
             number, claim = claim_number(self.lan)
             try:
-                self._state = new_state(self.lan, number, hello.subnet, hello.subnet6)
+                self._state = new_state(self.lan, number, hello)
             except UsageError:
                 claim.close()
                 raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_interface, ip_network
 from typing import Final
 
 from diorama.errors import UsageError
@@ -35,14 +35,26 @@ def gateway_record(state: State) -> HostRecord:
     return HostRecord(GATEWAY, GATEWAY_NAME, str(subnet[-2]), str(subnet6[GATEWAY]))
 
 
-def new_state(lan: str, number: int, subnet: str, subnet6: str) -> State:
-    """A LAN without hosts, with the subnets that are wished for; `UsageError`."""
+def new_state(lan: str, number: int, hello: Hello) -> State:
+    """A LAN without hosts, with the subnets that its first host wishes for or is in; `UsageError`."""
+    subnet = hello.subnet or _around(hello.address, 24) or f"10.{number}.0.0/24"
+    subnet6 = hello.subnet6 or _around(hello.address6, 64) or f"fd00:{number:x}::/64"
     return State(
         lan=lan,
         number=number,
-        subnet=str(_subnet(subnet or f"10.{number}.0.0/24", 4)),
-        subnet6=str(_subnet(subnet6 or f"fd00:{number:x}::/64", 6)),
+        subnet=str(_subnet(subnet, 4)),
+        subnet6=str(_subnet(subnet6, 6)),
     )
+
+
+def _around(address: str, length: int) -> str | None:
+    """The subnet of an address, of this length unless it tells its own."""
+    if not address:
+        return None
+    try:
+        return str(ip_interface(address if "/" in address else f"{address}/{length}").network)
+    except ValueError as error:
+        raise UsageError(f"{error}") from None
 
 
 def check_subnets(state: State, hello: Hello) -> None:
