@@ -1,11 +1,12 @@
 """Tunnels: connections of programs through a proxy.
 
 A program must not see itself connected before the proxy has agreed, and must not be kept longer than by a
-real connect. So its socket, of the kernel's, does connect, to a port of ours on the loopback where nothing
-is answered yet: a listener with a filter that drops everything. Its connect waits, or is in progress, as to
-a host far away. Once the proxy has connected, a socket of ours with the listener's address connects to the
-program's: two that connect to each other at the same time are connected (RFC 9293, 3.5), at that moment. If
-the proxy refuses, the program's socket is disconnected, and its error is the proxy's.
+real connect. So its socket, of the kernel's, does connect, to a port of ours on the loopback where
+nothing is answered yet: a listener that has room for one connection, which we have made. Its connect
+waits, or is in progress, as to a host far away. Once the proxy has connected, a socket of ours with the
+listener's address connects to the program's: two that connect to each other at the same time are
+connected (RFC 9293, 3.5), at that moment. If the proxy refuses, the program's socket is disconnected, and
+its error is the proxy's.
 
 Until then we hold a copy of the program's socket. What it writes afterwards goes through here; an end and a
 reset of one side are handed on to the other.
@@ -15,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import errno
 import os
 import socket
@@ -45,7 +45,6 @@ _TCP_INFO: Final = 11
 _SYN_SENT: Final = 2
 _NOT_YET: Final = 7
 """TCP_CLOSE: before it connects, and after it has failed."""
-_SO_ATTACH_FILTER: Final = 26
 _UNSPECIFIED: Final = bytes(16)
 _RESET: Final = struct.pack("ii", 1, 0)
 
@@ -65,12 +64,12 @@ class Tunnels:
         """Where a socket that is to reach an address connects to; None for one that needs no proxy."""
         if address.is_loopback:
             return None
-        gate = _gate(at)
+        gate, filling = _gate(at)
         theirs = socket.socket(fileno=os.dup(at.fileno()))
         where = gate.getsockname()[:2]
         names = self._names.of(address) if self._proxy.by_name else ()
         host = names[-1] if names else str(address)
-        self._loop.start(self._serve(endpoint, theirs, gate, host, port))
+        self._loop.start(self._serve(endpoint, theirs, (gate, filling), host, port))
         return where[0], where[1]
 
     def close(self) -> None:
@@ -84,10 +83,15 @@ class Tunnels:
             await asyncio.wait(self._sending, timeout=_FLUSH)
 
     async def _serve(
-        self, endpoint: PolicyEndpoint, theirs: socket.socket, gate: socket.socket, host: str, port: int
+        self,
+        endpoint: PolicyEndpoint,
+        theirs: socket.socket,
+        gates: tuple[socket.socket, socket.socket],
+        host: str,
+        port: int,
     ) -> None:
         with contextlib.ExitStack() as held:
-            held.enter_context(gate)
+            gate, filling = (held.enter_context(sock) for sock in gates)
             with theirs:
                 try:
                     async with asyncio.timeout(_PATIENCE):
@@ -98,6 +102,7 @@ class Tunnels:
                     self._fail(endpoint, theirs, error)
                     return
             gate.close()
+            filling.close()
             await self._relay(inner, outer, first)
 
     async def _relay(self, inner: socket.socket, outer: socket.socket, first: bytes) -> None:
@@ -130,19 +135,21 @@ class Tunnels:
             connect_raw(theirs.fileno(), _UNSPECIFIED)
 
 
-def _gate(at: socket.socket) -> socket.socket:
-    """A listener that does not answer."""
+def _gate(at: socket.socket) -> tuple[socket.socket, socket.socket]:
+    """A listener that does not answer, and what keeps it from that."""
     only6 = at.family == socket.AF_INET6 and at.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
     family, host = (socket.AF_INET6, "::1") if only6 else (socket.AF_INET, "127.0.0.1")
-    gate = socket.socket(family, socket.SOCK_STREAM)
-    drop = struct.pack("=HBBI", 0x06, 0, 0, 0)  # BPF_RET | BPF_K: keep 0 bytes
-    room = ctypes.create_string_buffer(drop, len(drop))
-    program = struct.pack("@HP", 1, ctypes.addressof(room))
-    gate.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
-    gate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    gate.bind((host, 0))
-    gate.listen(1)
-    return gate
+    gate, filling = socket.socket(family), socket.socket(family)
+    try:
+        gate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        gate.bind((host, 0))
+        gate.listen(0)
+        filling.connect(gate.getsockname())
+    except BaseException:
+        gate.close()
+        filling.close()
+        raise
+    return gate, filling
 
 
 async def _meet(theirs: socket.socket, gate: socket.socket) -> socket.socket:

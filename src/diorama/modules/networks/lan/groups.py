@@ -242,8 +242,9 @@ GETTERS: Final[dict[tuple[int, int], Any]] = {
 _OF_SOURCES4: Final = (37, 38, 39, 40, 41)
 """IP_UNBLOCK_SOURCE, IP_BLOCK_SOURCE, IP_ADD_SOURCE_MEMBERSHIP, IP_DROP_SOURCE_MEMBERSHIP, IP_MSFILTER"""
 _OF_SOURCES: Final = (43, 44, 46, 47, 48)
-"""MCAST_BLOCK_SOURCE, MCAST_UNBLOCK_SOURCE, MCAST_JOIN_SOURCE_GROUP, MCAST_LEAVE_SOURCE_GROUP, MCAST_MSFILTER;
-as setsockopt(2) has them (linux/in.h)."""
+"""MCAST_BLOCK_SOURCE, MCAST_UNBLOCK_SOURCE, MCAST_JOIN_SOURCE_GROUP, MCAST_LEAVE_SOURCE_GROUP,
+MCAST_MSFILTER, as setsockopt(2) has them (linux/in.h).
+"""
 SETTERS: Final[dict[tuple[int, int], Setter]] = {
     **{(SOL_IP, option): _refuse_sources for option in _OF_SOURCES4},
     **{(level, option): _refuse_sources for level in (SOL_IP, SOL_IPV6) for option in _OF_SOURCES},
