@@ -21,9 +21,7 @@ OURS6, THEIRS6 = (socket.inet_pton(socket.AF_INET6, each) for each in ("fd00::1"
 UDP_LITE = 136
 
 
-def ipv4(
-    protocol: int, body: bytes, options: bytes = b"", size: int | None = None, place: int = 0
-) -> bytes:
+def ipv4(protocol: int, body: bytes, options: bytes = b"", size: int | None = None, place: int = 0) -> bytes:
     total = 20 + len(options) + len(body) if size is None else size
     head = struct.pack("!BBHHHBBH", 0x45 + len(options) // 4, 0, total, 7, place, 64, protocol, 0)
     head += THEIRS + OURS + options

@@ -5,8 +5,7 @@ Of latency, jitter, bandwidth and loss, what was said of two hosts counts, else 
 
 Who is cut off from whom, and which datagrams are lost, is decided in the kernel: by a classic BPF program
 (socket(7), SO_ATTACH_FILTER; the kernel's Documentation/networking/filter.rst) that drops packets by the host
-in their source address, on every socket that may hear them. What TCP loses it sends again, with all of its
-own timing; an accepted connection has the filter of its listener from its first packet.
+in their source address, on every socket that may hear them; for TCP see `silence`.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ __all__ = [
     "attach",
     "conditions_between",
     "detach",
-    "drop_all",
     "make_filter",
     "make_program",
     "name_of",
+    "silent_hosts",
 ]
 
 GATEWAY: Final = 254
@@ -127,11 +126,6 @@ _DROP: Final = _instruction(_RETURN, 0)
 _PASS: Final = _instruction(_RETURN, _ALL)
 
 
-def drop_all() -> bytes:
-    """The program that drops every packet."""
-    return _DROP
-
-
 def attach(at: socket.socket, program: bytes) -> None:
     """Let a socket hear only what a program passes."""
     room = ctypes.create_string_buffer(program, len(program))
@@ -171,8 +165,14 @@ def make_program(dropped: Iterable[int], lossy: Mapping[int, float]) -> bytes | 
     return b"".join([*program, _PASS])
 
 
+def silent_hosts(state: State, name: str) -> frozenset[int]:
+    """The hosts that one does not hear now."""
+    others = {GATEWAY: GATEWAY_NAME, **{host.host: host.name for host in state.hosts if host.name != name}}
+    return frozenset(host for host, other in others.items() if _is_cut(state, name, other))
+
+
 def make_filter(state: State, name: str) -> bytes | None:
-    """The program for the sockets of a host; None if it needs none."""
+    """The program for the sockets of a host but those of TCP; None if they need none."""
     others = {GATEWAY: GATEWAY_NAME, **{host.host: host.name for host in state.hosts if host.name != name}}
     found = {host: conditions_between(state, name, other) for host, other in others.items()}
     return make_program(

@@ -13,6 +13,7 @@ import os
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_network
@@ -26,6 +27,7 @@ from diorama.modules.networks.lan.conditions import (
     Conditions,
     conditions_between,
     make_filter,
+    silent_hosts,
 )
 from diorama.modules.networks.lan.roster import gateway_record
 from diorama.modules.networks.lan.wire import HostRecord, State
@@ -174,8 +176,12 @@ class Member:
         return Conditions() if host is None else conditions_between(self._state, self.name, host.name)
 
     def filter(self) -> bytes | None:
-        """The packet filter, `struct sock_filter[]`, that each socket of this host must have now."""
+        """The packet filter, `struct sock_filter[]`, that sockets of this host but TCP's must have now."""
         return self._filter
+
+    def silent(self) -> frozenset[int]:
+        """The hosts that TCP sockets of this host must not hear now (`silence`)."""
+        return self._silent
 
     def _see(self, state: State) -> None:
         gateway = _host(state, gateway_record(state))
@@ -188,6 +194,7 @@ class Member:
         }
         mine = hosts.get(self.host)
         self._filter = make_filter(state, mine.name) if mine else None
+        self._silent = silent_hosts(state, mine.name) if mine else frozenset[int]()
 
     # -- what is asked for ----------------------------------------------------------------------
 
@@ -347,11 +354,12 @@ class Member:
         version = self._state.version
         try:
             self.on_change()
-        finally:
-            try:
-                wire.send(self._socket, wire.Seen(version))
-            except OSError:
-                pass  # the keeper is gone, which the next look at the socket finds
+        except Exception:
+            traceback.print_exc()  # an error of ours; this host still is one
+        try:
+            wire.send(self._socket, wire.Seen(version))
+        except OSError:
+            pass  # the keeper is gone, which the next look at the socket finds
 
     def _return(self) -> bool:
         """The keeper is gone: whether there is another one, where this is a host as before."""

@@ -7,16 +7,13 @@ the kernel knows: an address that cannot be bound is somebody's.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import socket
-import struct
 import threading
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from diorama.interfaces.network import Endpoint, refuse
 from diorama.modules.networks.lan.addresses import (
@@ -33,18 +30,16 @@ from diorama.modules.networks.lan.addresses import (
     Place,
     parse_real,
 )
+from diorama.modules.networks.lan.conditions import attach, detach
 from diorama.modules.networks.lan.groups import Directory
 from diorama.modules.networks.lan.hearing import is_foreign
 from diorama.modules.networks.lan.reaching import open_sockets
+from diorama.modules.networks.lan.silence import hear, ignore
 
 if TYPE_CHECKING:
     from diorama.modules.networks.lan.member import Member
 
-__all__ = ["Destination", "Plan", "attach", "is_bound"]
-
-_SO_ATTACH_FILTER: Final = 26
-_SO_DETACH_FILTER: Final = 27
-_FILTER_SIZE: Final = 8
+__all__ = ["Destination", "Plan", "is_bound"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +71,8 @@ class Plan:
         self.binding = threading.RLock()
         """Held while an address is looked at and bound."""
         self._has_filtered = False
+        self._ignored: frozenset[int] = frozenset()
+        """The hosts that have been cut off from this one at any time."""
         self.directory = Directory(self)
         self.heard = threading.local()
         """Where the message came from that a thread has received last: its `place`."""
@@ -190,17 +187,25 @@ class Plan:
 
     def filter(self, at: socket.socket) -> None:
         """Let a socket hear only whom its host can hear now."""
+        if at.type == socket.SOCK_STREAM:
+            self._silence(at)
+            return
         program = self.member.filter()
         if program is not None:
             self._has_filtered = True
             attach(at, program)
         elif self._has_filtered:
-            with suppress(OSError):
-                at.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+            detach(at)
+
+    def _silence(self, at: socket.socket) -> None:
+        cut = self.member.silent()
+        hear(at, self.number, self._ignored - cut)
+        self._ignored |= cut
+        ignore(at, self.number, cut)
 
     def filter_all(self, own: Iterable[socket.socket]) -> None:
         """The same for all sockets that the programs of the host have, and some of ours."""
-        if self.member.filter() is None and not self._has_filtered:
+        if self.member.filter() is None and not self._has_filtered and not self._ignored:
             return
         for at in own:
             self.filter(at)
@@ -243,13 +248,6 @@ class Plan:
             return str((self.member.gateway if version == 4 else self.member.gateway6).ip)
         subnet = (self.member.address if version == 4 else self.member.address6).network
         return str(subnet.network_address + number)
-
-
-def attach(at: socket.socket, program: bytes) -> None:
-    """Give a socket a filter, of `struct sock_filter` (SO_ATTACH_FILTER)."""
-    room = ctypes.create_string_buffer(program)
-    packed = struct.pack("HL", len(program) // _FILTER_SIZE, ctypes.addressof(room))
-    at.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, packed)
 
 
 def is_bound(kind: int, real: tuple[str, int], protocol: int = 0) -> bool:

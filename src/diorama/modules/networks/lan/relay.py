@@ -2,11 +2,11 @@
 
 A program that connects from C to T is given R in place of T, at an address of T's host that nothing else
 has. It must not be connected before that is true at T, and must not notice that it is R who answers. So the
-listener at R hears nothing, by a filter; meanwhile a socket at C, beside the program's, connects to T; and
-when the answer would have come, a socket at R connects to C, where the program's own connection is being
-made. Two that connect to each other are connected (RFC 9293, 3.5, simultaneous open): the program's call
-ends then, and not before, whether it waits or polls. If T refuses, R does not listen any more, and refuses
-what the kernel sends next for the program.
+listener at R hears nothing, as its queue is full; meanwhile a socket at C, beside the program's, connects
+to T; and when the answer would have come, a socket at R connects to C, where the program's own connection
+is being made. Two that connect to each other are connected (RFC 9293, 3.5, simultaneous open): the
+program's call ends then, and not before, whether it waits or polls. If T refuses, R does not listen any
+more, and refuses what the kernel sends next for the program.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from diorama.modules.networks.lan.conditions import attach, detach, drop_all
+from diorama.modules.networks.lan.addresses import parse_real
 from diorama.modules.networks.lan.loop import READ, URGENT, WRITE, Loop
 from diorama.modules.networks.lan.pipe import Pipe
+from diorama.modules.networks.lan.silence import hear, ignore
 from diorama.modules.networks.lan.stream import Side, Stream, Tap
 
 __all__ = ["Connection", "Doors", "Real", "Way", "beside", "relayed"]
@@ -34,7 +35,6 @@ _FIRST_PAUSE: Final = 0.002
 _LONGEST_PAUSE: Final = 0.5
 _PATIENCE: Final = 10.0
 """Seconds for a program to connect after it has been told where to."""
-_BACKLOG: Final = 16
 _LINGER: Final = struct.pack("ii", 0, 0)
 _RESET: Final = struct.pack("ii", 1, 0)
 
@@ -46,18 +46,26 @@ def relayed(address: str) -> str:
 
 
 class Door:
-    """A listener that hears nothing, for as long as somebody may connect there."""
+    """A listener that hears nothing, for as long as somebody may connect there.
+
+    It has a queue of one, for a connection of ours that it does not accept: others are dropped (listen(2)).
+    """
 
     def __init__(self, real: Real) -> None:
         self.real = real
         self.users = 0
         self.socket = _socket_at(real)
         try:
-            attach(self.socket, drop_all())
-            self.socket.listen(_BACKLOG)
+            self.socket.listen(0)
+            self._first = socket.create_connection(real, _PATIENCE)
         except BaseException:
             self.socket.close()
             raise
+
+    def close(self) -> None:
+        """Who still tries there is refused."""
+        self.socket.close()
+        self._first.close()
 
 
 class Doors:
@@ -79,7 +87,7 @@ class Doors:
         door.users -= 1
         if not door.users:
             del self._doors[door.real]
-            door.socket.close()
+            door.close()
 
 
 def _socket_at(real: Real) -> socket.socket:
@@ -152,7 +160,8 @@ class Connection:
         self._client = client
         self._server: socket.socket | None = None
         self._is_open = True
-        self._is_cut = self._forth.conditions.is_cut
+        self._is_cut = self._was_cut = self._forth.conditions.is_cut
+        self._target: Real = ("", 0)
         self._pause = _FIRST_PAUSE
         self._until = time.monotonic() + _PATIENCE
         if client is not None:
@@ -176,9 +185,9 @@ class Connection:
             return
         made.settimeout(0)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._server = made
+        self._server, self._target = made, self._way.targets.pop(0)
         self._filter()
-        self._try(made, self._way.targets.pop(0), self._server_is_connected)
+        self._try(made, self._target, self._server_is_connected)
 
     def _try(self, made: socket.socket, target: Real, then: Callable[[int], None]) -> None:
         """Connect, and go on with the errno."""
@@ -293,15 +302,17 @@ class Connection:
     def refresh(self) -> None:
         """What is between the hosts has changed."""
         self._is_cut = self._forth.conditions.is_cut
+        self._was_cut = self._was_cut or self._is_cut
         self._filter()
 
     def _filter(self) -> None:
         """Neither side hears the other while the hosts do not, as it would be without us."""
-        for made in (self._client, self._server):
-            if made is not None and self._is_cut:
-                attach(made, drop_all())
-            elif made is not None:
-                detach(made)
+        if not self._was_cut:
+            return
+        for made, (address, port) in ((self._client, self._source), (self._server, self._target)):
+            place = parse_real(address, port)
+            if made is not None and place is not None:
+                (ignore if self._is_cut else hear)(made, place.number, [place.host])
 
     def abort(self) -> None:
         """End it for both sides: who is connected is reset."""
