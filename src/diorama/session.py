@@ -264,9 +264,9 @@ class View:
 
         self._sweep()
         staff = self._prepare()
-        notifies = staff is not None and self.choice is not None and self.choice.engine == NOTIFY
-        tag = make_tag() if notifies else None
-        launched = launch(command, self._filter(tag) if staff and self._seccomp else b"", tag)
+        tag = make_tag() if staff and self.choice is not None and self.choice.engine == NOTIFY else None
+        start = launch if self._networks is None else self._networks.launch
+        launched = start(command, self._filter(tag) if staff and self._seccomp else b"", tag)
         with self._lock:
             self._running.append(launched)
         if staff is None:
@@ -325,7 +325,8 @@ class View:
         placement, self._placement, self._staff = self._placement, None, None
         if placement is not None:
             placement.close()
-        if self._mediator is not None:
+        if self._mediator is not None and self._networks is not None:
+            self._networks.close()
             for line in self._mediator.close():
                 self.unsaved.append(line)
                 print(f"diorama: {line}", file=sys.stderr)

@@ -6,6 +6,7 @@ The answers are in the files of this folder; here is what must be seen for them,
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +18,8 @@ from diorama.dispatch.network.answers import ANSWERS, Outcome
 from diorama.dispatch.network.state import Networks, network_of
 from diorama.dispatch.subscription import ArgumentTest
 from diorama.engine._native import TEST_EQ, TEST_NE, TEST_WITHIN
+from diorama.engine.confinement import Confinement
+from diorama.engine.launch import launch
 from diorama.errors import UsageError
 from diorama.view.asking import asked
 from diorama.view.task import Context, Task
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from diorama.catalogue.model import Request
     from diorama.dispatch.files.state import Files
     from diorama.dispatch.subscription import Tests
+    from diorama.engine.launch import Command, Launched
 
 __all__ = ["NetworkMediator"]
 
@@ -42,6 +46,34 @@ class NetworkMediator:
             import_module(f"diorama.dispatch.network.{subject}")
         self.networks = Networks(files)
         self._grows = grows
+        self._confinement: Confinement | None = None
+        self._starting = threading.Lock()
+
+    def launch(self, command: Command, program: bytes, tag: int | None) -> Launched:
+        """As `diorama.engine.launch.launch`, confined if nothing may get round a network."""
+        if not self._confines:
+            return launch(command, program, tag)
+        with self._starting:
+            if self._confinement is None:
+                self._confinement = Confinement()
+        return self._confinement.run(lambda: launch(command, program, tag))
+
+    def close(self) -> None:
+        """The view has ended."""
+        if self._confinement is not None:
+            self._confinement.close()
+
+    @property
+    def _confines(self) -> bool:
+        """Whether no program of the view may reach a process outside by another way than its network.
+
+        Only if there is no network that lets it, since this cannot be undone for one of them.
+        """
+        files = self.networks.files
+        if self._grows or not files.tasks.stacks.guards:
+            return False
+        networks = [network_of(mount.filesystem) for mount in files.tree.mounts]
+        return all(network.hides_abstract for network in networks if network is not None)
 
     def requests(self) -> frozenset[type[Request]]:
         """What must be asked here: nothing without networks."""
