@@ -325,8 +325,7 @@ class View:
         placement, self._placement, self._staff = self._placement, None, None
         if placement is not None:
             placement.close()
-        if self._mediator is not None and self._networks is not None:
-            self._networks.close()
+        if self._mediator is not None:
             for line in self._mediator.close():
                 self.unsaved.append(line)
                 print(f"diorama: {line}", file=sys.stderr)

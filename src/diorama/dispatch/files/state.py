@@ -81,6 +81,7 @@ class Files:
         self.direct.on_close = self.synthetic.closed_directly
         self.synthetic.contents.is_held_elsewhere = self.direct.has
         self.lockers = Lockers()
+        self.on_close: list[Callable[[], None]] = []
         self.programs = Programs(self.standins, self.inodes)
         self.mounting = Mounting(self)
         self.contexts = Contexts()
@@ -345,3 +346,5 @@ class Files:
         self.contexts.close()
         self.mounting.close(given_up)
         self.lockers.close()
+        for close in self.on_close:
+            close()

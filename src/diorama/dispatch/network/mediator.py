@@ -56,12 +56,8 @@ class NetworkMediator:
         with self._starting:
             if self._confinement is None:
                 self._confinement = Confinement()
+                self.networks.files.on_close.append(self._confinement.close)
         return self._confinement.run(lambda: launch(command, program, tag))
-
-    def close(self) -> None:
-        """The view has ended."""
-        if self._confinement is not None:
-            self._confinement.close()
 
     @property
     def _confines(self) -> bool:
