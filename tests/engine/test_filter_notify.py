@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from diorama.abi.arch import Abi
 from diorama.abi.numbers import NUMBERS
 from diorama.engine import filter as module
+from diorama.engine.choice import make_tag
 from diorama.engine.filter import RET_ALLOW, RET_ENOSYS, RET_USER_NOTIF, Everything, compile_filter
-from diorama.session import _make_tag
 from engine.simulation import BPF_MAXINSNS, X86, interesting, run
 
 TAG = 0x1EED_4321_1234_5000
@@ -105,7 +105,7 @@ def test_the_longest_program_fits() -> None:
 
 
 def test_a_tag_cannot_be_guessed_and_is_one_that_mmap_takes() -> None:
-    tags = {_make_tag() for _ in range(100)}
+    tags = {make_tag() for _ in range(100)}
     assert len(tags) == 100
     assert all(0 < tag < 1 << 63 and tag % 4096 == 0 for tag in tags)
     assert all(tag & 0xFFFFFFFF for tag in tags), "its low half must not be what any call may have there"
