@@ -6,11 +6,13 @@ import shutil
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from behaviour.harness import Bench, finish
 from behaviour.lans import HEAD, Lan
+from modules.networks.test_lan_pcap import read
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -165,6 +167,56 @@ def test_a_program_of_the_machine_is_not_taken_for_a_host(lan: Lan) -> None:
             other = lan.run(2, f"print(fails(socket.create_connection, (A, {port})))")
     assert out.lines == ["ECONNREFUSED"] * 3, out.stderr
     assert other.lines == ["ECONNREFUSED"], other.stderr
+
+
+def test_pings_and_connections_are_written_down(bench: Bench, lan: Lan, tmp_path: Path) -> None:
+    if shutil.which("ping") is None:
+        pytest.skip("needs ping")
+    path = tmp_path / "lan.pcap"
+    with lan.serving(1, ECHOING + "end()\n"):
+        net(lan, "pcap", str(path))
+        for address in ("10.1.0.1", "fd00:1::1"):
+            done = finish(bench.start(lan.words(2, ["ping", "-c", "1", address])))
+            assert done.status == 0, done.stderr
+        assert (
+            lan.run(
+                2, "made = socket.create_connection((A, 7)); made.sendall(b'x'); print(made.recv(1))"
+            ).status
+            == 0
+        )
+        net(lan, "pcap", "none")
+    packets = read(path)
+    assert [packet.body[0] for packet in packets if packet.protocol in (1, 58)] == [8, 0, 128, 129]
+    assert [packet.data for packet in packets if packet.protocol == 6 and packet.data] == [b"x", b"x"]
+
+
+def test_connecting_takes_the_latency_whether_it_waits_or_not(lan: Lan) -> None:
+    script = """
+for blocks in (True, False):
+    made = socket.socket()
+    begun = time.monotonic()
+    if blocks:
+        made.connect((A, 7))
+    else:
+        made.settimeout(0)
+        assert made.connect_ex((A, 7)) == errno.EINPROGRESS
+        select.select([], [made], [])
+        assert not made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    print(time.monotonic() - begun >= 0.1, made.getpeername() == (A, 7))
+    made.close()
+"""
+    listening = """
+listener = socket.create_server((A, 7))
+ready()
+for _ in range(2):
+    print(listener.accept()[1][0])
+"""
+    with lan.serving(1, listening) as serving:
+        net(lan, "set", "latency=100ms")
+        out = lan.run(2, script)
+    assert out.lines == ["True True"] * 2, out.stderr
+    assert serving.outcome is not None
+    assert serving.outcome.lines == ["10.1.0.2"] * 2
 
 
 REDIS = (

@@ -161,6 +161,8 @@ class _Late(NamedTuple):
     answer: bytes
     to: tuple[str, int]
     by: socket.socket
+    told: tuple[str, str, bytes] | None
+    """What the keeper writes down of it, if it does: source, target, and what both packets carry."""
 
 
 class Echo:
@@ -198,6 +200,9 @@ class Echo:
                 late = heapq.heappop(self._late)
                 with suppress(OSError):  # who has asked may be gone
                     late.by.sendto(late.answer, late.to)
+                if late.told is not None:
+                    source, target, body = late.told
+                    self._plan.member.pinged(target, source, body, is_reply=True)
 
     def _hear(self, at: socket.socket) -> None:
         try:
@@ -216,4 +221,12 @@ class Echo:
         between = plan.member.conditions(came.host)
         delay = between.latency + between.jitter * random.random()
         self._count += 1
-        heapq.heappush(self._late, _Late(time.monotonic() + delay, self._count, answer, address, at))
+        told = self._tell(request, came) if between.is_captured else None
+        heapq.heappush(self._late, _Late(time.monotonic() + delay, self._count, answer, address, at, told))
+
+    def _tell(self, request: bytes, came: Place) -> tuple[str, str, bytes]:
+        version = 6 if came.index == PING6 else 4
+        source, target = (self._plan.address_of(host, version) for host in (came.host, self._plan.host))
+        ident = request[4:6] if came.index == PING4_RAW else came.port.to_bytes(2, "big")
+        self._plan.member.pinged(source, target, ident + request[6:], is_reply=False)
+        return source, target, ident + request[6:]
