@@ -270,6 +270,62 @@ def test_odd_arguments_get_the_errors_of_the_kernel(bench: Bench, way: Way) -> N
     ], out.stderr
 
 
+STRANGE = """
+import ctypes, socket, struct, sys
+class Vector(ctypes.Structure):
+    _fields_ = [("base", ctypes.c_void_p), ("size", ctypes.c_size_t)]
+class Message(ctypes.Structure):
+    _fields_ = [("name", ctypes.c_void_p), ("name_size", ctypes.c_uint), ("vector", ctypes.c_void_p),
+        ("count", ctypes.c_size_t), ("control", ctypes.c_void_p), ("control_size", ctypes.c_size_t),
+        ("flags", ctypes.c_int), ("_", ctypes.c_uint), ("size", ctypes.c_uint)]
+libc = ctypes.CDLL(None, use_errno=True)
+sock = socket.socket(type=socket.SOCK_DGRAM)
+sock.bind(("10.0.0.1", 0))
+print(sock.getsockname()[1], flush=True)
+def several(limit):
+    buffers = [ctypes.create_string_buffer(8) for _ in range(limit)]
+    names = [ctypes.create_string_buffer(16) for _ in range(limit)]
+    vectors = [Vector(ctypes.addressof(one), 8) for one in buffers]
+    messages = (Message * limit)(*[Message(ctypes.addressof(name), 16, ctypes.addressof(vector), 1)
+        for name, vector in zip(names, vectors)])
+    found = libc.recvmmsg(sock.fileno(), messages, limit, 0x10000, None)  # MSG_WAITFORONE
+    if found < 0:
+        sys.exit(f"recvmmsg: {ctypes.get_errno()}")
+    return [(one.raw[:message.size], socket.inet_ntoa(name.raw[4:8]))
+        for one, name, message in zip(buffers, names, messages[:found])]
+sys.stdin.readline()
+print(several(8), flush=True)
+sys.stdin.readline()
+print(several(8), flush=True)
+sys.stdin.readline()
+print(sock.recvfrom(8)[0], sock.recvmsg(8)[0], flush=True)
+"""
+
+
+@each_way(SHIFTED)
+def test_what_is_for_nobody_is_told_to_nobody(bench: Bench, way: Way) -> None:
+    bench.fresh()
+    process = bench.start(way(python(STRANGE)))
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with socket.socket(type=socket.SOCK_DGRAM) as one, socket.socket(type=socket.SOCK_DGRAM) as stranger:
+        stranger.bind(("127.0.0.2", 0))
+        target = "127.0.0.1", int(process.stdout.readline()) + 20_000
+        for words in ("-a -b +c +d -e +f", "-g -h", "-i +j -k +l"):
+            for word in words.split():
+                (one if word[0] == "+" else stranger).sendto(word.encode(), target)
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+            if words == "-g -h":
+                one.sendto(b"+late", target)
+            if words != "-i +j -k +l":
+                line = process.stdout.readline().decode().strip()
+                told = ["+late"] if words == "-g -h" else ["+c", "+d", "+f"]
+                assert line == str([(word.encode(), "10.0.0.1") for word in told])
+        out = finish(process)
+    assert out.lines == ["b'+j' b'+l'"], out.stderr
+
+
 @each_way(NONE)
 def test_a_socket_from_outside_is_no_way_out(bench: Bench, way: Way) -> None:
     script = """

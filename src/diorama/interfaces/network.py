@@ -33,7 +33,7 @@ from typing import Final
 
 from diorama.abi.socket import SocketAddress, parse_address
 from diorama.catalogue.model import Memory, Tracee
-from diorama.interfaces.rawsocket import Sent, bind_raw, name_raw
+from diorama.engine.rawsocket import Sent, bind_raw, name_raw
 from diorama.interfaces.story import Counters, Neighbour, SocketState
 
 __all__ = ["Endpoint", "Foreign", "Held", "Link", "Network", "Route", "Sent", "Story", "refuse"]

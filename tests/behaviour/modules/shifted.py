@@ -6,11 +6,13 @@ import errno
 import socket
 
 from diorama.abi.socket import Inet6Address, InetAddress, SocketAddress, parse_address
+from diorama.engine.rawsocket import bind_raw, name_raw
 from diorama.interfaces.network import Endpoint, Network, Sent, refuse
-from diorama.interfaces.rawsocket import bind_raw, name_raw
 
 SHIFT = 20_000
 OTHER = "10.0.0.9"
+STRANGER = "127.0.0.2"
+"""Whose messages are for nobody."""
 
 
 def real(address: SocketAddress) -> bytes:
@@ -47,7 +49,9 @@ class Shifted(Endpoint):
         return Sent(real(address))
 
     def received(self, at: socket.socket, address: bytes) -> SocketAddress | None:
-        return virtual(address)
+        parsed = parse_address(address)
+        is_strange = isinstance(parsed, InetAddress) and parsed.host == STRANGER
+        return None if is_strange else virtual(address)
 
     def get_option(self, at: socket.socket, level: int, option: int, size: int) -> bytes | None:
         return b"\x2a\0\0\0" if (level, option) == (socket.SOL_IP, socket.IP_TTL) else None

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from diorama.catalogue.model import Request
-from diorama.engine.held import Descriptor
+from diorama.dispatch.files.answers import Outcome, fail
 
 if TYPE_CHECKING:
     from diorama.dispatch.network.state import Networks
 
 __all__ = ["ANSWERS", "Answer", "Outcome", "answers", "fail"]
 
-Outcome = int | Request | Descriptor | None
 Answer = Callable[["Networks", Any], Outcome]
 F = TypeVar("F", bound=Answer)
 
 ANSWERS: dict[type[Request], Answer] = {}
-
-
-def fail(code: int) -> OSError:
-    """The error that gives the program this errno."""
-    return OSError(code, os.strerror(code))
 
 
 def answers(*requests: type[Request]) -> Callable[[F], F]:

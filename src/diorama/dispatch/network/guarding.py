@@ -32,9 +32,9 @@ from diorama.view.asking import asker
 if TYPE_CHECKING:
     from diorama.dispatch.network.state import Lent
 
-__all__ = ["check_flags", "connect_here", "native_control", "send_here", "waits"]
+__all__ = ["FULL", "check_flags", "connect_here", "native_control", "send_here", "waits"]
 
-_FULL: Final = (errno.EAGAIN, errno.EWOULDBLOCK)
+FULL: Final = (errno.EAGAIN, errno.EWOULDBLOCK)
 _BEGUN: Final = (errno.EINPROGRESS, errno.EALREADY)
 _TICK_MS: Final = 50
 _TIMEVAL: Final = struct.Struct("@ll")
@@ -105,7 +105,7 @@ def send_here(lent: Lent, data: bytes, sent: Sent, control: bytes, flags: int) -
         try:
             return send_raw(lent.at.fileno(), data, sent.address, control, flags | MSG_DONTWAIT)
         except OSError as error:
-            if error.errno not in _FULL or not waits(lent, flags):
+            if error.errno not in FULL or not waits(lent, flags):
                 raise
         _wait(lent.at, errno.EAGAIN)
 

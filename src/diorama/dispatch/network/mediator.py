@@ -18,8 +18,6 @@ from diorama.dispatch.network.answers import ANSWERS, Outcome
 from diorama.dispatch.network.state import Networks, network_of
 from diorama.dispatch.subscription import ArgumentTest
 from diorama.engine._native import TEST_EQ, TEST_NE, TEST_WITHIN
-from diorama.engine.confinement import Confinement
-from diorama.engine.launch import launch
 from diorama.errors import UsageError
 from diorama.view.asking import asked
 from diorama.view.task import Context, Task
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
     from diorama.catalogue.model import Request
     from diorama.dispatch.files.state import Files
     from diorama.dispatch.subscription import Tests
+    from diorama.engine.confinement import Confinement
     from diorama.engine.launch import Command, Launched
 
 __all__ = ["NetworkMediator"]
@@ -42,8 +41,6 @@ class NetworkMediator:
     """
 
     def __init__(self, files: Files, *, grows: bool) -> None:
-        for subject in _SUBJECTS:
-            import_module(f"diorama.dispatch.network.{subject}")
         self.networks = Networks(files)
         self._grows = grows
         self._confinement: Confinement | None = None
@@ -51,8 +48,12 @@ class NetworkMediator:
 
     def launch(self, command: Command, program: bytes, tag: int | None) -> Launched:
         """As `diorama.engine.launch.launch`, confined if nothing may get round a network."""
+        from diorama.engine.launch import launch
+
         if not self._confines:
             return launch(command, program, tag)
+        from diorama.engine.confinement import Confinement
+
         with self._starting:
             if self._confinement is None:
                 self._confinement = Confinement()
@@ -73,11 +74,15 @@ class NetworkMediator:
 
     def requests(self) -> frozenset[type[Request]]:
         """What must be asked here: nothing without networks."""
-        return frozenset(ANSWERS) if self._grows or self.networks.is_used else frozenset()
+        if not (self._grows or self.networks.is_used):
+            return frozenset()
+        for subject in _SUBJECTS:
+            import_module(f"diorama.dispatch.network.{subject}")
+        return frozenset(ANSWERS)
 
     @property
     def tests(self) -> Tests:
-        """Arguments without which some calls never concern a network."""
+        """Arguments without which some calls never concern a network; asked after `requests`."""
         from diorama.dispatch.network.options import SIOC_END, SIOC_FIRST, TUNSETIFF
 
         addressed = (ArgumentTest("address", TEST_NE, 0),)

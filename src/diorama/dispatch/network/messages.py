@@ -26,7 +26,7 @@ from diorama.catalogue.sockets import RecvFrom, RecvMMsg, RecvMsg, SendMMsg, Sen
 from diorama.dispatch.network.addresses import check_abstract, read_address
 from diorama.dispatch.network.answers import Outcome, answers, fail
 from diorama.dispatch.network.control import CONTROL_MAX, MORE, given_control, told_control, with_room
-from diorama.dispatch.network.guarding import check_flags, native_control, send_here, waits
+from diorama.dispatch.network.guarding import FULL, check_flags, native_control, send_here, waits
 from diorama.engine.rawsocket import RawMessage, Sent, pack_control, receive_raw, send_raw
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ __all__: list[str] = []
 _MESSAGES_MAX: Final = 1024
 _SIZE_MAX: Final = 1 << 20
 _DATAGRAM_MAX: Final = 65_507
-_FULL: Final = (errno.EAGAIN, errno.EWOULDBLOCK)
 
 # -- sending ----------------------------------------------------------------------------------
 
@@ -211,7 +210,7 @@ def _send_now(lent: Lent, data: bytes, sent: Sent, control: bytes, flags: int) -
     try:
         return send_raw(lent.at.fileno(), data, sent.address, control, flags | MSG_DONTWAIT)
     except OSError as error:
-        if error.errno in _FULL and waits(lent, flags):
+        if error.errno in FULL and waits(lent, flags):
             return None
         raise
 
@@ -320,13 +319,35 @@ def receive_messages(networks: Networks, call: RecvMMsg) -> Outcome:
     with networks.lent(call) as lent:
         if lent is None or lent.is_stream:
             return None
-    count = call.replace(count=min(call.count, _MESSAGES_MAX)).run()
-    with networks.lent(call) as lent:
-        if lent is not None:
-            made = call.messages.read_all(count)
-            right = [_put_right(lent, call.tracee, *pair) for pair in zip(headers, made, strict=False)]
-            call.messages.write_all([one or other for one, other in zip(right, made, strict=False)])
-    return count
+    while True:
+        count = call.replace(count=min(call.count, _MESSAGES_MAX)).run()
+        with networks.lent(call) as lent:
+            if lent is None:
+                return count
+            kept = _put_several_right(lent, call.tracee, headers, call.messages.read_all(count))
+        if kept or not count:
+            call.messages.write_all(kept)
+            return len(kept)
+        call.messages.write_all(headers)
+
+
+def _put_several_right(
+    lent: Lent, tracee: Tracee, asked: list[MsgHdr], made: list[MsgHdr]
+) -> list[MsgHdr]:
+    """What is told of several messages; where one was not for the program, those behind it close the gap."""
+    kept: list[MsgHdr] = []
+    for index, header in enumerate(made):
+        room = asked[len(kept)]
+        right = _put_right(lent, tracee, room, header)
+        if right is None:
+            continue
+        if len(kept) < index:
+            data = _vectors(tracee, header).gather(header.msg_len)
+            size = _vectors(tracee, room).scatter(data)
+            cut = MSG_TRUNC if size < len(data) else 0
+            right = right.replace(msg_len=size, msg_flags=right.msg_flags | cut)
+        kept.append(right.replace(msg_iov=room.msg_iov, msg_iovlen=room.msg_iovlen))
+    return kept
 
 
 def _receive_now(lent: Lent, tracee: Tracee, size: int, control_size: int, flags: int) -> RawMessage | None:
@@ -336,7 +357,7 @@ def _receive_now(lent: Lent, tracee: Tracee, size: int, control_size: int, flags
     try:
         return receive_raw(lent.at.fileno(), size, control_size, flags | MSG_DONTWAIT)
     except OSError as error:
-        if error.errno in _FULL and waits(lent, flags):
+        if error.errno in FULL and waits(lent, flags):
             return None
         raise
 

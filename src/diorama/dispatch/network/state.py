@@ -139,7 +139,7 @@ class Networks:
             return
         copy = borrow(call.tracee, _fd(call))
         if copy is None:
-            raise Unsupported(call.NAME, _CLOSED, 1)
+            raise Unsupported(call.NAME, _CLOSED, errno.EPERM)
         with _as_socket(copy) as at:
             found = self._find(call.tracee, at, inode, known)
             yield None if found is None else Lent(found, at)
@@ -148,7 +148,7 @@ class Networks:
         """A copy of a descriptor that the program has just got; `OSError`."""
         copy = borrow(tracee, fd)
         if copy is None:
-            raise Unsupported("accept4", _CLOSED, 1)
+            raise Unsupported("accept4", _CLOSED, errno.EPERM)
         return socket.socket(fileno=copy)
 
     def check_socket(self, call: Request) -> None:
@@ -170,9 +170,9 @@ class Networks:
         family = int(at.family)
         network = self.network(tracee, family)
         if network is None:
-            if len(self._foreign) > _SWEEP_AT:
-                self._foreign = set()
             if family == AF_UNIX:
+                if len(self._foreign) > _SWEEP_AT:
+                    self._foreign = set()
                 self._foreign.add(inode)
             return None
         endpoint: Endpoint | None = network.adopt(at, family)

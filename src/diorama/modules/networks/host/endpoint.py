@@ -21,8 +21,8 @@ from diorama.abi.socket import (
     SocketAddress,
     parse_address,
 )
+from diorama.engine.rawsocket import bind_raw, name_raw
 from diorama.interfaces.network import Endpoint, Sent, refuse
-from diorama.interfaces.rawsocket import bind_raw, name_raw
 from diorama.modules.networks.host.options import check_control, check_option
 
 if TYPE_CHECKING:

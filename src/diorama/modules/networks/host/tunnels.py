@@ -23,8 +23,8 @@ import struct
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
+from diorama.engine.rawsocket import connect_raw
 from diorama.errors import warn_once
-from diorama.interfaces.rawsocket import connect_raw
 
 if TYPE_CHECKING:
     from diorama.modules.networks.host.endpoint import PolicyEndpoint

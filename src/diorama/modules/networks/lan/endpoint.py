@@ -23,8 +23,8 @@ from diorama.abi.socket import (
     InetAddress,
     SocketAddress,
 )
+from diorama.engine.rawsocket import Sent, bind_raw
 from diorama.interfaces.network import Endpoint, refuse
-from diorama.interfaces.rawsocket import Sent, bind_raw
 from diorama.modules.networks.lan import options
 from diorama.modules.networks.lan.addresses import (
     ADDRESS4,

@@ -31,8 +31,8 @@ from diorama.abi.socket import (
     SOL_SOCKET,
     SocketAddress,
 )
+from diorama.engine.rawsocket import Sent, bind_raw
 from diorama.interfaces.network import refuse
-from diorama.interfaces.rawsocket import Sent, bind_raw
 from diorama.modules.networks.lan.addresses import (
     ECHO,
     ECHO_LOOPBACK,

@@ -21,8 +21,8 @@ from diorama.abi.socket import (
     SocketAddress,
     parse_address,
 )
+from diorama.engine.rawsocket import Sent
 from diorama.interfaces.network import refuse
-from diorama.interfaces.rawsocket import Sent
 from diorama.modules.networks.lan import control, groups
 from diorama.modules.networks.lan.addresses import (
     ADDRESS4,

@@ -16,9 +16,9 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from diorama.abi.socket import AF_UNSPEC, Inet6Address, InetAddress, SocketAddress, UnixAddress, parse_address
+from diorama.engine.rawsocket import connect_raw
 from diorama.interfaces.asking import asker
 from diorama.interfaces.network import Endpoint, Held, Sent, refuse
-from diorama.interfaces.rawsocket import connect_raw
 from diorama.modules.networks.packet.handle import Handle, make_name
 from diorama.modules.networks.packet.names import name_of, parse_name
 from diorama.modules.networks.packet.settings import Settings
