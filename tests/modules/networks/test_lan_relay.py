@@ -16,7 +16,7 @@ import time
 import pytest
 
 from diorama.modules.networks.lan.addresses import ADDRESS4, Place
-from diorama.modules.networks.lan.conditions import attach, detach
+from diorama.modules.networks.lan.conditions import attach
 from diorama.modules.networks.lan.member import Member
 from diorama.modules.networks.lan.silence import hear, ignore
 from modules.networks.lan_pair import Pair, read_all
@@ -205,11 +205,17 @@ def filtered(member: Member, at: socket.socket) -> None:
         hear(at, member.number, set(range(1, 255)) - member.silent())
         ignore(at, member.number, member.silent())
         return
-    program = member.filter()
-    if program is None:
-        detach(at)
-    else:
-        attach(at, program)
+    attach(at, member.filter())
+
+
+def test_datagrams_are_heard_from_the_lan_alone(pair: Pair) -> None:
+    hearing = pair.socket_of(pair.other, socket.SOCK_DGRAM, port=5000)
+    filtered(pair.other, hearing)
+    hearing.settimeout(LIMIT)
+    with socket.socket(type=socket.SOCK_DGRAM) as stranger:
+        stranger.sendto(b"from outside", hearing.getsockname())
+        pair.socket_of(pair.one, socket.SOCK_DGRAM).sendto(b"from the LAN", hearing.getsockname())
+        assert hearing.recv(20) == b"from the LAN"
 
 
 @pytest.mark.parametrize("words", [[], ["latency=10ms"]], ids=["direct", "relayed"])

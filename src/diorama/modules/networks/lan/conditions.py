@@ -14,7 +14,6 @@ import ctypes
 import socket
 import struct
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,7 +25,6 @@ __all__ = [
     "Conditions",
     "attach",
     "conditions_between",
-    "detach",
     "make_filter",
     "make_program",
     "name_of",
@@ -106,6 +104,7 @@ def _is_cut(state: State, one: str, other: str) -> bool:
 # -- packet filters: struct sock_filter of <linux/filter.h> ------------------------------------------------
 
 _LOAD_WORD: Final = 0x20  # BPF_LD | BPF_W | BPF_ABS
+_LOAD_HALF: Final = 0x28  # BPF_LD | BPF_H | BPF_ABS
 _LOAD_BYTE: Final = 0x30  # BPF_LD | BPF_B | BPF_ABS
 _JUMP_EQUAL: Final = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
 _JUMP_GREATER_EQUAL: Final = 0x35  # BPF_JMP | BPF_JGE | BPF_K
@@ -115,7 +114,6 @@ _RANDOM: Final = -0x1000 + 56  # SKF_AD_OFF + SKF_AD_RANDOM
 _UDP: Final = 17
 _ALL: Final = 0xFFFFFFFF
 _SO_ATTACH_FILTER: Final = 26
-_SO_DETACH_FILTER: Final = 27
 
 
 def _instruction(code: int, value: int, if_so: int = 0, if_not: int = 0) -> bytes:
@@ -133,23 +131,19 @@ def attach(at: socket.socket, program: bytes) -> None:
     at.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, packed)
 
 
-def detach(at: socket.socket) -> None:
-    """Let a socket hear everything again."""
-    with suppress(FileNotFoundError):
-        at.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+def make_program(number: int, dropped: Iterable[int], lossy: Mapping[int, float]) -> bytes:
+    """The program that drops what comes from outside of a LAN or from some hosts, and of others a share.
 
-
-def make_program(dropped: Iterable[int], lossy: Mapping[int, float]) -> bytes | None:
-    """The program that drops what comes from some hosts, and of the datagrams of others a share.
-
-    None if nothing is to be dropped.  A host is the third byte of an IPv4 source address, as all of a LAN
-    are.
+    All of a LAN have IPv4 source addresses 127.NUMBER.HOST.x.  The share is one of datagrams.
     """
     gone = sorted(set(dropped))
     losing = {host: share for host, share in sorted(lossy.items()) if share > 0 and host not in gone}
-    if not gone and not losing:
-        return None
-    program = [_instruction(_LOAD_BYTE, _NETWORK + 14)]
+    program = [
+        _instruction(_LOAD_HALF, _NETWORK + 12),
+        _instruction(_JUMP_EQUAL, 127 << 8 | number, 1, 0),
+        _DROP,
+        _instruction(_LOAD_BYTE, _NETWORK + 14),
+    ]
     for host in gone:
         program += [_instruction(_JUMP_EQUAL, host, 0, 1), _DROP]
     for host, share in losing.items():
@@ -171,11 +165,12 @@ def silent_hosts(state: State, name: str) -> frozenset[int]:
     return frozenset(host for host, other in others.items() if _is_cut(state, name, other))
 
 
-def make_filter(state: State, name: str) -> bytes | None:
-    """The program for the sockets of a host but those of TCP; None if they need none."""
+def make_filter(state: State, name: str) -> bytes:
+    """The program for the sockets of a host but those of TCP."""
     others = {GATEWAY: GATEWAY_NAME, **{host.host: host.name for host in state.hosts if host.name != name}}
     found = {host: conditions_between(state, name, other) for host, other in others.items()}
     return make_program(
+        state.number,
         [host for host, between in found.items() if between.is_cut],
         {host: between.loss for host, between in found.items()},
     )

@@ -175,7 +175,7 @@ class Member:
         host = self._hosts.get(other)
         return Conditions() if host is None else conditions_between(self._state, self.name, host.name)
 
-    def filter(self) -> bytes | None:
+    def filter(self) -> bytes:
         """The packet filter, `struct sock_filter[]`, that sockets of this host but TCP's must have now."""
         return self._filter
 
@@ -193,7 +193,7 @@ class Member:
             **{str(host.address6.ip): host for host in named},
         }
         mine = hosts.get(self.host)
-        self._filter = make_filter(state, mine.name) if mine else None
+        self._filter = make_filter(state, mine.name if mine else "")
         self._silent = silent_hosts(state, mine.name) if mine else frozenset[int]()
 
     # -- what is asked for ----------------------------------------------------------------------

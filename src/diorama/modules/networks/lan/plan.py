@@ -30,7 +30,7 @@ from diorama.modules.networks.lan.addresses import (
     Place,
     parse_real,
 )
-from diorama.modules.networks.lan.conditions import attach, detach
+from diorama.modules.networks.lan.conditions import attach
 from diorama.modules.networks.lan.groups import Directory
 from diorama.modules.networks.lan.hearing import is_foreign
 from diorama.modules.networks.lan.reaching import open_sockets
@@ -70,7 +70,8 @@ class Plan:
         self.host: int = member.host
         self.binding = threading.RLock()
         """Held while an address is looked at and bound."""
-        self._has_filtered = False
+        self._filtered = member.filter()
+        """The program that all sockets have."""
         self._ignored: frozenset[int] = frozenset()
         """The hosts that have been cut off from this one at any time."""
         self.directory = Directory(self)
@@ -190,12 +191,7 @@ class Plan:
         if at.type == socket.SOCK_STREAM:
             self._silence(at)
             return
-        program = self.member.filter()
-        if program is not None:
-            self._has_filtered = True
-            attach(at, program)
-        elif self._has_filtered:
-            detach(at)
+        attach(at, self.member.filter())
 
     def _silence(self, at: socket.socket) -> None:
         cut = self.member.silent()
@@ -205,8 +201,10 @@ class Plan:
 
     def filter_all(self, own: Iterable[socket.socket]) -> None:
         """The same for all sockets that the programs of the host have, and some of ours."""
-        if self.member.filter() is None and not self._has_filtered and not self._ignored:
+        program = self.member.filter()
+        if program == self._filtered and not (self._ignored or self.member.silent()):
             return
+        self._filtered = program
         for at in own:
             self.filter(at)
         for at in open_sockets():

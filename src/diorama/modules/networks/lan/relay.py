@@ -96,7 +96,6 @@ def _socket_at(real: Real) -> socket.socket:
         made.settimeout(0)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         made.bind(real)
     except BaseException:
         made.close()
@@ -134,6 +133,13 @@ def beside(source: Real) -> Callable[[], socket.socket]:
     return make
 
 
+def _prepare(at: socket.socket) -> None:
+    """A side of a connection that is to be: what does not end as it should, by our death too, is a reset."""
+    at.settimeout(0)
+    at.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    at.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+
+
 class Connection:
     """One connection, from a program that is at `source` and will be connected at the door `real`.
 
@@ -165,8 +171,7 @@ class Connection:
         self._pause = _FIRST_PAUSE
         self._until = time.monotonic() + _PATIENCE
         if client is not None:
-            client.settimeout(0)
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            _prepare(client)
         if self.tap is not None:
             self.tap.asked()
         self.later(self._forth.delay(), self._connect_server)
@@ -183,8 +188,7 @@ class Connection:
         except OSError:
             self.abort()
             return
-        made.settimeout(0)
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _prepare(made)
         self._server, self._target = made, self._way.targets.pop(0)
         self._filter()
         self._try(made, self._target, self._server_is_connected)
@@ -219,6 +223,7 @@ class Connection:
         except OSError:
             self.abort()
             return
+        _prepare(made)
         self._client = made
         self._filter()
         self._try(made, self._source, self._client_is_connected)
@@ -253,9 +258,6 @@ class Connection:
         self._leave_door()
         if self.tap is not None:
             self.tap.begun()
-        for made in (self._client, self._server):
-            # What does not end as it should, be it that we are killed, is a reset.
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         client, server = Side(self._client), Side(self._server)
         client.reads = server.writes = Stream(self, client, server, self._forth, forth=True)
         server.reads = client.writes = Stream(self, server, client, self._back, forth=False)
@@ -315,10 +317,7 @@ class Connection:
                 (ignore if self._is_cut else hear)(made, place.number, [place.host])
 
     def abort(self) -> None:
-        """End it for both sides: who is connected is reset."""
-        for made in (self._client, self._server):
-            if made is not None:
-                made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        """End it for both sides: who is connected is reset, since that is not an end as it should be."""
         self._close()
 
     def _leave_door(self) -> None:
