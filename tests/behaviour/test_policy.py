@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import socket
 import sys
 import threading
@@ -438,9 +439,13 @@ error = "unreachable"
 
 @each_way(PLAIN)
 def test_a_thousand_connections_of_many_threads(bench: Bench, way: Way) -> None:
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 2100:
+        pytest.skip("needs 2,100 descriptors")
     script = """
-import socket, threading
+import resource, socket, threading
 COUNT, THREADS = 1000, 20
+limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
 listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
 kept, failed = [], []
 def serve():
@@ -469,6 +474,31 @@ print(len(kept), failed)
         under(way, "deny=*", "allow=127.0.0.1", "allow=in:127.0.0.1"), python(script), limit=110
     )
     assert out.lines == ["2000 []"], out.stderr
+
+
+@each_way(PLAIN)
+def test_who_has_no_descriptor_left_keeps_those_it_has(bench: Bench, way: Way) -> None:
+    script = """
+import errno, os, resource, socket, stat
+before = os.fstat(0), os.fstat(1)
+resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+made = []
+try:
+    while True:
+        made.append(socket.socket())
+except OSError as error:
+    code = error.errno
+kinds = {stat.S_IFMT(os.fstat(one.fileno()).st_mode) for one in made}
+print(errno.errorcode[code], len(made) > 30, kinds == {stat.S_IFSOCK})
+print(all(os.path.samestat(*pair) for pair in zip(before, (os.fstat(0), os.fstat(1)))))
+made.pop().close()
+made.pop().close()
+made.append(socket.socket())
+print("again")
+"""
+    confined = under(way, "deny=*", "allow=127.0.0.1")
+    out = bench.inside(confined, python(script))
+    assert out.lines == ["EMFILE True True", "True", "again"], out.stderr
 
 
 @each_way(PLAIN)

@@ -64,8 +64,12 @@ def _receive(tracee: Tracee, fd: int) -> tuple[int, int]:
             ours.sendmsg([b"f"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)], 0, name)
         header, control = _message(tracee)
         _call(tracee, "recvmsg", theirs, header, _MSG_CMSG_CLOEXEC)
-        got = memory.read(control, 2 * tracee.abi.word + 8)
-        return theirs, int.from_bytes(got[tracee.abi.word + 8 :][:4], "little")
+        word = tracee.abi.word
+        got = memory.read(control, 2 * word + 8)
+        if not int.from_bytes(memory.read(header + 5 * word, word), "little"):
+            # The message came without it: there is no number for it.
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return theirs, int.from_bytes(got[word + 8 :][:4], "little")
     except OSError:
         with contextlib.suppress(OSError):
             syscall.close(theirs)
