@@ -66,7 +66,8 @@ class Outside:
         return sock
 
     def _listen(self, sock: socket.socket, where: object) -> socket.socket:
-        self._bind(sock, where).listen(128)
+        # Nobody accepts: there is room for all that may get out.
+        self._bind(sock, where).listen(1024)
         return sock
 
     def _three(self) -> Iterator[socket.socket]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from behaviour.battery import Kind, run_by_kernel, run_in_view
@@ -76,6 +76,10 @@ calls = st.one_of(
     st.builds("fchdir {}".format, st.integers(0, 2)),
 )
 READING: Final = st.lists(calls, min_size=20, max_size=60)
+
+
+FOUND: Final = ["keep 0 -1 2097152 c", "open -1 2228224 1 /proc/self/fd/100/"]
+"""What once came to another: RESOLVE_NO_XDEV by a link of /proc into a mount."""
 
 
 def lay(ground: Path, made: dict[str, str]) -> None:
@@ -151,6 +155,7 @@ def test_paths_lead_where_the_kernel_leads(programs: Programs, engine: str, how:
 
     @how
     @given(made=links, points=mounts, asked=READING)
+    @example(made={}, points=[("s1/a", "c")], asked=FOUND)
     def held(made: dict[str, str], points: list[tuple[str, str]], asked: list[str]) -> None:
         compare(program, engine, made, points, asked)
 

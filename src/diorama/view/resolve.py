@@ -305,6 +305,8 @@ class _Walk:
     def _jump(self, target: Place, todo: list[bytes]) -> Place | None:
         if self._restrict & (RESOLVE_NO_MAGICLINKS | RESOLVE_BENEATH | RESOLVE_IN_ROOT):
             raise _error(errno.ELOOP if self._restrict & RESOLVE_NO_MAGICLINKS else errno.EXDEV)
+        if self._restrict & RESOLVE_NO_XDEV and target.mount is not self.mount:
+            raise _error(errno.EXDEV)
         self.touched |= target.touched or not (target.link or target.mount.is_bottom)
         # A link of /proc leads to the same object for the kernel.
         leads_there = bool(target.link) or target.mount.is_bottom
