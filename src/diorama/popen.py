@@ -50,7 +50,7 @@ class Popen(subprocess.Popen[Any]):
         """Wait until the last process that descends from the program has ended."""
         self.wait()
         if self._launched is not None:
-            self._view.outlive(self._launched)
+            self._view.programs.outlive(self._launched)
             self._launched = None
 
     # What follows overrides the private half of subprocess.Popen, whose shape is the same in 3.11 to 3.14.
@@ -78,14 +78,14 @@ class Popen(subprocess.Popen[Any]):
             gid=gid,
             groups=None if gids is None else tuple(gids),
         )
-        launched, failure = self._view.launch(command)
+        launched, failure = self._view.programs.launch(command)
         private: Any = self
         private._close_pipe_fds(*pipes)
         private._child_created = True
         self.pid = launched.pid
         self._launched = launched
         if failure is not None:
-            self._view.forget(launched)
+            self._view.programs.forget(launched)
             self._launched = None
             self.returncode = 127
             raise failure_error(failure, program, cwd)
@@ -102,7 +102,7 @@ class Popen(subprocess.Popen[Any]):
             if not data:
                 # init was killed before it could tell: nothing adopts orphans any more.
                 launched.ended = True
-                self._view.abandon(launched)
+                self._view.programs.abandon(launched)
                 return signal.SIGKILL
             status = int.from_bytes(data, sys.byteorder, signed=True)
             if os.WIFEXITED(status) or os.WIFSIGNALED(status):

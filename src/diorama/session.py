@@ -2,39 +2,30 @@
 
 A `View` collects what a program is to see (mounts, handlers) and runs programs in it.  What the view handles
 decides what is traced: without a mount or handler nothing is, and the program runs at native speed.
-
-Threads: `View` is used from the caller's threads; guardians call back into the router.  `_lock` guards the
-list of running programs, their descriptors and the count of guardians, and is never held while a program is
-waited for; `_making` lets one thread at a time compile what guardians need.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import select
-import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from diorama.engine.choice import ENGINES, HANDLERS_RUN, NOTIFY, Choice, choose, make_tag, require
-from diorama.engine.probe import Features, Paths, probe, resolve, to_native
+from diorama.engine.choice import Choice
+from diorama.engine.probe import Paths
 from diorama.errors import UsageError
 from diorama.modules.kinds import Kinds
 from diorama.modules.stages import set_maker
 from diorama.popen import Popen
+from diorama.programs import Programs, Tracing
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from diorama.dispatch.mediator import Mediator
     from diorama.dispatch.network.mediator import NetworkMediator
-    from diorama.engine.guardian import Staff
-    from diorama.engine.launch import Command, Launched
-    from diorama.engine.placement import Placement
     from diorama.view.mounts import Mount
 
 _OF_THE_HOST = ("/proc", "/dev", "/sys")
@@ -69,30 +60,13 @@ class View:
         strict: bool = False,
         seccomp: bool = True,
     ) -> None:
-        if guardians not in ("each", "shared"):
-            raise UsageError(f"guardians must be 'each' or 'shared', not {guardians!r}")
-        if engine not in ENGINES:
-            raise UsageError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
-        if placement not in ("auto", "none"):
-            raise UsageError(f"placement must be 'auto' or 'none', not {placement!r}")
+        tracing = Tracing(engine, guardians, placement, paths, seccomp)
         from diorama.dispatch.router import Router
 
         self.router = Router(strict=strict, on_failure=self._failed)
-        self._engine = engine
-        self._shared = guardians == "shared"
-        self._placed = placement == "auto" and not self._shared
-        self._placement: Placement | None = None
-        self._paths = paths or Paths()
-        self._seccomp = seccomp
+        self.programs = Programs(self.router, tracing, self._serve_fuse)
         self._mediator: Mediator | None = None
         self._networks: NetworkMediator | None = None
-        self._lock = threading.Condition()
-        self._making = threading.Lock()
-        self._guardians = 0
-        self._running: list[Launched] = []
-        self._staff: Staff | None = None
-        self._features: Features | None = None
-        self.choice: Choice | None = None
         self.failures: list[BaseException] = []
         self.unsaved: list[str] = []
         self.gave_up = False
@@ -109,7 +83,7 @@ class View:
         Relative paths are the caller's.  A source is found in the view, as the mounts before have left it.
         `UsageError` if the source cannot be mounted there, or while programs run, unless the view grows.
         """
-        if not self._grows and self._is_running():
+        if not self._grows and self.programs.are_running():
             raise UsageError(f"cannot mount on {os.fsdecode(target)} while programs run: use grows=True")
         from diorama.interfaces.filesystem import FileSystem
         from diorama.interfaces.network import Network
@@ -139,7 +113,7 @@ class View:
         """
         from diorama.modules.sources import make_mount
 
-        if self._is_running() or self._files().has_mounts:
+        if self.programs.are_running() or self._files().has_mounts:
             raise UsageError(f"cannot make {directory} the root: something is mounted or runs already")
         self._files().mount(make_mount(directory, *options), "/")
         for name in () if bare else _OF_THE_HOST:
@@ -154,7 +128,7 @@ class View:
         """
         from diorama.modules.sources import make_mount
 
-        if self._is_running() or self._files().has_mounts:
+        if self.programs.are_running() or self._files().has_mounts:
             raise UsageError(f"cannot lay {layer} over the root: something is mounted or runs already")
         self._files().mount(make_mount("cow:/", f"layer={os.fspath(layer)}"), "/")
         self.router.changed = True
@@ -256,75 +230,11 @@ class View:
 
         The first launch does it otherwise. `UsageError` if the engine that was asked for cannot be had.
         """
-        return None if self._prepare() is None else self.choice
-
-    def launch(self, command: Command) -> tuple[Launched, tuple[int, int] | None]:
-        """Start a command: its record, and (errno, step) if the exec failed."""
-        from diorama.engine.launch import launch
-
-        self._sweep()
-        staff = self._prepare()
-        tag = make_tag() if staff and self.choice is not None and self.choice.engine == NOTIFY else None
-        start = launch if self._networks is None else self._networks.launch
-        launched = start(command, self._filter(tag) if staff and self._seccomp else b"", tag)
-        with self._lock:
-            self._running.append(launched)
-        if staff is None:
-            return launched, launched.go()
-        if tag is not None:
-            return launched, launched.go(lambda fd: self._listen(launched, staff, fd, tag))
-        try:
-            self._trace(launched, staff)
-        except BaseException:
-            with self._lock:
-                self._running.remove(launched)
-            launched.cancel()
-            raise
-        return launched, launched.go()
-
-    def forget(self, launched: Launched) -> None:
-        """Release what belongs to a program whose processes have all ended."""
-        with self._lock:
-            if launched not in self._running:
-                return
-            self._running.remove(launched)
-            launched.closed = True
-            launched.shut()
-            os.close(launched.life_fd)
-            os.close(launched.pidfd)
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(launched.init_pid, 0)
-
-    def abandon(self, launched: Launched) -> None:
-        """End a program whose first process was killed, and all that is traced in this view."""
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(launched.pidfd, signal.SIGKILL)
-        from diorama.engine.descent import end_all
-
-        end_all({launched.pid, *[tracee.pid for tracee in list(self.router.tracees)]})
-
-    def outlive(self, launched: Launched) -> None:
-        """Wait until the last process that descends from an ended program has ended."""
-        with self._lock:
-            if launched not in self._running:
-                return
-            life_fd = os.dup(launched.life_fd)
-        while os.read(life_fd, 4):
-            continue
-        os.close(life_fd)
-        self.forget(launched)
+        return None if self.programs.prepare() is None else self.programs.choice
 
     def close(self) -> None:
         """End every program of the view and remove what it put on disk."""
-        with self._lock:
-            running = list(self._running)
-        for launched in running:
-            self.forget(launched)
-        with self._lock:
-            self._lock.wait_for(lambda: self._guardians == 0)
-        placement, self._placement, self._staff = self._placement, None, None
-        if placement is not None:
-            placement.close()
+        self.programs.end()
         if self._mediator is not None:
             for line in self._mediator.close():
                 self.unsaved.append(line)
@@ -351,70 +261,13 @@ class View:
             self.router.add_base(self._mediator)
             self._networks = NetworkMediator(self._mediator.files, grows=self._grows)
             self.router.add_inner(self._networks)
+            self.programs.mediator, self.programs.networks = self._mediator, self._networks
         return self._mediator
 
-    def _filter(self, tag: int | None) -> bytes:
-        from diorama.engine._native import PARK_TAG
-        from diorama.engine.filter import compile_filter
-
-        if tag is not None:
-            tests = self.router.conditions()
-            return compile_filter(self.router.wanted(), tag=tag, notify=True, only_if=tests)
-        wanted = self.router.wanted()
-        if self._placement is not None:
-            from diorama.engine.placement import with_masks
-
-            wanted = dict(with_masks(wanted))
-        return compile_filter(wanted, tag=PARK_TAG, only_if=self.router.conditions())
-
-    def _is_running(self) -> bool:
-        self._sweep()
-        with self._lock:
-            return bool(self._running)
-
-    def _sweep(self) -> None:
-        """Release programs that have ended."""
-        with self._lock:
-            ended = [one for one in self._running if one.ended and select.select([one.life_fd], [], [], 0)[0]]
-        for launched in ended:
-            self.forget(launched)
-
-    def _prepare(self) -> Staff | None:
-        """What guardians need; None when nothing is virtualised or watched."""
-        if self.router.is_idle:
-            return None
-        with self._making:
-            if self._staff is None or self.router.changed:
-                self._staff = self._make_staff()
-            return self._staff
-
-    def _make_staff(self) -> Staff:
-        from diorama.engine import _native
-        from diorama.engine.descent import filters_of
-        from diorama.engine.guardian import Staff
-
-        features = self._features = probe()
-        require(features)
-        self.choice = choose(self._engine, features, list(self._needs()), list(self._leanings()))
-        options = _native.Options()
-        options.paths = to_native(resolve(self._paths, features))
-        options.shared = self._shared or features.yama >= 2
-        options.signals = any(observer.wants_signals for observer in self.router.observers)
-        options.no_filter = not self._seccomp
-        options.our_filters = (filters_of(os.getpid()) or 0) + (1 if self._seccomp else 0)
-        if self._grows and self._kinds.device is None:
-            self._serve_fuse()
-        notifies = self.choice.engine == NOTIFY
-        rules = self.router.compile(tells_clones=not notifies)
-        if self._mediator is not None:
-            options.decider = self._mediator.decider().handle
-        self._place(shared=bool(options.shared) or notifies)
-        return Staff(
-            self.router, rules, options, self._guardian_started, self._guardian_done, self._placement
-        )
-
     def _serve_fuse(self) -> None:
-        """Let programs be FUSE servers, where they find a directory of devices."""
+        """Let programs be FUSE servers, in a view that grows, where they find a directory of devices."""
+        if not self._grows or self._kinds.device is not None:
+            return
         from diorama.modules.filesystems.fuse.device import FuseDevice
         from diorama.modules.sources import make_mount
 
@@ -422,75 +275,12 @@ class View:
         with contextlib.suppress(UsageError):
             self._files().mount(make_mount(self._kinds.device), "/dev/fuse")
 
-    def _place(self, *, shared: bool) -> None:
-        from diorama.engine.placement import Placement, has_choice
-
-        if self._placement is None and self._placed and not shared and has_choice():
-            self._placement = Placement()
-
-    def _needs(self) -> Iterator[str]:
-        """What only guardians can do."""
-        if self.router.observers:
-            yield "clones, execs, signals and ends of programs are to be observed"
-        if self._shared:
-            yield "one guardian for all is asked for"
-        if self._paths != Paths():
-            yield "a path of the portable layer is forced"
-        if not self._seccomp:
-            yield "seccomp is not to be used"
-
-    def _leanings(self) -> Iterator[str]:
-        """What guardians do better."""
-        if self.router.has_handlers:
-            yield HANDLERS_RUN
-
-    def _listen(self, launched: Launched, staff: Staff, fd: int, tag: int) -> None:
-        from diorama.engine.notify import Pool
-
-        assert self._features is not None
-        pool = Pool(staff, fd, self._features, tag)
-        pool.registry.enter(self.router.root(launched.pid))
-        pool.start()
-
-    def _trace(self, launched: Launched, staff: Staff) -> None:
-        from diorama.engine.guardian import Guardian
-
-        tracee = self.router.root(launched.pid)
-        outcome: list[BaseException | None] = []
-        ready = threading.Lock()
-        ready.acquire()
-
-        def begin(guardian: Guardian) -> None:
-            try:
-                guardian.seize(tracee)
-                outcome.append(None)
-            except OSError as error:
-                outcome.append(error)
-            ready.release()
-
-        Guardian(staff).start(begin)
-        ready.acquire()
-        if outcome[0] is not None:
-            raise UsageError(f"cannot trace a program: {outcome[0]}; `diorama doctor` tells more")
-
-    def _guardian_started(self) -> None:
-        with self._lock:
-            self._guardians += 1
-
-    def _guardian_done(self) -> None:
-        with self._lock:
-            self._guardians -= 1
-            if not self._guardians:
-                self._lock.notify_all()
-
     def _failed(self) -> None:
         """An error of a module or of ours under `strict`: remember it and end the programs."""
         error = sys.exc_info()[1]
         if error is not None:
             self.failures.append(error)
-        with self._lock:
-            for launched in self._running:
-                launched.shut()
+        self.programs.shut()
 
 
 @set_maker
