@@ -189,7 +189,7 @@ class Router:
         self._on_failure = on_failure
         self._subscriptions: list[Subscription] = []
         self._base: Base | None = None
-        self._inner: Inner | None = None
+        self._inner: list[Inner] = []
         self._chains: dict[tuple[int, int], list[Subscription]] = {}
         self._tests: dict[tuple[int, int], list[tuple[Test, ...]]] = {}
         self._unsettled: set[tuple[int, int]] = set()
@@ -242,8 +242,8 @@ class Router:
         self.changed = True
 
     def add_inner(self, inner: Inner) -> None:
-        """Register who is asked before the base."""
-        self._inner = inner
+        """Register who is asked before the base, and before those registered so far."""
+        self._inner.insert(0, inner)
         self.changed = True
 
     def compile(self, *, tells_clones: bool = True) -> Rules:
@@ -285,8 +285,9 @@ class Router:
         from diorama.dispatch.subscription import Subscription
 
         chain = self._subscriptions[::-1]
-        if self._inner is not None and (requests := self._inner.requests()):
-            chain.append(Subscription(self._inner.answer, requests, None, {}, tests=self._inner.tests))
+        for inner in self._inner:
+            if requests := inner.requests():
+                chain.append(Subscription(inner.answer, requests, None, {}, tests=inner.tests))
         if self._base is not None:
             requests = self._base.requests(tells_clones=tells_clones)
             tests = self._base.tests
