@@ -121,12 +121,19 @@ static void cover_put(struct table *t, int32_t mount, const char *path, size_t l
     *c = (struct cover){.mount = mount, .top = top, .hash = hash, .path = path, .length = length};
 }
 
-/* Whether what is mounted hides something of the kernel's /proc: the host path of its place is there. */
+/* Whether what is mounted hides something of a process in the kernel's /proc, by the host path of its place. */
 static int hides_proc(const struct table *t, const struct mounted *m) {
     const struct mounted *parent = &t->mounts[m->parent];
-    if (parent->synthetic)
+    const char *inside = m->point;
+    if (parent->synthetic || !is_below(parent->host_length ? parent->host : inside, "/proc", 5))
         return 0;
-    return parent->host_length ? is_below(parent->host, "/proc", 5) : is_below(m->point, "/proc", 5);
+    if (!parent->host_length)
+        inside += 5;
+    else if (parent->host_length > 5)
+        return 1;
+    inside += *inside == '/';
+    return !*inside || (*inside >= '0' && *inside <= '9') || is_below(inside, "self", 4) ||
+           is_below(inside, "thread-self", 11);
 }
 
 /* What stands for virtual objects is not to be found by its own path, wherever the root is. */

@@ -434,12 +434,17 @@ def test_links_of_proc_that_are_not_text_are_asked_about_and_what_tells_of_the_v
     assert world.ask("truncate", os.fsencode(path)).kind == kind
 
 
-def test_a_mount_below_proc_makes_all_processes_there_unsure(bound: tuple[World, Path]) -> None:
+def test_a_mount_on_what_a_process_has_in_proc_makes_all_of_them_unsure(bound: tuple[World, Path]) -> None:
     world, top = bound
-    world.mount(Mount(host=os.fsencode(top / "source/file"), kind=stat.S_IFREG), "/proc/version")
+    source = Mount(host=os.fsencode(top / "source/file"), kind=stat.S_IFREG)
+    world.mount(source, "/proc/version")
+    world.load()
+    assert world.ask("truncate", b"/proc/version").kind == ASK
+    assert world.ask("truncate", b"/proc/uptime").kind == RUN
+    assert world.ask("truncate", b"/proc/self/status").kind == RUN
+    world.mount(Mount(host=source.host, kind=stat.S_IFREG), "/proc/1/comm")
     world.load()
     assert world.ask("truncate", b"/proc/self/status").kind == ASK
-    assert world.ask("truncate", b"/proc/version").kind == ASK
     assert world.ask("truncate", b"/proc/uptime").kind == RUN
 
 

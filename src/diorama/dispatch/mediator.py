@@ -132,7 +132,7 @@ class Mediator:
 
         self.files.tells_execs = tells_clones
         mounts = self.files.tree.mounts[1:]
-        if not (mounts or self._grows):
+        if not (mounts or self._grows or self.files.system):
             return frozenset()
         # Descriptors in layers are asked about as both: what they tell, and what changes them.
         layered = self._grows or any(mount.layers is not None for mount in mounts)

@@ -34,12 +34,14 @@ from diorama.engine.decider import NO_ARG, Decision, Do, Follow, Mounted, Needs,
 from diorama.view.mounts import below
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from diorama.catalogue.kinds import Test
     from diorama.catalogue.model import PathRule, Request, Spelling
     from diorama.view.layers import Stack
     from diorama.view.mounts import Mount, MountTree
 
-__all__ = ["Numbers", "decision_of", "settle_calls", "settle_mounts", "stack_of"]
+__all__ = ["Numbers", "decision_of", "settle_calls", "settle_mounts", "stack_of", "system_files"]
 
 _ASKED: Final = frozenset[type["Request"]]({
     files.NameToHandleAt,
@@ -273,6 +275,16 @@ class Numbers:
 def stack_of(mount: Mount) -> Stack | None:
     """The two directories that a mount of layers is made of, if it is no more than that."""
     return None if mount.layers is None else mount.layers.stack()
+
+
+def system_files(mounts: Sequence[Mounted], paths: Iterable[bytes]) -> list[Mounted]:
+    """In the place of files that are made when they are opened, wherever these are: no walk leads through."""
+    return [
+        Mounted(number, path.removeprefix(mount.host), None, directory=False)
+        for path in paths
+        for number, mount in enumerate(mounts)
+        if mount.host is not None and path.startswith(mount.host + b"/")
+    ]
 
 
 _UNREACHABLE: Final = Mounted(parent=0, point=b"/..", host=None)

@@ -14,7 +14,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from diorama.dispatch.settling import Numbers, settle_calls, stack_of
+from diorama.dispatch.settling import Numbers, settle_calls, stack_of, system_files
 from diorama.engine.decider import Decider, Decision, Mounted
 from diorama.view.task import Opened
 
@@ -112,6 +112,7 @@ class Deciding:
         with self._loading:
             if not self._is_changing:
                 mounts = self._numbers.settle(files.tree)
+                mounts += system_files(mounts, files.system)
                 self.decider.load(calls, mounts, prefix, on_behalf=files.acts)
 
     @contextmanager

@@ -3,7 +3,8 @@
 What a program gets is a sealed memfd, of its own for each open, as the kernel's files tell what is true when
 they are read first.  Makers are registered by the name of the file in the directory of a process; they are
 asked for processes of the view only, and after the real file could be opened: whoever may not read that does
-not get this either.
+not get this either.  Files of the system, such as `/proc/meminfo`, are registered in a view by their path
+(`Files.system`), before its programs run.
 """
 
 from __future__ import annotations
@@ -26,7 +27,16 @@ from diorama.view.task import Task
 if TYPE_CHECKING:
     from diorama.dispatch.files.state import Files
 
-__all__ = ["Maker", "Remembered", "Subject", "is_reading", "makes", "open_memory", "subject_of"]
+__all__ = [
+    "Maker",
+    "Remembered",
+    "Subject",
+    "SystemFile",
+    "is_reading",
+    "makes",
+    "open_memory",
+    "subject_of",
+]
 
 _PROCESS: Final = re.compile(rb"/proc/(\d+)(?:/task/(\d+))?/(.+)")
 _DESCRIPTOR: Final = re.compile(rb"fd/\d+")
@@ -56,6 +66,14 @@ class Subject:
 
 
 Maker = Callable[["Files", Subject], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class SystemFile:
+    """A file of the system: what makes its content, and a descriptor of ours for a task that writes it."""
+
+    read: Maker
+    write: Callable[[Task], int] | None = None
 Concern = Callable[[Task, bytes], bool]
 
 
@@ -114,6 +132,9 @@ class Remembered:
 
 def subject_of(files: Files, reader: Task, path: bytes) -> Subject | None:
     """The file to be made for a path of the host; None if the real one is right."""
+    system = files.system.get(path)
+    if system is not None:
+        return Subject(path, path, reader.tid, reader, reader, system.read)
     match = _PROCESS.fullmatch(path)
     if match is not None and _DESCRIPTOR.fullmatch(match[3]):
         path = _behind(files, path)

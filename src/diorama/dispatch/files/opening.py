@@ -13,7 +13,7 @@ from diorama.catalogue.files import OpenAt, OpenAt2
 from diorama.dispatch.files.acting import assume_umask
 from diorama.dispatch.files.answers import Outcome, answers
 from diorama.dispatch.files.direct_calls import open_high
-from diorama.dispatch.files.generated import is_reading, open_memory, subject_of
+from diorama.dispatch.files.generated import SystemFile, is_reading, open_memory, subject_of
 from diorama.dispatch.files.layered_open import changes_nothing, open_layered
 from diorama.dispatch.files.objections import check_arguments
 from diorama.dispatch.files.state import Files, fail
@@ -93,10 +93,13 @@ def _can_give(files: Files, call: OpenAt | OpenAt2, task: Task, path: bytes, fla
 
 def _generated(files: Files, call: OpenAt | OpenAt2, place: Place, how: OpenHow) -> Outcome:
     """A file of /proc whose content is that of the view."""
-    if place.filesystem is not None or place.missing or not is_reading(how.flags):
+    if place.filesystem is not None or place.missing:
         return None
     path = place.host_path
-    if not path.startswith(b"/proc/"):
+    system = files.system.get(path)
+    if system is not None and how.flags & (os.O_ACCMODE | fcntl.O_PATH) in (os.O_WRONLY, os.O_RDWR):
+        return _for_writing(files, call, system, how.flags)
+    if not is_reading(how.flags) or not (system or path.startswith(b"/proc/")):
         return None
     subject = subject_of(files, files.task(call.tracee), path)
     if subject is None:
@@ -109,6 +112,13 @@ def _generated(files: Files, call: OpenAt | OpenAt2, place: Place, how: OpenHow)
     except PermissionError:
         return None  # the program itself may, of itself; or the kernel says why not
     return Descriptor(fd, cloexec=bool(how.flags & os.O_CLOEXEC))
+
+
+def _for_writing(files: Files, call: OpenAt | OpenAt2, system: SystemFile, flags: int) -> Outcome:
+    """A file of the system that is to be written; EACCES for one that tells something only."""
+    if system.write is None or flags & os.O_ACCMODE != os.O_WRONLY:
+        raise fail(errno.EACCES)
+    return Descriptor(system.write(files.task(call.tracee)), cloexec=bool(flags & os.O_CLOEXEC))
 
 
 def _at(call: OpenAt | OpenAt2, path: bytes, how: OpenHow, flags: int) -> OpenAt | OpenAt2:

@@ -16,7 +16,7 @@ from diorama.dispatch.files.answers import fail
 from diorama.dispatch.files.content import Content
 from diorama.dispatch.files.contexts import Contexts
 from diorama.dispatch.files.direct import DirectFiles
-from diorama.dispatch.files.generated import Remembered
+from diorama.dispatch.files.generated import Remembered, SystemFile
 from diorama.dispatch.files.layered_listing import LayeredListings
 from diorama.dispatch.files.listings import Listings
 from diorama.dispatch.files.locking import Lockers
@@ -89,6 +89,8 @@ class Files:
         self.layered_listings = LayeredListings()
         self.points = Points()
         self.generated = Remembered()
+        self.system: dict[bytes, SystemFile] = {}
+        """Files of the system that are made when they are opened, by their host paths."""
         self.addresses = Addresses()
         self.table = MountTable(self.host)
         self.tells_execs = True
