@@ -47,6 +47,7 @@ _SUBJECTS: Final = (
     "descriptors",
     "direct_calls",
     "directories",
+    "dumping",
     "execution",
     "fdinfo",
     "handles",

@@ -62,6 +62,15 @@ class Memory:
             done = _checked(_native.lib.dio_memory_write(self._tracee.tid, address, data, len(data)))
             address, data = address + done, data[done:]
 
+    def force(self, address: int, data: bytes) -> None:
+        """As `write`, of at most a page, where the program itself may not write."""
+        self._tracee.keeper.check()
+        fd = os.open(f"/proc/{self._tracee.tid}/mem", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.pwrite(fd, data, address)
+        finally:
+            os.close(fd)
+
     def place(self, data: bytes) -> int:
         """Put data into the tracee's private arena, valid until its current call ends.
 

@@ -17,7 +17,6 @@ and only for it is there code.
 
 from __future__ import annotations
 
-import os
 import struct
 import threading
 from typing import TYPE_CHECKING, Final
@@ -102,7 +101,7 @@ def make_stub(tracee: Tracee, handler: int) -> int | None:
                 tracee.syscall.mmap(
                     ADDRESS, _SIZE, _PROT_READ_EXEC, _MAP_PRIVATE_ANONYMOUS_NOREPLACE, (1 << 64) - 1, 0
                 )
-                _write(tracee, 0, _page())
+                tracee.memory.force(ADDRESS, _page())
             return _add(tracee, handler)
         except OSError:
             return None
@@ -124,7 +123,7 @@ def _add(tracee: Tracee, handler: int) -> int | None:
         if there == stub:
             return ADDRESS + at
         if not any(there):
-            _write(tracee, at, stub)
+            tracee.memory.force(ADDRESS + at, stub)
             return ADDRESS + at
     return None
 
@@ -134,13 +133,3 @@ def _page() -> bytes:
     for name in _INTERRUPTED:
         bits |= 1 << NUMBERS[Abi.X86_64.title][name]
     return (_SIGNATURE + bits.to_bytes(64, "little")).ljust(_COMMON, b"\0") + _CODE
-
-
-def _write(tracee: Tracee, offset: int, data: bytes) -> None:
-    """By way of /proc, since the page is not writable for the program."""
-    tracee.keeper.check()
-    fd = os.open(f"/proc/{tracee.tid}/mem", os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.pwrite(fd, data, ADDRESS + offset)
-    finally:
-        os.close(fd)

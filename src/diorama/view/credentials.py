@@ -27,6 +27,7 @@ __all__ = [
     "CAP_SYS_ADMIN",
     "CAP_SYS_CHROOT",
     "CAP_SYS_PACCT",
+    "CAP_SYS_PTRACE",
     "Credentials",
 ]
 
@@ -36,6 +37,7 @@ CAP_DAC_READ_SEARCH: Final = 2
 CAP_FOWNER: Final = 3
 CAP_FSETID: Final = 4
 CAP_SYS_CHROOT: Final = 18
+CAP_SYS_PTRACE: Final = 19
 CAP_SYS_PACCT: Final = 20
 CAP_SYS_ADMIN: Final = 21
 CAP_MKNOD: Final = 27

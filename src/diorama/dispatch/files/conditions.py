@@ -14,11 +14,12 @@ from typing import Final
 from diorama.abi.memory import PROT_EXEC
 from diorama.catalogue.io import CopyFileRange, Fcntl, Ioctl, SendFile, Splice
 from diorama.catalogue.memory import MMap
-from diorama.catalogue.processes import Clone
+from diorama.catalogue.processes import Clone, Prctl
 from diorama.catalogue.sockets import Accept4, RecvFrom, SendTo
 from diorama.dispatch.files.controlling import CONCERNS_US
 from diorama.dispatch.files.direct import HIGH, LOW
 from diorama.dispatch.files.direct_calls import BY_DESCRIPTOR
+from diorama.dispatch.files.dumping import DUMPING
 from diorama.dispatch.files.locking import LOCKING
 from diorama.dispatch.files.reading import READING
 from diorama.dispatch.subscription import ArgumentTest, Tests
@@ -47,6 +48,7 @@ def conditions(*, in_pieces: bool, direct: bool, tells_clones: bool) -> Tests:
     found: dict[type, tuple[ArgumentTest, ...]] = dict.fromkeys((Accept4, RecvFrom, SendTo), (_ADDRESSED,))
     if not direct:
         found[Ioctl] = (_CONTROLLING,)
+    found[Prctl] = (ArgumentTest("option", TEST_EQ, DUMPING[0], DUMPING[1:]),)
     found[MMap] = (_OF_A_FILE,) if in_pieces else (_EXECUTED,)
     if tells_clones:
         found[Clone] = (ArgumentTest("flags", TEST_BITS, CLONE_NEWNS),)
