@@ -9,10 +9,16 @@ from typing import Final, NamedTuple
 
 from diorama.abi.arch import Abi
 
-__all__ = ["AT_EXECFN", "Interpreter", "find_interpreter"]
+__all__ = ["AT_EXECFN", "AT_IGNORE", "AT_SYSINFO_EHDR", "Interpreter", "find_interpreter"]
+
+AT_IGNORE: Final = 1
+"""In the auxiliary vector: an entry that says nothing."""
 
 AT_EXECFN: Final = 31
 """In the auxiliary vector: the address of the string by which a program was called (getauxval(3))."""
+
+AT_SYSINFO_EHDR: Final = 33
+"""In the auxiliary vector: the address of the vDSO (vdso(7))."""
 
 _PATH_MAX: Final = 4096
 _MOST_HEADERS: Final = 65536

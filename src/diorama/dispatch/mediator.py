@@ -124,6 +124,7 @@ class Mediator:
         `tells_clones`: the engine tells of clones and execs without being asked.
         """
         from diorama.catalogue.memory import MMap, MRemap, RemapFilePages
+        from diorama.catalogue.processes import ExecveAt
         from diorama.catalogue.rings import IoSubmit
         from diorama.dispatch.files.closing import CLOSING
         from diorama.dispatch.files.descriptors import LISTING
@@ -133,8 +134,10 @@ class Mediator:
 
         self.files.tells_execs = tells_clones
         mounts = self.files.tree.mounts[1:]
+        # Where nobody tells of execs, who changes what they tell programs must see them.
+        execs = {ExecveAt} if self.files.auxiliary and not tells_clones else set[type["Request"]]()
         if not (mounts or self._grows or self.files.system):
-            return frozenset()
+            return frozenset(execs)
         # Descriptors in layers are asked about as both: what they tell, and what changes them.
         layered = self._grows or any(mount.layers is not None for mount in mounts)
         virtual = layered or any(mount.filesystem is not None for mount in mounts)
@@ -341,6 +344,8 @@ class Mediator:
             self._deciding = Deciding(self.files)
             self.files.mounting.on_change = self._deciding.mounted
             self.files.mounting.changing = self._deciding.changing
+        else:
+            self._deciding.mounted()
         return self._deciding.decider
 
     def close(self) -> list[str]:
@@ -429,6 +434,8 @@ class Mediator:
             tell_name(tracee, task.calling)
         task.executed()
         files.programs.end(task)
+        if files.auxiliary:
+            files.auxiliary.tell(task, tracee)
         files.changed(task)
 
     def exited(self, tracee: Tracee) -> None:

@@ -179,16 +179,21 @@ _ASKED_IN_LAYERS: Final = frozenset[type["Request"]]({
 _LISTING: Final = frozenset[type["Request"]]({dirs.GetDents, dirs.GetDents64, dirs.ReadDir})
 
 
-def settle_calls(*, named: bool = False, layered: bool = False, merged: bool = False) -> list[Decision]:
+def settle_calls(
+    *, named: bool = False, layered: bool = False, merged: bool = False, execs: bool = False
+) -> list[Decision]:
     """A decision for every system call number of every ABI of this machine that has a spelling.
 
     `named`: there are sockets whose address is not what the kernel knows.  `layered`: there are mounts of
     layers; `merged`: only the one on the root, with what it has below as the native library knows it.
+    `execs`: Python must see every exec.
     """
     spellings = [one for abi in Abi.native() for one in index.spellings(abi).values()]
     asked = _ASKED_IN_LAYERS if layered else frozenset[type["Request"]]()
     if merged:
         asked -= _LISTING
+    if execs:
+        asked |= {processes.ExecveAt}
     return [
         Decision(one.abi.audit, one.number)
         if one.request in asked

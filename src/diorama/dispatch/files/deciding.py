@@ -73,7 +73,7 @@ class Deciding:
     def __init__(self, files: Files) -> None:
         self.decider = Decider()
         self._files = files
-        self._calls: dict[tuple[bool, bool, bool], list[Decision]] = {}
+        self._calls: dict[tuple[bool, bool, bool, bool], list[Decision]] = {}
         self._divided: set[int] = set()
         self._numbers = Numbers()
         self._loading = threading.Lock()
@@ -100,11 +100,12 @@ class Deciding:
         base = files.tree.base
         layered = [mount for mount in files.tree.mounts if mount.layers is not None]
         merged = layered == [base] and stack_of(base) is not None
-        key = len(files.addresses) > 0, bool(layered), merged
+        execs = bool(files.auxiliary) and not files.tells_execs
+        key = len(files.addresses) > 0, bool(layered), merged, execs
         calls = self._calls.get(key)
         if calls is None:
-            named, has_layers, _ = key
-            calls = settle_calls(named=named, layered=has_layers, merged=merged)
+            named, has_layers, *_ = key
+            calls = settle_calls(named=named, layered=has_layers, merged=merged, execs=execs)
             self._calls[key] = calls
         for mount in layered:
             if mount.layers is not None:

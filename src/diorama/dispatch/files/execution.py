@@ -57,7 +57,8 @@ def execute(files: Files, call: ExecveAt) -> Outcome:
 
 def _unchanged(files: Files, call: ExecveAt, task: Task) -> Outcome:
     """The kernel's own way, seen to its end if there is something to forget then."""
-    return None if task.executable is None or files.tells_execs else call.run()
+    is_watched = task.executable is not None or files.auxiliary
+    return call.run() if is_watched and not files.tells_execs else None
 
 
 def _await(files: Files, task: Task, place: Place | None, calling: Calling | None) -> None:

@@ -17,7 +17,6 @@ somebody is about to execute.  Locks: `_lock` guards the table, each copy's own 
 from __future__ import annotations
 
 import os
-import struct
 import threading
 from collections import OrderedDict
 from contextlib import ExitStack
@@ -25,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from diorama.abi.elf import AT_EXECFN, Interpreter
+from diorama.dispatch.auxiliary import Vector
 from diorama.dispatch.files.memfd import create_memfd
 from diorama.dispatch.files.standins import StandIns
 from diorama.view.inodes import Inodes
@@ -40,7 +40,6 @@ _MAX_BYTES: Final = 256 << 20
 _MAX_COPIES: Final = 256
 _PATH_MAX: Final = 4096
 _MAKING: Final = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
-_MOST_KIND: Final = 0xFFFF
 
 _Key = tuple[object, ...]
 
@@ -178,19 +177,10 @@ def tell_name(tracee: Tracee, calling: Calling) -> None:
     """
     try:
         with open(f"/proc/{tracee.tid}/auxv", "rb") as file:
-            address = _entry(file.read(), AT_EXECFN)
+            vector = Vector.parse(file.read())
+        address = None if vector is None else vector.find(AT_EXECFN)
         room = len(calling.given)
         if address is not None and tracee.memory.read(address, room + 1) == calling.given + b"\0":
             tracee.memory.write(address, calling.asked[:room].ljust(room, b"\0"))
     except OSError:
         pass
-
-
-def _entry(vector: bytes, wanted: int) -> int | None:
-    """A value of the auxiliary vector; that of a 32-bit program has pairs of 32-bit words."""
-    for word in ("<QQ", "<II"):
-        size = struct.calcsize(word)
-        pairs = dict(struct.iter_unpack(word, vector[: len(vector) // size * size]))
-        if wanted in pairs and max(pairs) <= _MOST_KIND:
-            return int(pairs[wanted])
-    return None

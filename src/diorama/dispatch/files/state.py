@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from diorama.abi.fcntl import AT_FDCWD, RESOLVE_IN_ROOT
 from diorama.catalogue.model import PathRule, Request
+from diorama.dispatch.auxiliary import Auxiliary
 from diorama.dispatch.files.addresses import Addresses
 from diorama.dispatch.files.answers import fail
 from diorama.dispatch.files.content import Content
@@ -83,6 +84,7 @@ class Files:
         self.lockers = Lockers()
         self.on_close: list[Callable[[], None]] = []
         self.programs = Programs(self.standins, self.inodes)
+        self.auxiliary = Auxiliary()
         self.mounting = Mounting(self)
         self.contexts = Contexts()
         self.mounting.held = self.contexts.mounts
