@@ -152,6 +152,17 @@ class View:
             self.mount(file, path)
         self.router.changed = True
 
+    def user(self, who: str) -> None:
+        """Let programs run as `NAME|UID[:GROUP]`, with names of the view's own /etc/passwd and /etc/group.
+
+        To be said when all is mounted that these are in.  `UsageError` for who is unknown there.
+        """
+        from diorama.dispatch.identity.choosing import choose_user
+
+        if self.programs.are_running() or self._files().files.tasks.identity is not None:
+            raise UsageError(f"cannot run as {who}: programs run already, or have another user")
+        self.router.add_inner(choose_user(self._files(), who))
+
     def on(self, *names: str, path: str | bytes | None = None, **arguments: int) -> Callable[[_F], _F]:
         """Register a handler for calls by name, `%class` or `/regex`; a decorator.
 

@@ -28,6 +28,7 @@ DIORAMA = (sys.executable, "-P", "-m", "diorama")
 MODULES = Path(__file__).parent / "modules"
 
 # `trace` observes, which takes guardians; so do these options, and who names an engine wants that one.
+HANDLING = {"--module", "--mount", "--net", "--root", "--grow", "--user"}
 ONE_ENGINE = {"trace", "--engine", "--guardians", "--force", "--no-seccomp"}
 
 Argv = Sequence[str | Path]
@@ -65,7 +66,7 @@ class Way:
     def has_both_engines(self) -> bool:
         """Whether something is handled, and nothing is asked for that one engine only can do."""
         words = set(self.words)
-        return bool(words & {"--module", "--mount", "--net", "--root", "--grow"}) and not words & ONE_ENGINE
+        return bool(words & HANDLING) and not words & ONE_ENGINE
 
     def variants(self) -> list[Way]:
         """This way once, or with each engine."""

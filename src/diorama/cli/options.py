@@ -45,6 +45,7 @@ class ViewOptions:
     cow: str | None = None
     mount: tuple[str, ...] = ()
     net: str | None = None
+    user: str | None = None
     grow: bool = False
     module: tuple[str, ...] = ()
     engine: str = "auto"
@@ -93,6 +94,8 @@ class ViewOptions:
             view.mount(mount.source, mount.target, *mount.options)
         if self.net is not None:
             view.stack(self.net)
+        if self.user is not None:
+            view.user(self.user)
         for file in self.module:
             view.load(file)
 
@@ -119,6 +122,11 @@ _DECORATORS = (
         "--net",
         metavar="SOURCE[,OPTION...]|PATH",
         help="Have another network: none:, or the path where one is mounted.",
+    ),
+    click.option(
+        "--user",
+        metavar="NAME|UID[:GROUP]",
+        help="Run as this user of the view, with its groups, and with Linux's rules for changing that.",
     ),
     click.option(
         "--grow", is_flag=True, help="Let programs mount at any time, with `diorama mount` or mount(8)."

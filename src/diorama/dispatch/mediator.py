@@ -136,7 +136,7 @@ class Mediator:
         mounts = self.files.tree.mounts[1:]
         # Where nobody tells of execs, who changes what they tell programs must see them.
         execs = {ExecveAt} if self.files.auxiliary and not tells_clones else set[type["Request"]]()
-        if not (mounts or self._grows or self.files.system):
+        if not (mounts or self._grows or self.files.system or self.files.tasks.identity):
             return frozenset(execs)
         # Descriptors in layers are asked about as both: what they tell, and what changes them.
         layered = self._grows or any(mount.layers is not None for mount in mounts)
@@ -258,6 +258,10 @@ class Mediator:
             return self.files.mounting.bind(_inside(before, path), before, recursive=True)
         except OSError as error:
             raise UsageError(f"cannot leave out {path}: {_reason(error)}") from None
+
+    def open_for_us(self, path: str) -> int:
+        """A descriptor of a file of the view, for reading; `OSError`."""
+        return Sources(self.files, self._us()).open(path)
 
     def unmount(self, target: str | bytes | os.PathLike[str], *, lazy: bool = False) -> None:
         """Take away the topmost mount on a path; `UsageError` if it is in use, unless `lazy`."""
@@ -411,6 +415,10 @@ class Mediator:
         task = self.files.enter(tracee, self.files.tasks.first(tracee.tid))
         task.is_starting = True
         self.files.changed(task)
+
+    def found(self, tracee: Tracee) -> None:
+        """A task of whose making nobody has told."""
+        self.files.task(tracee).identity = self.files.tasks.identity
 
     def cloned(self, parent: Tracee, child: Tracee, flags: int) -> None:
         """A task inherits, by these clone flags."""

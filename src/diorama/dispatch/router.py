@@ -67,6 +67,9 @@ class Base(Protocol):
     def rooted(self, tracee: Tracee) -> None:
         """The first task of a program."""
 
+    def found(self, tracee: Tracee) -> None:
+        """A task that was there already: what clones inherit is as it was when programs began."""
+
     def cloned(self, parent: Tracee, child: Tracee, flags: int) -> None:
         """As `Observer.cloned`."""
 
@@ -372,6 +375,8 @@ class Router:
     def found(self, tracee: Tracee) -> None:
         """Remember a task that was there already; the base stands it where a first one stands."""
         self.tracees.add(tracee)
+        if self._base is not None:
+            self._base.found(tracee)
 
     def executed(self, tracee: Tracee) -> None:
         """Tell that the program was replaced."""

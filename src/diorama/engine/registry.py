@@ -98,6 +98,7 @@ class Registry:
             leader = self.find(pid)
             tracee = leader.child(tid, _THREAD_FLAGS)
             self._staff.hooks.cloned(leader, tracee, _THREAD_FLAGS)
+            self._staff.hooks.found(tracee)
         else:
             tracee = Tracee(tid, tid, Abi.native()[0])
             self._staff.hooks.found(tracee)

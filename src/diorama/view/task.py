@@ -25,6 +25,7 @@ from typing import Any, Final
 
 from diorama.view.credentials import Credentials
 from diorama.view.host import Host, RealHost, Status
+from diorama.view.identity import Identity
 from diorama.view.inodes import Inodes
 from diorama.view.mounts import Mount, MountTree, Place
 from diorama.view.renaming import Renaming
@@ -38,7 +39,7 @@ CLONE_NEWNS: Final = 0x20000
 
 _DELETED: Final = b" (deleted)"
 
-Identity = tuple[int, int]
+ObjectId = tuple[int, int]
 
 
 @dataclass(slots=True)
@@ -84,13 +85,14 @@ class Task:
     run, `calling` what that is to be told.  `is_starting` is set until the first program of a view is
     executed: it was given its current directory outside of the view.  `credentials` are those that it was
     seen to have in its present call.  `divides`: the child that it makes gets a mount namespace of its own.
-    `stacks` are the networks that its sockets are of.
+    `stacks` are the networks that its sockets are of.  `identity` is who it is, None where that is who it is
+    on the host, and `becoming` who it will be when the program that it has asked for runs.
     """
 
     tid: int
     pid: int
     context: Context
-    opened: dict[Identity, Mount | None] = field(default_factory=dict[Identity, "Mount | None"])
+    opened: dict[ObjectId, Mount | None] = field(default_factory=dict[ObjectId, "Mount | None"])
     executable: Place | None = None
     pending: Place | None = None
     calling: Calling | None = None
@@ -98,6 +100,8 @@ class Task:
     divides: bool = False
     credentials: Credentials | None = None
     stacks: Stacks = NO_STACKS
+    identity: Identity | None = None
+    becoming: Identity | None = None
 
     @property
     def root(self) -> Place:
@@ -131,11 +135,14 @@ class Task:
     def executed(self) -> None:
         """The program it asked for runs, with a descriptor table of its own."""
         self.executable, self.pending, self.calling = self.pending, None, None
+        self.identity, self.becoming = self.becoming or self.identity, None
         self.opened = dict(self.opened)
 
     def child(self, tid: int, pid: int, flags: int) -> Task:
         """What a clone with these flags inherits."""
-        child = Task(tid, pid, self.context, self.opened, self.executable, stacks=self.stacks)
+        child = Task(
+            tid, pid, self.context, self.opened, self.executable, stacks=self.stacks, identity=self.identity
+        )
         divides = CLONE_NEWNS if self.divides else flags & CLONE_NEWNS
         child.unshare(~flags & (CLONE_FS | CLONE_FILES) | divides)
         return child
@@ -152,35 +159,35 @@ class Opened:
     """
 
     def __init__(self) -> None:
-        self.passed: dict[Identity, Mount] = {}
-        self._reached: dict[Identity, Mount] = {}
+        self.passed: dict[ObjectId, Mount] = {}
+        self._reached: dict[ObjectId, Mount] = {}
 
-    def reach(self, identity: Identity, mount: Mount) -> None:
+    def reach(self, identity: ObjectId, mount: Mount) -> None:
         """Somebody reached it through a mount."""
         self._reached[identity] = mount
 
-    def reached(self, identity: Identity) -> Mount | None:
+    def reached(self, identity: ObjectId) -> Mount | None:
         """The mount that it was reached through last, if that is known."""
         return self._reached.get(identity)
 
-    def find(self, task: Task, identity: Identity) -> Mount | None:
+    def find(self, task: Task, identity: ObjectId) -> Mount | None:
         """The mount; None for what was opened plainly."""
         if identity in task.opened:
             return task.opened[identity]
         return self.passed.get(identity)
 
-    def add(self, task: Task, identity: Identity, mount: Mount) -> None:
+    def add(self, task: Task, identity: ObjectId, mount: Mount) -> None:
         """It was opened through a mount."""
         task.opened[identity] = mount
 
-    def drop(self, task: Task, identity: Identity) -> None:
+    def drop(self, task: Task, identity: ObjectId) -> None:
         """It was opened plainly since."""
         if identity in self.passed:
             task.opened[identity] = None
         else:
             task.opened.pop(identity, None)
 
-    def send(self, identity: Identity, mount: Mount) -> None:
+    def send(self, identity: ObjectId, mount: Mount) -> None:
         """It is sent to another task, one that nobody knows."""
         self.passed[identity] = mount
 
@@ -197,10 +204,23 @@ def _nobody(_task: Task) -> None:
     return
 
 
+def _as_seen(found: Credentials, task: Task) -> Credentials:
+    """The credentials of the host, or those that a task has in the view."""
+    who = task.identity
+    if who is None:
+        return found
+    groups = frozenset(who.groups)
+    real = who.uid, who.gid, who.permitted
+    return Credentials(who.fsuid, who.fsgid, groups, who.effective, *real, found.umask)
+
+
 class Tasks:
     """The tasks of a view by thread id, and what /proc tells about them."""
 
-    __slots__ = ("_by_tid", "_host", "_inodes", "_ours", "_tree", "are_alike", "changed", "opened", "stacks")
+    __slots__ = (
+        "_by_tid", "_host", "_inodes", "_ours", "_tree", "are_alike", "changed", "identity", "opened",
+        "stacks",
+    )  # fmt: skip
 
     def __init__(self, tree: MountTree, host: Host, inodes: Inodes) -> None:
         self._tree = tree
@@ -208,6 +228,7 @@ class Tasks:
         self._inodes = inodes
         self._by_tid: dict[int, Task] = {}
         self.stacks = NO_STACKS
+        self.identity: Identity | None = None
         self.changed: Callable[[Task], None] = _nobody
         self.are_alike: Callable[[], bool] = bool
         self._ours = host.credentials(os.getpid()) if isinstance(host, RealHost) else None
@@ -223,7 +244,8 @@ class Tasks:
     def stranger(self, tid: int, pid: int) -> Task:
         """A task of which nobody has told, which stands where a first one does; not made known."""
         base = self._tree.base
-        return Task(tid, pid, Context(base.root, base, self._tree), stacks=self.stacks)
+        context = Context(base.root, base, self._tree)
+        return Task(tid, pid, context, stacks=self.stacks, identity=self.identity)
 
     def enter(self, task: Task) -> Task:
         """Make a task known by its thread id."""
@@ -267,6 +289,7 @@ class Tasks:
         here = task.tree is self._tree and task.context.cwd_mount is self._tree.base
         here = here and not task.is_confined
         here = here and task.executable is None and task.stacks is self.stacks
+        here = here and task.identity == self.identity
         return here and not self.opened.has_own(task)
 
     def choose_stack(self, task: Task, network: Any, families: frozenset[int]) -> None:
@@ -286,10 +309,14 @@ class Tasks:
         ]
 
     def credentials(self, task: Task) -> Credentials:
-        """Who a task is to files, as it was first seen in its present call.
+        """Who a task is to files in the view, as it was first seen in its present call.
 
         The umask is that of any task while all are alike (`are_alike`): who makes files asks `maker`.
         """
+        return _as_seen(self.on_host(task), task)
+
+    def on_host(self, task: Task) -> Credentials:
+        """Who a task is to files of the host."""
         found = task.credentials
         if found is None:
             found = self._ours if self.are_alike() else None
@@ -297,9 +324,9 @@ class Tasks:
         return found
 
     def maker(self, task: Task) -> Credentials:
-        """The same, with the umask that it has now."""
+        """The same as `credentials`, with the umask that it has now."""
         task.credentials = self._host.credentials(task.tid)
-        return task.credentials
+        return _as_seen(task.credentials, task)
 
     def cwd(self, task: Task) -> Place:
         """The current directory; one without a name (removed, or too deep for one) is placed at its link."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from diorama.dispatch.files.state import Files
     from diorama.view.host import Status
     from diorama.view.mounts import Mount, Place
-    from diorama.view.task import Identity, Task
+    from diorama.view.task import ObjectId, Task
 
 __all__ = ["Deciding"]
 
@@ -37,24 +37,24 @@ class _DecidersOpened(Opened):
         self._decider = decider
         self._numbers = numbers
 
-    def find(self, task: Task, identity: Identity) -> Mount | None:
+    def find(self, task: Task, identity: ObjectId) -> Mount | None:
         number = self._decider.opened_through(task.pid, *identity)
         return None if number is None else self._numbers.mount(number)
 
-    def add(self, task: Task, identity: Identity, mount: Mount) -> None:
+    def add(self, task: Task, identity: ObjectId, mount: Mount) -> None:
         self._decider.opened(task.pid, *identity, self._numbers.of(mount))
 
-    def drop(self, task: Task, identity: Identity) -> None:
+    def drop(self, task: Task, identity: ObjectId) -> None:
         self._decider.opened(task.pid, *identity, 0 if identity in self.passed else -1)
 
-    def reach(self, identity: Identity, mount: Mount) -> None:
+    def reach(self, identity: ObjectId, mount: Mount) -> None:
         self._decider.reach(*identity, self._numbers.of(mount))
 
-    def reached(self, identity: Identity) -> Mount | None:
+    def reached(self, identity: ObjectId) -> Mount | None:
         number = self._decider.reached(*identity)
         return None if number is None else self._numbers.mount(number)
 
-    def send(self, identity: Identity, mount: Mount) -> None:
+    def send(self, identity: ObjectId, mount: Mount) -> None:
         super().send(identity, mount)
         self._decider.opened(0, *identity, self._numbers.of(mount))
 

@@ -47,9 +47,12 @@ def execute(files: Files, call: ExecveAt) -> Outcome:
         enter_view(files, call, task)
     asked = None if call.flags & ~_KNOWN else _asked(files, call, task)
     if asked is None:
+        files.on_execute(task, None)
         return _unchanged(files, call, task)
     with ExitStack() as opened:
-        program = _Search(files, call, task, opened).run(asked)
+        search = _Search(files, call, task, opened)
+        program = search.run(asked)
+        files.on_execute(task, search.binary)
     if program is None:
         return _unchanged(files, call, task)
     return _start(files, call, task, asked, program)
@@ -185,7 +188,7 @@ class _File:
 
 
 class _Search:
-    """Follows `#!` lines to a binary; what we open is closed with `opened`."""
+    """Follows `#!` lines to a `binary`; what we open is closed with `opened`."""
 
     def __init__(self, files: Files, call: ExecveAt, task: Task, opened: ExitStack) -> None:
         self._files = files
@@ -194,6 +197,7 @@ class _Search:
         self._opened = opened
         self._leases = files.programs.begin(task)
         self._touched = False
+        self.binary: Place | None = None
 
     def run(self, asked: _Asked) -> _Program | None:
         """None if the kernel finds the same by itself."""
@@ -219,6 +223,7 @@ class _Search:
     def _binary(self, file: _File, before: tuple[bytes, ...]) -> _Program | None:
         if file.fd is None:
             self._refuse_unknown(file)
+        self.binary = file.place
         name = os.path.basename(file.place.view_path)
         old = None if file.fd is None else find_interpreter(file.fd)
         new = None if old is None else self._loader(old)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from diorama.catalogue.model import Tracee
     from diorama.dispatch.files.direct import DirectFile
     from diorama.dispatch.files.state import Files
-    from diorama.view.task import Identity, Task
+    from diorama.view.task import ObjectId, Task
 
 __all__ = ["note_sent"]
 
@@ -54,13 +54,13 @@ def _check_number(call: str, file: DirectFile | None) -> None:
         raise Unsupported(call, "a file with direct input and output is not passed to others", errno.EINVAL)
 
 
-def _plain_holders(files: Files, identity: Identity, sender: int) -> list[Task]:
+def _plain_holders(files: Files, identity: ObjectId, sender: int) -> list[Task]:
     """All who have an object open and of whom nothing is known: they opened it plainly."""
     owners = [files.owner(pid, pid) for pid in members() - {sender} if _has_open(pid, identity)]
     return [one for one in owners if one is not None and files.tasks.opened.find(one, identity) is None]
 
 
-def _has_open(pid: int, identity: Identity) -> bool:
+def _has_open(pid: int, identity: ObjectId) -> bool:
     try:
         names = os.listdir(f"/proc/{pid}/fd")
     except OSError:
@@ -68,7 +68,7 @@ def _has_open(pid: int, identity: Identity) -> bool:
     return any(_identity(pid, int(name)) == identity for name in names)
 
 
-def _identity(tid: int, fd: int) -> Identity | None:
+def _identity(tid: int, fd: int) -> ObjectId | None:
     try:
         status = os.stat(f"/proc/{tid}/fd/{fd}")
     except OSError:

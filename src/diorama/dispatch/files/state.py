@@ -29,6 +29,7 @@ from diorama.dispatch.files.synthetic import Synthetic
 from diorama.engine.descent import descends
 from diorama.view.filesystem import Attributes
 from diorama.view.host import Host, RealHost, Status
+from diorama.view.identity import Identity
 from diorama.view.inodes import Inodes
 from diorama.view.mounts import Mount, MountTree, Place
 from diorama.view.resolve import ResolutionError, Resolver, is_layered
@@ -46,6 +47,10 @@ def _nobody(_task: Task) -> None:
 
 
 def _nothing() -> None:
+    return
+
+
+def _nothing_to_execute(_task: Task, _place: Place | None) -> None:
     return
 
 
@@ -82,6 +87,7 @@ class Files:
         self.direct.on_close = self.synthetic.closed_directly
         self.synthetic.contents.is_held_elsewhere = self.direct.has
         self.lockers = Lockers()
+        self.on_execute: Callable[[Task, Place | None], None] = _nothing_to_execute
         self.on_close: list[Callable[[], None]] = []
         self.programs = Programs(self.standins, self.inodes)
         self.auxiliary = Auxiliary()
@@ -139,6 +145,12 @@ class Files:
         """What is remembered of a task is another: tell who has a copy."""
         for other in self.tasks.sharing(task):
             self.on_change(other)
+
+    def change_identity(self, task: Task, identity: Identity) -> None:
+        """A task is somebody else from now on."""
+        if identity != task.identity:
+            task.identity = identity
+            self.changed(task)
 
     def enter_mount(self, task: Task, mount: Mount) -> None:
         """Its current directory was entered by a mount."""
@@ -294,7 +306,7 @@ class Files:
 
     def is_ours(self, task: Task) -> bool:
         """Whether a task may open what we have open by its link in /proc (PTRACE_MODE_READ, ptrace(2))."""
-        who = self.tasks.credentials(task)
+        who = self.tasks.on_host(task)
         return (who.uid, who.gid) == (os.geteuid(), os.getegid()) and not _PERMITTED & ~who.capabilities
 
     # -- contents -----------------------------------------------------------------------------

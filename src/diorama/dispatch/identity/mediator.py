@@ -1,0 +1,52 @@
+"""Mediator: answers calls about identity, after all handlers, and before networks and the file tree."""
+
+from __future__ import annotations
+
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from diorama.catalogue.processes import Prctl
+from diorama.dispatch.identity.answers import ANSWERS, Outcome
+from diorama.dispatch.identity.state import Identities
+from diorama.dispatch.subscription import ArgumentTest
+from diorama.engine._native import TEST_EQ
+
+if TYPE_CHECKING:
+    from diorama.catalogue.model import Request
+    from diorama.dispatch.files.state import Files
+    from diorama.dispatch.subscription import Tests
+    from diorama.view.identity import Identity
+
+__all__ = ["IdentityMediator"]
+
+_SUBJECTS: Final = ("capabilities", "execution", "inheritance", "users")
+
+
+class IdentityMediator:
+    """Who is who in one view, in which programs begin with the identity `first`."""
+
+    def __init__(self, files: Files, first: Identity) -> None:
+        for subject in _SUBJECTS:
+            import_module(f"diorama.dispatch.identity.{subject}")
+        from diorama.dispatch.identity.execution import about_to_execute
+
+        self.identities = Identities(files, first)
+        files.tasks.identity = first
+        files.on_execute = partial(about_to_execute, self.identities)
+
+    def requests(self) -> frozenset[type[Request]]:
+        """What must be asked here."""
+        return frozenset(ANSWERS)
+
+    @property
+    def tests(self) -> Tests:
+        """Only some options of prctl(2) are about identity."""
+        from diorama.dispatch.identity.capabilities import OPTIONS
+
+        first, *others = OPTIONS
+        return {Prctl: (ArgumentTest("option", TEST_EQ, first, tuple(others)),)}
+
+    def answer(self, call: Any) -> Outcome:
+        """Decide about a request."""
+        return ANSWERS[type(call)](self.identities, call)

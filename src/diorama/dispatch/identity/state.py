@@ -1,0 +1,79 @@
+"""State: who is who in a view in which programs run as a user that was chosen.
+
+What a task is stands in the task (`Task.identity`), inherited and executed with it.  A task of which nobody
+has told has the identity with which programs begin, since all others are announced when they are made.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from diorama.engine.descent import descends
+from diorama.view.identity import Identity, Mapping
+
+if TYPE_CHECKING:
+    from diorama.catalogue.model import Tracee
+    from diorama.dispatch.files.state import Files
+    from diorama.view.task import Task
+
+__all__ = ["Identities", "host_identity", "make_mapping"]
+
+
+class Identities:
+    """The identities of one view: `first` is the one that programs begin with.  Any thread."""
+
+    def __init__(self, files: Files, first: Identity) -> None:
+        self.files = files
+        self.first = first
+        self.mapping = make_mapping(first)
+
+    def task(self, tracee: Tracee) -> Task:
+        """The task of a tracee."""
+        return self.files.task(tracee)
+
+    def of(self, tracee: Tracee) -> Identity:
+        """Who a tracee is."""
+        return self.of_task(self.files.task(tracee))
+
+    def of_task(self, task: Task) -> Identity:
+        """Who a task is."""
+        return task.identity or self.first
+
+    def change(self, tracee: Tracee, identity: Identity) -> None:
+        """A tracee is somebody else from now on."""
+        self.files.change_identity(self.files.task(tracee), identity)
+
+    def find(self, tid: int) -> Identity | None:
+        """Who a thread is, also one outside of the view; None if there is none of this id."""
+        task = self.files.tasks.find(tid)
+        if task is not None:
+            return self.of_task(task)
+        try:
+            return self.first if descends(tid) else self._outside(tid)
+        except OSError:
+            return None
+
+    def _outside(self, tid: int) -> Identity:
+        return host_identity(tid, self.mapping)
+
+
+def make_mapping(first: Identity) -> Mapping:
+    """How the ids of the host are shown to programs that begin with this identity."""
+    uid, gid = os.getuid(), os.getgid()
+    if uid == 0:
+        return Mapping(uid, gid, uid, gid)
+    return Mapping(uid, gid, first.uid, first.gid)
+
+
+def host_identity(tid: int, mapping: Mapping) -> Identity:
+    """Who a thread is on the host (proc(5)), as that is shown in the view; `OSError` if there is none."""
+    with open(f"/proc/{tid}/status", "rb") as file:
+        lines = dict(line.split(b":", 1) for line in file if b":" in line)
+    uid, euid, suid, fsuid = [mapping.user(int(word)) for word in lines[b"Uid"].split()]
+    gid, egid, sgid, fsgid = [mapping.group(int(word)) for word in lines[b"Gid"].split()]
+    groups = tuple(sorted(mapping.group(int(word)) for word in lines[b"Groups"].split()))
+    permitted, effective = int(lines[b"CapPrm"], 16), int(lines[b"CapEff"], 16)
+    return Identity(
+        uid, euid, suid, fsuid, gid, egid, sgid, fsgid, groups, permitted=permitted, effective=effective
+    )
