@@ -435,8 +435,8 @@ static enum part clone_decide(const struct deciding *d) {
     }
     if (flags & CLONE_NEWUSER)
         dio_decider_strangers(d->decider);
-    if (flags & CLONE_NEWNS)
-        return PART_ASK; /* the child gets a mount namespace of the view's, not of the kernel's */
+    if (flags & (CLONE_NEWNS | CLONE_NEWUTS))
+        return PART_ASK; /* the child gets a namespace of the view's, not of the kernel's */
     if (flags & CLONE_THREAD)
         return (flags & ordinary) == ordinary ? PART_RUN : PART_ASK;
     if (flags & ordinary || d->process.ask_clone)

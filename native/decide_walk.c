@@ -57,14 +57,15 @@ static int name_is(const char *name, size_t length, const char *word) {
 
 /* Whether a path in a process's directory may lead through a link that is not text, or out of it, or to a file
  * whose content is that of the view (`diorama.dispatch.files.generated`). */
-static int has_magic(const char *text) {
+static int has_magic(const struct table *t, const char *text) {
     static const char *const words[] = {"fd",     "cwd",       "root",       "exe",  "map_files", "..",
                                         "mounts", "mountinfo", "mountstats", "maps", "smaps",     "numa_maps",
-                                        "fdinfo", "net"};
+                                        "fdinfo", "net",       "uts"};
     const char *name;
+    int status = !!(t->flags & DIO_DECIDE_STATUS);
     for (size_t length; (length = name_next(&text, &name));)
         for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-            if (name_is(name, length, words[i]))
+            if (name_is(name, length, words[i]) || (status && name_is(name, length, "status")))
                 return 1;
     return 0;
 }
@@ -144,7 +145,7 @@ static enum next walk_up(struct walk *w, enum walk_end *end) {
 
 static enum next walk_process(const struct walk *w, const char *place, const char *rest, enum walk_end *end) {
     const char *inside = proc_rest(walk_mount(w), place);
-    if (w->table->proc_mounts || (inside && has_magic(inside)) || has_magic(rest))
+    if (w->table->proc_mounts || (inside && has_magic(w->table, inside)) || has_magic(w->table, rest))
         return end_with(end, WALK_ASK);
     return end_with(end, WALK_PROC);
 }

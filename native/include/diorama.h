@@ -259,7 +259,8 @@ struct dio_process {
 
 enum dio_decide_flags {
     DIO_DECIDE_ON_BEHALF = 1, /* do what `op` says; else everything that meets a mount is asked */
-    DIO_DECIDE_CRAWL = 2      /* without openat2(2), as where the kernel lacks it */
+    DIO_DECIDE_CRAWL = 2,     /* without openat2(2), as where the kernel lacks it */
+    DIO_DECIDE_STATUS = 4     /* /proc/PID/status is that of the view */
 };
 
 #include "diorama_told.h"

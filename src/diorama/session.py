@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from diorama.dispatch.mediator import Mediator
     from diorama.dispatch.network.mediator import NetworkMediator
     from diorama.view.mounts import Mount
+    from diorama.view.system import System
 
 _OF_THE_HOST = ("/proc", "/dev", "/sys")
 """What every other root has as well: programs need them, and nobody else can make them."""
@@ -162,6 +163,14 @@ class View:
         if self.programs.are_running() or self._files().files.tasks.identity is not None:
             raise UsageError(f"cannot run as {who}: programs run already, or have another user")
         self.router.add_inner(choose_user(self._files(), who))
+
+    def system(self, system: System) -> None:
+        """Tell programs of other names, CPUs or memory of their system; to be said once, before they run."""
+        from diorama.dispatch.names.mediator import NamesMediator
+
+        if self.programs.are_running():
+            raise UsageError("cannot tell of another system while programs run")
+        self.router.add_inner(NamesMediator(self._files().files, system))
 
     def on(self, *names: str, path: str | bytes | None = None, **arguments: int) -> Callable[[_F], _F]:
         """Register a handler for calls by name, `%class` or `/regex`; a decorator.

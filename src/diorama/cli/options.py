@@ -46,6 +46,10 @@ class ViewOptions:
     mount: tuple[str, ...] = ()
     net: str | None = None
     user: str | None = None
+    hostname: str | None = None
+    uname: tuple[str, ...] = ()
+    cpus: int | None = None
+    memory: str | None = None
     grow: bool = False
     module: tuple[str, ...] = ()
     engine: str = "auto"
@@ -89,6 +93,7 @@ class ViewOptions:
             view.root(self.root, bare=self.bare)
         if self.cow is not None:
             view.cow(self.cow)
+        self._tell_system(view)
         for text in self.mount:
             mount = Mount.parse(text)
             view.mount(mount.source, mount.target, *mount.options)
@@ -98,6 +103,13 @@ class ViewOptions:
             view.user(self.user)
         for file in self.module:
             view.load(file)
+
+    def _tell_system(self, view: View) -> None:
+        if self.hostname is None and self.cpus is None and self.memory is None and not self.uname:
+            return
+        from diorama.view.system import System
+
+        view.system(System.parse(",".join(self.uname), self.hostname, self.cpus, self.memory))
 
 
 _DECORATORS = (
@@ -123,6 +135,15 @@ _DECORATORS = (
         metavar="SOURCE[,OPTION...]|PATH",
         help="Have another network: none:, or the path where one is mounted.",
     ),
+    click.option("--hostname", metavar="NAME", help="Tell programs that this is the name of the machine."),
+    click.option(
+        "--uname",
+        multiple=True,
+        metavar="FIELD=VALUE,...",
+        help="Tell other names: sysname, nodename, release, version, machine, domainname.",
+    ),
+    click.option("--cpus", type=int, metavar="N", help="Tell programs of N CPUs."),
+    click.option("--memory", metavar="SIZE", help="Tell programs of so much memory: 512M, 4G."),
     click.option(
         "--user",
         metavar="NAME|UID[:GROUP]",

@@ -161,7 +161,10 @@ class Mediator:
         from diorama.dispatch.files.conditions import conditions
 
         return conditions(
-            in_pieces=self._has_pieces(), direct=self._has_direct(), tells_clones=self.files.tells_execs
+            in_pieces=self._has_pieces(),
+            direct=self._has_direct(),
+            tells_clones=self.files.tells_execs,
+            names=self.files.tasks.uts is not None,
         )
 
     def _has_direct(self) -> bool:

@@ -178,12 +178,13 @@ class Decider:
         *,
         on_behalf: bool = False,
         crawl: bool = False,
+        status: bool = False,
     ) -> None:
         """Replace decisions, mounts, and the directory of stand-ins, at a stroke.
 
         The first mount is the host's root, and parents stand before their children (else EINVAL).
         `on_behalf`: do what leads to the host through a mount.  `crawl`: do without
-        openat2(2), as on a kernel that lacks it.
+        openat2(2), as on a kernel that lacks it.  `status`: /proc/PID/status is that of the view.
         """
         array = (_native.Decision * max(1, len(decisions)))()
         for native, decision in zip(array, decisions, strict=False):
@@ -195,7 +196,7 @@ class Decider:
             place.no_exec, place.upper, place.hidden = mount.no_exec, mount.upper, mount.hidden
             place.told, place.inode, place.device, place.id = mount.told, mount.inode, mount.device, mount.id
         flags = on_behalf * _native.DECIDE_ON_BEHALF
-        flags |= crawl * _native.DECIDE_CRAWL
+        flags |= crawl * _native.DECIDE_CRAWL | status * _native.DECIDE_STATUS
         _native.check(
             _native.lib.dio_decider_load(
                 self._handle, array, len(decisions), places, len(mounts), private_prefix, flags

@@ -38,7 +38,7 @@ __all__ = ["ResolutionError", "Resolver", "is_layered"]
 
 _MAX_LINKS: Final = 40
 _NAME_MAX: Final = 255
-_MAGIC: Final = re.compile(rb"/proc/(\d+)(?:/task/(\d+))?/(cwd|root|exe|fd/(\d+)|map_files/[^/]+)")
+_MAGIC: Final = re.compile(rb"/proc/(\d+)(?:/task/(\d+))?/(cwd|root|exe|ns/uts|fd/(\d+)|map_files/[^/]+)")
 
 
 class ResolutionError(OSError):
@@ -104,6 +104,8 @@ class Resolver:
         task = self.tasks.find(int(tid or pid))
         if kind == b"root" and (task is not None or self.tree.base is not self.tree.root):
             return self.tree.base.root if task is None else task.root
+        if kind == b"ns/uts":
+            return self._names_of(link, task, tree or self.tree)
         if task is not None and kind == b"cwd":
             return self.tasks.cwd(task)
         if task is not None and kind == b"exe" and task.executable is not None:
@@ -112,6 +114,14 @@ class Resolver:
             return self._at_link(link, self.tasks.descriptor(task, int(fd)), tree or self.tree)
         mapped = self._mapped(link, tree or self.tree) if kind.startswith(b"map_files/") else None
         return mapped or self._at_link(link, None, tree or self.tree)
+
+    def _names_of(self, link: bytes, task: Task | None, tree: MountTree) -> Place:
+        """The namespace of names of a task: another than the first one is known by a memfd of ours."""
+        uts = None if task is None else task.uts
+        if uts is None or uts.fd < 0:
+            return Place(tree.root, link, link=link)
+        ours = b"/proc/%d/fd/%d" % (os.getpid(), uts.fd)
+        return Place(tree.root, ours, link=ours, touched=True)
 
     def _mapped(self, link: bytes, tree: MountTree) -> Place | None:
         """A mapped file of a lower layer, which stays as it is: by which mount it was opened is not known."""

@@ -30,12 +30,15 @@ from diorama.view.inodes import Inodes
 from diorama.view.mounts import Mount, MountTree, Place
 from diorama.view.renaming import Renaming
 from diorama.view.stacks import NO_STACKS, Stacks
+from diorama.view.system import Cpus
+from diorama.view.uts import Uts
 
 __all__ = ["Calling", "Context", "Task", "Tasks"]
 
 CLONE_FS: Final = 0x200
 CLONE_FILES: Final = 0x400
 CLONE_NEWNS: Final = 0x20000
+CLONE_NEWUTS: Final = 0x4000000
 
 _DELETED: Final = b" (deleted)"
 
@@ -84,9 +87,10 @@ class Task:
     `executable` is what its process runs, if that was found through a mount, `pending` what it has asked to
     run, `calling` what that is to be told.  `is_starting` is set until the first program of a view is
     executed: it was given its current directory outside of the view.  `credentials` are those that it was
-    seen to have in its present call.  `divides`: the child that it makes gets a mount namespace of its own.
-    `stacks` are the networks that its sockets are of.  `identity` is who it is, None where that is who it is
-    on the host, and `becoming` who it will be when the program that it has asked for runs.
+    seen to have in its present call.  `divides`: the namespaces that the child that it makes gets of its own.
+    `stacks` are the networks that its sockets are of, `uts` and `cpus` what it is told of its system; None
+    is the kernel's.  `identity` is who it is, None where that is who it is on the host, and `becoming` who it
+    will be when the program that it has asked for runs.
     """
 
     tid: int
@@ -97,11 +101,13 @@ class Task:
     pending: Place | None = None
     calling: Calling | None = None
     is_starting: bool = False
-    divides: bool = False
+    divides: int = 0
     credentials: Credentials | None = None
     stacks: Stacks = NO_STACKS
     identity: Identity | None = None
     becoming: Identity | None = None
+    uts: Uts | None = None
+    cpus: Cpus | None = None
 
     @property
     def root(self) -> Place:
@@ -131,6 +137,8 @@ class Task:
             self.context = replace(self.context)
         if flags & CLONE_FILES:
             self.opened = dict(self.opened)
+        if flags & CLONE_NEWUTS and self.uts is not None:
+            self.uts = self.uts.copy()
 
     def executed(self) -> None:
         """The program it asked for runs, with a descriptor table of its own."""
@@ -143,7 +151,8 @@ class Task:
         child = Task(
             tid, pid, self.context, self.opened, self.executable, stacks=self.stacks, identity=self.identity
         )
-        divides = CLONE_NEWNS if self.divides else flags & CLONE_NEWNS
+        child.uts, child.cpus = self.uts, self.cpus
+        divides = (flags | self.divides) & (CLONE_NEWNS | CLONE_NEWUTS)
         child.unshare(~flags & (CLONE_FS | CLONE_FILES) | divides)
         return child
 
@@ -212,14 +221,24 @@ def _as_seen(found: Credentials, task: Task) -> Credentials:
     groups = frozenset(who.groups)
     real = who.uid, who.gid, who.permitted
     return Credentials(who.fsuid, who.fsgid, groups, who.effective, *real, found.umask)
+_AS_THREAD: Final = CLONE_FS | CLONE_FILES
+
+
+def _start_of(tid: int) -> bytes:
+    """When a thread was made (proc(5), starttime)."""
+    try:
+        with open(f"/proc/{tid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[19]
+    except (OSError, IndexError):
+        return b""
 
 
 class Tasks:
     """The tasks of a view by thread id, and what /proc tells about them."""
 
     __slots__ = (
-        "_by_tid", "_host", "_inodes", "_ours", "_tree", "are_alike", "changed", "identity", "opened",
-        "stacks",
+        "_awaited", "_by_tid", "_host", "_inodes", "_ours", "_tree", "are_alike", "changed", "cpus",
+        "identity", "opened", "stacks", "uts",
     )  # fmt: skip
 
     def __init__(self, tree: MountTree, host: Host, inodes: Inodes) -> None:
@@ -227,8 +246,11 @@ class Tasks:
         self._host = host
         self._inodes = inodes
         self._by_tid: dict[int, Task] = {}
+        self._awaited: dict[int, tuple[Task, bytes]] = {}
         self.stacks = NO_STACKS
         self.identity: Identity | None = None
+        self.uts: Uts | None = None
+        self.cpus: Cpus | None = None
         self.changed: Callable[[Task], None] = _nobody
         self.are_alike: Callable[[], bool] = bool
         self._ours = host.credentials(os.getpid()) if isinstance(host, RealHost) else None
@@ -245,12 +267,37 @@ class Tasks:
         """A task of which nobody has told, which stands where a first one does; not made known."""
         base = self._tree.base
         context = Context(base.root, base, self._tree)
-        return Task(tid, pid, context, stacks=self.stacks, identity=self.identity)
+        task = Task(tid, pid, context, stacks=self.stacks, identity=self.identity)
+        task.uts, task.cpus = self.uts, self.cpus
+        return task
 
     def enter(self, task: Task) -> Task:
         """Make a task known by its thread id."""
+        if self._awaited:
+            foretold = self._awaited.pop(task.tid, None)
+            if foretold is not None and foretold[1] == _start_of(task.tid):
+                task.cpus = foretold[0].cpus
         self._by_tid[task.tid] = task
         return task
+
+    def foretell(self, tid: int, pid: int) -> Task:
+        """The task of a thread that may not be known yet: what it is told counts when it becomes known."""
+        found = self._by_tid.get(tid)
+        if found is not None:
+            return found
+        start = _start_of(tid)
+        awaited = self._awaited.get(tid)
+        if awaited is not None and awaited[1] == start:
+            return awaited[0]
+        leader = self._by_tid.get(pid)
+        task = self.stranger(tid, pid) if leader is None else leader.child(tid, pid, _AS_THREAD)
+        self._awaited[tid] = task, start
+        return task
+
+    def is_like_process(self, task: Task) -> bool:
+        """Whether a thread has what the first one of its process has, of what threads need not share."""
+        first = self._by_tid.get(task.pid, task)
+        return task.uts is first.uts and task.cpus is first.cpus
 
     def find(self, tid: int) -> Task | None:
         """The task of this thread id; None if it is none of ours."""
@@ -288,9 +335,14 @@ class Tasks:
         """Whether nothing is remembered of a task."""
         here = task.tree is self._tree and task.context.cwd_mount is self._tree.base
         here = here and not task.is_confined
-        here = here and task.executable is None and task.stacks is self.stacks
+        here = here and task.executable is None and not self.has_own(task)
         here = here and task.identity == self.identity
         return here and not self.opened.has_own(task)
+
+    def has_own(self, task: Task) -> bool:
+        """Whether it has a network, or is told of a system, that others of its view do not have."""
+        shared = task.stacks is self.stacks and task.uts is self.uts
+        return not (shared and task.cpus is self.cpus)
 
     def choose_stack(self, task: Task, network: Any, families: frozenset[int]) -> None:
         """Let the process of a task have a network, for some families or for all (`Stacks.choose`)."""

@@ -24,7 +24,7 @@ from diorama.dispatch.files.locking import LOCKING
 from diorama.dispatch.files.reading import READING
 from diorama.dispatch.subscription import ArgumentTest, Tests
 from diorama.engine._native import TEST_BITS, TEST_EQ, TEST_NE, TEST_OUTSIDE
-from diorama.view.task import CLONE_NEWNS
+from diorama.view.task import CLONE_NEWNS, CLONE_NEWUTS
 
 __all__ = ["conditions"]
 
@@ -40,10 +40,11 @@ def _numbered(*fields: str) -> tuple[ArgumentTest, ...]:
     return tuple([ArgumentTest(name, TEST_OUTSIDE, _BOUNDS) for name in fields])
 
 
-def conditions(*, in_pieces: bool, direct: bool, tells_clones: bool) -> Tests:
+def conditions(*, in_pieces: bool, direct: bool, tells_clones: bool, names: bool) -> Tests:
     """Of some requests, alternatives of which one must hold.
 
-    `in_pieces`: files may be held in pieces; `direct`: or read and written by their file system itself.
+    `in_pieces`: files may be held in pieces; `direct`: or read and written by their file system itself;
+    `names`: there are namespaces of names.
     """
     found: dict[type, tuple[ArgumentTest, ...]] = dict.fromkeys((Accept4, RecvFrom, SendTo), (_ADDRESSED,))
     if not direct:
@@ -51,7 +52,8 @@ def conditions(*, in_pieces: bool, direct: bool, tells_clones: bool) -> Tests:
     found[Prctl] = (ArgumentTest("option", TEST_EQ, DUMPING[0], DUMPING[1:]),)
     found[MMap] = (_OF_A_FILE,) if in_pieces else (_EXECUTED,)
     if tells_clones:
-        found[Clone] = (ArgumentTest("flags", TEST_BITS, CLONE_NEWNS),)
+        divided = (CLONE_NEWNS, CLONE_NEWUTS) if names else (CLONE_NEWNS,)
+        found[Clone] = tuple([ArgumentTest("flags", TEST_BITS, flag) for flag in divided])
     if direct:
         for request in BY_DESCRIPTOR if in_pieces else BY_DESCRIPTOR | READING - {MMap}:
             two = request in (SendFile, CopyFileRange, Splice)

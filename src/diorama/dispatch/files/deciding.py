@@ -114,7 +114,8 @@ class Deciding:
             if not self._is_changing:
                 mounts = self._numbers.settle(files.tree)
                 mounts += system_files(mounts, files.system)
-                self.decider.load(calls, mounts, prefix, on_behalf=files.acts)
+                status = files.tasks.cpus is not None
+                self.decider.load(calls, mounts, prefix, on_behalf=files.acts, status=status)
 
     @contextmanager
     def changing(self) -> Generator[None, None, None]:
@@ -160,11 +161,11 @@ class Deciding:
         mount = task.context.cwd_mount
         in_mount = mount is not task.tree.base
         is_elsewhere = task.tree is not self._files.tree
-        has_stacks = task.stacks is not self._files.tasks.stacks
+        has_own = self._files.tasks.has_own(task)
         self.decider.process(
             task.pid,
             cwd_mount=self._numbers.of(mount) if in_mount else -1,
             ask_all=is_elsewhere or task.is_confined or task.pid in self._divided,
             ask_exec=_concerns_exec(task),
-            ask_clone=in_mount or task.is_confined or has_stacks or task.executable is not None,
+            ask_clone=in_mount or task.is_confined or has_own or task.executable is not None,
         )

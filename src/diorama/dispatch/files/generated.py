@@ -17,6 +17,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from diorama.abi import fcntl as flags_of
@@ -58,9 +59,12 @@ class Subject:
     task: Task
     reader: Task
     maker: Maker
+    inner: Callable[[], bytes] | None = None
 
     def real(self) -> bytes:
-        """The content of the real file."""
+        """The content of the real file; or what another maker has made of it, who was registered before."""
+        if self.inner is not None:
+            return self.inner()
         with open(self.path, "rb") as file:
             return file.read()
 
@@ -149,8 +153,12 @@ def subject_of(files: Files, reader: Task, path: bytes) -> Subject | None:
     task = files.owner(pid, tid)
     if task is None:
         return None
-    maker = next((maker for concerns, maker in found if concerns(task, name)), None)
-    return None if maker is None else Subject(path, name, tid, task, reader, maker)
+    subject = None
+    for concerns, maker in found:
+        if concerns(task, name):
+            inner = None if subject is None else partial(subject.maker, files, subject)
+            subject = Subject(path, name, tid, task, reader, maker, inner)
+    return subject
 
 
 def _behind(files: Files, link: bytes) -> bytes:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 from typing import Final
 
-from diorama.abi.process import CLONE_FILES, CLONE_FS, CLONE_NEWNS, CLONE_THREAD
+from diorama.abi.process import CLONE_FILES, CLONE_FS, CLONE_NEWNS, CLONE_NEWUTS, CLONE_THREAD
 from diorama.catalogue.identity import LandlockRestrictSelf
 from diorama.catalogue.model import Request
 from diorama.catalogue.processes import Clone, Clone3, Fork, VFork
@@ -33,25 +33,27 @@ def make_child(files: Files, call: Request) -> Outcome:
     """See the call if there is something to inherit, or to share."""
     flags = _flags(call)
     shared = flags & _SHARED
-    if flags & CLONE_NEWNS:
-        return _in_new_namespace(files, call, flags)
+    divided = flags & (CLONE_NEWNS if files.tasks.uts is None else CLONE_NEWNS | CLONE_NEWUTS)
+    if divided:
+        return _in_new_namespace(files, call, divided, flags)
     if flags & CLONE_THREAD:
-        return None if shared == _SHARED else call.run()
+        is_alike = shared == _SHARED and files.tasks.is_like_process(files.task(call.tracee))
+        return None if is_alike else call.run()
     if not shared and files.tasks.is_plain(files.task(call.tracee)):
         return None
     return call.run()
 
 
-def _in_new_namespace(files: Files, call: Request, flags: int) -> Outcome:
-    """A namespace of mounts is the view's alone: the kernel makes none, and the child gets a copy here."""
-    if flags & CLONE_FS:
+def _in_new_namespace(files: Files, call: Request, divided: int, flags: int) -> Outcome:
+    """Namespaces of mounts and names are the view's alone: the kernel makes none, the child gets copies."""
+    if divided & CLONE_NEWNS and flags & CLONE_FS:
         raise fail(errno.EINVAL)
     task = files.task(call.tracee)
-    task.divides = True
+    task.divides = divided
     try:
-        return _without(call, CLONE_NEWNS).run()
+        return _without(call, divided).run()
     finally:
-        task.divides = False
+        task.divides = 0
 
 
 def _without(call: Request, flag: int) -> Request:

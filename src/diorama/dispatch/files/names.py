@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["name_of_link", "name_of_object", "path_of", "place_of_object", "reached_place"]
 
-_LINK: Final = re.compile(rb"/proc/(\d+)(?:/task/(\d+))?/(cwd|root|exe|fd/\d+|map_files/[^/]+)")
+_LINK: Final = re.compile(rb"/proc/(\d+)(?:/task/(\d+))?/(cwd|root|exe|ns/uts|fd/\d+|map_files/[^/]+)")
 _DELETED: Final = b" (deleted)"
 
 
@@ -112,6 +112,9 @@ def name_of_link(files: Files, reader: Task, link: bytes) -> bytes | None:
     if owner is None:
         return None
     text = files.host.readlink(link)
+    if match[3] == b"ns/uts":
+        divided = owner.uts is not None and owner.uts.fd >= 0
+        return b"uts:[%d]" % os.fstat(owner.uts.fd).st_ino if owner.uts and divided else None
     if match[3] == b"root":
         return path_of(reader, owner.root)
     if match[3] == b"cwd":

@@ -1,0 +1,1 @@
+"""The names and limits of a system, as a view tells them."""
