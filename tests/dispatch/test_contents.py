@@ -6,12 +6,15 @@ import gc
 import os
 import stat
 import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from diorama.dispatch.files import contents
+from diorama.dispatch.files.content import Content
 from diorama.dispatch.files.contents import Contents
 from diorama.dispatch.files.standins import StandIns
 from diorama.dispatch.files.state import Files
@@ -119,20 +122,134 @@ def test_a_file_that_cannot_be_read_leaves_nothing(place: Place) -> None:
     one.close()
 
 
-def test_what_nobody_has_open_is_closed_before_its_name_goes(place: Place) -> None:
-    """Also where nobody has told yet that it was closed: a server hides what it takes to be open."""
+class Opened:
+    """What a file system keeps of an open file; `closing` is called while it is closed."""
+
+    def __init__(self, closing: Callable[[], object] = bool) -> None:
+        self.writes = False
+        self.is_closed = False
+        self._closing = closing
+
+    def close(self) -> None:
+        self._closing()
+        self.is_closed = True
+
+
+@pytest.fixture
+def files(place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Files]:
+    """Of a file system that wants to know what is open."""
+    monkeypatch.setattr(place.filesystem, "tells_at_close", True)
     files = Files()
-    closed: list[bool] = []
-    opened = SimpleNamespace(writes=False, close=lambda: closed.append(True))
+    yield files
+    files.close()
+
+
+def hold(files: Files, place: Place, opened: Opened) -> Content:
+    """As for a program that is about to open it."""
     content = files.synthetic.contents.pin(place, attributes(place))
-    files.synthetic.contents.hold(content, opened)  # type: ignore[arg-type]
+    files.synthetic.contents.holding.hold(content, opened)  # type: ignore[arg-type]
+    return content
+
+
+def test_what_nobody_has_open_is_closed_before_its_name_goes(files: Files, place: Place) -> None:
+    """Also where nobody has told yet that it was closed: a server hides what it takes to be open."""
+    opened = Opened()
+    content = hold(files, place, opened)
     assert place.filesystem is not None
     files.synthetic.keep_for_holders(place.filesystem, place.inode)
-    assert not closed  # somebody is about to open it
+    assert not opened.is_closed  # somebody is about to open it
     with Path(os.fsdecode(content.path)).open("rb"):
         files.synthetic.contents.unpin(content)
         files.synthetic.keep_for_holders(place.filesystem, place.inode)
-        assert not closed
+        assert not opened.is_closed
     files.synthetic.keep_for_holders(place.filesystem, place.inode)
-    assert closed == [True]
-    files.close()
+    assert opened.is_closed
+
+
+def test_who_needs_it_closed_waits_for_who_is_closing_it(files: Files, place: Place) -> None:
+    asked, kept_on = threading.Event(), threading.Event()
+    opened = Opened(lambda: (asked.set(), kept_on.wait(0.2)))
+    content = hold(files, place, opened)
+    files.synthetic.contents.unpin(content)
+    found: list[bool] = []
+
+    def ask() -> None:
+        assert place.filesystem is not None
+        asked.wait(60)
+        files.synthetic.keep_for_holders(place.filesystem, place.inode)
+        found.append(opened.is_closed)
+        kept_on.set()
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    files.synthetic.contents.holding.gone(content, content.watch, wrote=False)
+    asking.join()
+    assert found == [True]
+
+
+def test_who_only_looks_does_not_keep_it_open(files: Files, place: Place) -> None:
+    opened = Opened()
+    content = hold(files, place, opened)
+    files.synthetic.contents.unpin(content)
+    assert place.filesystem is not None
+    with files.synthetic.contents.kept(place.filesystem, place.inode):
+        files.synthetic.keep_for_holders(place.filesystem, place.inode)
+        assert opened.is_closed
+
+
+def test_what_is_told_late_of_one_does_not_close_another(files: Files, place: Place) -> None:
+    watches = iter(range(100))
+    contents = files.synthetic.contents
+
+    def listen(content: Content) -> None:
+        content.watch = next(watches)
+
+    contents.holding.on_hold = contents.holding.on_left = listen
+    first, second = Opened(), Opened()
+    content = hold(files, place, first)
+    watch = content.watch
+    contents.unpin(content)
+    assert first.is_closed
+    hold(files, place, second)
+    contents.holding.gone(content, watch, wrote=False)
+    assert not second.is_closed
+    contents.holding.gone(content, content.watch, wrote=False)
+    assert second.is_closed
+    contents.unpin(content)
+
+
+def test_what_we_write_ourselves_hides_nobody_who_is_gone(files: Files, place: Place) -> None:
+    """The kernel tells of both at once."""
+    opened = Opened()
+    opened.writes = True
+    content = hold(files, place, opened)
+    content.ours = 1
+    files.synthetic.contents.pin(place, attributes(place))
+    files.synthetic.contents.unpin(content)
+    files.synthetic.contents.holding.gone(content, content.watch, wrote=True)
+    assert not opened.is_closed, "somebody is about to open it"
+    files.synthetic.contents.unpin(content)
+    assert opened.is_closed
+
+
+def test_who_only_goes_on_does_not_wait_for_a_server_that_does_not_answer(files: Files, place: Place) -> None:
+    opened = Opened()
+    content = hold(files, place, opened)
+    is_saving, is_done = threading.Event(), threading.Event()
+
+    def save() -> None:
+        with content.lock:
+            is_saving.set()
+            is_done.wait(60)
+
+    saving = threading.Thread(target=save)
+    saving.start()
+    is_saving.wait(60)
+    files.synthetic.contents.unpin(content)
+    assert not opened.is_closed
+    is_done.set()
+    saving.join()
+    deadline = time.monotonic() + 60
+    while not opened.is_closed:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 
 import pytest
 
@@ -29,3 +30,22 @@ def test_files_are_equal_that_have_the_same_content(one: bytes, other: bytes) ->
     finally:
         for fd in fds:
             os.close(fd)
+
+
+def test_several_may_ask_at_once_who_has_a_file_open() -> None:
+    """An open file has one lease, and who gives back what another has given back already is told EAGAIN."""
+    writable = made(b"content")
+    fd = os.open(f"/proc/self/fd/{writable}", os.O_RDONLY)
+    os.close(writable)
+    found: list[bool] = []
+
+    def ask() -> None:
+        found.extend(memfd.is_held(fd) or memfd.is_written(fd) for _ in range(5000))
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    os.close(fd)
+    assert found == [False] * 15000

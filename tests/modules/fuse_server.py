@@ -97,7 +97,7 @@ class Server:
             return b""
 
     def answer(self, unique: int, body: bytes = b"", error: int = 0) -> None:
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(OSError):  # nobody is there any more, or has closed this end while it worked
             self.socket.send(OutHeader(OutHeader.width() + len(body), -error, unique).encode() + body)
 
     def notify(self, code: int, body: bytes) -> None:

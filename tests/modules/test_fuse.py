@@ -218,6 +218,46 @@ def test_references_are_given_back_exactly(server: Server, mounted: FuseFileSyst
     fails(errno.ESTALE, mounted.attributes, file)
 
 
+def test_what_is_open_is_closed_before_it_is_forgotten(server: Server, mounted: FuseFileSystem) -> None:
+    inode = mounted.lookup(1, server_name(server))
+    opened = mounted.open_file(inode, os.O_RDONLY)
+    mounted.forget(inode)
+    assert mounted.attributes(inode).kind == stat.S_IFREG, "it is there as long as it is open"
+    opened.close()
+    wait_until(lambda: server.forgotten)
+    assert [name for name in server.log if name in ("RELEASE", "FORGET")] == ["RELEASE", "FORGET"]
+    fails(errno.ESTALE, mounted.attributes, inode)
+
+
+def test_a_name_of_what_is_forgotten_is_asked_for_again(server: Server, mounted: FuseFileSystem) -> None:
+    server.valid = FOREVER
+    inode = mounted.lookup(1, server_name(server))
+    mounted.forget(inode)
+    again = mounted.lookup(1, b"file")
+    assert mounted.attributes(again).kind == stat.S_IFREG
+
+
+def test_a_handle_is_released_after_the_last_request_by_it(server: Server, mounted: FuseFileSystem) -> None:
+    inode = mounted.lookup(1, server_name(server, bytes(100_000)))
+    opened = mounted.open_file(inode, os.O_RDONLY)
+
+    def read(header: InHeader, body: bytes) -> bytes:
+        opened.close()
+        return server.read(header, body)
+
+    server.override["READ"] = read
+    assert content(mounted, inode) == bytes(100_000)
+    wait_until(lambda: "RELEASE" in server.log)
+    assert [name for name in server.log if name in ("READ", "RELEASE")] == ["READ", "READ", "RELEASE"]
+    fails(errno.EBADF, opened.flush)
+
+
+def server_name(server: Server, data: bytes = b"content") -> bytes:
+    """The name of a file that it has now."""
+    server.add(b"file", data)
+    return b"file"
+
+
 def test_what_the_server_is_not_done_with_is_not_forgotten(server: Server, mounted: FuseFileSystem) -> None:
     releasing: list[int] = []
     server.override["RELEASE"] = lambda header, body: releasing.append(header.unique)

@@ -87,9 +87,14 @@ def _flush(opened: OpenFile, task: Task) -> OSError | None:
 
 def _unlock(files: Files, task: Task, content: Content) -> OSError | None:
     """With any descriptor of a file that a process closes its locks are gone (fcntl(2))."""
-    if not files.lockers.has(task.pid, content.filesystem) or not content.opened:
+    if not files.lockers.has(task.pid, content.filesystem):
         return None
-    return _flush(content.opened[-1], task)
+    try:
+        with patiently():
+            files.synthetic.contents.holding.flush(content, task.pid, writes=False)
+    except OSError as error:
+        return error
+    return None
 
 
 def _settle_in_passing(files: Files, task: Task, fd: int) -> None:

@@ -52,6 +52,7 @@ class Content:
     if `may_be_linked`.  `is_named`: it was opened with O_PATH, which does not hold it.  `is_watched`: a
     program wants to be told of what happens to it.  `failure` is that of a save that nobody was told of, and
     `refused` what the memfd said when it could not be saved, and somebody was.
+    `pins` counts who needs `fd` just now, and `openers` those of them who are about to open it.
     `opened`: what the file system keeps of who has it open; `ours` counts times when only we wrote to it, of
     which the kernel will tell too.  `pieces` while it is not all there (`diorama.dispatch.files.lazy`): then
     `fd` is for writing too.
@@ -62,6 +63,7 @@ class Content:
     told: tuple[int, int]
     fd: int = -1
     pins: int = 0
+    openers: int = 0
     stamp: Stamp = (0, 0, 0)
     accessed: int = 0
     special: int = 0

@@ -47,8 +47,9 @@ from diorama.dispatch.files.content import (
     told_of,
     truncate_there,
 )
+from diorama.dispatch.files.holding import Holding
 from diorama.dispatch.files.lazy import Lazy
-from diorama.view.filesystem import Attributes, Changes, FileSystem, OpenFile
+from diorama.view.filesystem import Attributes, Changes, FileSystem
 from diorama.view.inodes import Inodes
 from diorama.view.mounts import Place
 
@@ -63,9 +64,9 @@ _PATIENCE: Final = 16
 class Contents:
     """The contents of one view.  Any thread.
 
-    `on_writing` is told of what will be open for writing, `on_holding` of what will be open so that its file
-    system knows, `on_orphan` of what lost its last name while it was open, `on_forget` when that is closed,
-    and `on_drop` of whatever is closed here.  `is_held_elsewhere` tells of files open past this cache.
+    `on_writing` is told of what will be open for writing, `on_orphan` of what lost its last name while it was
+    open, `on_forget` when that is closed, and `on_drop` of whatever is closed here.  `is_held_elsewhere`
+    tells of files open past this cache.  `holding` has what file systems keep of who has a file open.
     """
 
     def __init__(self, inodes: Inodes, lazy: Lazy | None = None) -> None:
@@ -75,8 +76,8 @@ class Contents:
         self._contents: OrderedDict[Key, Content] = OrderedDict()
         self._max_files = min(_MAX_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
         self._unpinned = 0
+        self.holding = Holding(self._lock, self.save_closed)
         self.on_writing: Callable[[Content], None] = _nothing
-        self.on_holding: Callable[[Content], None] = _nothing
         self.on_orphan: Callable[[Content], None] = _nothing
         self.on_forget: Callable[[Content], None] = _nothing
         self.on_drop: Callable[[Content], None] = _nothing
@@ -110,6 +111,7 @@ class Contents:
                 fresh = True  # others have changed it, and who has it open is to see that
             fresh &= content.fd >= 0
             content.pins += 1
+            content.openers += 1
             self._contents.move_to_end(key)
         try:
             self._fill(content, attributes)
@@ -119,6 +121,7 @@ class Contents:
                 self.complete(content)
         except BaseException:
             with self._lock:
+                content.openers -= 1
                 content.pins -= 1
                 self._drop(content)
             raise
@@ -127,8 +130,11 @@ class Contents:
 
     def unpin(self, content: Content) -> None:
         """The program that a file was pinned for has opened it."""
+        with self._lock:
+            content.openers -= 1
         self._release(content)
-        self.let_go(content)
+        if content.opened:
+            self.holding.let_go(content)
         self._unpinned += 1 if content.stamp[0] < _LARGE else _PATIENCE
         if self._unpinned >= _PATIENCE:
             self._unpinned = 0
@@ -241,7 +247,7 @@ class Contents:
         with self.kept(content.filesystem, content.place.inode) as kept, content.lock:
             if kept is not content or content.is_orphan or not content.needs_saving():
                 return False
-            still_written = content.is_being_written
+            still_written = content.openers > 0 or content.is_being_written
             status = os.fstat(content.fd)
             os.lseek(content.fd, 0, os.SEEK_SET)
             save_content(content)
@@ -262,7 +268,7 @@ class Contents:
         failure, content.failure = content.failure, None
         try:
             self.save(content)
-            self._flush(content, owner)
+            self.holding.flush(content, owner)
         except OSError as error:
             content.refused = stamp_of(os.fstat(content.fd))
             return error
@@ -277,7 +283,7 @@ class Contents:
                 return  # who has closed it was told that
             try:
                 if self.save(content):
-                    self._flush(content)
+                    self.holding.flush(content)
             except OSError as error:
                 content.failure = error
 
@@ -324,42 +330,6 @@ class Contents:
             for content in list(self._contents.values()):
                 self._drop(content)
         self._lazy.close()
-
-    # -- open files of which their file system knows ------------------------------------------
-
-    def hold(self, content: Content, opened: OpenFile) -> None:
-        """A program is about to open it, of which the file system has made `opened`."""
-        with self._lock:
-            content.opened.append(opened)
-        self.on_holding(content)
-
-    def gone(self, content: Content, *, wrote: bool) -> None:
-        """An open file of it, for writing or not, is gone; which of several is all the same."""
-        with self._lock:
-            one = next((one for one in content.opened if one.writes is wrote), None)
-            if one is not None:
-                content.opened.remove(one)
-        content.file_lock.give_back(content.fd)
-        if one is not None:
-            one.close()
-        self.let_go(content)
-
-    def let_go(self, content: Content) -> None:
-        """Tell the file system if nothing of it is open any more."""
-        if not content.opened:
-            return
-        with self._lock:
-            if content.pins or (content.fd >= 0 and content.is_held):
-                return
-            gone, content.opened = content.opened, []
-        for one in gone:
-            one.close()
-
-    @staticmethod
-    def _flush(content: Content, owner: int = 0) -> None:
-        one = next((one for one in content.opened if one.writes), None)
-        if one is not None:
-            one.flush(owner)
 
     # -- what a file system tells by itself ---------------------------------------------------
 

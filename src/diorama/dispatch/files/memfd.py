@@ -7,6 +7,7 @@ import fcntl
 import os
 import signal
 import stat
+import threading
 from collections.abc import Callable
 from functools import cache
 from typing import Final
@@ -32,6 +33,7 @@ __all__ = [
 _MFD_EXEC: Final = 0x10
 _SEALS: Final = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE
 _CHUNK: Final = 1 << 20
+_leasing: Final = threading.Lock()
 
 
 def make_memfd(name: bytes, fill: Callable[[int], None], *, sealed: bool) -> int:
@@ -122,12 +124,13 @@ def has_fine_times() -> bool:
 
 
 def _leasable(fd: int, kind: int) -> bool:
-    try:
-        fcntl.fcntl(fd, F_SETLEASE, kind)
-    except OSError:
-        return False
-    fcntl.fcntl(fd, F_SETLEASE, F_UNLCK)
-    return True
+    with _leasing:  # an open file has one lease, whoever asks for it
+        try:
+            fcntl.fcntl(fd, F_SETLEASE, kind)
+        except OSError:
+            return False
+        fcntl.fcntl(fd, F_SETLEASE, F_UNLCK)
+        return True
 
 
 def create_memfd(named: bytes) -> int:

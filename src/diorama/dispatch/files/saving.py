@@ -141,7 +141,8 @@ class Saver:
         self._failed = False
         self._is_stopped = False
         contents.on_writing = self._writing
-        contents.on_holding = self._holding
+        contents.holding.on_hold = self._holding
+        contents.holding.on_left = self._dropped
         contents.on_orphan = self._orphan
         contents.on_drop = self._dropped
 
@@ -231,12 +232,9 @@ class Saver:
             self._contents.settle_orphan(content)
             return
         wrote = bool(mask & IN_CLOSE_WRITE)
-        if wrote and content.ours:
-            content.ours -= 1
-            return
         if wrote:
             self._contents.save_closed(content)
-        self._contents.gone(content, wrote=wrote)
+        self._contents.holding.gone(content, watch, wrote=wrote)
 
 
 def _events(data: bytes) -> list[tuple[int, int]]:

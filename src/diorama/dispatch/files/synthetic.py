@@ -139,7 +139,7 @@ class Synthetic:
         """A name is about to go, and perhaps the content: who has it open must have it still."""
         content = None if inode is None else self.contents.find(filesystem, inode)
         if content is not None:
-            self.contents.let_go(content)  # a server may hide what it takes to be open
+            self.contents.holding.leave(content)  # a server may hide what it takes to be open
         if content is None or content.pieces is None or not (content.pins or content.is_held):
             return
         try:

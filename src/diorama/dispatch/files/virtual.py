@@ -178,7 +178,7 @@ def _open_content(
         _let_go(opened)
         raise
     if opened is not None:
-        files.synthetic.contents.hold(content, opened)
+        files.synthetic.contents.holding.hold(content, opened)
     if not flags & fcntl.O_PATH:
         open_it = partial(files.synthetic.contents.opening, content, flags)
         if content.pieces is None:

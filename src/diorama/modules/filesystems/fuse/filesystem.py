@@ -34,10 +34,11 @@ from diorama.fuse.notices import (
 )
 from diorama.fuse.wire import Attr, AttrOut, Wire
 from diorama.interfaces.filesystem import Attributes, Changes, ContentCache, Entry, FileSystem, Statistics
+from diorama.modules.filesystems.fuse.file import Asking, FuseFile
 from diorama.modules.filesystems.fuse.known import Known
 from diorama.modules.filesystems.fuse.notices import Notices
-from diorama.modules.filesystems.fuse.opened import Asking, FuseFile, OpenFiles, unless_unknown
-from diorama.modules.filesystems.fuse.translation import to_set
+from diorama.modules.filesystems.fuse.opened import OpenFiles
+from diorama.modules.filesystems.fuse.translation import to_set, unless_unknown
 from diorama.modules.filesystems.fuse.writing import WritingChannel
 
 if TYPE_CHECKING:
@@ -343,7 +344,10 @@ class FuseFileSystem(FileSystem):
         self._known.native.differs(inode, does=does)
 
     def forget(self, inode: int) -> None:
-        """Give the references to a node back."""
+        """Give the references to a node back, after all that was open of it."""
+        self._files.when_closed(inode, lambda: self._forget(inode))
+
+    def _forget(self, inode: int) -> None:
         forgotten = self._known.forget(inode)
         if forgotten is not None:
             self._channel.forget(*forgotten)

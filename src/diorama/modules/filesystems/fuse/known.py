@@ -89,7 +89,8 @@ class Known:
     def name(self, directory: int, name: bytes) -> int | None:
         """The inode of a name, 0 if there is none; None if the server must be asked."""
         found = self._names.get((directory, name), _UNKNOWN)
-        return found.inode if _holds(found) else self.native.find(directory, name)
+        inode = found.inode if _holds(found) else self.native.find(directory, name)
+        return inode if not inode or self.native.number(inode) else None  # else it is forgotten
 
     def attributes(self, inode: int) -> Attributes | None:
         """The attributes of an inode; None if the server must be asked."""

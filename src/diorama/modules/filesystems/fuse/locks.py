@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from diorama.fuse.connection import Reply
-    from diorama.modules.filesystems.fuse.opened import Asking
+    from diorama.modules.filesystems.fuse.file import Asking
 
 __all__ = ["set_lock", "test_lock"]
 

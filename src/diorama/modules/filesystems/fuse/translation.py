@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Generator
@@ -13,7 +14,7 @@ from diorama.fuse.flags import FAttr
 from diorama.fuse.wire import Attr
 from diorama.interfaces.filesystem import Attributes, Changes
 
-__all__ = ["attributes_of", "attributes_told", "segments", "to_set", "write_at"]
+__all__ = ["attributes_of", "attributes_told", "segments", "to_set", "unless_unknown", "write_at"]
 
 _NSEC: Final = 10**9
 _SECTOR: Final = 512
@@ -104,3 +105,13 @@ def write_at(fd: int, data: bytes, offset: int) -> None:
     while view:
         count = os.pwrite(fd, view, offset)
         view, offset = view[count:], offset + count
+
+
+@contextlib.contextmanager
+def unless_unknown() -> Generator[None, None, None]:
+    """What the server does not know needs not be done."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise

@@ -1,0 +1,134 @@
+"""Holding: what file systems keep of who has a file open, where they want to know (a FUSE server's handles).
+
+Each open of a program adds one.  The kernel tells when an open file is gone, but late, and of several at once
+only once; which of them it was it does not tell.  So one is closed for each time that it tells, and all of
+them as soon as nobody has the file open any more, for which it can be asked at any time.  What it may still
+tell of these by then must not close one that was opened later: who listens begins anew (`on_left`).
+
+One thread at a time closes, with the lock of the content: who needs a file to be closed before he goes on
+(`leave`) waits for who is about to.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from diorama.view.asking import asker, patiently
+
+if TYPE_CHECKING:
+    from diorama.dispatch.files.content import Content
+    from diorama.view.filesystem import OpenFile
+
+__all__ = ["Holding"]
+
+_TICK: Final = 0.05
+
+
+def _nothing(_content: Content) -> None:
+    return
+
+
+def _take(content: Content, *, wrote: bool) -> OpenFile | None:
+    """One of those that it can have been.  When we have written and a program then, that may be told once."""
+    if wrote and content.ours:
+        content.ours -= 1
+        return None
+    one = next((one for one in content.opened if one.writes is wrote), None)
+    if one is not None:
+        content.opened.remove(one)
+    return one
+
+
+@contextmanager
+def _locked(content: Content) -> Generator[None, None, None]:
+    """As its lock; EINTR if whoever asks is killed meanwhile."""
+    who = asker()
+    while not content.lock.acquire(timeout=_TICK):
+        if who is not None and who.is_killed():
+            raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
+    try:
+        yield
+    finally:
+        content.lock.release()
+
+
+class Holding:
+    """That of one view's contents, of which `lock` guards the tables.  Any thread.
+
+    `save` saves what nobody writes any more.  `on_hold` is told of what will be open, and `on_left`, with the
+    lock, of what is not open any more.
+    """
+
+    def __init__(self, lock: AbstractContextManager[Any], save: Callable[[Content], None]) -> None:
+        self._lock = lock
+        self._save = save
+        self.on_hold: Callable[[Content], None] = _nothing
+        self.on_left: Callable[[Content], None] = _nothing
+
+    def hold(self, content: Content, opened: OpenFile) -> None:
+        """A program is about to open it, of which the file system has made `opened`."""
+        with self._lock:
+            content.opened.append(opened)
+        self.on_hold(content)
+
+    def gone(self, content: Content, watch: int, *, wrote: bool) -> None:
+        """Who listens has heard that an open file of it, for writing or not, is gone, and has saved it."""
+        with content.lock:
+            with self._lock:
+                one = _take(content, wrote=wrote) if content.watch == watch else None
+            content.file_lock.give_back(content.fd)
+            if one is not None:
+                one.close()
+        self.let_go(content)
+
+    def leave(self, content: Content) -> None:
+        """Tell the file system if nothing of it is open any more, and save before that.
+
+        EINTR if whoever asks is killed meanwhile.
+        """
+        if not (content.filesystem.tells_at_close and self._is_left(content)):
+            return
+        with _locked(content):
+            with patiently():
+                self._save(content)
+            self._let_go(content)
+
+    def let_go(self, content: Content) -> None:
+        """Tell the file system if nothing of it is open any more, some time: nobody waits for that."""
+        if not self._is_left(content):
+            return
+        if not content.lock.acquire(blocking=False):  # it is being saved, which the server may never answer
+            threading.Thread(target=self._let_go, args=(content,), name="letting-go", daemon=True).start()
+            return
+        try:
+            self._let_go(content)
+        finally:
+            content.lock.release()
+
+    def _let_go(self, content: Content) -> None:
+        with content.lock:
+            with self._lock:
+                if not self._is_left(content):
+                    return
+                gone, content.opened, content.ours = content.opened, [], 0
+                if gone:
+                    self.on_left(content)
+            for one in gone:
+                one.close()
+
+    def _is_left(self, content: Content) -> bool:
+        with self._lock:
+            return not content.openers and not (content.fd >= 0 and content.is_held)
+
+    @staticmethod
+    def flush(content: Content, owner: int = 0, *, writes: bool = True) -> None:
+        """A descriptor that could write, or another, is about to be closed."""
+        with content.lock:  # which of them it is is not known, so none of them is closed meanwhile
+            one = next((one for one in reversed(content.opened) if one.writes or not writes), None)
+            if one is not None:
+                one.flush(owner)
