@@ -9,10 +9,28 @@ from typing import Final, NamedTuple
 
 from diorama.abi.arch import Abi
 
-__all__ = ["AT_EXECFN", "AT_IGNORE", "AT_SYSINFO_EHDR", "Interpreter", "find_interpreter"]
+__all__ = [
+    "AT_CLKTCK",
+    "AT_EXECFD",
+    "AT_EXECFN",
+    "AT_FLAGS",
+    "AT_IGNORE",
+    "AT_SYSINFO_EHDR",
+    "Interpreter",
+    "find_interpreter",
+]
 
 AT_IGNORE: Final = 1
 """In the auxiliary vector: an entry that says nothing."""
+
+AT_EXECFD: Final = 2
+"""In the auxiliary vector: the descriptor of the program that an interpreter is to run."""
+
+AT_FLAGS: Final = 8
+"""In the auxiliary vector: `diorama.abi.binfmt.AT_FLAGS_PRESERVE_ARGV0`."""
+
+AT_CLKTCK: Final = 17
+"""In the auxiliary vector: the frequency of times(2), 100 on every architecture of Linux but Alpha."""
 
 AT_EXECFN: Final = 31
 """In the auxiliary vector: the address of the string by which a program was called (getauxval(3))."""

@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Auxiliary", "Change", "Vector"]
 
-Change = Mapping[int, int | None]
-"""New values of entries by their kind (AT_UID, ...); None takes one away.  What is not there is not added."""
+Change = Mapping[int, int | tuple[int, int] | None]
+"""New values of entries by their kind (AT_UID, ...); None takes one away, a pair is another in its place.
+
+What is not there is not added.
+"""
 
 _MOST_KIND: Final = 0xFFFF
 _START_OF_STACK: Final = 28
@@ -64,12 +67,12 @@ class Auxiliary:
     def __bool__(self) -> bool:
         return bool(self.changers)
 
-    def tell(self, task: Task, tracee: Tracee) -> None:
-        """A program is about to begin: let it find what all of them want.
+    def tell(self, task: Task, tracee: Tracee, first: Change) -> None:
+        """A program is about to begin: let it find what is said of this exec, and what all of them want.
 
         A program that has closed its memory to us keeps what it was given, with one warning.
         """
-        changes: dict[int, int | None] = {}
+        changes = dict(first)
         for changer in self.changers:
             changes.update(changer(task, tracee))
         if not changes:
@@ -92,7 +95,8 @@ def _change(tracee: Tracee, changes: Change) -> None:
     for place in at:
         kind, value = vector.entries[place]
         wanted = changes[kind]
-        pair = (AT_IGNORE, value) if wanted is None else (kind, wanted)
+        new = (kind, wanted) if isinstance(wanted, int) else wanted
+        pair = (AT_IGNORE, value) if new is None else new
         tracee.memory.write(start + place * size, struct.pack(f"<2{vector.word}", *pair))
 
 

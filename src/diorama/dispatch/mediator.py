@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from diorama.dispatch.files.answers import ANSWERS, Outcome
 from diorama.dispatch.files.objections import is_name
-from diorama.dispatch.files.programs import tell_name
+from diorama.dispatch.files.programs import of_format, tell_name
 from diorama.dispatch.files.sources import Sources, kind_of
 from diorama.dispatch.files.state import Files
 from diorama.dispatch.files.translation import translate
@@ -441,12 +441,12 @@ class Mediator:
         files = self.files
         task = files.task(tracee)
         files.tasks.rename(task, tracee.tid)
-        if task.calling is not None:
-            tell_name(tracee, task.calling)
+        calling = task.calling
+        if calling is not None:
+            tell_name(tracee, calling)
         task.executed()
         files.programs.end(task)
-        if files.auxiliary:
-            files.auxiliary.tell(task, tracee)
+        files.auxiliary.tell(task, tracee, {} if calling is None else of_format(calling))
         files.changed(task)
 
     def exited(self, tracee: Tracee) -> None:

@@ -44,6 +44,7 @@ from diorama.view.filesystem import (
     Statistics,
     Told,
 )
+from diorama.view.formats import Formats
 
 __all__ = ["Attributes", "Changes", "ContentCache", "Entry", "FileSystem", "Lock", "OpenFile", "Statistics"]
 
@@ -87,6 +88,8 @@ class FileSystem(ABC):
 
     told: Told | None = None
     """What it has told of names and attributes, and how long that holds: then not all is asked."""
+    formats: Formats | None = None
+    """By what files are run in a namespace that has it mounted (`diorama.modules.filesystems.binfmt`)."""
 
     # -- looking at it ------------------------------------------------------------------------
 

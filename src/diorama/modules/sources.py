@@ -30,6 +30,7 @@ _BUILT_IN: Final = {
     "zip": ("diorama.modules.filesystems.zip", "open_zip"),
 }
 _MAKING: Final[dict[str, tuple[str, str]]] = {
+    "binfmt": ("diorama.modules.filesystems.binfmt", "open_binfmt"),
     "cow": ("diorama.modules.filesystems.layers.mounting", "open_cow"),
     "fuse": ("diorama.modules.filesystems.fuse.server", "make_fuse"),
     "host": ("diorama.modules.networks.host.mounting", "open_host"),

@@ -84,6 +84,7 @@ _COLON: Final = re.compile(r"(?<!\\):")
 _OVERLAY: Final = {"upperdir": "upper", "workdir": "work"}
 _MEANINGLESS: Final = frozenset({"inode32", "inode64"})
 _TRANSLATED: Final[dict[str, Translation]] = {
+    "binfmt_misc": _new("binfmt"),
     "memory": _new("memory"),
     "overlay": _overlay,
     "ramfs": _new("tmp"),

@@ -24,6 +24,7 @@ from signal import (
 from typing import Any
 
 from diorama.view.credentials import Credentials
+from diorama.view.formats import Fixed
 from diorama.view.task import Task, Tasks
 
 __all__ = ["Asker", "asked", "asker", "asks", "patiently"]
@@ -74,6 +75,10 @@ class Asker:
     def credentials(self) -> Credentials:
         """Who it is to files."""
         return self._tasks.credentials(self._task)
+
+    def fix_program(self, path: bytes) -> Fixed:
+        """Open a program, as execve(2) of it would, for as long as somebody wants it; `OSError`."""
+        return self._tasks.fix_program(self._task, path)
 
     def choose_stack(self, network: Any, families: frozenset[int]) -> None:
         """Let its process have a network, for some address families or for all."""

@@ -10,7 +10,10 @@ import os
 import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from diorama.view.formats import Formats
 
 __all__ = ["Attributes", "Changes", "Entry", "FileSystem", "Statistics"]
 
@@ -255,6 +258,9 @@ class FileSystem(Protocol):
 
     @property
     def told(self) -> Told | None: ...
+
+    @property
+    def formats(self) -> Formats | None: ...
 
     @property
     def progress(self) -> int | None: ...

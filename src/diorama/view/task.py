@@ -24,10 +24,12 @@ from stat import S_ISDIR
 from typing import Any, Final
 
 from diorama.view.credentials import Credentials
+from diorama.view.formats import Fixed
 from diorama.view.host import Host, RealHost, Status
 from diorama.view.identity import Identity
 from diorama.view.inodes import Inodes
 from diorama.view.mounts import Mount, MountTree, Place
+from diorama.view.opened import Opened
 from diorama.view.renaming import Renaming
 from diorama.view.stacks import NO_STACKS, Stacks
 from diorama.view.system import Cpus
@@ -74,10 +76,16 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Calling:
-    """By which string a program was called: what the kernel was `given` for it, and what was `asked` for."""
+    """By which string a program was called: what the kernel was `given` for it, and what was `asked` for.
+
+    `keeps_first` and `fd` are what a format of binfmt_misc lets the program know: that it has the first
+    argument of what it is to run, and the number under which it has that open, if it is to.
+    """
 
     given: bytes
     asked: bytes
+    keeps_first: bool = False
+    fd: int | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -157,58 +165,6 @@ class Task:
         return child
 
 
-class Opened:
-    """Which real objects tasks have open that were opened through a mount: their own tables.
-
-    A descriptor may come from another task, over a socket, and nobody sees it arrive.  So what was opened
-    through a mount and is sent is noted for all (`passed`): it holds for who has no note of his own.  Who had
-    it open already, or opens it by another way later, gets one (None: plainly).
-
-    Where only the name of an object depends on it, it is remembered for all tasks together: `reach`.
-    """
-
-    def __init__(self) -> None:
-        self.passed: dict[ObjectId, Mount] = {}
-        self._reached: dict[ObjectId, Mount] = {}
-
-    def reach(self, identity: ObjectId, mount: Mount) -> None:
-        """Somebody reached it through a mount."""
-        self._reached[identity] = mount
-
-    def reached(self, identity: ObjectId) -> Mount | None:
-        """The mount that it was reached through last, if that is known."""
-        return self._reached.get(identity)
-
-    def find(self, task: Task, identity: ObjectId) -> Mount | None:
-        """The mount; None for what was opened plainly."""
-        if identity in task.opened:
-            return task.opened[identity]
-        return self.passed.get(identity)
-
-    def add(self, task: Task, identity: ObjectId, mount: Mount) -> None:
-        """It was opened through a mount."""
-        task.opened[identity] = mount
-
-    def drop(self, task: Task, identity: ObjectId) -> None:
-        """It was opened plainly since."""
-        if identity in self.passed:
-            task.opened[identity] = None
-        else:
-            task.opened.pop(identity, None)
-
-    def send(self, identity: ObjectId, mount: Mount) -> None:
-        """It is sent to another task, one that nobody knows."""
-        self.passed[identity] = mount
-
-    def has_own(self, task: Task) -> bool:
-        """Whether there is one in its own table, which a child inherits."""
-        return bool(task.opened)
-
-    def any(self, task: Task) -> bool:
-        """Whether there is one that may concern it."""
-        return bool(self.passed) or self.has_own(task)
-
-
 def _nobody(_task: Task) -> None:
     return
 
@@ -233,12 +189,16 @@ def _start_of(tid: int) -> bytes:
         return b""
 
 
+def _no_program(_task: Task, _path: bytes) -> Fixed:
+    raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+
 class Tasks:
     """The tasks of a view by thread id, and what /proc tells about them."""
 
     __slots__ = (
         "_awaited", "_by_tid", "_host", "_inodes", "_ours", "_tree", "are_alike", "changed", "cpus",
-        "identity", "opened", "stacks", "uts",
+        "fix_program", "identity", "opened", "stacks", "uts",
     )  # fmt: skip
 
     def __init__(self, tree: MountTree, host: Host, inodes: Inodes) -> None:
@@ -253,6 +213,7 @@ class Tasks:
         self.cpus: Cpus | None = None
         self.changed: Callable[[Task], None] = _nobody
         self.are_alike: Callable[[], bool] = bool
+        self.fix_program: Callable[[Task, bytes], Fixed] = _no_program
         self._ours = host.credentials(os.getpid()) if isinstance(host, RealHost) else None
         self.opened = Opened()
 

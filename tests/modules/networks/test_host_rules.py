@@ -185,18 +185,6 @@ def test_names_are_kept_by_address() -> None:
     assert names.of(ip_address("192.0.2.2")) == ()
 
 
-def test_names_of_the_machine_s_own_file_are_known(tmp_path: Path) -> None:
-    hosts = tmp_path / "hosts"
-    lines = "127.0.0.1 localhost\n\nfd00::1\tOne.example. one # two\nnothing x\n192.0.2.1\n#192.0.2.2 y\n"
-    hosts.write_text(f"{lines}127.0.0.1 here\n")
-    names = Names()
-    names.read(hosts)
-    names.read(tmp_path / "none")
-    assert names.of(ip_address("127.0.0.1")) == ("here", "localhost")
-    assert names.of(ip_address("fd00::1")) == ("one", "one.example")
-    assert names.of(ip_address("192.0.2.1")) == names.of(ip_address("192.0.2.2")) == ()
-
-
 @pytest.mark.parametrize("url", ["ftp://h", "socks5://", "socks5://h:port", "http://" + "u" * 256 + ":p@h"])
 def test_a_proxy_that_is_none_is_told(url: str) -> None:
     with pytest.raises(UsageError, match="cannot mount host: "):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from diorama.dispatch.settling import Numbers, settle_calls, stack_of, system_files
 from diorama.engine.decider import Decider, Decision, Mounted
-from diorama.view.task import Opened
+from diorama.view.opened import Opened
 
 if TYPE_CHECKING:
     from diorama.dispatch.files.state import Files
@@ -100,7 +100,7 @@ class Deciding:
         base = files.tree.base
         layered = [mount for mount in files.tree.mounts if mount.layers is not None]
         merged = layered == [base] and stack_of(base) is not None
-        execs = bool(files.auxiliary) and not files.tells_execs
+        execs = files.has_formats or (bool(files.auxiliary) and not files.tells_execs)
         key = len(files.addresses) > 0, bool(layered), merged, execs
         calls = self._calls.get(key)
         if calls is None:

@@ -2,8 +2,9 @@
 
 The kernel is given the host path of a program, or a stand-in for it (`diorama.dispatch.files.programs`).  A
 script is taken apart here as the kernel would, because its interpreter must be found in the view and `$0`
-must be the view's path.  What the kernel would check of a file that it does not get to see (a script, the
-original of a copy) is checked here.
+must be the view's path; so is what a format of the view has an interpreter for (`diorama.view.formats`),
+which is looked for first, as binfmt_misc is.  What the kernel would check of a file that it does not get to
+see (a script, the original of a copy) is checked here.
 """
 
 from __future__ import annotations
@@ -24,15 +25,17 @@ from diorama.dispatch.files.acting import may_access
 from diorama.dispatch.files.answers import Outcome, answers
 from diorama.dispatch.files.directories import enter_view
 from diorama.dispatch.files.programs import path_for
-from diorama.dispatch.files.scripts import HEAD, script_line, with_arguments
+from diorama.dispatch.files.scripts import AS_GIVEN, HEAD, Arguments, script_line, with_arguments
 from diorama.dispatch.files.state import Files, fail
 from diorama.errors import Unsupported
+from diorama.view.formats import Fixed
 from diorama.view.mounts import Place
 from diorama.view.task import Calling, Task
 
 _MAX_DEPTH: Final = 6
 _KNOWN: Final = AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW | AT_EXECVE_CHECK
 _LINK: Final = re.compile(rb"/proc/(\d+)(?:/task/(\d+))?/fd/(\d+)")
+_UNREADABLE: Final = "a file that may not be read, of a format with flag O or C"
 _CLOSED: Final = "a program that may not be read, and whose interpreter may be another in the view"
 
 
@@ -53,9 +56,9 @@ def execute(files: Files, call: ExecveAt) -> Outcome:
         search = _Search(files, call, task, opened)
         program = search.run(asked)
         files.on_execute(task, search.binary)
-    if program is None:
-        return _unchanged(files, call, task)
-    return _start(files, call, task, asked, program)
+        if program is not None:
+            return _start(files, call, task, asked, program)
+    return _unchanged(files, call, task)
 
 
 def _unchanged(files: Files, call: ExecveAt, task: Task) -> Outcome:
@@ -168,13 +171,39 @@ def _closes_on_exec(files: Files, task: Task, fd: int) -> bool:
 class _Program:
     """A path for the kernel, its own name and its place, and what goes before the arguments.
 
-    `place` is None where the file itself tells what it is.
+    `place` is None where the file itself tells what it is.  `way` is what has led to it.
     """
 
     path: bytes
     name: bytes
     place: Place | None
-    before: tuple[bytes, ...] = ()
+    way: _Way
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """What the steps from a file to its program have made: the arguments, and what the program is to know.
+
+    `opened` is a descriptor of ours for what the program is to have open, `owner` the file whose set-user-ID
+    bits and capabilities count, if that is not the program's own.
+    """
+
+    arguments: Arguments = AS_GIVEN
+    keeps_first: bool = False
+    opened: int | None = None
+    owner: Place | None = None
+
+    def by(self, step: _Step, file: _File, called: bytes) -> _Way:
+        """One more step, from a file; errors as Linux has them."""
+        if step.opens and self.opened is not None:
+            raise fail(errno.ENOEXEC)
+        if step.opens and file.fd is None:
+            raise Unsupported("execve", _UNREADABLE, errno.EACCES)
+        words = step.interpreter, *step.option, called
+        arguments = self.arguments.behind(*words, keeps_first=step.keeps_first)
+        opened = file.fd if step.opens else self.opened
+        owner = file.place if step.lends_rights else self.owner
+        return _Way(arguments, self.keeps_first or step.keeps_first, opened, owner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,10 +214,23 @@ class _File:
     path: bytes
     fd: int | None
     head: bytes = b""
+    is_regular: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """From a file to what runs it, and what that is given: an argument, the first one too, the file open."""
+
+    interpreter: bytes
+    option: tuple[bytes, ...] = ()
+    keeps_first: bool = False
+    opens: bool = False
+    lends_rights: bool = False
+    fixed: Fixed | None = None
 
 
 class _Search:
-    """Follows `#!` lines to a `binary`; what we open is closed with `opened`."""
+    """Follows formats and `#!` lines to a `binary`; what we open is closed with `opened`."""
 
     def __init__(self, files: Files, call: ExecveAt, task: Task, opened: ExitStack) -> None:
         self._files = files
@@ -201,29 +243,45 @@ class _Search:
 
     def run(self, asked: _Asked) -> _Program | None:
         """None if the kernel finds the same by itself."""
-        place, called = asked.place, asked.called
-        before: tuple[bytes, ...] = ()
+        file, called, way = self._open(asked.place), asked.called, _Way()
         for _ in range(_MAX_DEPTH):
-            self._touched |= place.touched
-            file = self._open(place)
-            line = None if self._call.flags & AT_EXECVE_CHECK else script_line(file.head)
-            if line is None:
-                return self._binary(file, before)
+            self._touched |= file.place.touched
+            step = None if self._call.flags & AT_EXECVE_CHECK else self._step(file, called)
+            if step is None:
+                return self._binary(file, way)
             self._check(file)
             if asked.hidden:
                 raise fail(errno.ENOENT)
-            interpreter, *option = line
-            before = (interpreter, *option, called, *before[1:])
-            found = self._files.walk(self._task, AT_FDCWD, interpreter)
+            way, called = way.by(step, file, called), step.interpreter
+            if step.fixed is not None:
+                file = self._fixed(step.fixed)
+                continue
+            found = self._files.walk(self._task, AT_FDCWD, called)
             if found is None:
-                return _Program(interpreter, b"", None, before) if self._touched else None
-            place, called = found, interpreter
+                return _Program(called, b"", None, way) if self._touched else None
+            file = self._open(found)
         raise fail(errno.ELOOP)
 
-    def _binary(self, file: _File, before: tuple[bytes, ...]) -> _Program | None:
+    def _step(self, file: _File, called: bytes) -> _Step | None:
+        """None for what the kernel runs by itself."""
+        entry = self._files.format_of(self._task, file.place, called, file.head) if file.is_regular else None
+        if entry is not None:
+            self._touched = True
+            known = entry.format
+            return _Step(
+                known.interpreter, (), known.keeps_first, known.opens, known.lends_rights, entry.fixed
+            )
+        line = script_line(file.head)
+        return None if line is None else _Step(line[0], tuple(line[1:]))
+
+    def _fixed(self, fixed: Fixed) -> _File:
+        path = fixed.path()
+        return _File(fixed.place or Place(self._task.tree.root, path), path, fixed.fd, _head(fixed.fd))
+
+    def _binary(self, file: _File, way: _Way) -> _Program | None:
         if file.fd is None:
             self._refuse_unknown(file)
-        self.binary = file.place
+        self.binary = way.owner or file.place
         name = os.path.basename(file.place.view_path)
         old = None if file.fd is None else find_interpreter(file.fd)
         new = None if old is None else self._loader(old)
@@ -232,12 +290,12 @@ class _Search:
             alone = not self._files.has_our_rights(self._call.tracee)
             copy = self._files.programs.copy(file.fd, file.place, old, new, for_others=alone)
             self._leases.callback(self._files.programs.release, copy)
-            return _Program(copy.path, name, None, before)
+            return _Program(copy.path, name, None, way)
         if not self._touched:
             return None
         place = file.place
         known = place.filesystem is not None or _is_known(self._task, place)
-        return _Program(file.path, name, None if known else place, before)
+        return _Program(file.path, name, None if known else place, way)
 
     def _refuse_unknown(self, file: _File) -> None:
         """Of a program that we may not read the interpreter is not known."""
@@ -272,12 +330,14 @@ class _Search:
         path = place.host_path
         try:
             # Opening what is not a regular file may do something.
-            fd = -1
-            if stat.S_ISREG(os.stat(path).st_mode):
-                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+            is_regular = stat.S_ISREG(os.stat(path).st_mode)
         except OSError:
-            return _File(place, path, None)
-        if fd < 0:
+            is_regular = False
+        if not is_regular:
+            return _File(place, path, None, is_regular=False)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        except OSError:
             return _File(place, path, None)
         self._opened.callback(os.close, fd)
         return _File(place, path, fd, _head(fd))
@@ -325,9 +385,27 @@ def _is_busy(fd: int) -> bool:
 
 
 def _start(files: Files, call: ExecveAt, task: Task, asked: _Asked, program: _Program) -> Outcome:
-    path = path_for(files.standins, program.path, asked.called, asked.comm or program.name)
-    calling = None if path == asked.called else Calling(path, asked.called)
+    path, way = path_for(files.standins, program.path, asked.called, asked.comm or program.name), program.way
+    fd = None if way.opened is None else _give(call, way.opened)
+    calling = None
+    if path != asked.called or way.keeps_first or fd is not None:
+        calling = Calling(path, asked.called, way.keeps_first, fd)
     _await(files, task, program.place, calling)
     flags = call.flags & ~(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW)
     changed = call.replace(dirfd=AT_FDCWD, path=path, flags=flags)
-    return with_arguments(changed, program.before) if program.before else changed
+    try:
+        made = changed if way.arguments is AS_GIVEN else with_arguments(changed, way.arguments)
+        return made if fd is None or isinstance(made, int) else int(made.run())
+    except OSError:
+        if fd is not None:
+            call.tracee.syscall.close(fd)
+        raise
+
+
+def _give(call: ExecveAt, fd: int) -> int:
+    """The number under which the new program has a file open, of which `fd` is ours."""
+    again = os.open(b"/proc/self/fd/%d" % fd, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return int(call.tracee.give(again, cloexec=False))
+    finally:
+        os.close(again)

@@ -23,8 +23,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from diorama.abi.elf import AT_EXECFN, Interpreter
-from diorama.dispatch.auxiliary import Vector
+from diorama.abi.binfmt import AT_FLAGS_PRESERVE_ARGV0
+from diorama.abi.elf import AT_CLKTCK, AT_EXECFD, AT_EXECFN, AT_FLAGS, Interpreter
+from diorama.dispatch.auxiliary import Change, Vector
 from diorama.dispatch.files.memfd import create_memfd
 from diorama.dispatch.files.standins import StandIns
 from diorama.view.inodes import Inodes
@@ -34,7 +35,7 @@ from diorama.view.task import Calling, Task
 if TYPE_CHECKING:
     from diorama.catalogue.model import Tracee
 
-__all__ = ["Copy", "Programs", "path_for", "tell_name"]
+__all__ = ["Copy", "Programs", "of_format", "path_for", "tell_name"]
 
 _MAX_BYTES: Final = 256 << 20
 _MAX_COPIES: Final = 256
@@ -170,11 +171,26 @@ def path_for(standins: StandIns, target: bytes, called: bytes, comm: bytes) -> b
     return path.rjust(min(len(called), _PATH_MAX - 1), b"/")
 
 
+def of_format(calling: Calling) -> Change:
+    """What the auxiliary vector is to say of how a format of binfmt_misc is run.
+
+    There is no room for another entry, so one that has the same value everywhere gives way to the descriptor.
+    """
+    found: dict[int, int | tuple[int, int] | None] = {}
+    if calling.keeps_first:
+        found[AT_FLAGS] = AT_FLAGS_PRESERVE_ARGV0
+    if calling.fd is not None:
+        found[AT_CLKTCK] = AT_EXECFD, calling.fd
+    return found
+
+
 def tell_name(tracee: Tracee, calling: Calling) -> None:
     """Let a program that is about to begin find the string by which it was called (AT_EXECFN, getauxval(3)).
 
     A program that may not be read has closed its memory to us, and keeps what the kernel was given.
     """
+    if calling.given == calling.asked:
+        return
     try:
         with open(f"/proc/{tracee.tid}/auxv", "rb") as file:
             vector = Vector.parse(file.read())

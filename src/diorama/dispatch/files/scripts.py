@@ -8,17 +8,16 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from diorama.abi.arch import Abi
+from diorama.abi.binfmt import HEAD
 
 if TYPE_CHECKING:
     from diorama.catalogue.processes import ExecveAt
 
-__all__ = ["HEAD", "script_line", "with_arguments"]
-
-HEAD: Final = 256
-"""How much of a file the kernel looks at (BINPRM_BUF_SIZE)."""
+__all__ = ["AS_GIVEN", "HEAD", "Arguments", "script_line", "with_arguments"]
 
 _BLANK: Final = b" \t"
 _ENDS: Final = b" \t\0"
@@ -56,14 +55,34 @@ def _error(code: int) -> OSError:
     return OSError(code, os.strerror(code))
 
 
-def with_arguments(call: ExecveAt, before: tuple[bytes, ...]) -> ExecveAt | int:
-    """The call with a vector of arguments that begins with `before` in the place of the first one.
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """What is put before the arguments of a call, and whether it takes the place of the first one."""
+
+    before: tuple[bytes, ...] = ()
+    drops_first: bool = False
+
+    def behind(self, *words: bytes, keeps_first: bool = False) -> Arguments:
+        """The same behind an interpreter and its arguments, which replace the first one unless that stays."""
+        if keeps_first:
+            return Arguments((*words, *self.before), self.drops_first)
+        return Arguments((*words, *self.before[1:]), self.drops_first or not self.before)
+
+
+AS_GIVEN: Final = Arguments()
+
+
+def with_arguments(call: ExecveAt, arguments: Arguments) -> ExecveAt | int:
+    """The call with a vector of arguments that begins with others.
 
     Its result if it has been made already: a vector that is too large for the arena needs room of its own.
     """
     memory, word = call.tracee.memory, call.tracee.abi.word
-    pointers = call.argv.pointers(_MOST)[1:] if call.argv else []
-    new = [memory.place(text + b"\0") for text in before]
+    pointers = call.argv.pointers(_MOST) if call.argv else []
+    # To a program without arguments the kernel gives an empty one.
+    words = arguments.before if pointers or arguments.drops_first else (*arguments.before, b"")
+    pointers = pointers[1:] if arguments.drops_first else pointers
+    new = [memory.place(text + b"\0") for text in words]
     vector = b"".join(pointer.to_bytes(word, "little") for pointer in [*new, *pointers, 0])
     if len(vector) <= _IN_ARENA:
         return call.replace(argv=memory.place(vector))

@@ -17,6 +17,7 @@ from diorama.dispatch.files.answers import fail
 from diorama.dispatch.files.content import Content
 from diorama.dispatch.files.contexts import Contexts
 from diorama.dispatch.files.direct import DirectFiles
+from diorama.dispatch.files.fixing import fix_program
 from diorama.dispatch.files.generated import Remembered, SystemFile
 from diorama.dispatch.files.layered_listing import LayeredListings
 from diorama.dispatch.files.listings import Listings
@@ -28,6 +29,7 @@ from diorama.dispatch.files.programs import Programs
 from diorama.dispatch.files.synthetic import Synthetic
 from diorama.engine.descent import descends
 from diorama.view.filesystem import Attributes
+from diorama.view.formats import Entry
 from diorama.view.host import Host, RealHost, Status
 from diorama.view.identity import Identity
 from diorama.view.inodes import Inodes
@@ -78,6 +80,7 @@ class Files:
         self.inodes = Inodes()
         self.tasks = Tasks(self.tree, self.host, self.inodes)
         self.tasks.changed = self.changed
+        self.tasks.fix_program = partial(fix_program, self)
         self.resolver = Resolver(self.tree, self.host, self.inodes, self.tasks)
         self.listings = Listings(self.host)
         self.synthetic = Synthetic(self.inodes, self.tasks, self.listings)
@@ -256,6 +259,20 @@ class Files:
     def has_layers(self) -> bool:
         """Whether there is a mount of layers."""
         return any(mount.layers is not None for mount in self.tree.mounts)
+
+    @property
+    def has_formats(self) -> bool:
+        """Whether something but the kernel may know by what to run a file."""
+        return any(mount.filesystem and mount.filesystem.formats is not None for mount in self.tree.mounts)
+
+    def format_of(self, task: Task, place: Place, called: bytes, head: bytes) -> Entry | None:
+        """What the namespace of a task has for a file: of what was mounted last first."""
+        for mount in reversed(task.tree.mounts):
+            formats = None if mount.filesystem is None else mount.filesystem.formats
+            found = None if formats is None else formats.find(place.view_path, called, head)
+            if found is not None:
+                return found
+        return None
 
     def layered(self, task: Task, fd: int) -> Place | None:
         """What a descriptor refers to in layers, by its name; None if it is elsewhere or has none there."""

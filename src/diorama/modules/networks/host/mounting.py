@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Final
-
 from diorama.interfaces.network import Network
 from diorama.interfaces.stackfile import StackFile
 from diorama.modules.networks.host.judge import Judge, Log, Terminal
@@ -20,8 +17,6 @@ from diorama.view.mounts import Mount
 
 __all__ = ["open_host"]
 
-_HOSTS: Final = Path("/etc/hosts")
-
 
 def open_host(rest: str, options: Options) -> Mount:
     """A mount of `host:` or `host:FILE`."""
@@ -36,8 +31,6 @@ def _under_policy(settings: Settings) -> PolicyNetwork:
     log = Log(settings.log)
     judge = Judge(settings.policy, names, log, Terminal())
     by_name = proxy is not None and proxy.by_name
-    if not by_name:  # else the proxy would be asked to find names that it may not know
-        names.read(_HOSTS)
     resolver = None
     if by_name or (settings.policy is not None and settings.policy.has_names):
         resolver = Resolver(

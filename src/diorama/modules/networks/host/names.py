@@ -1,17 +1,15 @@
-"""Names: which addresses are called what, as far as programs have been told by DNS or read in /etc/hosts.
+"""Names: which addresses are called what, as far as programs have been told by DNS.
 
 A name stays known for longer than its answer holds: a program may use an address long after it has asked.
 """
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Collection
-from ipaddress import IPv4Address, IPv6Address, ip_address
-from pathlib import Path
+from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 __all__ = ["Names"]
@@ -38,22 +36,6 @@ class Names:
             self._known.move_to_end(address)
             if len(self._known) > _ADDRESSES_MAX:
                 self._known.popitem(last=False)
-
-    def read(self, hosts: Path) -> None:
-        """Learn what a file says, for always (hosts(5)); nothing from one that cannot be read.
-
-        Its first name of an address is what that is called.
-        """
-        try:
-            lines = hosts.read_text(errors="replace").splitlines()[::-1]
-        except OSError:
-            return
-        for line in lines:
-            address, *names = line.partition("#")[0].split() or [""]
-            try:
-                self.learn(ip_address(address), [name.lower().rstrip(".") for name in names[::-1]], math.inf)
-            except ValueError:
-                continue
 
     def of(self, address: Address) -> tuple[str, ...]:
         """The names of an address, that which was told last at the end."""

@@ -70,7 +70,7 @@ class Flow:
     """What is judged: a connection or a message.
 
     `address` is the other side's; of one that goes out `port` is the other side's, else ours.  `names` are
-    those that the address is known by (`diorama.modules.networks.host.names`).
+    those that DNS has told of the address.
     """
 
     direction: str
