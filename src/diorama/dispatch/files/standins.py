@@ -18,11 +18,11 @@ import itertools
 import os
 import shutil
 import stat
-import tempfile
 import threading
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from diorama.dispatch.files.leftovers import PrivateDirectory
 from diorama.view.filesystem import FileSystem
 from diorama.view.inodes import Inodes
 from diorama.view.mounts import Mount, Place
@@ -46,8 +46,8 @@ class StandIns:
         self._shortcuts: dict[bytes, bytes] = {}
         self._aliases: dict[tuple[bytes, bytes], bytes] = {}
         self._numbers = itertools.count()
-        self._top: bytes | None = None
-        self._short: bytes | None = None
+        self._top: PrivateDirectory | None = None
+        self._short: PrivateDirectory | None = None
 
     def directory(self, place: Place) -> bytes:
         """The path of the real directory that stands for a virtual one."""
@@ -208,7 +208,7 @@ class StandIns:
         with self._lock:
             for top in (self._top, self._short):
                 if top is not None:
-                    shutil.rmtree(top, ignore_errors=True)
+                    top.close()
             self._top = self._short = None
 
     def home(self) -> bytes:
@@ -239,26 +239,22 @@ class StandIns:
             parent = os.environ.get("XDG_RUNTIME_DIR")
             # Programs that we start as root may become other users, who must get there.
             usable = parent is not None and os.geteuid() != 0 and os.access(parent, os.W_OK | os.X_OK)
-            self._top = os.fsencode(tempfile.mkdtemp(prefix="diorama-", dir=parent if usable else None))
-            # Programs of the view may run as another user; names are all there is to see.
-            os.chmod(self._top, 0o711)
-        return self._top
+            self._top = PrivateDirectory(parent if usable else None)
+        return self._top.path
 
     def _near(self) -> bytes:
         """A directory of ours whose paths fit into the address of a socket: another if ours is too long."""
-        if self._short is None:
-            home = self._home()
-            self._short = home if len(home) <= _SHORT else _directory_in(_PARENTS) or home
-        return self._short
+        home = self._home()
+        if self._short is None and len(home) > _SHORT:
+            self._short = _directory_in(_PARENTS)
+        return home if self._short is None else self._short.path
 
 
-def _directory_in(parents: Iterable[str]) -> bytes | None:
+def _directory_in(parents: Iterable[str]) -> PrivateDirectory | None:
     """A new directory in the first of some that lets us make one."""
     for parent in parents:
         with contextlib.suppress(OSError):
-            path = tempfile.mkdtemp(prefix="diorama-", dir=parent)
-            os.chmod(path, 0o711)
-            return os.fsencode(path)
+            return PrivateDirectory(parent)
     return None
 
 
