@@ -76,6 +76,18 @@ def test_a_mistake_is_told_in_one_line(words: list[str], capsys: pytest.CaptureF
         ("s3:b?key=value=/mnt", Mount("s3:b?key=value", "/mnt")),
         ("memory:=/mnt", Mount("memory:", "/mnt")),
         (".=.:ro", Mount(".", ".", ("ro",))),
+        ("fuse:bindfs src=/mnt:ro", Mount("fuse:bindfs src", "/mnt", ("ro",))),
+        ("fuse:bindfs src=/mnt:except=/a", Mount("fuse:bindfs src", "/mnt", ("except=/a",))),
+        ("fuse:bindfs src=/my mnt", Mount("fuse:bindfs src", "/my mnt")),
+        ("fuse:sshfs -o a=/b host:=/mnt", Mount("fuse:sshfs -o a=/b host:", "/mnt")),
+        ("fuse:sshfs -o a=/b host:dir=/mnt:ro", Mount("fuse:sshfs -o a=/b host:dir", "/mnt", ("ro",))),
+        ("fuse:x --src=/a=/mnt:ro", Mount("fuse:x --src=/a", "/mnt", ("ro",))),
+        ("fuse:x --src=/a:b =/mnt", Mount("fuse:x --src=/a:b ", "/mnt")),
+        ("fuse:x -o a=b src=mnt", Mount("fuse:x -o a=b src", "mnt")),
+        ('py:m:C("a=/b", c=1)=/mnt:raw_fi', Mount('py:m:C("a=/b", c=1)', "/mnt", ("raw_fi",))),
+        ("py:m:C(a=1)=mnt", Mount("py:m:C(a=1)", "mnt")),
+        ("py:m:C=/mnt", Mount("py:m:C", "/mnt")),
+        ("s3:b(1)=/mnt:option=)", Mount("s3:b(1)", "/mnt", ("option=)",))),
     ],
 )
 def test_a_mount_is_source_target_and_options(text: str, mount: Mount) -> None:

@@ -131,6 +131,21 @@ def test_what_a_backend_raises_is_told_in_one_line(capfd: pytest.CaptureFixture[
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.parametrize("scheme", ["dir", "simplecache", "filecache", "blockcache"])
+def test_what_shows_another_protocol_must_be_told_which(scheme: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"write {scheme}::PROTOCOL://PATH"):
+        open_fsspec(scheme, str(tmp_path))
+    (tmp_path / "file").write_bytes(b"content")
+    made = open_fsspec(scheme, f":file://{tmp_path}")
+    assert [entry.name for entry in made.entries(made.root)] == [b"file"]
+    made.close()
+
+
+def test_a_mistake_of_a_backend_says_what_it_is() -> None:
+    with pytest.raises(UsageError, match=r"reference of fsspec cannot be made so: TypeError: .*'fo'"):
+        open_fsspec("reference", "/none")
+
+
 def test_secrets_are_not_in_the_mount_table() -> None:
     options = ("username=me", "password=x", "secret=y", "key=z", "key_filename=k", "token=t", "block_size=4")
     assert Options.parse(options).shown == (

@@ -25,15 +25,33 @@ class Mount:
 
     @classmethod
     def parse(cls, text: str) -> Mount:
-        """Split at the first `=/`, so that a source may contain `=`, else at the first `=`."""
-        source, found, rest = text.partition("=/")
-        target_text = "/" + rest
-        if not found:
-            source, found, target_text = text.partition("=")
-        target, _, options = target_text.partition(":")
-        if not (source and found and target):
+        """Split before the target: at the first `=/` that can be it, so that a source may contain `=`.
+
+        If there is none, at such a `=`.
+        """
+        at = _target(text, "=/")
+        at = _target(text, "=") if at < 0 else at
+        target, _, options = text[at + 1 :].partition(":")
+        if not (at > 0 and target):
             raise UsageError(f"cannot mount {text!r}: write SOURCE=TARGET[:OPTION,...]")
-        return cls(source, target, tuple(option for option in options.split(",") if option))
+        return cls(text[:at], target, tuple(option for option in options.split(",") if option))
+
+
+def _target(text: str, mark: str) -> int:
+    """Where a mark stands before the target; -1 if nowhere.
+
+    Of a command it is in the last word that has it, and ends what of that word has no colon behind a mark.
+    What is called is ended by a parenthesis.
+    """
+    if text.startswith("py:"):
+        return max(text.find(mark, text.rfind(")") + 1), -1)
+    if not text.startswith("fuse:"):
+        return text.find(mark)
+    begin = text.rfind(" ", 0, text.rfind(mark) + 1) + 1
+    at = text.find(mark, begin)
+    while (following := text.find(mark, at + 1)) >= 0 and ":" not in text[at:following]:
+        at = following
+    return at
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,10 @@ __all__ = ["FsspecFileSystem", "is_known", "open_fsspec"]
 _LAZY: Final = 4 << 20
 _ROOM: Final = 1 << 36
 _TIMES: Final = ("mtime", "modified", "last_modified", "LastModified", "created")
+_ABOVE: Final = frozenset({"asyncwrapper", "blockcache", "cached", "dir", "filecache", "simplecache"})
+"""What shows the files of another protocol."""
+_MISTAKES: Final = (AttributeError, LookupError, TypeError)
+"""Errors of a program, whose texts say nothing by themselves."""
 
 
 def is_known(scheme: str) -> bool:
@@ -51,6 +55,9 @@ def open_fsspec(scheme: str, rest: str, options: Options | None = None) -> Fsspe
     lazy = _bytes(options.take("lazy"), what)
     keep = options.take("keep")
     storage = {name: _value(text) for name, text in options.rest()}
+    if _lacks_protocol(scheme, rest, storage):
+        how = f"{scheme}::PROTOCOL://PATH"
+        raise UsageError(f"cannot mount {what}: {scheme} shows what another protocol has: write {how}")
     core: Any = import_module("fsspec.core")
     try:
         with usage_errors(what):
@@ -67,8 +74,17 @@ def open_fsspec(scheme: str, rest: str, options: Options | None = None) -> Fsspe
             return mounted
     except UsageError:
         raise
+    except _MISTAKES as error:
+        why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise UsageError(f"cannot mount {what}: {scheme} of fsspec cannot be made so: {why}") from error
     except Exception as error:
         raise UsageError(f"cannot mount {what}: {' '.join(str(error).split())}") from error
+
+
+def _lacks_protocol(scheme: str, rest: str, storage: dict[str, Any]) -> bool:
+    """Whether it is not said of what protocol the files are to be that it shows."""
+    is_said = "::" in f":{rest}" or (scheme != "dir" and "target_protocol" in storage)
+    return scheme in _ABOVE and not is_said
 
 
 def _quieten(scheme: str) -> None:
