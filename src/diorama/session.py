@@ -79,18 +79,19 @@ class View:
     # -- what programs see --------------------------------------------------------------------
 
     def mount(self, source: Any, target: str | bytes | os.PathLike[str], *options: str) -> None:
-        """Mount a path (bind), `scheme:rest`, or a `FileSystem` or `Network` object on `target`.
+        """Mount a path (bind), `scheme:rest`, or a `FileSystem`, `Network` or `Device` on `target`.
 
         Relative paths are the caller's.  A source is found in the view, as the mounts before have left it.
         `UsageError` if the source cannot be mounted there, or while programs run, unless the view grows.
         """
         if not self._grows and self.programs.are_running():
             raise UsageError(f"cannot mount on {os.fsdecode(target)} while programs run: use grows=True")
+        from diorama.interfaces.device import Device
         from diorama.interfaces.filesystem import FileSystem
         from diorama.interfaces.network import Network
         from diorama.modules.sources import make_mount
 
-        if isinstance(source, (FileSystem, Network)):
+        if isinstance(source, (FileSystem, Network, Device)):
             self._files().mount(make_mount(source, *options), target)
         else:
             self._files().mount_source(source, target, options)

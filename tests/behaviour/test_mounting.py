@@ -369,7 +369,7 @@ diorama: cannot unmount ../mnt: in use, by a process in it or by what is mounted
 0
 text
 diorama: cannot mount zip:none.zip: no such file or directory
-diorama: cannot mount on none: no such file or directory
+diorama: cannot mount zip:a.zip on none: no such file or directory
 diorama: cannot mount zip:a.zip: unknown mount option 'nonsense'; known are ro, rw
 diorama: cannot mount x: unknown file system type 'nosuch'
 diorama: cannot mount plain on mnt: one of them is a directory

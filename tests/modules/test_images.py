@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from diorama.errors import UsageError
-from diorama.modules.filesystems.images.partitions import DamagedTable, overlap, partitions_of
+from diorama.interfaces.partitions import DamagedTable, overlap, partitions_of
 from diorama.modules.filesystems.images.signatures import find_type
 from diorama.modules.sources import make_mount
 from modules.imaging import iso_image, needs, run, tree_of, try_damaged

@@ -74,7 +74,7 @@ def test_what_can_be_named(file: Path, source: str, found: list[bytes]) -> None:
         ("./mine.py:None_", "has no None_"),
         ("./mine.py:Mine(x)", "arguments are literals of Python, not (x)"),
         ("./mine.py:Mine(1)", "AttributeError"),
-        ("./mine.py:number", "no FileSystem, but an object of type int"),
+        ("./mine.py:number", "no FileSystem and no Device, but an object of type int"),
         ("./mine.py:ready(1)", "takes no arguments"),
         ("./mine.py:Broken.Inner", "line 18: ValueError: not today"),
     ],

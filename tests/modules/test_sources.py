@@ -40,7 +40,7 @@ def test_archives_are_found_relative_to_the_caller(tmp_path: Path, monkeypatch: 
     ("source", "options", "message"),
     [
         ("/no/such", (), "cannot mount /no/such: no such file or directory"),
-        ("nope:x", (), "unknown mount scheme 'nope'; known are cow, fuse, host, image, "),
+        ("nope:x", (), "unknown mount scheme 'nope'; known are cow, disk, full, fuse, host, image, "),
         ("zip:/no/such", (), "cannot mount zip:/no/such: no such file or directory"),
         ("fsspec+memory:/no/such", (), "cannot mount memory:/no/such: no such file or directory"),
         ("fsspec+memory:", ("lazy=x",), "lazy=x is neither a number of bytes nor off"),
@@ -71,5 +71,5 @@ def test_an_installed_package_can_bring_a_scheme(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("importlib.metadata.entry_points", found)
     monkeypatch.setattr(EntryPoint, "load", lambda self: lambda rest: made)
     assert make_mount("mine:x").filesystem is made
-    with pytest.raises(UsageError, match=r"memory, mincow, mine, none, .*py, tar, tmp, zip"):
+    with pytest.raises(UsageError, match=r"memory, mincow, mine, none, .*py, .*tar, tmp, zero, zip"):
         make_mount("nope:x")

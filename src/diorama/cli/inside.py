@@ -42,7 +42,7 @@ def mount(source: str, target: str, options: Sequence[str] = (), type: str = _TY
     """Mount a source on a target, `move` it there, or say why not by a `UsageError`."""
     _need_view()
     with _told(f"cannot mount on {target}"):
-        os.stat(target)
+        os.stat(target if "move" in options or os.path.lexists(target) else os.path.dirname(target) or ".")
     if "move" in options:
         if len(options) > 1:
             raise UsageError(f"cannot move {source}: no other option goes with that")

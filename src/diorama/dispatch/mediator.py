@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from diorama.dispatch.files.answers import ANSWERS, Outcome
 from diorama.dispatch.files.objections import is_name
+from diorama.dispatch.files.points import enter_in_listing
 from diorama.dispatch.files.programs import of_format, tell_name
 from diorama.dispatch.files.sources import Sources, kind_of
 from diorama.dispatch.files.state import Files
@@ -326,19 +327,9 @@ class Mediator:
         """There is nothing at a place, but what is about to be mounted there."""
         from diorama.dispatch.files.descriptors import LISTING
 
-        if place.filesystem is not None:
-            return
-        above = place.mount.real(place.path.rpartition(b"/")[0])
-        try:
-            status = self.files.host.stat(above)
-        except OSError:
-            return
-        if self._sees is not None and not self._sees >= LISTING:
+        if enter_in_listing(self.files, place) and self._sees is not None and not self._sees >= LISTING:
             name = os.fsdecode(place.view_path)
             warn_once(f"mount {name}", "no such file or directory; in no listing of running programs")
-        self.files.points.add(status)
-        if self.files.inodes.on_add is not None:
-            self.files.inodes.on_add(status, None)
 
     def _kind(self, place: Place) -> int:
         return kind_of(self.files, place)

@@ -45,6 +45,7 @@ from diorama.view.filesystem import (
     Told,
 )
 from diorama.view.formats import Formats
+from diorama.view.special import OpenSpecial
 
 __all__ = ["Attributes", "Changes", "ContentCache", "Entry", "FileSystem", "Lock", "OpenFile", "Statistics"]
 
@@ -139,6 +140,13 @@ class FileSystem(ABC):
         """A regular file is being opened, with these flags of open(2), of which O_TRUNC is done here.
 
         None if the file system need not know of it.
+        """
+        return None
+
+    def open_special(self, inode: int, flags: int) -> OpenSpecial | None:
+        """A device special file is being opened, of which each read and write is for us (`devicefile`).
+
+        None for one of which a program gets a descriptor, by `open_device`.
         """
         return None
 

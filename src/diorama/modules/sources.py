@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import Final
 
 from diorama.errors import UsageError
+from diorama.interfaces.device import Device
 from diorama.interfaces.filesystem import FileSystem
 from diorama.interfaces.network import Network
 from diorama.interfaces.stackfile import StackFile
@@ -25,37 +26,44 @@ __all__ = ["is_scheme", "make_mount"]
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
 _BUILT_IN: Final = {
-    "py": ("diorama.modules.filesystems.python", "open_python"),
     "tar": ("diorama.modules.filesystems.tar", "open_tar"),
     "zip": ("diorama.modules.filesystems.zip", "open_zip"),
 }
 _MAKING: Final[dict[str, tuple[str, str]]] = {
     "binfmt": ("diorama.modules.filesystems.binfmt", "open_binfmt"),
     "cow": ("diorama.modules.filesystems.layers.mounting", "open_cow"),
+    "disk": ("diorama.modules.devices.image", "open_disk"),
+    "full": ("diorama.modules.devices.simple", "open_full"),
     "fuse": ("diorama.modules.filesystems.fuse.server", "make_fuse"),
     "host": ("diorama.modules.networks.host.mounting", "open_host"),
     "image": ("diorama.modules.filesystems.images.mounting", "open_image"),
     "lan": ("diorama.modules.networks.lan.mounting", "open_lan"),
     "memory": ("diorama.modules.filesystems.memory", "make_memory"),
     "mincow": ("diorama.modules.filesystems.layers.mounting", "open_mincow"),
+    "null": ("diorama.modules.devices.simple", "open_null"),
     "none": ("diorama.modules.networks.none", "open_none"),
     "overlay": ("diorama.modules.filesystems.layers.mounting", "open_overlay"),
     "packet": ("diorama.modules.networks.packet.network", "open_packet"),
+    "ramdisk": ("diorama.modules.devices.ramdisk", "open_ramdisk"),
+    "random": ("diorama.modules.devices.simple", "open_random"),
     "tmp": ("diorama.modules.filesystems.tmp", "open_tmp"),
+    "zero": ("diorama.modules.devices.simple", "open_zero"),
 }
 """Schemes with options of their own, and of host-backed mounts: functions of
 the rest and the options that make a `Mount`."""
 _GROUP: Final = "diorama.filesystems"
 
 
-def make_mount(source: str | os.PathLike[str] | FileSystem | Network, *options: str) -> Mount:
-    """A mount, not yet attached, of a path, a `scheme:rest`, or a file system or network object."""
+def make_mount(source: str | os.PathLike[str] | FileSystem | Network | Device, *options: str) -> Mount:
+    """A mount, not yet attached, of a path, a `scheme:rest`, or a file system, network or device."""
     chosen = Options.parse(options)
     if isinstance(source, Network):
         chosen.finish(source.title)
         return StackFile(source).mount(source.title, chosen.shown)
     if isinstance(source, FileSystem):
         return _synthetic(source, source.title, chosen)
+    if isinstance(source, Device):
+        return _of_device(source.title, source, chosen)
     text = os.fspath(source)
     match = _SCHEME.fullmatch(text) if isinstance(source, str) else None
     if match is None:
@@ -69,7 +77,22 @@ def make_mount(source: str | os.PathLike[str] | FileSystem | Network, *options: 
         module, name = _MAKING[scheme]
         make: Callable[[str, Options], Mount] = getattr(import_module(module), name)
         return make(rest, chosen)
+    if scheme == "py":
+        return _of_python(text, rest, chosen)
     return _synthetic(_opener(scheme, rest, chosen)(rest), text, chosen)
+
+
+def _of_python(text: str, rest: str, options: Options) -> Mount:
+    from diorama.modules.filesystems.python import object_of
+
+    found = object_of(rest, options)
+    return _of_device(text, found, options) if isinstance(found, Device) else _synthetic(found, text, options)
+
+
+def _of_device(title: str, device: Device, options: Options) -> Mount:
+    from diorama.modules.devices.options import make_device_mount
+
+    return make_device_mount(title, device, options)
 
 
 def _is_chain(rest: str) -> bool:
@@ -81,7 +104,8 @@ def is_scheme(name: str) -> bool:
     """Whether something can be mounted as `name:rest`."""
     from diorama.modules.filesystems.fsspec import is_known
 
-    return name in _BUILT_IN or name in _MAKING or _registered(name) is not None or is_known(name)
+    is_ours = name == "py" or name in _BUILT_IN or name in _MAKING
+    return is_ours or _registered(name) is not None or is_known(name)
 
 
 def _synthetic(filesystem: FileSystem, title: str, options: Options) -> Mount:
@@ -104,10 +128,6 @@ def _synthetic(filesystem: FileSystem, title: str, options: Options) -> Mount:
 
 
 def _opener(scheme: str, rest: str, options: Options) -> Callable[[str], FileSystem]:
-    if scheme == "py":
-        from diorama.modules.filesystems.python import open_python
-
-        return lambda rest: open_python(rest, options)
     if scheme in _BUILT_IN:
         module, name = _BUILT_IN[scheme]
         opener: Callable[[str], FileSystem] = getattr(import_module(module), name)
@@ -136,7 +156,7 @@ def _of_fsspec(scheme: str, rest: str, options: Options) -> Callable[[str], File
 def _unknown(scheme: str, rest: str) -> UsageError:
     from importlib.metadata import entry_points
 
-    known = sorted({*_BUILT_IN, *_MAKING, *(entry.name for entry in entry_points(group=_GROUP))})
+    known = sorted({"py", *_BUILT_IN, *_MAKING, *(entry.name for entry in entry_points(group=_GROUP))})
     return UsageError(
         f"unknown mount scheme {scheme!r}; known are {', '.join(known)} and the protocols of fsspec"
         f" (for a path, write ./{scheme}:{rest})"

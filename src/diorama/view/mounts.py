@@ -20,14 +20,14 @@ from __future__ import annotations
 import itertools
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
 from diorama.abi.stat import make_device
 from diorama.view.filesystem import FileSystem
 from diorama.view.layers import Layers, LayersBelow
 
-__all__ = ["Backing", "Mount", "MountTree", "Place", "below", "copy_mounts", "is_within", "next_id"]
+__all__ = ["Backing", "Beside", "Mount", "MountTree", "Place", "below", "copy_mounts", "is_within", "next_id"]
 
 _numbers = itertools.count(1)
 _ids = itertools.count(1 << 30)
@@ -46,6 +46,17 @@ class Backing(Protocol):
         ...
 
 
+class Beside(Protocol):
+    """What comes along with a mount, as the partitions of a disk do."""
+
+    on_change: Callable[[], None]
+    """To be called when that has become another."""
+
+    def mounts(self, name: bytes) -> dict[bytes, Mount]:
+        """The mounts by the names that they have beside one of this name, in the same directory."""
+        ...
+
+
 class Mount:
     """Something mounted: a subtree of the host, layers of such, or a file system.
 
@@ -55,12 +66,13 @@ class Mount:
     that it was mounted with, `id` what mount tables tell it by.  Of a file system it shows what is at
     `subtree`, whose inode is `inode`; mounts of one file system have one `device`.  `is_bottom`: the host's
     own tree, below all that is mounted in a namespace.  `backing` is what there is of it besides, to be
-    closed when no mount shows it any more.  Compared by identity.
+    closed when no mount shows it any more.  `beside` comes and goes with it, and it does
+    so with another one because of `along`.  Compared by identity.
     """
 
     __slots__ = (
-        "backing", "children", "device", "filesystem", "host", "id", "inode", "is_bottom", "kind", "layers",
-        "number", "options", "point", "read_only", "source", "subtree", "type",
+        "along", "backing", "beside", "children", "device", "filesystem", "host", "id", "inode", "is_bottom",
+        "kind", "layers", "number", "options", "point", "read_only", "source", "subtree", "type",
     )  # fmt: skip
 
     def __init__(
@@ -87,6 +99,8 @@ class Mount:
         self.type = type
         self.options = options
         self.backing = backing
+        self.beside: Beside | None = None
+        self.along: Beside | None = None
         self.number = next(_numbers)
         self.device = self.number
         self.subtree = b""
@@ -299,6 +313,8 @@ def below(mount: Mount) -> Iterator[Mount]:
 def copy_mounts(mount: Mount, part: Mount | None = None, path: bytes = b"") -> dict[Mount, Mount]:
     """Copies of a mount and all that is mounted on it; of `path` and below, if `part` shows that."""
     copy = part or mount.copy()
+    if part is None:
+        copy.beside, copy.along = mount.beside, mount.along
     copies = {mount: copy}
     for point, child in mount.children.items():
         if not is_within(point, path):

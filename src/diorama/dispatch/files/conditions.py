@@ -1,7 +1,8 @@
 """Conditions: arguments without which some calls never concern a mount, so that the filter lets them pass.
 
 Without an address nothing is sent or received by one; of clones others may tell.  A mapping of no file
-concerns nobody, and one of a whole file only if it is to be executed.  Of device control, what changes a file
+concerns nobody, and one of a whole file only if it is to be executed.  Devices can be
+mapped, and have numbers as files that are read directly.  Of device control, what changes a file
 that is open for reading does, and what clones a FUSE device; of files that a server may have open, all.
 Locks are for file systems that want to know of them.  Descriptors of files that are read and written directly
 have large numbers, or those of standard input and output (`diorama.dispatch.files.direct`).
@@ -23,7 +24,7 @@ from diorama.dispatch.files.dumping import DUMPING
 from diorama.dispatch.files.locking import LOCKING
 from diorama.dispatch.files.reading import READING
 from diorama.dispatch.subscription import ArgumentTest, Tests
-from diorama.engine._native import TEST_BITS, TEST_EQ, TEST_NE, TEST_OUTSIDE
+from diorama.engine._native import TEST_BITS, TEST_EQ, TEST_NE, TEST_OUTSIDE, TEST_WITHIN
 from diorama.view.task import CLONE_NEWNS, CLONE_NEWUTS
 
 __all__ = ["conditions"]
@@ -33,6 +34,7 @@ _CONTROLLING: Final = ArgumentTest("command", TEST_EQ, CONCERNS_US[0], CONCERNS_
 _LOCKS: Final = ArgumentTest("command", TEST_EQ, LOCKING[0], LOCKING[1:])
 _ADDRESSED: Final = ArgumentTest("address", TEST_NE, 0)
 _EXECUTED: Final = ArgumentTest("protection", TEST_BITS, PROT_EXEC)
+_MAPPED: Final = tuple(ArgumentTest("fd", TEST_WITHIN, bounds) for bounds in (HIGH | 0xFFFF << 16, LOW << 16))
 _OF_A_FILE: Final = ArgumentTest("fd", TEST_NE, 0xFFFFFFFF)
 
 
@@ -51,6 +53,8 @@ def conditions(*, in_pieces: bool, direct: bool, tells_clones: bool, names: bool
         found[Ioctl] = (_CONTROLLING,)
     found[Prctl] = (ArgumentTest("option", TEST_EQ, DUMPING[0], DUMPING[1:]),)
     found[MMap] = (_OF_A_FILE,) if in_pieces else (_EXECUTED,)
+    if direct and not in_pieces:
+        found[MMap] = (_EXECUTED, *_MAPPED)
     if tells_clones:
         divided = (CLONE_NEWNS, CLONE_NEWUTS) if names else (CLONE_NEWNS,)
         found[Clone] = tuple([ArgumentTest("flags", TEST_BITS, flag) for flag in divided])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from diorama.abi import ioctl
 from diorama.abi.fcntl import O_PATH
@@ -19,6 +19,10 @@ from diorama.dispatch.files.layered import whole
 from diorama.dispatch.files.state import Files
 from diorama.errors import Unsupported
 from diorama.view.filesystem import OpenFile
+from diorama.view.special import Argument
+
+if TYPE_CHECKING:
+    from diorama.dispatch.files.direct import DirectFile
 
 __all__ = ["CHANGES_FILE", "CONCERNS_US"]
 
@@ -45,6 +49,10 @@ def control(files: Files, call: Ioctl) -> Outcome:
     task = files.task(call.tracee)
     if call.command == ioctl.FUSE_DEV_IOC_CLONE:
         return _clone(files, call)
+    direct = files.direct.find(task, call.fd)
+    if direct is not None and direct.special is not None:
+        files.direct.settle()
+        return _by_device(call, direct)
     if call.command not in CHANGES_FILE:
         return _by_file_system(files, call)
     try:
@@ -79,6 +87,19 @@ def _clone(files: Files, call: Ioctl) -> Outcome:
     if of != call.fd:
         call.tracee.syscall.dup3(of, call.fd, files.tasks.flags(task, call.fd) & os.O_CLOEXEC)
     return 0
+
+
+def _by_device(call: Ioctl, file: DirectFile) -> Outcome:
+    """What a device is asked, with the memory of the program, which many structures have addresses in."""
+    memory, special = call.tracee.memory, file.special
+    assert special is not None
+    if call.command == ioctl.FIONBIO:
+        is_set = any(memory.read(call.argument, _DESCRIPTOR))
+        file.change_flags(file.flags | os.O_NONBLOCK if is_set else file.flags & ~os.O_NONBLOCK)
+        return 0
+    if call.command in _OF_DESCRIPTORS:
+        return None
+    return special.ioctl(call.command, Argument(call.argument, memory, call.tracee.abi.word))
 
 
 def _by_file_system(files: Files, call: Ioctl) -> Outcome:

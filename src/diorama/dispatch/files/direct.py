@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from diorama.view.filesystem import FileSystem, OpenFile
     from diorama.view.inodes import Inodes
     from diorama.view.mounts import Place
+    from diorama.view.special import OpenSpecial
     from diorama.view.task import Task
 
 __all__ = ["HIGH", "LOW", "DirectFile", "DirectFiles"]
@@ -59,13 +60,17 @@ _FIRST_OWNER: Final = 1 << 32
 
 
 class DirectFile:
-    """One of them: `opened` is what its file system has made of it, and it is the `owner` of locks."""
+    """One of them: `opened` is what its file system has made of it, and it is the `owner` of locks.
+
+    `special` is the same if that is a device.
+    """
 
     def __init__(
         self, place: Place, opened: OpenFile, flags: int, ours: socket.socket, readiness: Readiness
     ) -> None:
         self.place = place
         self.opened = opened
+        self.special: OpenSpecial | None = None
         self.flags = flags & ~_FORGOTTEN
         self.position = 0
         self.owner = _FIRST_OWNER + next(_owners)
@@ -91,6 +96,8 @@ class DirectFile:
     @property
     def size(self) -> int:
         """How long it is, as its file system says."""
+        if self.special is not None:
+            return self.special.size
         assert self.place.filesystem is not None
         return self.place.filesystem.attributes(self.place.inode).size
 
@@ -146,17 +153,19 @@ class DirectFiles:
         """Told of a file that is open here no longer."""
         self._inodes = inodes
         self._lock = threading.Lock()
+        self._closing = threading.RLock()
         self._files: dict[tuple[int, int], DirectFile] = {}
         self._epoll: select.epoll | None = None
         self._thread: threading.Thread | None = None
         self._stop: tuple[int, int] | None = None
 
-    def open(self, place: Place, opened: OpenFile, flags: int) -> int:
+    def open(self, place: Place, opened: OpenFile, flags: int, special: OpenSpecial | None = None) -> int:
         """A descriptor for a program, of what has been opened for it."""
         ours, theirs = make_pair()
         status = os.fstat(theirs.fileno())
         identity = status.st_dev, status.st_ino
         file = DirectFile(place, opened, flags, ours, Readiness(ours, identity))
+        file.special = special
         file.look(lambda: nullcontext(theirs.fileno()))
         with self._lock:
             self._files[identity] = file
@@ -219,7 +228,21 @@ class DirectFiles:
             for fd in gone:
                 self._gone(fd)
 
+    def settle(self) -> None:
+        """Close what nobody has any more, where that has not been noticed yet."""
+        with self._closing:
+            poll = select.poll()
+            with self._lock:
+                for file in self._files.values():
+                    poll.register(file.ours, 0)
+            for fd, _ in poll.poll(0):
+                self._gone(fd)
+
     def _gone(self, fd: int) -> None:
+        with self._closing:
+            self._close(fd)
+
+    def _close(self, fd: int) -> None:
         with self._lock:
             key = next((key for key, file in self._files.items() if file.ours.fileno() == fd), None)
             file = None if key is None else self._files.pop(key)

@@ -251,6 +251,9 @@ def seek_directly(file: DirectFile, offset: int, whence: int) -> int:
     if not file.opened.seeks:
         raise fail(errno.ESPIPE)
     with file.moving():
+        if file.special is not None:
+            file.position = file.special.place(file.position, offset, whence)
+            return file.position
         if whence in (SEEK_DATA, SEEK_HOLE):
             found = file.opened.seek(offset, whence)
         elif whence in (SEEK_SET, SEEK_CUR, SEEK_END):

@@ -60,10 +60,10 @@ def give_root(files: Files, call: Request, mount: Mount, flags: int) -> Request:
     return call.instead(OpenAt(AT_FDCWD, path, os.O_PATH | os.O_NOFOLLOW | flags & os.O_CLOEXEC, 0))
 
 
-def _place(files: Files, call: Request, rule: PathRule) -> Place:
+def _place(files: Files, call: Request, rule: PathRule, *, missing: bool = False) -> Place:
     path, dirfd = getattr(call, rule.field), rule.dirfd(call)
     follow, empty = rule.follows(call), rule.accepts_empty(call)
-    return sources_of(files, call).find(path, dirfd, follow=follow, accepts_empty=empty)
+    return sources_of(files, call).find(path, dirfd, follow=follow, accepts_empty=empty, missing=missing)
 
 
 @answers(OpenTree)
@@ -113,7 +113,10 @@ def _copied(
 
 @answers(MoveMount)
 def move_mount(files: Files, call: MoveMount) -> Outcome:
-    """Put a mount on a place: one that is nowhere yet, or from elsewhere."""
+    """Put a mount on a place: one that is nowhere yet, or from elsewhere.
+
+    Where there is nothing, a device can be put, which mknod(2) would make.
+    """
     known = abi.MOVE_MOUNT_SET_GROUP | abi.MOVE_MOUNT_BENEATH
     for name in ("SYMLINKS", "AUTOMOUNTS", "EMPTY_PATH"):
         known |= getattr(abi, f"MOVE_MOUNT_F_{name}") | getattr(abi, f"MOVE_MOUNT_T_{name}")
@@ -122,9 +125,14 @@ def move_mount(files: Files, call: MoveMount) -> Outcome:
     if call.flags & (abi.MOVE_MOUNT_SET_GROUP | abi.MOVE_MOUNT_BENEATH):
         raise Unsupported(call.NAME, "groups, and beneath a mount, are not supported in a view", errno.EINVAL)
     task = files.task(call.tracee)
-    source, target = (_place(files, call, rule) for rule in call.PATHS)
+    source = _place(files, call, call.PATHS[0])
     mount = source.mount
-    if is_mounted(source) and mount.is_loose:
+    is_loose = is_mounted(source) and mount.is_loose
+    is_device = mount.filesystem is not None and stat.S_IFMT(mount.kind) in (stat.S_IFCHR, stat.S_IFBLK)
+    target = _place(files, call, call.PATHS[1], missing=is_loose and is_device)
+    if target.missing:
+        files.mounting.attach_new(task.tree, mount, target)
+    elif is_loose:
         if stat.S_ISDIR(mount.kind) != stat.S_ISDIR(kind_of(files, target)):
             raise fail(errno.EINVAL)
         files.mounting.attach(task.tree, mount, target)

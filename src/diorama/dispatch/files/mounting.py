@@ -23,8 +23,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
 
+from diorama.dispatch.files.along import Along
 from diorama.dispatch.files.answers import fail
 from diorama.dispatch.files.holders import held_mounts
+from diorama.dispatch.files.points import enter_in_listing
 from diorama.dispatch.files.sources import Sources, kind_of
 from diorama.errors import Unsupported
 from diorama.view.mounts import Backing, Mount, MountTree, Place, below, copy_mounts
@@ -87,6 +89,7 @@ class Mounting:
         self._expiring: Mount | None = None
         self._watcher: threading.Thread | None = None
         self._is_closed = threading.Event()
+        self._beside = Along(self, files)
 
     # -- making -------------------------------------------------------------------------------
 
@@ -157,16 +160,29 @@ class Mounting:
                 raise fail(errno.ENOTDIR)
             self._check(below(mount))
             self._loose.discard(mount)
-            with self._changing(tree):
+            with self.changing_tree(tree):
                 tree.attach(mount, place)
+            self._beside.follow(tree, mount)
+
+    def attach_new(self, tree: MountTree, mount: Mount, place: Place) -> None:
+        """Put a loose mount on a place where there is nothing; EINVAL elsewhere."""
+        with self.lock:
+            self._check_target(tree, place)
+            self._check([mount])
+            self._loose.discard(mount)
+            with self.changing_tree(tree):
+                tree.attach(mount, place)
+            enter_in_listing(self._files, place)
+            self._beside.follow(tree, mount)
 
     def put(self, mount: Mount, place: Place) -> None:
         """Put a mount on a place of the first namespace, which may be missing; before programs run."""
         with self.lock:
             self.keep(mount)
             self._loose.discard(mount)
-            with self._changing(self._files.tree):
+            with self.changing_tree(self._files.tree):
                 self._files.tree.attach(mount, place)
+            self._beside.follow(self._files.tree, mount)
 
     def move(self, tree: MountTree, source: Place, target: Place) -> None:
         """Put the mount whose root is `source` elsewhere, with what is mounted on it; EINVAL, ELOOP."""
@@ -178,8 +194,10 @@ class Mounting:
                 raise fail(errno.EINVAL)
             if target.mount in set(below(mount)):
                 raise fail(errno.ELOOP)
-            with self._changing(tree):
+            with self.changing_tree(tree):
+                self._beside.take(tree, mount)
                 tree.move(mount, target)
+            self._beside.follow(tree, mount)
 
     def unmount(self, tree: MountTree, place: Place, *, lazy: bool = False, expire: bool = False) -> None:
         """Take away the mount on top of a place, or whose root that is: EBUSY while in use, unless `lazy`.
@@ -192,13 +210,14 @@ class Mounting:
             self.check_own(tree, "umount", place)
             if mount is tree.base:
                 raise fail(errno.EBUSY)
-            if not lazy and (mount.children or held_mounts(self._files, {mount})):
+            along = [mount, *self._beside.of(mount)]
+            if not lazy and (_have_more(along) or held_mounts(self._files, set(along))):
                 raise fail(errno.EBUSY)
             if expire and self._expiring is not mount:
                 self._expiring = mount
                 raise fail(errno.EAGAIN)
-            with self._changing(tree):
-                gone = tree.detach(mount)
+            with self.changing_tree(tree):
+                gone = [*self._beside.take(tree, mount), *tree.detach(mount)]
             if lazy:
                 self._left.update(gone)
             self.sweep()
@@ -212,9 +231,22 @@ class Mounting:
                 if not read_only and mount.filesystem is not None and not mount.filesystem.writable:
                     raise fail(errno.EROFS)
             self._check(changing, read_only=read_only)
-            with self._changing(self._files.tree):
+            with self.changing_tree(self._files.tree):
                 for mount in changing:
                     mount.read_only = read_only
+
+    def trees(self) -> list[MountTree]:
+        """The namespaces."""
+        return list(self._trees)
+
+    def left(self, gone: Iterable[Mount]) -> None:
+        """Mounts were taken out of a tree that may be in use; with the lock held."""
+        self._left.update(gone)
+        self._watch_left()
+
+    def settle(self, mount: Mount) -> None:
+        """A mount that was kept is in a tree now; with the lock held."""
+        self._loose.discard(mount)
 
     def divided(self, task: Task) -> None:
         """A task lives in a namespace of its own from now on."""
@@ -301,7 +333,7 @@ class Mounting:
         raise fail(errno.EINVAL)
 
     @contextmanager
-    def _changing(self, tree: MountTree) -> Generator[None, None, None]:
+    def changing_tree(self, tree: MountTree) -> Generator[None, None, None]:
         """Nobody sees a change of the first namespace while others may still act on what was before."""
         with self.changing() if tree is self._files.tree else nullcontext():
             yield
@@ -312,6 +344,11 @@ def _is_in(tree: MountTree, mount: Mount) -> bool:
     while mount.point is not None:
         mount = mount.point.mount
     return mount is tree.root
+
+
+def _have_more(along: Sequence[Mount]) -> bool:
+    """Whether something is mounted on one of these besides."""
+    return any(mount.children for mount in along)
 
 
 def _parts(mount: Mount) -> tuple[Backing | None, ...]:

@@ -61,10 +61,10 @@ def _open(files: Files, call: OpenAt | OpenAt2, how: OpenHow) -> Outcome:
     if place.mount.layers is not None:
         return open_layered(files, call, place, how)
     if place.filesystem is not None:
-        opened = open_device(files, task, place, how.flags)
-        if opened is not None:
-            return opened
         try:
+            opened = open_device(files, task, place, how.flags)
+            if opened is not None:
+                return opened
             path, flags = open_virtual(files, call, place, how)
         except OpenedDirectly as found:
             return open_high(call.tracee, found.fd, cloexec=bool(how.flags & os.O_CLOEXEC))

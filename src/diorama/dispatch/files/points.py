@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from diorama.dispatch.files.state import Files
     from diorama.view.host import Host, Status
 
-__all__ = ["Points", "entry_of", "has_points", "list_points", "missing_points", "points_below", "put_entries"]
+__all__ = [
+    "Points", "enter_in_listing", "entry_of", "has_points", "list_points", "missing_points", "points_below",
+    "put_entries",
+]  # fmt: skip
 
 # ext4 has hashes of names for offsets, and all ones for the end; the upper half of a hash is never all ones.
 # Others count entries or bytes, and some of these allow no more than the sizes of files, or 32 bits.
@@ -87,6 +90,20 @@ def points_below(mount: Mount, path: bytes) -> Iterator[tuple[bytes, Mount]]:
 def has_points(place: Place) -> bool:
     """Whether something is mounted below a place, not on it."""
     return any(point.startswith(place.path + b"/") for point in list(place.mount.children))
+
+
+def enter_in_listing(files: Files, place: Place) -> bool:
+    """There is nothing at a place but what is mounted there: whether a directory of the host has it then."""
+    if place.filesystem is not None:
+        return False
+    try:
+        status = files.host.stat(place.mount.real(place.path.rpartition(b"/")[0]))
+    except OSError:
+        return False
+    files.points.add(status)
+    if files.inodes.on_add is not None:
+        files.inodes.on_add(status, None)
+    return True
 
 
 def entry_of(host: Host, name: bytes, mount: Mount, off: int) -> DirEntry:

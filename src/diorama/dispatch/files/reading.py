@@ -45,7 +45,7 @@ from diorama.dispatch.files.direct_calls import (
     seek_directly,
 )
 from diorama.dispatch.files.lazy import waiter
-from diorama.dispatch.files.mapping import refuse_execution
+from diorama.dispatch.files.mapping import map_device, refuse_execution
 from diorama.dispatch.files.pieces import Pieces
 from diorama.dispatch.files.state import Files, fail
 from diorama.engine.taking import taken
@@ -245,6 +245,9 @@ def map_file(files: Files, call: MMap) -> Outcome:
     if call.flags & MAP_ANONYMOUS:
         return None
     refuse_execution(files, call)
+    direct = files.direct.find(files.task(call.tracee), call.fd)
+    if direct is not None and direct.special is not None:
+        return map_device(call, direct)
     pieces = files.lazy.find(files.task(call.tracee), call.fd)
     if pieces is not None:
         _keep(call.NAME, pieces, call.tracee, call.offset, call.length)

@@ -61,7 +61,7 @@ def sync_file(files: Files, call: FSync | FDataSync) -> Outcome:
     if place is None or files.tasks.flags(task, call.fd) & O_PATH:
         return None
     assert place.filesystem is not None
-    if place.filesystem.attributes(place.inode).kind not in (stat.S_IFREG, stat.S_IFDIR):
+    if place.filesystem.attributes(place.inode).kind not in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFBLK):
         return None  # as for any FIFO, the kernel says
     _sync(files, place, data_only=isinstance(call, FDataSync))
     return 0

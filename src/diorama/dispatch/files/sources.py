@@ -63,24 +63,28 @@ class Sources:
         *,
         follow: bool = True,
         accepts_empty: bool = False,
+        missing: bool = False,
     ) -> Place:
-        """Where a path leads; ENOENT for what is missing.  An empty one may mean the descriptor itself."""
+        """Where a path leads; ENOENT for what is missing, unless it may be.
+
+        An empty one may mean the descriptor itself.
+        """
         name = os.fsencode(path)
         if accepts_empty and not name:
             return self._files.start(self._task, dirfd, b".")
         if self._directory is not None and name:
             name = os.path.join(self._directory, name)
         try:
-            return self._find(self._task, name, dirfd, follow=follow)
+            return self._find(self._task, name, dirfd, follow=follow, missing=missing)
         except OSError as error:
             if self._other is None or error.errno not in (errno.ENOENT, errno.ENOTDIR):
                 raise
-            return self._find(self._other, name, dirfd, follow=follow)
+            return self._find(self._other, name, dirfd, follow=follow, missing=missing)
 
-    def _find(self, task: Task, name: bytes, dirfd: int, *, follow: bool) -> Place:
+    def _find(self, task: Task, name: bytes, dirfd: int, *, follow: bool, missing: bool) -> Place:
         start = self._files.start(task, dirfd, name)
         place = self._files.resolver.resolve(task, start, name, follow=follow)
-        if place.missing:
+        if place.missing and not missing:
             raise fail(errno.ENOENT)
         return place
 

@@ -98,7 +98,10 @@ def _open_path(files: Files, task: Task, place: Place, flags: int) -> tuple[byte
 
 
 def open_device(files: Files, task: Task, place: Place, flags: int) -> Descriptor | None:
-    """What a file system of ours gives for one of its devices; None if that is none, or not opened."""
+    """What a file system of ours gives for one of its devices; None if that is none, or not opened.
+
+    `OpenedDirectly` for one whose reads and writes are answered one by one.
+    """
     filesystem = place.filesystem
     assert filesystem is not None
     if place.missing or flags & (fcntl.O_PATH | fcntl.O_DIRECTORY) or _is_new(flags):
@@ -108,6 +111,11 @@ def open_device(files: Files, task: Task, place: Place, flags: int) -> Descripto
         return None
     if not files.tasks.credentials(task).permits(attributes, _WANTED[flags & fcntl.O_ACCMODE]):
         raise fail(errno.EACCES)
+    if files.direct.is_seen:
+        files.direct.settle()
+        special = filesystem.open_special(place.inode, flags)
+        if special is not None:
+            raise OpenedDirectly(files.direct.open(place, special, flags, special))
     fd = filesystem.open_device(place.inode, flags)
     files.inodes.add(os.fstat(fd), place)
     return Descriptor(fd, cloexec=bool(flags & os.O_CLOEXEC))

@@ -1,7 +1,7 @@
-"""Python: a file system that is a class of the user's own.
+"""Python: a file system, or a device, that is a class of the user's own.
 
 `py:package.module:Class(arguments)`, or `py:./file.py:Class`.  What is named is a class, a function that
-returns a file system, or one that was made already; arguments are literals of Python (numbers, strings, lists
+returns one, or one that was made already; arguments are literals of Python (numbers, strings, lists
 and so on).  Modules are found as `python3` finds them, and in the current directory.
 """
 
@@ -20,18 +20,27 @@ from types import ModuleType
 from typing import Any, Final, NoReturn
 
 from diorama.errors import UsageError
+from diorama.interfaces.device import Device
 from diorama.interfaces.filesystem import FileSystem
 from diorama.modules.filesystems.calling import OneThread
 from diorama.modules.filesystems.operations import OperationsFileSystem, is_operations
 from diorama.modules.options import Options
 
-__all__ = ["open_python"]
+__all__ = ["object_of", "open_python"]
 
 _SOURCE: Final = re.compile(r"(?P<module>.+?):(?P<name>[A-Za-z_][\w.]*)(?P<arguments>\(.*\))?", re.DOTALL)
 
 
 def open_python(rest: str, options: Options | None = None) -> FileSystem:
     """The file system that `rest` names; `UsageError` in one line for whatever goes wrong."""
+    found = object_of(rest, options)
+    if isinstance(found, Device):
+        raise UsageError(f"cannot mount py:{rest}: it is a device")
+    return found
+
+
+def object_of(rest: str, options: Options | None = None) -> FileSystem | Device:
+    """The file system or device that `rest` names; `UsageError` in one line for whatever goes wrong."""
     what = f"py:{rest}"
     options = options or Options()
     raw_fi, thread = options.is_set("raw_fi"), OneThread() if options.is_set("nothreads") else None
@@ -53,11 +62,13 @@ def open_python(rest: str, options: Options | None = None) -> FileSystem:
             _fail(what, module, error)
     elif match["arguments"]:
         raise UsageError(f"cannot mount {what}: {match['name']} takes no arguments")
+    if isinstance(found, Device):
+        return found
     if not isinstance(found, FileSystem) and is_operations(found):
         return OperationsFileSystem(found, raw_fi=raw_fi, thread=thread)
     if not isinstance(found, FileSystem):
-        kind = type(found).__name__
-        raise UsageError(f"cannot mount {what}: it gives no FileSystem, but an object of type {kind}")
+        reason = f"it gives no FileSystem and no Device, but an object of type {type(found).__name__}"
+        raise UsageError(f"cannot mount {what}: {reason}")
     return found
 
 

@@ -11,8 +11,8 @@ from contextlib import ExitStack, suppress
 
 from diorama.errors import UsageError
 from diorama.interfaces.filesystem import FileSystem
+from diorama.interfaces.partitions import DamagedTable, Partition, overlap, partitions_of
 from diorama.modules.filesystems.images.part import Part
-from diorama.modules.filesystems.images.partitions import DamagedTable, Partition, overlap, partitions_of
 from diorama.modules.filesystems.images.serving import Image, Way, way_for
 from diorama.modules.filesystems.images.signatures import Found, find_type
 from diorama.modules.opening import host_path, open_source, usage_errors

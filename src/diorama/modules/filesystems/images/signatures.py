@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
-from diorama.modules.filesystems.images.partitions import Read
+from diorama.interfaces.partitions import Read
 
 __all__ = ["Found", "find_type"]
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-__all__ = ["DamagedTable", "Partition", "Read", "overlap", "partitions_of"]
+__all__ = ["DamagedTable", "Partition", "Read", "found_in", "overlap", "partitions_of"]
 
 Read = Callable[[int, int], bytes]
 """The bytes from an offset on; fewer at the end."""
@@ -43,6 +43,7 @@ class Partition:
     start: int
     size: int
     name: str = ""
+    is_extended: bool = False
 
     @property
     def end(self) -> int:
@@ -51,14 +52,31 @@ class Partition:
 
 
 def partitions_of(read: Read, size: int) -> list[Partition]:
-    """The partitions of a disk of `size` bytes, none if there is no table; `DamagedTable`."""
+    """The partitions of a disk of `size` bytes, none if there is no table; `DamagedTable`.
+
+    Without those that only have others in them.
+    """
+    return [one for one in _all_of(read, size) if not one.is_extended]
+
+
+def found_in(read: Read, size: int) -> tuple[list[Partition], str]:
+    """As `partitions_of`, with extended ones, as far as a table can be read; what is wrong with the rest."""
+    found: list[Partition] = []
+    try:
+        found.extend(_all_of(read, size))
+    except DamagedTable as error:
+        return found, str(error)
+    return found, ""
+
+
+def _all_of(read: Read, size: int) -> Iterator[Partition]:
     sector = read(0, 512)
     if len(sector) < 512 or sector[510:] != b"\x55\xaa":
-        return _backup(read, size)
+        return iter(_backup(read, size))
     entries = _entries(sector)
     if any(kind == _PROTECTIVE for kind, _, _ in entries):
-        return _gpt(read, size)
-    return list(_mbr(read, entries))
+        return iter(_gpt(read, size))
+    return _mbr(read, entries)
 
 
 def overlap(partitions: Sequence[Partition]) -> tuple[Partition, Partition] | None:
@@ -85,8 +103,8 @@ def _entries(sector: bytes) -> list[tuple[int, int, int]]:
 
 def _mbr(read: Read, entries: list[tuple[int, int, int]]) -> Generator[Partition, None, None]:
     for number, (kind, start, count) in enumerate(entries, 1):
-        if kind and count and kind not in _EXTENDED:
-            yield Partition(number, start * 512, count * 512)
+        if kind and count:
+            yield Partition(number, start * 512, count * 512, is_extended=kind in _EXTENDED)
     for kind, start, count in entries:
         if kind in _EXTENDED and count:
             yield from _logical(read, start)

@@ -1,0 +1,1 @@
+"""Devices: the kinds that are built in."""
