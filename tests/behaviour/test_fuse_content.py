@@ -125,6 +125,77 @@ def test_what_nobody_closes_is_saved_all_the_same(served: Served) -> None:
     assert served.content(b"file") == b"content"
 
 
+def test_an_error_is_told_once_to_each_who_has_the_file_open(served: Served) -> None:
+    """As Linux since 4.13 does: whoever opened it before, by whatever descriptor, and nobody later."""
+    served.server.add(b"file", b"old")
+    served.server.override["WRITE"] = refuse(errno.ENOSPC)
+    served.server.override["MKDIR"] = lambda header, body: _mend(served, header, body)
+    script = """
+        mine, other, reading = (os.open("mnt/file", how) for how in (os.O_RDWR, os.O_WRONLY, os.O_RDONLY))
+        same = os.dup(other)
+        turns, theirs = os.pipe(), os.pipe()
+        if not os.fork():
+            inherited = other
+            os.read(turns[0], 1)
+            os.write(theirs[1], str([told(os.fsync, inherited), told(os.fsync, inherited)]).encode())
+            os._exit(0)
+        os.write(mine, b"new")
+        print(told(os.fsync, mine))
+        os.mkdir("mnt/mend")
+        late = os.open("mnt/file", os.O_RDWR)
+        print(told(os.fsync, mine), told(os.fsync, late), told(os.fsync, reading), told(os.fsync, reading))
+        os.write(turns[1], b"x")
+        print(os.read(theirs[0], 99).decode(), told(os.fsync, same), told(os.fsync, other))
+        print([told(os.close, fd) for fd in (mine, other, reading, same, late)])
+    """
+    assert served.run(script) == [
+        "ENOSPC", "None None ENOSPC None", "['ENOSPC', None] None None", "[None, None, None, None, None]",
+    ]  # fmt: skip
+    assert served.content(b"file") == b"new"
+
+
+def test_an_error_that_nobody_was_there_to_be_told_is_told_to_the_next(served: Served) -> None:
+    served.server.add(b"file", b"old")
+    served.server.override["WRITE"] = refuse(errno.EDQUOT)
+    served.server.override["MKDIR"] = lambda header, body: _mend(served, header, body)
+    script = """
+        pid = os.fork()
+        if not pid:
+            os.write(os.open("mnt/file", os.O_RDWR), b"new")
+            os.kill(os.getpid(), 9)
+        os.waitpid(pid, 0)
+        sys.stdin.read()
+        os.mkdir("mnt/mend")
+        one, other = os.open("mnt/file", os.O_RDONLY), os.open("mnt/file", os.O_RDONLY)
+        print(told(os.fsync, one), told(os.fsync, one), told(os.fsync, other))
+    """
+    program = served.start(script)
+    mediator = served.view._mediator
+    assert mediator is not None
+    served.wait(lambda: any(content.failure for content in mediator.files.synthetic.contents))
+    out, err = program.communicate(timeout=50)
+    assert (out.decode().splitlines(), err) == (["EDQUOT None None"], b"")
+
+
+def _mend(served: Served, header: Any, body: bytes) -> bytes:
+    del served.server.override["WRITE"]
+    return served.server.mkdir(header, body)
+
+
+def test_what_a_program_wrote_is_saved_that_is_killed_in_the_call_in_which_it_opened(served: Served) -> None:
+    """Whether the kernel has told that the file is closed or not."""
+    script = """
+        for number in range(10):
+            pid = os.fork()
+            if not pid:
+                os.write(os.open(f"mnt/{number}", os.O_WRONLY | os.O_CREAT), b"content")
+                os.kill(os.getpid(), 9)
+            os.waitpid(pid, 0)
+    """
+    served.run(script)
+    served.wait(lambda: all(served.content(b"%d" % number) == b"content" for number in range(10)))
+
+
 # -- handles --------------------------------------------------------------------------------------
 
 

@@ -50,8 +50,9 @@ class Content:
     `is_dirty` as far as is known; `changed` when the kernel changed it last, 0 if it has not.  `writers` and
     `mappers`: since then it was opened for writing, for both.  `is_orphan`: it has no name, but may get one
     if `may_be_linked`.  `is_named`: it was opened with O_PATH, which does not hold it.  `is_watched`: a
-    program wants to be told of what happens to it.  `failure` is that of a save that nobody was told of, and
-    `refused` what the memfd said when it could not be saved, and somebody was.
+    program wants to be told of what happens to it.  `error` is that of the last save that failed
+    (`diorama.dispatch.files.errors`), `failure` that of one that nobody was told of, and `refused` what the
+    memfd said when it could not be saved, and somebody was.
     `pins` counts who needs `fd` just now, and `openers` those of them who are about to open it.
     `opened`: what the file system keeps of who has it open; `ours` counts times when only we wrote to it, of
     which the kernel will tell too.  `pieces` while it is not all there (`diorama.dispatch.files.lazy`): then
@@ -79,6 +80,7 @@ class Content:
     is_named: bool = False
     is_watched: bool = False
     watch: int = -1
+    error: OSError | None = None
     failure: OSError | None = None
     refused: Stamp = (-1, -1, -1)
     pieces: Pieces | None = None

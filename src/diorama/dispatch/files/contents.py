@@ -65,8 +65,9 @@ class Contents:
     """The contents of one view.  Any thread.
 
     `on_writing` is told of what will be open for writing, `on_orphan` of what lost its last name while it was
-    open, `on_forget` when that is closed, and `on_drop` of whatever is closed here.  `is_held_elsewhere`
-    tells of files open past this cache.  `holding` has what file systems keep of who has a file open.
+    open, `on_forget` when that is closed, `on_drop` of whatever is closed here, `on_failure` of what could
+    not be saved.  `is_held_elsewhere` tells of files open past this cache.  `holding` has what file systems
+    keep of who has a file open.
     """
 
     def __init__(self, inodes: Inodes, lazy: Lazy | None = None) -> None:
@@ -81,6 +82,7 @@ class Contents:
         self.on_orphan: Callable[[Content], None] = _nothing
         self.on_forget: Callable[[Content], None] = _nothing
         self.on_drop: Callable[[Content], None] = _nothing
+        self.on_failure: Callable[[Content, OSError], None] = _ignored
         self.is_held_elsewhere: Callable[[FileSystem, int], bool] = _never
 
     def __iter__(self) -> Iterator[Content]:
@@ -250,7 +252,11 @@ class Contents:
             still_written = content.openers > 0 or content.is_being_written
             status = os.fstat(content.fd)
             os.lseek(content.fd, 0, os.SEEK_SET)
-            save_content(content)
+            try:
+                save_content(content)
+            except OSError as error:
+                self.on_failure(content, error)
+                raise
             save_status(content, status)
             content.told = told_of(content)
             content.stamp = stamp_of(status)
@@ -459,6 +465,10 @@ class Contents:
 
 
 def _nothing(_content: Content) -> None:
+    return
+
+
+def _ignored(_content: Content, _error: OSError) -> None:
     return
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from diorama.view.mounts import Mount, Place
     from diorama.view.task import Task
 
-__all__ = ["held_mounts"]
+__all__ = ["held_mounts", "processes"]
 
 
 def held_mounts(files: Files, mounts: set[Mount]) -> set[Mount]:
@@ -60,7 +60,7 @@ def _of_task(files: Files, task: Task) -> Iterator[Mount]:
 
 def _virtual(files: Files) -> Iterator[Place]:
     """The virtual objects that somebody has."""
-    for pid in _processes(files):
+    for pid in processes(files):
         for status in _statuses(pid, [*_descriptors(pid), "cwd", "root", "exe"]):
             place = files.inodes.find(status)
             if place is not None:
@@ -71,7 +71,7 @@ def _virtual(files: Files) -> Iterator[Place]:
                 yield place
 
 
-def _processes(files: Files) -> Iterator[int]:
+def processes(files: Files) -> Iterator[int]:
     """Those that are known, and all that have a filter which we have not: some of them are not told of."""
     known = {task.pid for task in files.tasks.all()}
     yield from known

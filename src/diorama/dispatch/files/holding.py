@@ -84,7 +84,7 @@ class Holding:
             content.file_lock.give_back(content.fd)
             if one is not None:
                 one.close()
-        self.let_go(content)
+        self._let_go(content)
 
     def leave(self, content: Content) -> None:
         """Tell the file system if nothing of it is open any more, and save before that.
@@ -94,23 +94,29 @@ class Holding:
         if not (content.filesystem.tells_at_close and self._is_left(content)):
             return
         with _locked(content):
-            with patiently():
-                self._save(content)
-            self._let_go(content)
+            self._leave(content)
 
     def let_go(self, content: Content) -> None:
-        """Tell the file system if nothing of it is open any more, some time: nobody waits for that."""
+        """As `leave`, some time: nobody waits for that."""
         if not self._is_left(content):
             return
-        if not content.lock.acquire(blocking=False):  # it is being saved, which the server may never answer
-            threading.Thread(target=self._let_go, args=(content,), name="letting-go", daemon=True).start()
+        # What is to be saved, or is being saved, waits for the server, which may never answer.
+        if content.writers or not content.lock.acquire(blocking=False):
+            threading.Thread(target=self._leave, args=(content,), name="letting-go", daemon=True).start()
             return
         try:
             self._let_go(content)
         finally:
             content.lock.release()
 
+    def _leave(self, content: Content) -> None:
+        with patiently():
+            self._save(content)
+        self._let_go(content)
+
     def _let_go(self, content: Content) -> None:
+        if not self._is_left(content):
+            return
         with content.lock:
             with self._lock:
                 if not self._is_left(content):

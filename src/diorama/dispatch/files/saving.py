@@ -5,7 +5,8 @@ tells of the closing: an inotify watch on each memfd that is open for writing, r
 somebody still can write, it is not the last one.  Who closes a file by a call may have to be told more, and
 sooner (`diorama.dispatch.files.closing`).
 
-A save that failed when nobody waited for it is told to the next fsync of that file, once; who never asks is
+A save that failed is told to who waits for it, and by fsync to who has the file open then
+(`diorama.dispatch.files.errors`); if that is nobody, to the next fsync of it, once.  Who never asks is
 told by the view in the end, and nothing is thrown away then: what could not be saved is put into a directory
 beside the other temporary files.
 
@@ -21,6 +22,7 @@ import select
 import stat
 import tempfile
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from diorama.abi.arch import Abi
@@ -31,6 +33,7 @@ from diorama.abi.numbers import NUMBERS
 from diorama.catalogue.io import FDataSync, FSync, Sync, SyncFs
 from diorama.catalogue.memory import MSync
 from diorama.dispatch.files.answers import Outcome, answers
+from diorama.dispatch.files.errors import untold
 from diorama.dispatch.files.state import Files, fail
 from diorama.engine.ourcall import OurMemory, make_call
 from diorama.errors import warn_once
@@ -63,20 +66,24 @@ def sync_file(files: Files, call: FSync | FDataSync) -> Outcome:
     assert place.filesystem is not None
     if place.filesystem.attributes(place.inode).kind not in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFBLK):
         return None  # as for any FIFO, the kernel says
-    _sync(files, place, data_only=isinstance(call, FDataSync))
+    content = files.synthetic.contents.find(place.filesystem, place.inode)
+    if content is not None:
+        _save(files, content, lambda: untold(content, task, call.fd))
+    place.filesystem.sync_file(place.inode, data_only=isinstance(call, FDataSync))
     return 0
 
 
-def _sync(files: Files, place: Place, *, data_only: bool = False) -> None:
-    filesystem = place.filesystem
-    assert filesystem is not None
-    content = files.synthetic.contents.find(filesystem, place.inode)
-    if content is not None:
-        failure, content.failure = content.failure, None
+def _save(files: Files, content: Content, untold: Callable[[], OSError | None]) -> None:
+    failure, content.failure = content.failure, None
+    try:
         files.synthetic.contents.save(content)
-        if failure is not None:
-            raise fail(failure.errno or errno.EIO)
-    filesystem.sync_file(place.inode, data_only=data_only)
+    except OSError:
+        untold()
+        content.failure = None
+        raise
+    failure = untold() or failure
+    if failure is not None:
+        raise fail(failure.errno or errno.EIO)
 
 
 @answers(SyncFs)
@@ -108,7 +115,11 @@ def sync_mapping(files: Files, call: MSync) -> Outcome:
         return None
     call.run()
     for place in _mapped(files, call):
-        _sync(files, place)
+        assert place.filesystem is not None
+        content = files.synthetic.contents.find(place.filesystem, place.inode)
+        if content is not None:
+            _save(files, content, lambda: None)  # which open file it is mapped of is not known
+        place.filesystem.sync_file(place.inode)
     return 0
 
 

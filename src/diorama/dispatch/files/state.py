@@ -17,6 +17,7 @@ from diorama.dispatch.files.answers import fail
 from diorama.dispatch.files.content import Content
 from diorama.dispatch.files.contexts import Contexts
 from diorama.dispatch.files.direct import DirectFiles
+from diorama.dispatch.files.errors import failed
 from diorama.dispatch.files.fixing import fix_program
 from diorama.dispatch.files.generated import Remembered, SystemFile
 from diorama.dispatch.files.layered_listing import LayeredListings
@@ -89,6 +90,7 @@ class Files:
         self.direct = DirectFiles(self.inodes)
         self.direct.on_close = self.synthetic.closed_directly
         self.synthetic.contents.is_held_elsewhere = self.direct.has
+        self.synthetic.contents.on_failure = partial(failed, self)
         self.lockers = Lockers()
         self.on_execute: Callable[[Task, Place | None], None] = _nothing_to_execute
         self.on_close: list[Callable[[], None]] = []
