@@ -110,6 +110,8 @@ static int child_send_listener(int listener, int fd, uint64_t tag) {
 static int child_filter(const struct dio_launch *how, int error_fd) {
     struct sock_fprog program = {(unsigned short)how->filter_count, (struct sock_filter *)(uintptr_t)how->filter};
     unsigned flags = how->listen ? NOTIFY_FILTER_FLAGS : 0;
+    if (how->no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+        return -1;
     if (!how->filter_count)
         return 0;
     /* With CAP_SYS_ADMIN set-user-ID programs keep working; without, the kernel insists on this. */

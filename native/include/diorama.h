@@ -116,7 +116,8 @@ struct dio_launch {
     uint64_t tag;   /* sixth argument with which a call passes the filter */
     int64_t uid, gid; /* -1 keeps */
     const uint32_t *groups; /* supplementary groups, set when group_count >= 0 */
-    int32_t group_count, pad2;
+    int32_t group_count;
+    int32_t no_new_privs; /* whatever it executes gives it nothing (PR_SET_NO_NEW_PRIVS) */
 };
 
 /* A started program, still held before its exec, with its first process (see launch.c). */

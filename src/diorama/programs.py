@@ -17,7 +17,7 @@ import select
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from diorama.engine.choice import ENGINES, HANDLERS_RUN, NOTIFY, Choice, choose, make_tag, require
@@ -102,6 +102,8 @@ class Programs:
         staff = self.prepare()
         tag = make_tag() if staff and self.choice is not None and self.choice.engine == NOTIFY else None
         start = launch if self.networks is None else self.networks.launch
+        if self.mediator is not None and self.mediator.files.tasks.identity is not None:
+            command = replace(command, no_new_privs=True)  # what a file gives is the view's to say
         launched = start(command, self._filter(tag) if staff and self._seccomp else b"", tag)
         with self._lock:
             self._running.append(launched)

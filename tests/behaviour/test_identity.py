@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import random
+import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from behaviour.harness import Bench, Way, each_way, run_with
+from behaviour.programs import Programs
+from diorama.abi.capability import ALL_CAPABILITIES
+from diorama.view.identity import Identity
+from dispatch.identities import VERSION_3, Model
 
 ROOT = run_with("--user", "root")
 NOBODY = run_with("--user", "4321:8765")
@@ -80,3 +90,303 @@ def test_an_unknown_user_is_one_clear_line(bench: Bench, who: str, told: str) ->
     assert (out.status, out.stdout) == (125, "")
     (line,) = out.stderr.splitlines()
     assert told in line
+
+
+@each_way(ROOT)
+def test_children_are_who_their_makers_were_when_they_were_made(
+    bench: Bench, way: Way, programs: Programs
+) -> None:
+    out = bench.inside(way, [programs("inheriting"), "4", "250"])
+    assert out.lines == ["1000 children are who their makers were"]
+
+
+# -- the rules ------------------------------------------------------------------------------------
+
+
+def random_calls(seed: int, count: int) -> list[str]:
+    """Calls of all kinds; now and then root is got back by the file that gives it."""
+    choose = random.Random(seed)
+    ids = ("0", "1", "7", "1000", "70000", "-1")
+    sets = (0, 1 << 7, 1 << 6 | 1 << 7 | 1 << 8, ALL_CAPABILITIES)
+    lines: list[str] = []
+    while len(lines) < count:
+        name, width = choose.choice(
+            [
+                *(("setuid", 1), ("setreuid", 2), ("setresuid", 3), ("setfsuid", 1), ("setgid", 1)),
+                *(("setregid", 2), ("setresgid", 3), ("setfsgid", 1), ("setgroups", 3)),
+            ]
+        )
+        lines.append(" ".join([name, *choose.choices(ids, k=width)]))
+        capability, what = choose.choice((1, 6, 7, 8, 63)), choose.choice((1, 2, 2, 3, 4))
+        lines += choose.sample(
+            [
+                f"capset {VERSION_3:#x} 0 {choose.choice(sets)} {choose.choice(sets)} {choose.choice(sets)}",
+                f"prctl 24 {choose.choice((30, 31, 64))}",
+                f"prctl 47 {what} {0 if what == 4 else capability}",
+                f"prctl 28 {choose.choice((0, 1, 4, 16, 64))}",
+                f"prctl 8 {choose.choice((0, 1, 2))}",
+                "prctl 7",
+                "exec",
+                "exec PLACE/of_root",
+                "exec PLACE/of_root",
+            ],
+            k=2,
+        )
+    return lines
+
+
+def with_place(bench: Bench, program: Path) -> Path:
+    """A directory with the program, and with one that gives who executes it the user of its owner."""
+    place = bench.directory / "programs"
+    place.mkdir()
+    shutil.copy(program, place / "plain")
+    shutil.copy(program, place / "of_root")
+    (place / "of_root").chmod(0o4755)
+    return place
+
+
+@each_way(ROOT)
+def test_two_hundred_transitions_are_those_of_the_rules(bench: Bench, way: Way, programs: Programs) -> None:
+    place = with_place(bench, programs("credentials"))
+    lines = random_calls(7, 240)
+    text = "\n".join(line.replace("PLACE", str(place)) for line in lines)
+    told = bench.inside(way, [place / "plain"], stdin=text).lines
+    model = Model(Identity.of(0, 0, (0,)))
+    for line in lines:
+        model.make(line)
+    assert told == model.told
+
+
+OLD = """
+setgid16 70000
+setgid16 65535
+setgid16 5
+setuid16 65535
+setresuid16 65535 7 0
+setresgid16 3 65535 65535
+geteuid16
+getuid16
+getegid16
+setreuid16 -1 0
+setuid 70000
+getuid16
+geteuid16
+setfsuid16 3
+setfsuid 5
+"""
+
+
+@each_way(ROOT)
+def test_calls_of_sixteen_bits_keep_what_has_no_room_in_them(
+    bench: Bench, way: Way, programs: Programs
+) -> None:
+    told = bench.inside(way, [programs("credentials", 32)], stdin=OLD).lines
+    assert [line.split(" |")[0] for line in told] == [
+        "setgid16 0 0",  # 70000 is 4464 in 16 bits
+        "setgid16 -1 22",
+        "setgid16 0 0",
+        "setuid16 -1 22",
+        "setresuid16 0 0",
+        "setresgid16 -1 1",
+        "geteuid16 7 0",
+        "getuid16 0 0",
+        "getegid16 5 0",
+        "setreuid16 0 0",
+        "setuid 0 0",
+        "getuid16 65534 0",
+        "geteuid16 65534 0",
+        "setfsuid16 65534 0",
+        "setfsuid 70000 0",
+    ]
+
+
+VERSIONS = """
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+def get(version, pid, room):
+    header = (ctypes.c_uint32 * 2)(version, pid)
+    data = (ctypes.c_uint32 * 6)(*[9] * 6)
+    ctypes.set_errno(0)
+    result = libc.syscall(125, header, data if room else None)
+    print(result, ctypes.get_errno(), hex(header[0]), [hex(one) for one in data])
+for version in 0x19980330, 0x20071026, 0x20080522, 5:
+    get(version, 0, True)
+    get(version, 0, False)
+get(0x20080522, 2**32 - 1, True)
+get(0x20080522, 4194305, True)
+import os
+get(0x20080522, os.getpid(), True)
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the number of the call is that of x86-64")
+@each_way(NOBODY)
+def test_all_versions_of_capget_tell_the_same(bench: Bench, way: Way) -> None:
+    script = python(VERSIONS)
+    dropped = ["setpriv", "--reuid=4321", "--regid=8765", "--clear-groups", *script]
+    if os.geteuid() == 0 and bench.native(dropped).status == 0:
+        assert bench.inside(way, script).lines == bench.native(dropped).lines
+    nothing = str(["0x0"] * 6)
+    assert f"0 0 0x20080522 {nothing}" in bench.inside(way, script).lines
+
+
+# -- what it means for others ---------------------------------------------------------------------
+
+
+SENDING = """
+import ctypes, os, signal, subprocess, time
+def attempt(what, *call):
+    try:
+        call[0](*call[1:])
+        print(what, "done", flush=True)
+    except OSError as error:
+        print(what, error.strerror, flush=True)
+    except ProcessLookupError:
+        print(what, "nobody", flush=True)
+def sleeper(user):
+    into, out = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.setgroups([]), os.setgid(user), os.setuid(user)
+        os.write(out, b"x")
+        signal.pause()
+    os.read(into, 1)
+    return pid
+roots, other, own = sleeper(0), sleeper(8), sleeper(7)
+child = os.fork()
+if not child:
+    os.setgroups([]), os.setgid(7), os.setuid(7)
+    for name, pid in ("root's", roots), ("another's", other), ("one's own", own):
+        attempt(name, os.kill, pid, 0)
+        attempt("continuing " + name, os.kill, pid, signal.SIGCONT)
+        attempt("by descriptor, " + name, signal.pidfd_send_signal, os.pidfd_open(pid), 0)
+        libc = ctypes.CDLL(None, use_errno=True)
+        data = ctypes.create_string_buffer(16)
+        vector = (ctypes.c_size_t * 2)(ctypes.addressof(data), 8)
+        far = (ctypes.c_size_t * 2)(ctypes.addressof(data), 8)
+        read = libc.process_vm_readv(pid, vector, 1, far, 1, 0)
+        print("memory", read, flush=True)
+    attempt("a number too large", os.kill, own, 65)
+    os.setpgid(0, 0)
+    attempt("to a group", os.kill, 0, signal.SIGCONT)
+    os._exit(0)
+os.waitpid(child, 0)
+attempt("root to another", os.kill, other, signal.SIGKILL)
+attempt("root to another", os.kill, own, signal.SIGKILL)
+attempt("root to root", os.kill, roots, signal.SIGKILL)
+for pid in roots, other, own:
+    print(os.waitpid(pid, 0)[1])
+"""
+
+
+@each_way(ROOT)
+def test_signals_and_looks_are_for_who_may(bench: Bench, way: Way) -> None:
+    script = python(SENDING)
+    refused = "Operation not permitted"
+    expected: list[str] = []
+    for name, answer in (("root's", refused), ("another's", refused), ("one's own", "done")):
+        expected += [f"{name} {answer}", f"continuing {name} done", f"by descriptor, {name} {answer}"]
+        expected += ["memory -1"]  # who has changed who he is has closed it
+    lines = bench.inside(way, script).lines
+    assert lines[: len(expected)] == expected
+    if os.geteuid() == 0:
+        assert lines == bench.native(script).lines
+
+
+@each_way(ROOT)
+def test_a_signal_to_all_stays_in_the_view(bench: Bench, way: Way) -> None:
+    outside = subprocess.Popen(["sleep", "600"])
+    try:
+        script = "sleep 600 & kill -TERM -1; wait $!; echo $?"
+        assert bench.inside(way, ["sh", "-c", script]).lines == ["143"]
+        assert outside.poll() is None
+    finally:
+        outside.kill()
+        outside.wait()
+
+
+STATUS = """
+import os
+def tell(path="/proc/self/status"):
+    names = ("Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapAmb", "NoNewPrivs")
+    with open(path) as status:
+        print([line for line in status if line.split(":")[0] in names], flush=True)
+os.setgroups([9, 8])
+os.setresgid(1, 2, 3)
+os.setresuid(4, 0, 6)
+tell()
+child = os.fork()
+if not child:
+    os.setuid(4)
+    tell()
+    tell(f"/proc/{os.getppid()}/status")
+    tell("/proc/thread-self/status")
+    os._exit(0)
+os.wait()
+"""
+
+
+@each_way(ROOT)
+def test_proc_tells_who_a_process_is(bench: Bench, way: Way) -> None:
+    told = bench.inside(way, python(STATUS)).lines
+    assert len(told) == 4
+    assert "'Uid:\\t4\\t0\\t6\\t0\\n', 'Gid:\\t1\\t2\\t3\\t2\\n', 'Groups:\\t8 9 \\n'" in told[0]
+    assert "CapEff:\\t000001ffffffffff" in told[0]
+    assert "NoNewPrivs:\\t0" in told[0]
+    assert "'Uid:\\t4\\t4\\t4\\t4\\n'" in told[1]
+    assert told[1] == told[3]
+    assert told[2] == told[0]
+
+
+AUXILIARY = """
+import ctypes, os, sys
+value = ctypes.CDLL(None).getauxval
+value.restype, value.argtypes = ctypes.c_ulong, [ctypes.c_ulong]
+print([value(one) for one in (11, 12, 13, 14, 23)], flush=True)
+if len(sys.argv) > 1:
+    os.setresgid(3, 3, 4)
+    os.setresuid(1, 2, 2)
+    os.execv(sys.executable, [sys.executable, "-c", sys.argv[1]])
+"""
+
+
+@each_way(ROOT)
+def test_programs_find_who_runs_them_when_they_begin(bench: Bench, way: Way) -> None:
+    out = bench.inside(way, python(AUXILIARY, AUXILIARY))
+    assert out.lines == ["[0, 0, 0, 0, 0]", "[1, 2, 3, 3, 1]"]
+
+
+PRIVILEGED = """
+import ctypes, os, socket, time
+def attempt(what, *call):
+    try:
+        call[0](*call[1:])
+        print(what, "done", flush=True)
+    except OSError as error:
+        print(what, error.strerror, flush=True)
+libc = ctypes.CDLL(None, use_errno=True)
+def reboot():
+    if libc.reboot(0x89ABCDEF):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+if os.getuid():
+    attempt("hostname", socket.sethostname, "elsewhere")
+    attempt("clock", time.clock_settime, time.CLOCK_REALTIME, 0)
+    attempt("raw", socket.socket, socket.AF_INET, socket.SOCK_RAW, 1)
+    attempt("groups", os.setgroups, [])
+attempt("reboot", reboot)
+"""
+
+
+@each_way(NOBODY)
+def test_who_has_no_capability_is_told_so_whoever_runs_the_view(bench: Bench, way: Way) -> None:
+    out = bench.inside(way, python(PRIVILEGED))
+    refused = "Operation not permitted"
+    assert out.lines == [f"{what} {refused}" for what in ("hostname", "clock", "raw", "groups", "reboot")]
+    assert not out.stderr
+
+
+@each_way(ROOT)
+def test_no_root_restarts_the_machine(bench: Bench, way: Way) -> None:
+    out = bench.inside(way, python(PRIVILEGED))
+    assert out.lines == ["reboot Operation not permitted"]
+    assert out.stderr == "diorama: reboot: a view has no machine to restart or halt\n"

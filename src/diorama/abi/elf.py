@@ -11,11 +11,16 @@ from diorama.abi.arch import Abi
 
 __all__ = [
     "AT_CLKTCK",
+    "AT_EGID",
+    "AT_EUID",
     "AT_EXECFD",
     "AT_EXECFN",
     "AT_FLAGS",
+    "AT_GID",
     "AT_IGNORE",
+    "AT_SECURE",
     "AT_SYSINFO_EHDR",
+    "AT_UID",
     "Interpreter",
     "find_interpreter",
 ]
@@ -28,6 +33,13 @@ AT_EXECFD: Final = 2
 
 AT_FLAGS: Final = 8
 """In the auxiliary vector: `diorama.abi.binfmt.AT_FLAGS_PRESERVE_ARGV0`."""
+
+AT_UID: Final = 11
+AT_EUID: Final = 12
+AT_GID: Final = 13
+AT_EGID: Final = 14
+AT_SECURE: Final = 23
+"""In the auxiliary vector: who runs a program, and whether it has more rights than who started it."""
 
 AT_CLKTCK: Final = 17
 """In the auxiliary vector: the frequency of times(2), 100 on every architecture of Linux but Alpha."""

@@ -191,7 +191,7 @@ class Launch(c.Structure):
         ("gid", c.c_int64),
         ("groups", c.POINTER(c.c_uint32)),
         ("group_count", c.c_int32),
-        ("pad2", c.c_int32),
+        ("no_new_privs", c.c_int32),
     ]
 
 

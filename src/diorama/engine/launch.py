@@ -23,7 +23,8 @@ _FD_SIZE = ctypes.sizeof(ctypes.c_int)
 class Command:
     """What to run and how; the fields have the meaning of `subprocess.Popen`'s arguments.
 
-    `executables` are tried in turn.  -1 or None keeps what the caller has.
+    `executables` are tried in turn.  -1 or None keeps what the caller has.  With `no_new_privs` what it
+    executes gives it nothing on the host, whoever owns that.
     """
 
     executables: tuple[bytes, ...]
@@ -40,6 +41,7 @@ class Command:
     uid: int | None = None
     gid: int | None = None
     groups: tuple[int, ...] | None = None
+    no_new_privs: bool = False
 
 
 @dataclass(slots=True)
@@ -133,6 +135,7 @@ def launch(command: Command, program: bytes, tag: int | None = None) -> Launched
     native.gid = -1 if command.gid is None else command.gid
     native.group_count = -1 if command.groups is None else len(command.groups)
     native.groups = (ctypes.c_uint32 * max(1, len(command.groups or ())))(*(command.groups or ()))
+    native.no_new_privs = command.no_new_privs
     started = _native.Started()
     _native.check(_native.lib.dio_launch(ctypes.byref(native), ctypes.byref(started)))
     # Held until it is told to go, so the pid cannot be another's yet.

@@ -135,10 +135,14 @@ class Privileges:
 
 
 class Executed(NamedTuple):
-    """Who runs a program, and whether it is told to be careful (AT_SECURE, getauxval(3))."""
+    """Who runs a program, and whether it is told to be careful (AT_SECURE, getauxval(3)).
+
+    `closes`: nobody may look into it but who may look into all (PR_SET_DUMPABLE, prctl(2)).
+    """
 
     identity: Identity
     secure: bool
+    closes: bool
 
 
 NOTHING: Final = Privileges()
@@ -170,8 +174,9 @@ def execute(who: Identity, file: Privileges = NOTHING, *, shares: bool = False) 
         ambient=ambient,
         securebits=who.securebits & ~SECBIT_KEEP_CAPS,
     )  # fmt: skip
-    secure = changes or (euid, egid) != (who.uid, who.gid)
-    return Executed(identity, secure or (who.uid != 0 and (effective or bool(permitted & ~ambient))))
+    differs = (euid, egid) != (who.uid, who.gid)
+    secure = changes or differs or (who.uid != 0 and (effective or bool(permitted & ~ambient)))
+    return Executed(identity, secure, differs or identity.closes_memory(who))
 
 
 def _from_file(who: Identity, file: FileCapabilities | None) -> tuple[int, bool]:

@@ -21,12 +21,11 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from stat import S_ISDIR
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from diorama.view.credentials import Credentials
 from diorama.view.formats import Fixed
 from diorama.view.host import Host, RealHost, Status
-from diorama.view.identity import Identity
 from diorama.view.inodes import Inodes
 from diorama.view.mounts import Mount, MountTree, Place
 from diorama.view.opened import Opened
@@ -34,6 +33,10 @@ from diorama.view.renaming import Renaming
 from diorama.view.stacks import NO_STACKS, Stacks
 from diorama.view.system import Cpus
 from diorama.view.uts import Uts
+
+if TYPE_CHECKING:
+    from diorama.view.capabilities import Executed
+    from diorama.view.identity import Identity
 
 __all__ = ["Calling", "Context", "Task", "Tasks"]
 
@@ -98,7 +101,8 @@ class Task:
     seen to have in its present call.  `divides`: the namespaces that the child that it makes gets of its own.
     `stacks` are the networks that its sockets are of, `uts` and `cpus` what it is told of its system; None
     is the kernel's.  `identity` is who it is, None where that is who it is on the host, and `becoming` who it
-    will be when the program that it has asked for runs.
+    will be when the program that it has asked for runs.  `is_secure`: that program was told to be careful.
+    `is_closed`: others of its user may not look into it (PR_SET_DUMPABLE).
     """
 
     tid: int
@@ -113,7 +117,9 @@ class Task:
     credentials: Credentials | None = None
     stacks: Stacks = NO_STACKS
     identity: Identity | None = None
-    becoming: Identity | None = None
+    becoming: Executed | None = None
+    is_secure: bool = False
+    is_closed: bool = False
     uts: Uts | None = None
     cpus: Cpus | None = None
 
@@ -151,7 +157,8 @@ class Task:
     def executed(self) -> None:
         """The program it asked for runs, with a descriptor table of its own."""
         self.executable, self.pending, self.calling = self.pending, None, None
-        self.identity, self.becoming = self.becoming or self.identity, None
+        if self.becoming is not None:
+            (self.identity, self.is_secure, self.is_closed), self.becoming = self.becoming, None
         self.opened = dict(self.opened)
 
     def child(self, tid: int, pid: int, flags: int) -> Task:
@@ -159,7 +166,7 @@ class Task:
         child = Task(
             tid, pid, self.context, self.opened, self.executable, stacks=self.stacks, identity=self.identity
         )
-        child.uts, child.cpus = self.uts, self.cpus
+        child.uts, child.cpus, child.is_closed = self.uts, self.cpus, self.is_closed
         divides = (flags | self.divides) & (CLONE_NEWNS | CLONE_NEWUTS)
         child.unshare(~flags & (CLONE_FS | CLONE_FILES) | divides)
         return child
@@ -297,7 +304,7 @@ class Tasks:
         here = task.tree is self._tree and task.context.cwd_mount is self._tree.base
         here = here and not task.is_confined
         here = here and task.executable is None and not self.has_own(task)
-        here = here and task.identity == self.identity
+        here = here and task.identity == self.identity and not task.is_closed
         return here and not self.opened.has_own(task)
 
     def has_own(self, task: Task) -> bool:

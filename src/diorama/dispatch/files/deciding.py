@@ -114,7 +114,7 @@ class Deciding:
             if not self._is_changing:
                 mounts = self._numbers.settle(files.tree)
                 mounts += system_files(mounts, files.system)
-                status = files.tasks.cpus is not None
+                status = files.tasks.cpus is not None or files.tasks.identity is not None
                 self.decider.load(calls, mounts, prefix, on_behalf=files.acts, status=status)
 
     @contextmanager

@@ -32,7 +32,6 @@ from diorama.engine.descent import descends
 from diorama.view.filesystem import Attributes
 from diorama.view.formats import Entry
 from diorama.view.host import Host, RealHost, Status
-from diorama.view.identity import Identity
 from diorama.view.inodes import Inodes
 from diorama.view.mounts import Mount, MountTree, Place
 from diorama.view.resolve import ResolutionError, Resolver, is_layered
@@ -41,6 +40,7 @@ from diorama.view.task import Task, Tasks
 
 if TYPE_CHECKING:
     from diorama.catalogue.model import Tracee
+    from diorama.view.identity import Identity
 
 __all__ = ["Files", "fail"]
 

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from diorama.dispatch.identity.state import Identities
     from diorama.view.identity import Identity
 
-__all__ = ["OPTIONS"]
+__all__ = ["OF_MEMORY", "OPTIONS"]
+
+OF_MEMORY: Final = (abi.PR_GET_DUMPABLE, abi.PR_SET_DUMPABLE)
 
 _WORDS: Final = {abi.CAPABILITY_VERSION_1: 1, abi.CAPABILITY_VERSION_2: 2, abi.CAPABILITY_VERSION_3: 2}
 
@@ -152,10 +154,32 @@ OPTIONS: Final[dict[int, Callable[[Identity, Prctl], Identity | int]]] = {
 }
 
 
+def _about_memory(identities: Identities, call: Prctl, option: int) -> Outcome:
+    """Who has closed its memory by changing who it is has done so for the view alone."""
+    task = identities.task(call.tracee)
+    if option == abi.PR_GET_DUMPABLE:
+        return _closed_value() if task.is_closed else None
+    if call.second <= 1:
+        identities.close(task, closed=False)
+    return None
+
+
+def _closed_value() -> int:
+    """What the kernel makes of such a process: not to be looked into, or by root only (proc(5))."""
+    try:
+        with open("/proc/sys/fs/suid_dumpable", "rb") as file:
+            return int(file.read())
+    except OSError:
+        return 0
+
+
 @answers(Prctl)
 def prctl(identities: Identities, call: Prctl) -> Outcome:
     """What is about identity; the rest is the kernel's."""
-    option = OPTIONS.get(call.option & 0xFFFFFFFF)
+    number = call.option & 0xFFFFFFFF
+    if number in OF_MEMORY:
+        return _about_memory(identities, call, number)
+    option = OPTIONS.get(number)
     if option is None:
         return None
     outcome = option(identities.of(call.tracee), call)

@@ -12,16 +12,19 @@ import stat
 from typing import TYPE_CHECKING, Final
 
 from diorama.abi.capability import FileCapabilities
+from diorama.abi.elf import AT_EGID, AT_EUID, AT_GID, AT_SECURE, AT_UID
 from diorama.catalogue.processes import ExecveAt
 from diorama.dispatch.identity.answers import Outcome, answers
 from diorama.view.capabilities import NOTHING, Privileges, execute
 
 if TYPE_CHECKING:
+    from diorama.catalogue.model import Tracee
+    from diorama.dispatch.auxiliary import Change
     from diorama.dispatch.identity.state import Identities
     from diorama.view.mounts import Place
     from diorama.view.task import Task
 
-__all__ = ["about_to_execute"]
+__all__ = ["about_to_execute", "tell"]
 
 _ATTRIBUTE: Final = "security.capability"
 _SET_GROUP_ID: Final = stat.S_ISGID | stat.S_IXGRP
@@ -38,7 +41,15 @@ def execve(identities: Identities, call: ExecveAt) -> Outcome:
 def about_to_execute(identities: Identities, task: Task, place: Place | None) -> None:
     """A task executes what is at a place, None if only the kernel knows; EPERM."""
     file = NOTHING if place is None else _privileges(identities, place)
-    task.becoming = execute(identities.of_task(task), file).identity
+    task.becoming = execute(identities.of_task(task), file)
+
+
+def tell(task: Task, _tracee: Tracee) -> Change:
+    """What a program finds about its identity when it begins, getauxval(3)."""
+    who = task.identity
+    if who is None:
+        return {}
+    return {AT_UID: who.uid, AT_EUID: who.euid, AT_GID: who.gid, AT_EGID: who.egid, AT_SECURE: task.is_secure}
 
 
 def _privileges(identities: Identities, place: Place) -> Privileges:

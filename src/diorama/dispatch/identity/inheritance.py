@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 def make_child(identities: Identities, call: Request) -> Outcome:
     """See the call if there is something to inherit."""
     files = identities.files
-    if files.tells_execs or identities.of(call.tracee) == identities.first:
+    task = files.task(call.tracee)
+    if files.tells_execs or not (task.is_closed or identities.of_task(task) != identities.first):
         return None
     return call.run()

@@ -20,7 +20,16 @@ if TYPE_CHECKING:
 
 __all__ = ["IdentityMediator"]
 
-_SUBJECTS: Final = ("capabilities", "execution", "inheritance", "users")
+_SUBJECTS: Final = (
+    "capabilities",
+    "execution",
+    "inheritance",
+    "privileges",
+    "signals",
+    "status",
+    "tracing",
+    "users",
+)
 
 
 class IdentityMediator:
@@ -29,11 +38,12 @@ class IdentityMediator:
     def __init__(self, files: Files, first: Identity) -> None:
         for subject in _SUBJECTS:
             import_module(f"diorama.dispatch.identity.{subject}")
-        from diorama.dispatch.identity.execution import about_to_execute
+        from diorama.dispatch.identity.execution import about_to_execute, tell
 
         self.identities = Identities(files, first)
         files.tasks.identity = first
         files.on_execute = partial(about_to_execute, self.identities)
+        files.auxiliary.changers.append(tell)
 
     def requests(self) -> frozenset[type[Request]]:
         """What must be asked here."""
@@ -42,10 +52,10 @@ class IdentityMediator:
     @property
     def tests(self) -> Tests:
         """Only some options of prctl(2) are about identity."""
-        from diorama.dispatch.identity.capabilities import OPTIONS
+        from diorama.dispatch.identity.capabilities import OF_MEMORY, OPTIONS
 
-        first, *others = OPTIONS
-        return {Prctl: (ArgumentTest("option", TEST_EQ, first, tuple(others)),)}
+        numbers = sorted({*OPTIONS, *OF_MEMORY})
+        return {Prctl: (ArgumentTest("option", TEST_EQ, numbers[0], tuple(numbers[1:])),)}
 
     def answer(self, call: Any) -> Outcome:
         """Decide about a request."""

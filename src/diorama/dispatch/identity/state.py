@@ -42,7 +42,21 @@ class Identities:
 
     def change(self, tracee: Tracee, identity: Identity) -> None:
         """A tracee is somebody else from now on."""
-        self.files.change_identity(self.files.task(tracee), identity)
+        task = self.files.task(tracee)
+        if identity.closes_memory(self.of_task(task)):
+            self.close(task)
+        self.files.change_identity(task, identity)
+
+    def close(self, task: Task, *, closed: bool = True) -> None:
+        """Others may not look into the process of a task from now on, or may again."""
+        for one in self.files.tasks.all():
+            if one.pid == task.pid:
+                one.is_closed = closed
+
+    def is_closed(self, pid: int) -> bool:
+        """Whether others of its user may not look into a process."""
+        task = self.files.tasks.find(pid)
+        return task is not None and task.is_closed
 
     def find(self, tid: int) -> Identity | None:
         """Who a thread is, also one outside of the view; None if there is none of this id."""
