@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from diorama.engine.choice import Choice
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from diorama.dispatch.mediator import Mediator
     from diorama.dispatch.network.mediator import NetworkMediator
+    from diorama.modules.formats import ChosenFormats
     from diorama.view.mounts import Mount
     from diorama.view.system import System
 
@@ -134,6 +136,25 @@ class View:
             raise UsageError(f"cannot lay {layer} over the root: something is mounted or runs already")
         self._files().mount(make_mount("cow:/", f"layer={os.fspath(layer)}"), "/")
         self.router.changed = True
+
+    def binfmt(self, entry: str | bytes) -> None:
+        """Run files of a format by an interpreter: an entry as for binfmt_misc (`diorama.abi.binfmt`).
+
+        The interpreter is found in the view; with flag F it is a program of the caller's.  `UsageError`.
+        """
+        self._formats.add(entry)
+        self.router.changed = True
+
+    def arch(self, name: str) -> None:
+        """Run programs of another architecture (`aarch64`) by the caller's qemu-user; `UsageError`."""
+        self._formats.add_machine(name)
+        self.router.changed = True
+
+    @cached_property
+    def _formats(self) -> ChosenFormats:
+        from diorama.modules.formats import ChosenFormats
+
+        return ChosenFormats(self.mount)
 
     def stack(self, network: Any, families: str = "") -> None:
         """Let programs that are started from now on have a network: a path where one is mounted, or a source.

@@ -62,6 +62,8 @@ class ViewOptions:
     bare: bool = False
     cow: str | None = None
     mount: tuple[str, ...] = ()
+    binfmt: tuple[str, ...] = ()
+    arch: tuple[str, ...] = ()
     net: str | None = None
     user: str | None = None
     hostname: str | None = None
@@ -115,6 +117,10 @@ class ViewOptions:
         for text in self.mount:
             mount = Mount.parse(text)
             view.mount(mount.source, mount.target, *mount.options)
+        for entry in self.binfmt:
+            view.binfmt(entry)
+        for name in self.arch:
+            view.arch(name)
         if self.net is not None:
             view.stack(self.net)
         if self.user is not None:
@@ -147,6 +153,18 @@ _DECORATORS = (
         multiple=True,
         metavar="SOURCE=TARGET[:OPTION,...]",
         help="Mount a path, or SCHEME:REST (zip:a.zip, tar:a.tar.gz, memory:), on TARGET.",
+    ),
+    click.option(
+        "--binfmt",
+        multiple=True,
+        metavar="ENTRY",
+        help="Run files of a format by an interpreter: an entry of binfmt_misc.",
+    ),
+    click.option(
+        "--arch",
+        multiple=True,
+        metavar="NAME",
+        help="Run programs of another architecture (aarch64, riscv64, ...) too, by qemu-user.",
     ),
     click.option(
         "--net",

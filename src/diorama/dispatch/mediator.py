@@ -17,7 +17,7 @@ from diorama.dispatch.files.answers import ANSWERS, Outcome
 from diorama.dispatch.files.objections import is_name
 from diorama.dispatch.files.points import enter_in_listing
 from diorama.dispatch.files.programs import of_format, tell_name
-from diorama.dispatch.files.sources import Sources, kind_of
+from diorama.dispatch.files.sources import Sources, kind_of, names_itself
 from diorama.dispatch.files.state import Files
 from diorama.dispatch.files.translation import translate
 from diorama.errors import UsageError, warn_once
@@ -309,7 +309,7 @@ class Mediator:
     def _target(self, path: bytes) -> Place:
         files, us = self.files, self._us()
         try:
-            return files.resolver.resolve(us, us.root, path)
+            return files.resolver.resolve(us, us.root, path, follow=not names_itself(files.tree, path))
         except ResolutionError as error:
             raise UsageError(f"cannot mount on {os.fsdecode(path)}: {_reason(error)}") from None
 

@@ -17,10 +17,10 @@ from diorama.dispatch.files.answers import fail
 
 if TYPE_CHECKING:
     from diorama.dispatch.files.state import Files
-    from diorama.view.mounts import Mount, Place
+    from diorama.view.mounts import Mount, MountTree, Place
     from diorama.view.task import Task
 
-__all__ = ["Sources", "kind_of"]
+__all__ = ["Sources", "kind_of", "names_itself"]
 
 _CHUNK = 1 << 20
 
@@ -32,6 +32,17 @@ def kind_of(files: Files, place: Place) -> int:
     if place.mount.layers is not None:
         return stat.S_IFMT(place.mount.layers.look(place.path).st_mode)
     return stat.S_IFMT(files.host.stat(place.host_path).st_mode)
+
+
+def names_itself(tree: MountTree, path: bytes) -> bool:
+    """Whether a name in another root is a link to itself, as debootstrap makes `/proc` in containers."""
+    base = tree.base
+    if base.is_bottom or base.host is None:
+        return False
+    try:
+        return os.readlink(base.host + path) == path
+    except OSError:
+        return False
 
 
 class Sources:

@@ -44,7 +44,7 @@ class FixedOnHost:
 
     place: Place | None = None
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | bytes) -> None:
         """As execve(2) would open it; `OSError`."""
         self._path = os.path.abspath(os.fsencode(path))
         self.fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
