@@ -40,7 +40,7 @@ def test_archives_are_found_relative_to_the_caller(tmp_path: Path, monkeypatch: 
     ("source", "options", "message"),
     [
         ("/no/such", (), "cannot mount /no/such: no such file or directory"),
-        ("nope:x", (), "unknown mount scheme 'nope'; known are cow, disk, full, fuse, host, image, "),
+        ("nope:x", (), "unknown mount scheme 'nope'; known are binfmt, cow, disk, full, fuse, host, "),
         ("zip:/no/such", (), "cannot mount zip:/no/such: no such file or directory"),
         ("fsspec+memory:/no/such", (), "cannot mount memory:/no/such: no such file or directory"),
         ("fsspec+memory:", ("lazy=x",), "lazy=x is neither a number of bytes nor off"),

@@ -244,7 +244,9 @@ class DirectFiles:
 
     def _close(self, fd: int) -> None:
         with self._lock:
-            key = next((key for key, file in self._files.items() if file.ours.fileno() == fd), None)
+            found = ((key, file) for key, file in self._files.items() if file.ours.fileno() == fd)
+            # The number may be that of another by now, which is open.
+            key = next((key for key, file in found if _is_gone(file.ours)), None)
             file = None if key is None else self._files.pop(key)
         if key is None or file is None:
             return
@@ -257,6 +259,13 @@ class DirectFiles:
         filesystem, inode = file.place.filesystem, file.place.inode
         if filesystem is not None and not self.has(filesystem, inode):
             self.on_close(filesystem, inode)
+
+
+def _is_gone(ours: socket.socket) -> bool:
+    """Whether nobody has the other end."""
+    poll = select.poll()
+    poll.register(ours, 0)
+    return bool(poll.poll(0))
 
 
 def _nothing(_filesystem: FileSystem, _inode: int) -> None:
