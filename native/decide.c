@@ -2,31 +2,14 @@
  *
  * The rule of this file: RUN only what Python would let run, and when in doubt, ask.  What makes the kernel
  * itself refuse a call (a bad pointer, a bad descriptor) is no doubt. */
-#include "decide.h"
+#include "deciding.h"
 
 #include <fcntl.h>
-#include <linux/sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
-
-/* One call being decided. */
-struct deciding {
-    struct dio_decider *decider;
-    const struct table *table;
-    const struct dio_decision *decision;
-    const struct dio_asked *asked;
-    struct dio_verdict *out;
-    struct dio_process process;
-};
-
-/* What one part of a call says: it is harmless, or a walk must tell. */
-enum part { PART_RUN, PART_ASK, PART_WALK };
-
-static uint64_t arg_of(const struct dio_asked *asked, uint8_t arg) { return arg < 6 ? asked->args[arg] : 0; }
 
 /* ---- what is mounted on the root ---- */
 
@@ -47,6 +30,18 @@ static int changes_nothing(const struct deciding *d) {
     return decision->needs & DIO_CHANGES_NOTHING;
 }
 
+/* Whether what the process may do in mounts that remember who owns what is for Python to say. */
+static int is_checked(const struct deciding *d) {
+    if (!d->table->has_owned)
+        return 0;
+    if (d->process.checked == DIO_CHECKED_AS_ALL)
+        return d->table->flags & DIO_DECIDE_CHECKED;
+    return d->process.checked == DIO_CHECKED_YES;
+}
+
+/* Whether Python sees to all that happens in it, but for what is done here. */
+static int is_minded(const struct mounted *m) { return is_restricted(m) || m->owned; }
+
 /* The ids of mounts are known in Python; those of the host's own root are the kernel's. */
 static int wants_ids(const struct deciding *d) {
     return d->table->base && d->decision->op == DIO_DO_STATX &&
@@ -66,7 +61,7 @@ static enum part base_decide(const struct deciding *d, const char *text) {
     const struct mounted *m = base_of(d);
     size_t length = strlen(text);
     ssize_t skip = base_skip(d, text);
-    if (skip < 0 || (is_restricted(m) && !changes_nothing(d)))
+    if (skip < 0 || m->owned || (is_restricted(m) && !changes_nothing(d)))
         return PART_ASK;
     if (!m->upper)
         return PART_RUN;
@@ -115,13 +110,54 @@ static enum part virtual_decide(const struct deciding *d, const struct stat *sta
     return PART_ASK;
 }
 
+/* Whether the owner of any file of the host is told in another way than the kernel does. */
+static int is_shown(const struct deciding *d) {
+    return d->decider->mapping.is_set && (d->decision->op == DIO_DO_STAT || d->decision->op == DIO_DO_STATX);
+}
+
+/* The mount that remembers of an open file, or NULL; -1 if that cannot be told. */
+static int owned_find(const struct deciding *d, const char *name, const struct stat *status,
+                      const struct mounted **out) {
+    char text[PLACE_ROOM];
+    int32_t mount = decider_opened_through(d->decider, d->asked->tid, status);
+    *out = NULL;
+    if (mount == OPENED_UNSURE || (mount > 0 && (size_t)mount >= d->table->mount_count))
+        return -1;
+    if (mount > 0)
+        *out = &d->table->mounts[mount];
+    else if (base_of(d)->owned && link_read(name, text) && is_below(text, base_of(d)->host, base_of(d)->host_length))
+        *out = base_of(d);
+    if (*out && !(*out)->owned)
+        *out = NULL;
+    return 0;
+}
+
+/* What is asked of an open file that may be in a mount that remembers. */
+static enum part owned_decide(const struct deciding *d, const char *name, const struct stat *status) {
+    const struct mounted *m;
+    if (owned_find(d, name, status, &m))
+        return PART_ASK;
+    if (!m && !is_shown(d))
+        return PART_RUN;
+    if (d->decision->op == DIO_DO_STAT && d->decision->settle == DIO_SETTLE_FD)
+        decide_show(d->decider, d->decision, d->asked, m, name, d->out);
+    return PART_ASK;
+}
+
+/* Whether who owns an open file matters. */
+static int is_about_owner(const struct deciding *d) {
+    int shows = d->decision->op == DIO_DO_STAT || d->decision->op == DIO_DO_STATX || d->decision->op == DIO_DO_ACCESS;
+    return is_shown(d) || (d->table->has_owned && (shows || (d->decision->needs & DIO_NEEDS_NOT_OPENED && is_checked(d))));
+}
+
 static enum part descriptor_decide(const struct deciding *d, int32_t fd) {
     int opened = d->decision->needs & DIO_NEEDS_NOT_OPENED && d->decider->opened.count;
     int restricted = d->decision->needs & DIO_NEEDS_NOT_OPENED && is_restricted(base_of(d));
     int layered = d->decision->needs & DIO_NEEDS_UNCHANGED && base_of(d)->upper;
     char name[48];
     struct stat status;
-    if (fd < 0 || !(opened || restricted || layered || d->decider->identities.count))
+    int owned = is_about_owner(d);
+    if (fd < 0 || !(opened || restricted || layered || owned || d->decider->identities.count))
         return PART_RUN;
     snprintf(name, sizeof name, "/proc/%d/fd/%d", d->asked->tid, fd);
     int error = identity_read(AT_FDCWD, name, &status);
@@ -132,6 +168,8 @@ static enum part descriptor_decide(const struct deciding *d, int32_t fd) {
         return PART_RUN;
     if (is_virtual)
         return virtual_decide(d, &status);
+    if (owned && owned_decide(d, name, &status) == PART_ASK)
+        return PART_ASK;
     if (restricted || (opened && decider_opened_through(d->decider, d->asked->tid, &status) != OPENED_PLAINLY))
         return PART_ASK;
     return layered ? names_decide(d, name) : PART_RUN;
@@ -154,6 +192,8 @@ static enum part current_decide(const struct deciding *d) {
     char name[48], text[PLACE_ROOM];
     if (is_in_mount(d) || (d->table->base_moved && d->decision->settle == DIO_SETTLE_CWD))
         return PART_ASK;
+    if (is_shown(d))
+        return PART_ASK;
     if (!d->decider->identities.count && !d->table->base)
         return PART_RUN;
     snprintf(name, sizeof name, "/proc/%d/cwd", d->asked->tid);
@@ -169,7 +209,7 @@ static enum part directory_decide(const struct deciding *d, const struct dio_pat
     if (fd == AT_FDCWD)
         return current_decide(d);
     enum part part = descriptor_decide(d, fd);
-    if (part != PART_RUN || fd < 0 || !(base_of(d)->upper || is_restricted(base_of(d))))
+    if (part != PART_RUN || fd < 0 || !(base_of(d)->upper || is_minded(base_of(d))))
         return part;
     snprintf(name, sizeof name, "/proc/%d/fd/%d", d->asked->tid, fd);
     if (changes_nothing(d))
@@ -200,7 +240,7 @@ static enum part start_place(const struct deciding *d, struct walk *w, const cha
     }
     if (mount <= 0) {
         w->mount = d->table->base;
-        w->touched = (uint8_t)is_restricted(base_of(d));
+        w->touched = (uint8_t)is_minded(base_of(d));
         skip = base_skip(d, text);
         if (skip < 0 || base_of(d)->synthetic)
             return PART_ASK;
@@ -287,7 +327,8 @@ static enum part path_begin(const struct deciding *d, const struct dio_path_use 
     w->no_openat2 = d->decider->no_openat2 || d->table->flags & DIO_DECIDE_CRAWL;
     w->follow = (uint8_t)path_follows(use, d->asked);
     w->fd = -1;
-    w->touched = (uint8_t)(d->table->base_moved || is_restricted(base_of(d)));
+    w->checked = (uint8_t)is_checked(d);
+    w->touched = (uint8_t)(d->table->base_moved || is_minded(base_of(d)));
     w->at = 0;
     w->inode = 0;
     walk_begin(w);
@@ -346,7 +387,7 @@ static enum part path_walk(const struct deciding *d, struct walk *w, struct dio_
     }
     if (d->table->mounts[w->mount].upper && !changes_nothing(d))
         end = WALK_ASK;
-    if (end != WALK_ASK && !w->touched)
+    if (end != WALK_ASK && !w->touched && (end == WALK_FAILED || !is_shown(d)))
         part = path_untouched(d, w, end);
     else if (end != WALK_ASK && is_done)
         decide_do(d->decider, d->decision, d->asked, w, end, out);
@@ -415,52 +456,6 @@ static enum part message_decide(const struct deciding *d) {
     memcpy(&address, head, sizeof address);
     memcpy(&size, head + word, sizeof size);
     return address_decide(d, word == 8 ? address : low, size);
-}
-
-/* ---- children ---- */
-
-/* Whether somebody must see how the child is made.  A thread has what its process has, and a process begins with a
- * copy, if there is anything to copy; what shares a directory or descriptors in another way must be known to share
- * whatever comes.  The flags are an argument, or the first word of clone3's structure. */
-static enum part clone_decide(const struct deciding *d) {
-    const uint64_t ordinary = CLONE_FS | CLONE_FILES;
-    uint64_t flags = arg_of(d->asked, d->decision->flags_arg);
-    uint64_t address = arg_of(d->asked, d->decision->buffer_arg);
-    if (d->decision->buffer_arg != DIO_NO_ARG) {
-        ssize_t n = dio_memory_read(d->asked->tid, address, &flags, sizeof flags);
-        if (n == -EFAULT)
-            return PART_RUN; /* the kernel cannot read it either */
-        if (n != sizeof flags)
-            return PART_ASK;
-    }
-    if (flags & CLONE_NEWUSER)
-        dio_decider_strangers(d->decider);
-    if (flags & (CLONE_NEWNS | CLONE_NEWUTS))
-        return PART_ASK; /* the child gets a namespace of the view's, not of the kernel's */
-    if (flags & CLONE_THREAD)
-        return (flags & ordinary) == ordinary ? PART_RUN : PART_ASK;
-    if (flags & ordinary || d->process.ask_clone)
-        return PART_ASK;
-    return decider_has_opened(d->decider, d->asked->tid) ? PART_ASK : PART_RUN;
-}
-
-/* ---- handlers of signals ---- */
-
-static enum part signal_decide(const struct deciding *d) {
-    struct {
-        uint64_t handler, flags;
-    } action;
-    uint64_t set = arg_of(d->asked, d->decision->arg), word;
-    ssize_t n = set ? dio_memory_read(d->asked->tid, set, &action, sizeof action) : 0;
-    if (n == -EFAULT)
-        return PART_RUN; /* the kernel cannot read it either */
-    if (set && n != sizeof action)
-        return PART_ASK;
-    if (set && action.handler > (uintptr_t)SIG_IGN && !(action.flags & SA_RESTART))
-        return PART_ASK;
-    if (!arg_of(d->asked, d->decision->arg2))
-        return PART_RUN;
-    return dio_memory_read(d->asked->tid, DIO_STUBS, &word, sizeof word) == -EFAULT ? PART_RUN : PART_ASK;
 }
 
 /* ---- the verdict ---- */

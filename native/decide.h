@@ -29,12 +29,13 @@ enum { COVER_NONE = -1, COVER_PRIVATE = -2 };
 
 struct mounted {
     int32_t parent;
-    uint8_t read_only, directory, no_exec, synthetic;
+    uint8_t read_only, directory, no_exec, synthetic, owned;
     struct dio_told *told; /* synthetic: what is known of its files, or NULL */
     uint64_t inode, device, id;
     size_t point_length, host_length, upper_length, hidden_length;
     char *point, *host;
-    char *upper, *hidden; /* NULL: none */
+    char *upper, *hidden, *notes; /* NULL: none */
+    size_t notes_length;
 };
 
 /* What is mounted on a place: the topmost mount, so that a look-up is enough. */
@@ -56,6 +57,7 @@ struct table {
     int32_t base;        /* the mount that programs find at `/` */
     uint8_t base_moved;  /* the kernel finds another there */
     uint8_t proc_mounts; /* something is mounted below /proc */
+    uint8_t has_owned;   /* some mount remembers who owns what */
 };
 
 #define HASH_START UINT64_C(0xcbf29ce484222325)
@@ -100,12 +102,19 @@ struct reached {
 };
 enum { REACHED = 8192 };
 
+/* How owners of files of the host are shown. */
+struct mapping {
+    uint8_t is_set;
+    uint32_t host_uid, uid, host_gid, gid;
+};
+
 struct dio_decider {
     pthread_rwlock_t lock; /* of `table` (the pointer), and of the four below */
     struct table *table;
     struct sorted processes, opened, identities, stands;
     struct reached *reached; /* REACHED of them, each at the hash of its file, or NULL */
     struct rights rights;
+    struct mapping mapping;
     atomic_int strangers; /* somebody may have namespaces of its own */
     size_t sweep_at;      /* entries of `opened` at which what is closed is forgotten */
     uint8_t no_openat2, no_cached;
@@ -185,6 +194,7 @@ struct walk {
     const struct dio_asked *asked; /* on whose behalf; see `may_wait` */
     int32_t mount;
     uint8_t touched, follow, directory, no_openat2, no_cached;
+    uint8_t checked; /* where owners are remembered, only what everybody may do is done */
     int links;
     int fd;    /* FOUND: O_PATH descriptor of the place, or -1 when the way is known but nothing was opened */
     int error; /* FAILED: the kernel's errno */
@@ -218,7 +228,23 @@ int decide_exec(struct walk *w);
 void decide_told(struct dio_decider *decider, const struct dio_decision *decision, const struct dio_asked *asked,
                  const struct walk *w, struct dio_verdict *out);
 
+/* ---- who owns what ---- */
+
+/* What is remembered of a file: the status that programs are to see.  `link` is its link in /proc, `status` what the
+ * kernel says.  0, or -1 if only Python knows. */
+int owned_show(const struct mounted *mount, const char *link, struct stat *status);
+/* The same of any file of the host: what is not remembered is mapped. */
+int owner_show(const struct dio_decider *decider, const struct mounted *mount, const char *link, struct stat *status);
+/* Whether everybody may do with a file what these bits, of one digit, say; 0 also if that is not known. */
+int owned_lets_all(const struct mounted *mount, const char *link, mode_t bits);
+/* Whether something is remembered of a file, which may matter when it is opened. */
+int owned_has_note(const struct mounted *mount, const char *link);
+
 /* ---- do ---- */
+
+/* Tells the status of an open file of the host, by its link in /proc; `mount` remembers, or is NULL. */
+void decide_show(const struct dio_decider *decider, const struct dio_decision *decision, const struct dio_asked *asked,
+                 const struct mounted *mount, const char *link, struct dio_verdict *out);
 
 void decide_do(struct dio_decider *decider, const struct dio_decision *decision, const struct dio_asked *asked,
                struct walk *w, enum walk_end end, struct dio_verdict *out);

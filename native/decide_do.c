@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #define ALLOWED_AT (AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH)
@@ -46,20 +47,43 @@ static void answer_data(const struct doing *d, uint64_t address, const void *dat
     answer_value(out, n == (ssize_t)size ? result : -EFAULT);
 }
 
+static const struct mounted *mount_of(const struct doing *d) { return &d->w->table->mounts[d->w->mount]; }
+
+static void link_text(const struct doing *d, char text[40]) { snprintf(text, 40, "/proc/self/fd/%d", d->w->fd); }
+
 /* struct stat is the kernel's own here: that of newfstatat on the 64-bit ABIs. */
 static void do_stat(const struct doing *d, struct dio_verdict *out) {
     struct stat status;
+    char link[40];
     int how = AT_EMPTY_PATH | (int)(d->flags & AT_NO_AUTOMOUNT);
-    if (syscall(SYS_newfstatat, d->w->fd, "", &status, how))
+    link_text(d, link);
+    if (syscall(SYS_newfstatat, d->w->fd, "", &status, how) ||
+        owner_show(d->decider, mount_of(d), link, &status))
         return;
     answer_data(d, arg_of(d->asked, d->decision->buffer_arg), &status, sizeof status, 0, out);
+}
+
+static int show_extended(const struct doing *d, struct statx *status) {
+    struct stat seen = {.st_uid = status->stx_uid, .st_gid = status->stx_gid, .st_mode = status->stx_mode};
+    char link[40];
+    link_text(d, link);
+    seen.st_rdev = makedev(status->stx_rdev_major, status->stx_rdev_minor);
+    if (owner_show(d->decider, mount_of(d), link, &seen))
+        return -1;
+    status->stx_uid = seen.st_uid;
+    status->stx_gid = seen.st_gid;
+    status->stx_mode = (uint16_t)seen.st_mode;
+    status->stx_rdev_major = major(seen.st_rdev);
+    status->stx_rdev_minor = minor(seen.st_rdev);
+    return 0;
 }
 
 static void do_statx(const struct doing *d, struct dio_verdict *out) {
     struct statx status;
     int how = AT_EMPTY_PATH | (int)(d->flags & (AT_NO_AUTOMOUNT | STATX_SYNC));
     uint32_t mask = (uint32_t)arg_of(d->asked, d->decision->mask_arg);
-    if (mask & KERNEL_STATX_IDS || syscall(SYS_statx, d->w->fd, "", how, mask, &status))
+    if (mask & KERNEL_STATX_IDS || syscall(SYS_statx, d->w->fd, "", how, mask, &status) ||
+        show_extended(d, &status))
         return;
     /* It tells the id of its own mount even if nobody asks. */
     status.stx_mask &= ~(uint32_t)KERNEL_STATX_IDS;
@@ -69,11 +93,18 @@ static void do_statx(const struct doing *d, struct dio_verdict *out) {
     answer_data(d, arg_of(d->asked, d->decision->buffer_arg), &status, sizeof status, 0, out);
 }
 
+/* Where owners are remembered: whether all of a process that is checked may do what it asks for. */
+static int is_for_all(const struct doing *d, mode_t bits) {
+    char link[40];
+    link_text(d, link);
+    return !d->w->checked || !mount_of(d)->owned || !bits || owned_lets_all(mount_of(d), link, bits);
+}
+
 static void do_access(const struct doing *d, struct dio_verdict *out) {
     uint32_t mode = (uint32_t)arg_of(d->asked, d->decision->mode_arg);
     int how = AT_EMPTY_PATH | (int)(d->flags & AT_EACCESS);
     const struct mounted *m = &d->w->table->mounts[d->w->mount];
-    if ((mode & W_OK && m->read_only) || (mode & X_OK && m->no_exec))
+    if ((mode & W_OK && m->read_only) || (mode & X_OK && m->no_exec) || !is_for_all(d, mode & 7))
         return;
     if (!syscall(KERNEL_FACCESSAT2, d->w->fd, "", (int)mode, how))
         answer_value(out, 0);
@@ -105,9 +136,23 @@ static int may_create_there(const struct walk *w) {
     return !lstat(text, &status) && !(status.st_mode & S_ISVTX);
 }
 
+/* What stands for a device is an empty file, and what is written to may lose something that is remembered. */
+static int is_simple(const struct doing *d, int changes) {
+    char link[40];
+    link_text(d, link);
+    if (!mount_of(d)->owned || !S_ISREG(d->status.st_mode))
+        return 1;
+    struct stat status;
+    if (!changes && !fstat(d->w->fd, &status) && status.st_size)
+        return 1;
+    return !owned_has_note(mount_of(d), link);
+}
+
 static int may_open(const struct doing *d) {
     uint32_t flags = d->flags;
     int changes = (flags & O_ACCMODE) != O_RDONLY || flags & O_TRUNC;
+    if (!is_simple(d, changes) || !is_for_all(d, changes ? 7 : 4))
+        return 0;
     if ((flags & O_ACCMODE) == O_ACCMODE || flags & (O_PATH | TMPFILE | O_EXCL))
         return 0;
     if (S_ISDIR(d->status.st_mode)) /* what is wrong with it is for the kernel to say */
@@ -123,7 +168,7 @@ static int may_open(const struct doing *d) {
  * only, and must be before the program has it. */
 static int note_opened(const struct doing *d) {
     const struct mounted *m = &d->w->table->mounts[d->w->mount];
-    int is_kept = m->read_only || m->no_exec || S_ISDIR(d->status.st_mode);
+    int is_kept = m->read_only || m->no_exec || m->owned || S_ISDIR(d->status.st_mode);
     int32_t mount = d->w->mount == d->w->table->base ? 0 : d->w->mount;
     int error = is_kept ? 0 : dio_decider_reach(d->decider, d->status.st_dev, d->status.st_ino, mount);
     /* What was opened through a read-only mount before is meant by this one now. */
@@ -166,7 +211,8 @@ static int open_exactly(const struct doing *d) {
 static void do_lead(const struct doing *d, struct dio_verdict *out) {
     const struct mounted *m = &d->w->table->mounts[d->w->mount];
     int32_t mount = d->w->mount == d->w->table->base ? 0 : d->w->mount;
-    if (!S_ISREG(d->status.st_mode) || m->read_only || m->no_exec || walk_text(d->w, d->asked->path) ||
+    int is_kept = m->read_only || m->no_exec || (m->owned && mount);
+    if (!S_ISREG(d->status.st_mode) || is_kept || walk_text(d->w, d->asked->path) ||
         decider_opened_through(d->decider, d->asked->tid, &d->status) != OPENED_PLAINLY ||
         dio_decider_reach(d->decider, d->status.st_dev, d->status.st_ino, mount))
         return;
@@ -214,6 +260,14 @@ static int doing_begin(struct doing *d) {
         d->asked->abi != ARCH_NATIVE || walk_in_proc(w) || !arguments_are_known(d))
         return -1;
     return rights_equal(d->decider, d->asked->tid) ? 0 : -1;
+}
+
+void decide_show(const struct dio_decider *decider, const struct dio_decision *decision, const struct dio_asked *asked,
+                 const struct mounted *mount, const char *link, struct dio_verdict *out) {
+    struct doing d = {.decision = decision, .asked = asked};
+    struct stat status;
+    if (asked->abi == ARCH_NATIVE && !stat(link, &status) && !owner_show(decider, mount, link, &status))
+        answer_data(&d, arg_of(asked, decision->buffer_arg), &status, sizeof status, 0, out);
 }
 
 void decide_do(struct dio_decider *decider, const struct dio_decision *decision, const struct dio_asked *asked,

@@ -172,7 +172,7 @@ int dio_decider_process(struct dio_decider *d, pid_t tgid, const struct dio_proc
     if (process)
         entry.is = *process;
     pthread_rwlock_wrlock(&d->lock);
-    if (process && (process->ask_all || process->ask_exec || process->ask_clone || process->cwd_mount > 0))
+    if (process && (process->ask_all || process->ask_exec || process->ask_clone || process->checked || process->cwd_mount > 0))
         error = sorted_put(&d->processes, &entry);
     else
         sorted_drop(&d->processes, &entry);

@@ -55,7 +55,9 @@ static int mount_texts(struct mounted *m, const struct dio_mounted *from, int is
         error = text_copy(from->host ? from->host : "", &m->host, &m->host_length);
     if (!error)
         error = optional_copy(from->upper, &m->upper, &m->upper_length);
-    return error ? error : optional_copy(from->hidden, &m->hidden, &m->hidden_length);
+    if (!error)
+        error = optional_copy(from->hidden, &m->hidden, &m->hidden_length);
+    return error ? error : optional_copy(from->notes, &m->notes, &m->notes_length);
 }
 
 static int mounts_copy(struct table *t, const struct dio_mounted *mounts, size_t count) {
@@ -73,6 +75,8 @@ static int mounts_copy(struct table *t, const struct dio_mounted *mounts, size_t
         m->parent = i ? mounts[i].parent : -1;
         m->read_only = mounts[i].read_only;
         m->no_exec = mounts[i].no_exec;
+        m->owned = mounts[i].owned;
+        t->has_owned = (uint8_t)(t->has_owned || m->owned);
         m->directory = mounts[i].directory || !i;
         m->synthetic = !mounts[i].host;
         m->told = m->synthetic ? told_take(mounts[i].told) : NULL;
@@ -214,6 +218,7 @@ void table_release(struct table *t) {
         free(t->mounts[i].host);
         free(t->mounts[i].upper);
         free(t->mounts[i].hidden);
+        free(t->mounts[i].notes);
     }
     free(t->mounts);
     free(t->covers);

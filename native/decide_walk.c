@@ -277,10 +277,43 @@ static int walk_left(const struct walk *w, const struct scan *s) {
     return (!length && s->stop != STOP_END) || layer_left(walk_mount(w), s->place, length);
 }
 
+/* Whether everybody may search the directories of a way in a mount that remembers owners, those of a leap: from where
+ * the walk stands to the one before the last name. */
+static int leap_is_free(const struct walk *w, const struct scan *s) {
+    const struct mounted *m = walk_mount(w);
+    char text[PATH_MAX];
+    size_t used = 0;
+    if (!w->checked || !m->owned)
+        return 1;
+    if (s->ups || text_add(text, &used, m->host, m->host_length) || text_add(text, &used, s->place, s->length))
+        return 0;
+    for (size_t at = w->length; at <= s->before; at++) {
+        if (at != w->length && s->place[at] != '/')
+            continue;
+        text[used = m->host_length + at] = 0;
+        if (!owned_lets_all(m, used ? text : "/", 1))
+            return 0;
+        memcpy(text + m->host_length, s->place, s->length + 1);
+    }
+    return 1;
+}
+
+/* The same of the directory that a crawl looks for a name in. */
+static int crawl_is_free(const struct walk *w, size_t before) {
+    const struct mounted *m = walk_mount(w);
+    char text[PATH_MAX];
+    size_t used = 0;
+    if (!w->checked || !m->owned)
+        return 1;
+    if (text_add(text, &used, m->host, m->host_length) || text_add(text, &used, w->path, before))
+        return 0;
+    return owned_lets_all(m, used ? text : "/", 1);
+}
+
 static enum next walk_leap(struct walk *w, enum walk_end *end) {
     struct scan s;
     scan_run(w, &s);
-    if (s.stop == STOP_ASK)
+    if (s.stop == STOP_ASK || (s.names + (s.stop != STOP_END) && !leap_is_free(w, &s)))
         return end_with(end, WALK_ASK);
     if (w->no_openat2 || (s.ups && walk_mount(w)->upper))
         return NEXT_CRAWL;
@@ -363,7 +396,7 @@ static enum next crawl_look(struct walk *w, size_t before, enum walk_end *end) {
 
 static enum next crawl_name(struct walk *w, const char *name, size_t length, enum walk_end *end) {
     size_t before = w->length;
-    if (before + length + 2 > PLACE_ROOM)
+    if (before + length + 2 > PLACE_ROOM || !crawl_is_free(w, before))
         return end_with(end, WALK_ASK);
     w->path[before] = '/';
     memcpy(w->path + before + 1, name, length);

@@ -247,21 +247,29 @@ struct dio_mounted {
     const char *upper, *hidden;
     struct dio_told *told; /* not on the host: what is known of its files; may be NULL */
     uint64_t inode, device, id; /* of its root; of stat(2); of statx(2) */
-    uint8_t read_only, directory, no_exec, pad[5];
+    const char *notes; /* owned: the file with what is remembered outside of attributes; it need not be there */
+    uint8_t read_only, directory, no_exec, owned, pad[4];
 };
+
+/* Whether a mount remembers who owns what, and where. */
+enum dio_owned { DIO_OWNED_PLAIN, DIO_OWNED_NOTED, DIO_OWNED_ASKED };
 
 /* What is special about a process. */
 struct dio_process {
     int32_t cwd_mount; /* its current directory was entered by; 0 and below: the root mount */
     uint8_t ask_all, ask_exec;
     uint8_t ask_clone; /* DIO_SETTLE_CLONE: there is something that a child inherits */
-    uint8_t pad;
+    uint8_t checked;   /* what it may do in mounts that are `owned`: enum dio_checked */
 };
+
+/* As all others; what Python says; whatever there is. */
+enum dio_checked { DIO_CHECKED_AS_ALL, DIO_CHECKED_YES, DIO_CHECKED_NO };
 
 enum dio_decide_flags {
     DIO_DECIDE_ON_BEHALF = 1, /* do what `op` says; else everything that meets a mount is asked */
     DIO_DECIDE_CRAWL = 2,     /* without openat2(2), as where the kernel lacks it */
-    DIO_DECIDE_STATUS = 4     /* /proc/PID/status is that of the view */
+    DIO_DECIDE_STATUS = 4,    /* /proc/PID/status is that of the view */
+    DIO_DECIDE_CHECKED = 8    /* processes are `checked` unless something else is known of them */
 };
 
 #include "diorama_told.h"
@@ -289,6 +297,9 @@ DIO_API int dio_decider_reach(struct dio_decider *decider, uint64_t dev, uint64_
 DIO_API int32_t dio_decider_reached(struct dio_decider *decider, uint64_t dev, uint64_t ino);
 /* A child inherits what its parent has opened. */
 DIO_API int dio_decider_inherit(struct dio_decider *decider, pid_t parent, pid_t child);
+/* Files of the host that are `host_uid`'s are shown as `uid`'s, and groups alike; before programs run. */
+DIO_API void dio_decider_map(struct dio_decider *decider, uint32_t host_uid, uint32_t uid, uint32_t host_gid,
+                             uint32_t gid);
 /* From now on there may be processes with namespaces of their own, where ids and paths mean something else. */
 DIO_API void dio_decider_strangers(struct dio_decider *decider);
 /* Whether every process has the identity of this one, and can have no other: it is not privileged, and no process has

@@ -52,6 +52,7 @@ class Side:
         self.tracee = execution.tracee
         self.ask = ask
         self.fds: list[int] = []
+        self.mediator: Mediator
 
     def path(self, name: str) -> bytes:
         return self.top + b"/" + os.fsencode(name) if name else self.top
@@ -192,12 +193,12 @@ class Side:
     def tree(self, name: str = "") -> dict[str, Any]:
         """All that can be seen of what is below a directory."""
         found: dict[str, Any] = {}
-        listed = _outcome(self.names, (name,))
+        listed = outcome_of(self.names, (name,))
         if isinstance(listed, str):
             return {name: listed}
         for one in listed:
             path = f"{name}/{one}" if name else one
-            seen = found[path] = _outcome(self.shown, (path,))
+            seen = found[path] = outcome_of(self.shown, (path,))
             if isinstance(seen, str):
                 continue
             kind = stat.S_IFMT(seen["st_mode"])
@@ -206,10 +207,10 @@ class Side:
             elif kind == stat.S_IFLNK:
                 seen["target"] = self.readlink(path)
             elif kind == stat.S_IFREG:
-                seen["content"] = _outcome(self._content, (path,))
+                seen["content"] = outcome_of(self._content, (path,))
             if kind in (stat.S_IFREG, stat.S_IFDIR):
                 seen["xattrs"] = {
-                    attr: _outcome(self.get_xattr, (path, attr)) for attr in self.list_xattrs(path) if attr
+                    attr: outcome_of(self.get_xattr, (path, attr)) for attr in self.list_xattrs(path) if attr
                 }
         return found
 
@@ -240,7 +241,7 @@ class Twins:
 
     def do(self, name: str, *args: Any) -> Any:
         """Call a method of both, and demand that they agree: the result or the errno."""
-        expected, found = (_outcome(getattr(side, name), args) for side in (self.real, self.virtual))
+        expected, found = (outcome_of(getattr(side, name), args) for side in (self.real, self.virtual))
         assert found == expected, f"{name}{args}: {found!r}, natively {expected!r}"
         return found
 
@@ -257,7 +258,8 @@ class Twins:
         self.supervisor.shutdown()
 
 
-def _outcome(method: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+def outcome_of(method: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """The result of a call, or the name of its error."""
     try:
         return method(*args)
     except OSError as error:

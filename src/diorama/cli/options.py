@@ -60,6 +60,7 @@ class ViewOptions:
 
     root: str | None = None
     bare: bool = False
+    remember: bool = False
     cow: str | None = None
     mount: tuple[str, ...] = ()
     binfmt: tuple[str, ...] = ()
@@ -107,10 +108,7 @@ class ViewOptions:
         return view
 
     def _furnish(self, view: View) -> None:
-        if self.bare and self.root is None:
-            raise UsageError("--bare says what is in another root: it needs --root DIR")
-        if self.root is not None:
-            view.root(self.root, bare=self.bare)
+        self._lay_root(view)
         if self.cow is not None:
             view.cow(self.cow)
         self._tell_system(view)
@@ -128,6 +126,14 @@ class ViewOptions:
         for file in self.module:
             view.load(file)
 
+    def _lay_root(self, view: View) -> None:
+        if self.root is not None:
+            view.root(self.root, *(["remember"] if self.remember else []), bare=self.bare)
+        elif self.bare:
+            raise UsageError("--bare says what is in another root: it needs --root DIR")
+        elif self.remember:
+            raise UsageError("--remember is about --root DIR; of a mount it is an option")
+
     def _tell_system(self, view: View) -> None:
         if self.hostname is None and self.cpus is None and self.memory is None and not self.uname:
             return
@@ -143,6 +149,11 @@ _DECORATORS = (
         help="Make DIR the root of the view, with the host's /proc, /dev and /sys in it.",
     ),
     click.option("--bare", is_flag=True, help="With --root: nothing of the host in it."),
+    click.option(
+        "--remember",
+        is_flag=True,
+        help="With --root: remember owners, modes, devices and attributes that the host cannot have.",
+    ),
     click.option(
         "--cow",
         metavar="LAYER",

@@ -14,12 +14,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from diorama.dispatch.files.answers import ANSWERS, Outcome
+from diorama.dispatch.files.mapped import answer_mapped
 from diorama.dispatch.files.objections import is_name
+from diorama.dispatch.files.owned import GOES_ON, GoesOn, answer_owned
 from diorama.dispatch.files.points import enter_in_listing
 from diorama.dispatch.files.programs import of_format, tell_name
 from diorama.dispatch.files.sources import Sources, kind_of, names_itself
 from diorama.dispatch.files.state import Files
 from diorama.dispatch.files.translation import translate
+from diorama.dispatch.files.wanted import wanted_with
 from diorama.errors import UsageError, warn_once
 from diorama.view.asking import asked, asks
 from diorama.view.host import Host
@@ -62,6 +65,10 @@ _SUBJECTS: Final = (
     "mounts",
     "namespaces",
     "opening",
+    "owned_attributes",
+    "owned_names",
+    "owned_status",
+    "owned_xattrs",
     "passing",
     "reading",
     "removing",
@@ -124,11 +131,12 @@ class Mediator:
 
         `tells_clones`: the engine tells of clones and execs without being asked.
         """
+        from diorama.catalogue.files import FChOwn
         from diorama.catalogue.memory import MMap, MRemap, RemapFilePages
         from diorama.catalogue.processes import ExecveAt
         from diorama.catalogue.rings import IoSubmit
         from diorama.dispatch.files.closing import CLOSING
-        from diorama.dispatch.files.descriptors import LISTING
+        from diorama.dispatch.files.descriptors import LISTING, SHOWING
         from diorama.dispatch.files.direct_calls import DIRECT
         from diorama.dispatch.files.inheritance import UNTOLD
         from diorama.dispatch.files.reading import READING
@@ -142,7 +150,12 @@ class Mediator:
         # Descriptors in layers are asked about as both: what they tell, and what changes them.
         layered = self._grows or any(mount.layers is not None for mount in mounts)
         virtual = layered or any(mount.filesystem is not None for mount in mounts)
-        wanted = _wanted(virtual, layered or any(mount.is_restricted for mount in mounts))
+        owned = any(mount.owners is not None for mount in mounts)
+        wanted = wanted_with(virtual, layered or owned or any(mount.is_restricted for mount in mounts))
+        if owned or self.files.mapping is not None:
+            wanted |= SHOWING
+        if self.files.mapping is not None:
+            wanted |= {FChOwn}
         if len(self.files.points):
             wanted |= LISTING
         if self._has_pieces():
@@ -180,7 +193,7 @@ class Mediator:
 
     def _may_have(self, is_virtual: bool, is_read_only: bool) -> bool:
         """Whether the filters of the programs so far let through no call that would concern such a mount."""
-        return self._sees is None or _wanted(is_virtual, is_read_only) <= self._sees
+        return self._sees is None or wanted_with(is_virtual, is_read_only) <= self._sees
 
     @property
     def has_mounts(self) -> bool:
@@ -381,6 +394,11 @@ class Mediator:
         self.files.begin(task)
         asks(self.files.tasks, task, call.tracee.step_aside)
         try:
+            outcome = answer_owned(self.files, call) if self.files.has_owners(task) else GOES_ON
+            if isinstance(outcome, GoesOn) and self.files.mapping is not None:
+                outcome = answer_mapped(self.files, call, self.files.mapping)
+            if not isinstance(outcome, GoesOn):
+                return outcome
             return ANSWERS.get(type(call), translate)(self.files, call)
         finally:
             asked()
@@ -453,22 +471,6 @@ class Mediator:
         if heir is not None:
             self.files.changed(heir)
         return heir is not None
-
-
-def _wanted(is_virtual: bool, is_read_only: bool) -> frozenset[type[Request]]:
-    """What must be asked with mounts: of file systems of ours, read-only ones, or neither."""
-    from diorama.catalogue import requests
-    from diorama.dispatch.files.closing import CLOSING
-    from diorama.dispatch.files.descriptors import CHANGING, LOOKING, TELLING
-    from diorama.dispatch.files.direct_calls import DIRECT
-    from diorama.dispatch.files.reading import READING
-    from diorama.dispatch.files.saving import SAVING
-
-    wanted = (frozenset(ANSWERS) | {request for request in requests() if request.PATHS}) - READING
-    wanted -= CLOSING | DIRECT
-    if not is_virtual:
-        wanted -= SAVING | (LOOKING if is_read_only else LOOKING | TELLING)
-    return wanted if is_read_only or is_virtual else wanted - CHANGING
 
 
 def _inside(sources: Sources, path: str) -> Place:

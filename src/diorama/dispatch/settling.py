@@ -30,7 +30,7 @@ from diorama.catalogue import (
 )
 from diorama.catalogue.files import OpenFollows
 from diorama.catalogue.kinds import FlagTest, always, never
-from diorama.engine.decider import NO_ARG, Decision, Do, Follow, Mounted, Needs, PathUse, Settle
+from diorama.engine.decider import NO_ARG, Decision, Do, Follow, Mounted, Needs, Owning, PathUse, Settle
 from diorama.view.mounts import below
 
 if TYPE_CHECKING:
@@ -179,14 +179,33 @@ _ASKED_IN_LAYERS: Final = frozenset[type["Request"]]({
 _LISTING: Final = frozenset[type["Request"]]({dirs.GetDents, dirs.GetDents64, dirs.ReadDir})
 
 
+_ASKED_OF_OWNED: Final = frozenset[type["Request"]]({
+    files.FChMod,
+    files.FChOwn,
+    files.UTimeNsAt,
+    xattr.FGetXattr,
+    xattr.FListXattr,
+    xattr.FRemoveXattr,
+    xattr.FSetXattr,
+})
+"""Requests about descriptors that Python must answer where a tree remembers who owns what."""
+
+
 def settle_calls(
-    *, named: bool = False, layered: bool = False, merged: bool = False, execs: bool = False
+    *,
+    named: bool = False,
+    layered: bool = False,
+    merged: bool = False,
+    execs: bool = False,
+    owned: bool = False,
+    mapped: bool = False,
 ) -> list[Decision]:
     """A decision for every system call number of every ABI of this machine that has a spelling.
 
     `named`: there are sockets whose address is not what the kernel knows.  `layered`: there are mounts of
     layers; `merged`: only the one on the root, with what it has below as the native library knows it.
-    `execs`: Python must see every exec.
+    `execs`: Python must see every exec.  `owned`: there are mounts that remember who owns what.
+    `mapped`: owners of the host are shown as others.
     """
     spellings = [one for abi in Abi.native() for one in index.spellings(abi).values()]
     asked = _ASKED_IN_LAYERS if layered else frozenset[type["Request"]]()
@@ -194,6 +213,10 @@ def settle_calls(
         asked -= _LISTING
     if execs:
         asked |= {processes.ExecveAt}
+    if owned:
+        asked |= _ASKED_OF_OWNED
+    if mapped:
+        asked |= {files.FChOwn, files.FChOwnAt}
     return [
         Decision(one.abi.audit, one.number)
         if one.request in asked
@@ -272,9 +295,18 @@ class Numbers:
             read_only=mount.read_only,
             no_exec=mount.no_exec,
             directory=stat.S_ISDIR(mount.kind),
+            owned=owned_of(mount),
+            notes=None if mount.owners is None else mount.owners.notes,
             upper=None if stack is None else stack.upper,
             hidden=None if stack is None else stack.hidden,
         )
+
+
+def owned_of(mount: Mount) -> Owning:
+    """How the native library finds out who owns what in a mount."""
+    if mount.owners is None:
+        return Owning.PLAIN
+    return Owning.NOTED if mount.owners.in_xattrs else Owning.ASKED
 
 
 def stack_of(mount: Mount) -> Stack | None:

@@ -47,7 +47,7 @@ TEST_EQ, TEST_NE, TEST_BITS, TEST_NO_BITS, TEST_OUTSIDE, TEST_WITHIN = range(6)
 
 VERDICT_ASK, VERDICT_RUN, VERDICT_VALUE, VERDICT_GIVE, VERDICT_PATH = range(5)
 
-DECIDE_ON_BEHALF, DECIDE_CRAWL, DECIDE_STATUS = 1, 2, 4
+DECIDE_ON_BEHALF, DECIDE_CRAWL, DECIDE_STATUS, DECIDE_CHECKED = 1, 2, 4, 8
 
 NO_ARG: Final = 255
 
@@ -265,10 +265,12 @@ class Mounted(c.Structure):
         ("inode", c.c_uint64),
         ("device", c.c_uint64),
         ("id", c.c_uint64),
+        ("notes", c.c_char_p),
         ("read_only", c.c_uint8),
         ("directory", c.c_uint8),
         ("no_exec", c.c_uint8),
-        ("pad", c.c_uint8 * 5),
+        ("owned", c.c_uint8),
+        ("pad", c.c_uint8 * 4),
     ]
 
 
@@ -297,7 +299,7 @@ class Process(c.Structure):
         ("ask_all", c.c_uint8),
         ("ask_exec", c.c_uint8),
         ("ask_clone", c.c_uint8),
-        ("pad", c.c_uint8),
+        ("checked", c.c_uint8),
     ]
 
 
@@ -372,6 +374,7 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "dio_decider_reached": (c.c_int32, [c.c_void_p, c.c_uint64, c.c_uint64]),
     "dio_decider_opened_through": (c.c_int32, [c.c_void_p, c.c_int, c.c_uint64, c.c_uint64]),
     "dio_decider_inherit": (c.c_int, [c.c_void_p, c.c_int, c.c_int]),
+    "dio_decider_map": (None, [c.c_void_p, *[c.c_uint32] * 4]),
     "dio_decider_strangers": (None, [c.c_void_p]),
     "dio_decider_alike": (c.c_int, [c.c_void_p]),
     "dio_decider_forget": (None, [c.c_void_p, c.c_int]),

@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NO_ARG",
+    "Checked",
     "Decider",
     "Decision",
     "Do",
     "Follow",
     "Mounted",
     "Needs",
+    "Owning",
     "PathUse",
     "Settle",
     "Verdict",
@@ -66,6 +68,18 @@ class Needs(IntFlag):
     NO_POINTS = 4
     UNCHANGED = 8
     CHANGES_NOTHING = 16
+
+
+class Owning(IntEnum):
+    """Whether a mount remembers who owns what, and where: in attributes, or where only Python finds it."""
+
+    PLAIN, NOTED, ASKED = range(3)
+
+
+class Checked(IntEnum):
+    """What a process may do in mounts that remember: as all others, what Python says, or everything."""
+
+    AS_ALL, YES, NO = range(3)
 
 
 class VerdictKind(IntEnum):
@@ -119,9 +133,10 @@ class Decision:
 class Mounted:
     """A mount: the index of its parent, its place in that, and its root on the host (None if not there).
 
-    `upper`: the writable layer over that, for the mount on the root alone, in which `hidden` is not seen.
-    `told`: the native object with what is known of a file system that is not on the host (`Told.handle`), the
-    inode of its root there, and the numbers of `stat` and `statx` for device and mount.
+    `owned`: whether it remembers who owns what, in `notes` too if that file is there.  `upper`: the writable
+    layer over that, for the mount on the root alone, in which `hidden` is not seen.  `told`: the native
+    object with what is known of a file system that is not on the host (`Told.handle`), the inode of its root
+    there, and the numbers of `stat` and `statx` for device and mount.
     """
 
     parent: int
@@ -130,6 +145,8 @@ class Mounted:
     read_only: bool = False
     no_exec: bool = False
     directory: bool = True
+    owned: Owning = Owning.PLAIN
+    notes: bytes | None = None
     upper: bytes | None = None
     hidden: bytes | None = None
     told: int | None = None
@@ -179,12 +196,14 @@ class Decider:
         on_behalf: bool = False,
         crawl: bool = False,
         status: bool = False,
+        checked: bool = False,
     ) -> None:
         """Replace decisions, mounts, and the directory of stand-ins, at a stroke.
 
         The first mount is the host's root, and parents stand before their children (else EINVAL).
         `on_behalf`: do what leads to the host through a mount.  `crawl`: do without
-        openat2(2), as on a kernel that lacks it.  `status`: /proc/PID/status is that of the view.
+        openat2(2), as on a kernel that lacks it.  `status`: /proc/PID/status is that of the view.  `checked`:
+        all processes are, unless `process` says more.
         """
         array = (_native.Decision * max(1, len(decisions)))()
         for native, decision in zip(array, decisions, strict=False):
@@ -194,9 +213,11 @@ class Decider:
             place.parent, place.point, place.host = mount.parent, mount.point, mount.host
             place.read_only, place.directory = mount.read_only, mount.directory
             place.no_exec, place.upper, place.hidden = mount.no_exec, mount.upper, mount.hidden
+            place.owned, place.notes = mount.owned, mount.notes
             place.told, place.inode, place.device, place.id = mount.told, mount.inode, mount.device, mount.id
         flags = on_behalf * _native.DECIDE_ON_BEHALF
         flags |= crawl * _native.DECIDE_CRAWL | status * _native.DECIDE_STATUS
+        flags |= checked * _native.DECIDE_CHECKED
         _native.check(
             _native.lib.dio_decider_load(
                 self._handle, array, len(decisions), places, len(mounts), private_prefix, flags
@@ -211,12 +232,14 @@ class Decider:
         ask_all: bool = False,
         ask_exec: bool = False,
         ask_clone: bool = False,
+        checked: Checked = Checked.AS_ALL,
     ) -> None:
         """What is special about a process; by default nothing.
 
-        `cwd_mount` is the index of the mount that its current directory was entered by.
+        `cwd_mount` is the index of the mount that its current directory was entered by.  `checked`: what it
+        may do where somebody remembers who owns what is for Python to say.
         """
-        process = _native.Process(cwd_mount, ask_all, ask_exec, ask_clone)
+        process = _native.Process(cwd_mount, ask_all, ask_exec, ask_clone, checked)
         _native.check(_native.lib.dio_decider_process(self._handle, pid, ctypes.byref(process)))
 
     def opened(self, pid: int, dev: int, ino: int, mount: int) -> None:
@@ -247,6 +270,10 @@ class Decider:
     def inherit(self, parent: int, child: int) -> None:
         """A child has what its parent has opened."""
         _native.check(_native.lib.dio_decider_inherit(self._handle, parent, child))
+
+    def show_as(self, host_uid: int, uid: int, host_gid: int, gid: int) -> None:
+        """Show owner and group of files of the host, ours, as others; before programs run."""
+        _native.lib.dio_decider_map(self._handle, host_uid, uid, host_gid, gid)
 
     def strangers(self) -> None:
         """There may be processes with namespaces of their own from now on."""

@@ -49,6 +49,7 @@ _STATUS: Final = re.compile(
 )
 """What counts in a status, in the order that the kernel has had since it tells the umask."""
 _ALL: Final = (1 << 64) - 1
+_MIGHTY: Final = sum(1 << one for one in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,11 @@ class Credentials:
     def has(self, capability: int) -> bool:
         """Whether it has a capability (capabilities(7))."""
         return bool(self.capabilities >> capability & 1)
+
+    @property
+    def is_mighty(self) -> bool:
+        """Whether no owner and no mode keeps it from anything but to execute what nobody may execute."""
+        return not _MIGHTY & ~self.capabilities and self.real_uid == self.uid
 
     def is_in_group(self, gid: int) -> bool:
         """Whether a group is one of its."""

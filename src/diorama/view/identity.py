@@ -231,6 +231,11 @@ class Mapping:
     uid: int
     gid: int
 
+    @property
+    def changes(self) -> bool:
+        """Whether anything is shown as another."""
+        return (self.host_uid, self.host_gid) != (self.uid, self.gid)
+
     def user(self, uid: int) -> int:
         """What a user of the host is in the view."""
         return self.uid if uid == self.host_uid else uid

@@ -26,6 +26,7 @@ from typing import NamedTuple, Protocol
 from diorama.abi.stat import make_device
 from diorama.view.filesystem import FileSystem
 from diorama.view.layers import Layers, LayersBelow
+from diorama.view.owning import Owners
 
 __all__ = ["Backing", "Beside", "Mount", "MountTree", "Place", "below", "copy_mounts", "is_within", "next_id"]
 
@@ -66,13 +67,14 @@ class Mount:
     that it was mounted with, `id` what mount tables tell it by.  Of a file system it shows what is at
     `subtree`, whose inode is `inode`; mounts of one file system have one `device`.  `is_bottom`: the host's
     own tree, below all that is mounted in a namespace.  `backing` is what there is of it besides, to be
-    closed when no mount shows it any more.  `beside` comes and goes with it, and it does
-    so with another one because of `along`.  Compared by identity.
+    closed when no mount shows it any more; `owners` is what a tree of the host remembers of its files.
+    `beside` comes and goes with it, and it does so with another one because of `along`.  Compared by
+    identity.
     """
 
     __slots__ = (
         "along", "backing", "beside", "children", "device", "filesystem", "host", "id", "inode", "is_bottom",
-        "kind", "layers", "number", "options", "point", "read_only", "source", "subtree", "type",
+        "kind", "layers", "number", "options", "owners", "point", "read_only", "source", "subtree", "type",
     )  # fmt: skip
 
     def __init__(
@@ -87,6 +89,7 @@ class Mount:
         type: str = "none",
         options: tuple[str, ...] = (),
         backing: Backing | None = None,
+        owners: Owners | None = None,
     ) -> None:
         if sum(one is not None for one in (host, layers, filesystem)) != 1:
             raise ValueError("a mount has a host path, layers or a file system")
@@ -101,6 +104,7 @@ class Mount:
         self.backing = backing
         self.beside: Beside | None = None
         self.along: Beside | None = None
+        self.owners = owners
         self.number = next(_numbers)
         self.device = self.number
         self.subtree = b""
@@ -150,6 +154,7 @@ class Mount:
             type=self.type,
             options=self.options,
             backing=self.backing,
+            owners=self.owners,
         )
         twin.device, twin.subtree, twin.inode = self.device, self.subtree, self.inode
         return twin

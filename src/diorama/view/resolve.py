@@ -32,6 +32,7 @@ from diorama.abi.fcntl import (
 from diorama.view.host import Host, Status
 from diorama.view.inodes import Inodes
 from diorama.view.mounts import Mount, MountTree, Place
+from diorama.view.owning import Owners
 from diorama.view.task import Task, Tasks
 
 __all__ = ["ResolutionError", "Resolver", "is_layered"]
@@ -238,9 +239,20 @@ class _Walk:
         """Be let look for a name in the directory that we are in, also for dots; the host sees to its own."""
         filesystem = self.mount.filesystem
         if filesystem is None:
+            if self.mount.owners is not None:
+                self._search_owned(self.mount.owners)
             return
         who = self._resolver.tasks.credentials(self._task)
         if not who.permits(filesystem.walked(self.inode), os.X_OK):
+            raise _error(errno.EACCES)
+
+    def _search_owned(self, owners: Owners) -> None:
+        """As `_search`, in a tree that remembers, where the host lets us do everything."""
+        who = self._resolver.tasks.credentials(self._task)
+        if who.is_mighty:
+            return
+        real = self.mount.real(self.path)
+        if not who.permits(owners.look(real, os.lstat(real)).attributes, os.X_OK):
             raise _error(errno.EACCES)
 
     def _look(self, path: bytes, name: bytes) -> tuple[int, int]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from diorama.catalogue.model import Request
     from diorama.view.task import Task
 
-__all__ = ["drop_special_bits"]
+__all__ = ["drop_special_bits", "may_give", "number"]
 
 _FLAGS: Final = AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH
 _NOBODY: Final = (-1, 0xFFFFFFFF)
@@ -61,17 +61,22 @@ def change_mode(files: Files, call: FChModAt2 | FChMod, place: Place) -> Outcome
 def change_owner(files: Files, call: FChOwnAt | FChOwn, place: Place) -> Outcome:
     """Change owner and group."""
     who, was = _look(files, call, place, call.flags if isinstance(call, FChOwnAt) else 0)
-    uid = None if call.owner in _NOBODY else call.owner
-    gid = None if call.group in _NOBODY else call.group
+    uid, gid = number(call.owner), number(call.group)
     lost = who.drops(was)
-    if not _may_give(who, was, uid, gid) or (lost and not who.owns(was)):
+    if not may_give(who, was, uid, gid) or (lost and not who.owns(was)):
         raise fail(errno.EPERM)
     mode = stat.S_IMODE(was.mode) & ~lost if lost else None
     files.synthetic.change(place, Changes(mode=mode, uid=uid, gid=gid))
     return 0
 
 
-def _may_give(who: Credentials, was: Attributes, uid: int | None, gid: int | None) -> bool:
+def number(id: int) -> int | None:
+    """A user or group as chown(2) takes it; None for the one that says that it stays."""
+    return None if id in _NOBODY else id
+
+
+def may_give(who: Credentials, was: Attributes, uid: int | None, gid: int | None) -> bool:
+    """Whether a file may be given to this owner and group."""
     if who.has(CAP_CHOWN):
         return True
     if uid is not None and not who.uid == was.uid == uid:

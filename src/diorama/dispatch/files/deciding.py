@@ -8,6 +8,7 @@ decider itself opens directories for programs.
 
 from __future__ import annotations
 
+import os
 import stat
 import threading
 from collections.abc import Generator
@@ -15,7 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from diorama.dispatch.settling import Numbers, settle_calls, stack_of, system_files
-from diorama.engine.decider import Decider, Decision, Mounted
+from diorama.engine.decider import Checked, Decider, Decision, Mounted
 from diorama.view.opened import Opened
 
 if TYPE_CHECKING:
@@ -73,11 +74,14 @@ class Deciding:
     def __init__(self, files: Files) -> None:
         self.decider = Decider()
         self._files = files
-        self._calls: dict[tuple[bool, bool, bool, bool], list[Decision]] = {}
+        self._calls: dict[tuple[bool, bool, bool, bool, bool], list[Decision]] = {}
         self._divided: set[int] = set()
         self._numbers = Numbers()
         self._loading = threading.Lock()
         self._is_changing = False
+        mapping = files.mapping
+        if mapping is not None:
+            self.decider.show_as(mapping.host_uid, mapping.uid, mapping.host_gid, mapping.gid)
         self.mounted()
         files.tasks.opened = _DecidersOpened(self.decider, self._numbers)
         files.inodes.on_add = self._identify
@@ -100,12 +104,20 @@ class Deciding:
         base = files.tree.base
         layered = [mount for mount in files.tree.mounts if mount.layers is not None]
         merged = layered == [base] and stack_of(base) is not None
+        owned = any(mount.owners is not None for mount in files.tree.mounts)
         execs = files.has_formats or (bool(files.auxiliary) and not files.tells_execs)
-        key = len(files.addresses) > 0, bool(layered), merged, execs
+        key = len(files.addresses) > 0, bool(layered), merged, execs, owned
         calls = self._calls.get(key)
         if calls is None:
             named, has_layers, *_ = key
-            calls = settle_calls(named=named, layered=has_layers, merged=merged, execs=execs)
+            calls = settle_calls(
+                named=named,
+                layered=has_layers,
+                merged=merged,
+                execs=execs,
+                owned=owned,
+                mapped=files.mapping is not None,
+            )
             self._calls[key] = calls
         for mount in layered:
             if mount.layers is not None:
@@ -115,7 +127,10 @@ class Deciding:
                 mounts = self._numbers.settle(files.tree)
                 mounts += system_files(mounts, files.system)
                 status = files.tasks.cpus is not None or files.tasks.identity is not None
-                self.decider.load(calls, mounts, prefix, on_behalf=files.acts, status=status)
+                checked = owned and not self._are_mighty()
+                self.decider.load(
+                    calls, mounts, prefix, on_behalf=files.acts, status=status, checked=checked
+                )
 
     @contextmanager
     def changing(self) -> Generator[None, None, None]:
@@ -162,10 +177,26 @@ class Deciding:
         in_mount = mount is not task.tree.base
         is_elsewhere = task.tree is not self._files.tree
         has_own = self._files.tasks.has_own(task)
+        has_owners = self._files.has_owners(task)
         self.decider.process(
             task.pid,
             cwd_mount=self._numbers.of(mount) if in_mount else -1,
             ask_all=is_elsewhere or task.is_confined or task.pid in self._divided,
             ask_exec=_concerns_exec(task),
+            checked=self._checked(task) if has_owners else Checked.AS_ALL,
             ask_clone=in_mount or task.is_confined or has_own or task.executable is not None,
         )
+
+    def _are_mighty(self) -> bool:
+        """Whether tasks of which nothing is known may do everything with files of whatever owner."""
+        tasks = self._files.tasks
+        return tasks.credentials(tasks.stranger(os.getpid(), os.getpid())).is_mighty
+
+    def _checked(self, task: Task) -> Checked:
+        """Whether any thread of its process is kept from something where owners are remembered."""
+        tasks = self._files.tasks
+        threads = [one for one in tasks.all() if one.pid == task.pid] or [task]
+        is_mighty = all(tasks.credentials(one).is_mighty for one in threads)
+        if is_mighty == self._are_mighty():
+            return Checked.AS_ALL
+        return Checked.NO if is_mighty else Checked.YES

@@ -39,7 +39,10 @@ LISTING: Final = frozenset({GetDents, GetDents64, ReadDir})
 
 _UNSEEN: Final = IN_ACCESS | IN_MODIFY | IN_OPEN | IN_CLOSE_WRITE | IN_CLOSE_NOWRITE
 
-LOOKING: Final = frozenset({FStat, FGetXattr, FListXattr}) | LISTING
+SHOWING: Final[frozenset[type[Request]]] = frozenset({FStat, FGetXattr, FListXattr})
+"""What concerns only descriptors of virtual objects, and where owners are remembered."""
+
+LOOKING: Final = SHOWING | LISTING
 """What concerns only descriptors of virtual objects, of which there are none without such a file system."""
 
 CHANGING: Final = frozenset({FChMod, FChOwn, FSetXattr, FRemoveXattr, Ioctl, OpenByHandleAt})

@@ -24,6 +24,7 @@ from diorama.catalogue.processes import ExecveAt
 from diorama.dispatch.files.acting import may_access
 from diorama.dispatch.files.answers import Outcome, answers
 from diorama.dispatch.files.directories import enter_view
+from diorama.dispatch.files.owned import check_executable
 from diorama.dispatch.files.programs import path_for
 from diorama.dispatch.files.scripts import AS_GIVEN, HEAD, Arguments, script_line, with_arguments
 from diorama.dispatch.files.state import Files, fail
@@ -325,6 +326,7 @@ class _Search:
             raise fail(errno.ENOENT)
         if place.mount.no_exec:
             raise fail(errno.EACCES)
+        check_executable(self._files, self._task, place)
         if place.filesystem is not None:
             return self._open_virtual(place)
         path = place.host_path

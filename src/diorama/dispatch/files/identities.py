@@ -6,12 +6,16 @@ import os
 import re
 from typing import TYPE_CHECKING, Final
 
+from diorama.abi.stat import STATX_ATTR_MOUNT_ROOT, STATX_MNT_ID_UNIQUE
+
 if TYPE_CHECKING:
+    from diorama.abi.stat import StatX
+    from diorama.catalogue.files import Statx
     from diorama.dispatch.files.state import Files
     from diorama.view.filesystem import Attributes
     from diorama.view.mounts import Place
 
-__all__ = ["mount_id", "mount_id_of", "number_of", "unique_id"]
+__all__ = ["mount_id", "mount_id_of", "number_of", "unique_id", "write_with_ids"]
 
 _MOUNT: Final = re.compile(rb"^mnt_id:\t(\d+)$", re.MULTILINE)
 _UNIQUE: Final = 1 << 62
@@ -55,3 +59,15 @@ def mount_id(path: bytes) -> int:
     finally:
         os.close(fd)
     return int(found[1]) if found else 0
+
+
+def write_with_ids(files: Files, call: Statx, place: Place, found: StatX) -> None:
+    """Give a program the extended status of a file, with the id of the mount of the view that it is in."""
+    id = mount_id_of(files, place)
+    root = 0 if place.path else STATX_ATTR_MOUNT_ROOT
+    call.status.write(
+        found.replace(
+            stx_mnt_id=unique_id(id) if found.stx_mask & STATX_MNT_ID_UNIQUE else id,
+            stx_attributes=found.stx_attributes | root & found.stx_attributes_mask,
+        )
+    )

@@ -6,31 +6,23 @@ have the owner, what is to be seen was recorded.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import stat
-from typing import Final
 
-from diorama.abi.arch import Abi
 from diorama.abi.fcntl import AT_EACCESS, AT_FDCWD, AT_SYMLINK_NOFOLLOW
-from diorama.abi.numbers import NUMBERS
 from diorama.abi.stat import Stat, StatX, split_device
 from diorama.catalogue.files import FAccessAt2, FStat, FStatAt, Statx
 from diorama.dispatch.files.answers import Outcome
 from diorama.dispatch.files.layered import may, whole
 from diorama.dispatch.files.objections import check_arguments
+from diorama.dispatch.files.shown import stat_of, statx_of
 from diorama.dispatch.files.state import Files, fail
 from diorama.dispatch.files.translation import at_host
-from diorama.engine.ourcall import make_call
 from diorama.view.layers import WholeLayers
 from diorama.view.mounts import Place
 
 __all__ = ["access_layered", "fstat_layered", "stat_layered", "statx_layered"]
-
-_STATX: Final = NUMBERS[Abi.native()[0].title]["statx"]
-_STATX_SIZE: Final = 256
-_NSEC: Final = 10**9
 
 
 def stat_layered(files: Files, call: FStatAt, place: Place) -> Outcome:
@@ -52,7 +44,7 @@ def statx_layered(call: Statx, place: Place) -> StatX | None:
     found = layers.find(path)
     if not _is_patched(layers, found.real, found.status):
         return None
-    return _patched(layers, found.real, found.status, _statx(found.real, call))
+    return _patched(layers, found.real, found.status, statx_of(found.real, call))
 
 
 def fstat_layered(files: Files, call: FStat | FStatAt | Statx, fd: int) -> Outcome:
@@ -73,7 +65,7 @@ def fstat_layered(files: Files, call: FStat | FStatAt | Statx, fd: int) -> Outco
     if not _is_patched(layers, real, status):
         return None
     if isinstance(call, Statx):
-        call.status.write(_patched(layers, real, status, _statx(real, call)))
+        call.status.write(_patched(layers, real, status, statx_of(real, call)))
     else:
         call.status.write(_stat(layers, real, status))
     return 0
@@ -115,36 +107,10 @@ def _is_patched(layers: WholeLayers, real: bytes, status: os.stat_result) -> boo
 def _stat(layers: WholeLayers, real: bytes, status: os.stat_result) -> Stat:
     device, inode = layers.identity(status)
     owner = layers.real_owner(real, status.st_mode)
-    uid, gid, mode = (status.st_uid, status.st_gid, status.st_mode)
-    if owner is not None:
-        uid, gid, mode = owner.uid, owner.gid, stat.S_IFMT(mode) | owner.mode
-    return Stat(
-        st_dev=device,
-        st_ino=inode,
-        st_mode=mode,
-        st_nlink=status.st_nlink,
-        st_uid=uid,
-        st_gid=gid,
-        st_rdev=status.st_rdev,
-        st_size=status.st_size,
-        st_blksize=status.st_blksize,
-        st_blocks=status.st_blocks,
-        st_atime=status.st_atime_ns // _NSEC,
-        st_atime_nsec=status.st_atime_ns % _NSEC,
-        st_mtime=status.st_mtime_ns // _NSEC,
-        st_mtime_nsec=status.st_mtime_ns % _NSEC,
-        st_ctime=status.st_ctime_ns // _NSEC,
-        st_ctime_nsec=status.st_ctime_ns % _NSEC,
-    )
-
-
-def _statx(real: bytes, call: Statx) -> StatX:
-    """What the kernel says of a host path."""
-    path = ctypes.create_string_buffer(real)
-    room = ctypes.create_string_buffer(_STATX_SIZE)
-    flags = call.flags & 0x6000 | AT_SYMLINK_NOFOLLOW
-    make_call(_STATX, AT_FDCWD, ctypes.addressof(path), flags, call.mask, ctypes.addressof(room))
-    return StatX.unpack(Abi.native()[0], room.raw)
+    if owner is None:
+        return stat_of(status, st_dev=device, st_ino=inode)
+    mode = stat.S_IFMT(status.st_mode) | owner.mode
+    return stat_of(status, st_dev=device, st_ino=inode, st_uid=owner.uid, st_gid=owner.gid, st_mode=mode)
 
 
 def _patched(layers: WholeLayers, real: bytes, status: os.stat_result, found: StatX) -> StatX:

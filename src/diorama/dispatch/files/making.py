@@ -17,7 +17,7 @@ from diorama.view.credentials import CAP_DAC_READ_SEARCH, CAP_MKNOD, Credentials
 from diorama.view.filesystem import Attributes
 from diorama.view.mounts import Place
 
-__all__ = ["link"]
+__all__ = ["link", "may_link"]
 
 _PATH_MAX: Final = 4096
 _LINK_FLAGS: Final = AT_SYMLINK_FOLLOW | AT_EMPTY_PATH
@@ -108,7 +108,7 @@ def _link(files: Files, call: LinkAt, old: Place, new: Place) -> None:
     assert filesystem is not None
     attributes = files.synthetic.attributes(filesystem, old.inode)
     who = files.tasks.credentials(task)
-    if not _may_link(who, attributes):
+    if not may_link(who, attributes):
         raise fail(errno.EPERM)
     check_may_make(files, task, filesystem, new.directory)
     if attributes.kind == stat.S_IFDIR:
@@ -127,7 +127,7 @@ def _link(files: Files, call: LinkAt, old: Place, new: Place) -> None:
         files.synthetic.named(filesystem, old.inode, new)
 
 
-def _may_link(who: Credentials, attributes: Attributes) -> bool:
+def may_link(who: Credentials, attributes: Attributes) -> bool:
     """may_linkat() of fs/namei.c: hard links to files of others are restricted (proc_sys_fs(5))."""
     if who.owns(attributes) or not _protects_links():
         return True

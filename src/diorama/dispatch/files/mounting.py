@@ -319,7 +319,8 @@ class Mounting:
 
     def _check(self, mounts: Iterable[Mount], *, read_only: bool = False) -> None:
         for mount in mounts:
-            guarded = mount.read_only or mount.layers is not None or read_only
+            minded = mount.layers is not None or mount.owners is not None
+            guarded = mount.read_only or minded or read_only
             if not self.may_have(mount.host is None, guarded):
                 raise Unsupported("mount", _HOW, errno.EPERM)
 

@@ -16,6 +16,7 @@ from diorama.dispatch.files.direct_calls import open_high
 from diorama.dispatch.files.generated import SystemFile, is_reading, open_memory, subject_of
 from diorama.dispatch.files.layered_open import changes_nothing, open_layered
 from diorama.dispatch.files.objections import check_arguments
+from diorama.dispatch.files.owned_open import device_of, may_open, open_temporary, prepare
 from diorama.dispatch.files.state import Files, fail
 from diorama.dispatch.files.virtual import OpenedDirectly, open_device, open_virtual
 from diorama.engine.held import Descriptor
@@ -54,25 +55,31 @@ def _open(files: Files, call: OpenAt | OpenAt2, how: OpenHow) -> Outcome:
     task = files.task(call.tracee)
     if place is not None and not making and (made := _generated(files, call, place, how)) is not None:
         return made
-    if place is None or not place.touched or _is_native(place, how.flags):
+    if place is None or not (place.touched or place.mount.owners) or _is_native(place, how.flags):
         if place is not None and not place.link and files.tasks.opened.any(task):
             _forget(files, task, place)
         return None
+    if place.filesystem is None:
+        return _open_on_host(files, call, place, how)
+    try:
+        opened = open_device(files, task, place, how.flags)
+        if opened is not None:
+            return opened
+        path, flags = open_virtual(files, call, place, how)
+    except OpenedDirectly as found:
+        return open_high(call.tracee, found.fd, cloexec=bool(how.flags & os.O_CLOEXEC))
+    if _can_give(files, call, task, path, flags):
+        fd = os.open(path, flags | os.O_CLOEXEC)
+        files.unpin(task)  # what is open stays
+        return Descriptor(fd, cloexec=bool(flags & os.O_CLOEXEC))
+    return _at(call, path, how, flags)
+
+
+def _open_on_host(files: Files, call: OpenAt | OpenAt2, place: Place, how: OpenHow) -> Outcome:
     if place.mount.layers is not None:
         return open_layered(files, call, place, how)
-    if place.filesystem is not None:
-        try:
-            opened = open_device(files, task, place, how.flags)
-            if opened is not None:
-                return opened
-            path, flags = open_virtual(files, call, place, how)
-        except OpenedDirectly as found:
-            return open_high(call.tracee, found.fd, cloexec=bool(how.flags & os.O_CLOEXEC))
-        if _can_give(files, call, task, path, flags):
-            fd = os.open(path, flags | os.O_CLOEXEC)
-            files.unpin(task)  # what is open stays
-            return Descriptor(fd, cloexec=bool(flags & os.O_CLOEXEC))
-        return _at(call, path, how, flags)
+    if place.mount.owners is not None:
+        return _open_owned(files, call, place, how)
     return _open_host(files, call, place, how)
 
 
@@ -148,7 +155,8 @@ def _open_host(files: Files, call: OpenAt | OpenAt2, place: Place, how: OpenHow)
     changed = call if straight else _at(call, place.host_path, how, flags)
     task = files.task(call.tracee)
     is_base = place.mount is task.tree.base
-    noted = not is_base and (place.mount.is_restricted or stat.S_ISDIR(mode))
+    is_minded = place.mount.is_restricted or place.mount.owners is not None
+    noted = not is_base and (is_minded or stat.S_ISDIR(mode))
     if not noted and files.tasks.opened.any(task):
         _forget(files, task, place)
     if status is not None and not (is_base or noted):
@@ -170,6 +178,24 @@ def _open_host(files: Files, call: OpenAt | OpenAt2, place: Place, how: OpenHow)
     else:
         files.note_reached(found, place)
     return fd
+
+
+def _open_owned(files: Files, call: OpenAt | OpenAt2, place: Place, how: OpenHow) -> Outcome:
+    """In a tree that remembers what may be opened, and whose it is that is made."""
+    try:
+        prepared = prepare(files, call, place, how)
+    except FileExistsError:
+        if how.flags & _MAKING == _MAKING:
+            raise
+        return _open(files, call, how)  # somebody else has made it meanwhile
+    if prepared is not None:
+        return _open_host(files, call, place._replace(missing=False, straight=False), prepared)
+    found = may_open(files, call, place, how)
+    if found is not None and found.seen.is_device:
+        return _at(call, device_of(found, place), how, how.flags & ~fcntl.O_CREAT)
+    if found is not None and how.flags & _TMPFILE and not place.mount.read_only:
+        return open_temporary(files, call, found, how)
+    return _open_host(files, call, place, how)
 
 
 def _is_named_late(files: Files, call: OpenAt | OpenAt2, place: Place, flags: int) -> bool:

@@ -14,6 +14,8 @@ from diorama.catalogue.sockets import Bind, Connect, SendMMsg, SendMsg, SendTo
 from diorama.dispatch.files.answers import Outcome, answers
 from diorama.dispatch.files.binding import bind, bound_path
 from diorama.dispatch.files.layered import check_directory, parent_of, whole
+from diorama.dispatch.files.owned import check_writable
+from diorama.dispatch.files.owned_names import bind_owned
 from diorama.dispatch.files.passing import note_sent
 from diorama.dispatch.files.state import Files, fail
 from diorama.view.mounts import Place
@@ -33,10 +35,15 @@ def address(files: Files, call: Bind | Connect | SendTo) -> Outcome:
         return bind(files, call, place, data)
     if isinstance(call, Bind) and place is not None and place.mount.layers is not None:
         return _bind_in_layers(files, call, place)
+    if place is not None and not isinstance(call, Bind):
+        check_writable(files, call, place)
     packed = None if place is None else _pack(files, call, place)
-    if isinstance(call, Bind):
-        files.addresses.bound(packed or data, data)
-    return None if packed is None else call.replace(address=packed, address_size=len(packed))
+    changed = None if packed is None else call.replace(address=packed, address_size=len(packed))
+    if not isinstance(call, Bind):
+        return changed
+    files.addresses.bound(packed or data, data)
+    is_owned = place is not None and place.mount.owners is not None
+    return bind_owned(files, call, place, changed) if is_owned and place is not None else changed
 
 
 @answers(SendMsg)
@@ -86,6 +93,8 @@ def _addressed(files: Files, call: Request, header: MsgHdr) -> MsgHdr:
     """The message with its host path, itself if that meets no mount."""
     memory = call.tracee.memory
     place = _place(files, call, _name(memory, header.msg_name, header.msg_namelen))
+    if place is not None:
+        check_writable(files, call, place)
     packed = None if place is None else _pack(files, call, place)
     if packed is None:
         return header

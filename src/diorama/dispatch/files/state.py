@@ -32,6 +32,7 @@ from diorama.engine.descent import descends
 from diorama.view.filesystem import Attributes
 from diorama.view.formats import Entry
 from diorama.view.host import Host, RealHost, Status
+from diorama.view.identity import Mapping
 from diorama.view.inodes import Inodes
 from diorama.view.mounts import Mount, MountTree, Place
 from diorama.view.resolve import ResolutionError, Resolver, is_layered
@@ -96,6 +97,7 @@ class Files:
         self.on_close: list[Callable[[], None]] = []
         self.programs = Programs(self.standins, self.inodes)
         self.auxiliary = Auxiliary()
+        self.mapping: Mapping | None = None
         self.mounting = Mounting(self)
         self.contexts = Contexts()
         self.mounting.held = self.contexts.mounts
@@ -275,6 +277,10 @@ class Files:
             if found is not None:
                 return found
         return None
+
+    def has_owners(self, task: Task) -> bool:
+        """Whether there is a mount that remembers who owns what."""
+        return any(mount.owners is not None for mount in task.tree.mounts)
 
     def layered(self, task: Task, fd: int) -> Place | None:
         """What a descriptor refers to in layers, by its name; None if it is elsewhere or has none there."""

@@ -29,7 +29,7 @@ from diorama.catalogue.model import PathRule, Request
 from diorama.catalogue.mounts import FStatfs, FStatfs64, Statfs, Statfs64
 from diorama.dispatch.files.acting import perform
 from diorama.dispatch.files.answers import Outcome, answers
-from diorama.dispatch.files.identities import mount_id_of, number_of, unique_id
+from diorama.dispatch.files.identities import number_of, unique_id, write_with_ids
 from diorama.dispatch.files.layered_status import (
     access_layered,
     fstat_layered,
@@ -134,26 +134,15 @@ def statx(files: Files, call: Statx) -> Outcome:
     if translated and place is not None and place.mount.layers is not None:
         seen = statx_layered(call, place)
         if seen is not None:
-            _write_with_ids(files, call, place, seen)
+            write_with_ids(files, call, place, seen)
             return 0
     changed = at_host(call, rule, place) if place is not None and translated else call
     known = reached_place(files, files.task(call.tracee), call, place) if call.mask & _IDS else None
     if known is None or known.mount.is_bottom:
         return None if changed is call else changed
     changed.run()
-    _write_with_ids(files, call, known, call.status.read())
+    write_with_ids(files, call, known, call.status.read())
     return 0
-
-
-def _write_with_ids(files: Files, call: Statx, place: Place, found: StatX) -> None:
-    id = mount_id_of(files, place)
-    root = 0 if place.path else STATX_ATTR_MOUNT_ROOT
-    call.status.write(
-        found.replace(
-            stx_mnt_id=unique_id(id) if found.stx_mask & STATX_MNT_ID_UNIQUE else id,
-            stx_attributes=found.stx_attributes | root & found.stx_attributes_mask,
-        )
-    )
 
 
 @answers(FAccessAt2)

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from diorama.catalogue.handles import Buffer
     from diorama.catalogue.model import Request
 
+__all__ = ["arguments_of", "fill", "put_value"]
+
 _NAME_MAX: Final = 255
 _SIZE_MAX: Final = 65536
 _LIST_MAX: Final = 65536
@@ -71,7 +73,7 @@ def set_attribute(files: Files, call: SetXattr | LSetXattr | FSetXattr, place: P
 @on_synthetic(SetXattrAt)
 def set_attribute_at(files: Files, call: SetXattrAt, place: Place) -> Outcome:
     """Set an attribute whose value stands in a structure."""
-    return _set(files, call, place, *_arguments(call))
+    return _set(files, call, place, *arguments_of(call))
 
 
 @on_synthetic(GetXattr, LGetXattr, FGetXattr)
@@ -83,7 +85,7 @@ def get_attribute(files: Files, call: GetXattr | LGetXattr | FGetXattr, place: P
 @on_synthetic(GetXattrAt)
 def get_attribute_at(files: Files, call: GetXattrAt, place: Place) -> Outcome:
     """Get an attribute into what a structure points at."""
-    address, size, flags = _arguments(call)
+    address, size, flags = arguments_of(call)
     if flags:
         raise fail(errno.EINVAL)
     return _get(files, call, place, address, size)
@@ -103,7 +105,7 @@ def list_attributes(
         for name in filesystem.list_xattrs(place.inode)
         if not name.startswith(b"trusted.") or who.has(CAP_SYS_ADMIN)
     ]
-    return _fill(call, call.names, b"".join([name + b"\0" for name in shown]), min(call.size, _LIST_MAX))
+    return fill(call.names, b"".join([name + b"\0" for name in shown]), min(call.size, _LIST_MAX))
 
 
 @on_synthetic(RemoveXattr, LRemoveXattr, FRemoveXattr, RemoveXattrAt)
@@ -160,7 +162,11 @@ def _get(files: Files, call: _Call, place: Place, address: int, size: int) -> in
     _check_permission(files, call, place, attributes, os.R_OK)
     if call.name in _ACLS:
         raise fail(errno.EOPNOTSUPP)
-    value = filesystem.get_xattr(place.inode, call.name)
+    return put_value(call, filesystem.get_xattr(place.inode, call.name), address, size)
+
+
+def put_value(call: Request, value: bytes, address: int, size: int) -> int:
+    """Give a program the value of an attribute, if it has room; ERANGE.  The length."""
     if not size:
         return len(value)
     if len(value) > size:
@@ -170,7 +176,8 @@ def _get(files: Files, call: _Call, place: Place, address: int, size: int) -> in
     return len(value)
 
 
-def _fill(call: Request, buffer: Buffer, data: bytes, size: int) -> int:
+def fill(buffer: Buffer, data: bytes, size: int) -> int:
+    """Give a program a list, if it has room; ERANGE.  The length."""
     if not size:
         return len(data)
     if len(data) > size:
@@ -227,7 +234,7 @@ def _is_sticky(attributes: Attributes) -> bool:
     return attributes.kind == stat.S_IFDIR and bool(attributes.mode & stat.S_ISVTX)
 
 
-def _arguments(call: SetXattrAt | GetXattrAt) -> tuple[int, int, int]:
+def arguments_of(call: SetXattrAt | GetXattrAt) -> tuple[int, int, int]:
     """A `struct xattr_args`: where the value is, its size, and flags."""
     if call.flags & ~_AT_FLAGS or call.size < _ARGS_SIZE:
         raise fail(errno.EINVAL)

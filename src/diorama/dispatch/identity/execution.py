@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from diorama.abi.capability import FileCapabilities
 from diorama.abi.elf import AT_EGID, AT_EUID, AT_GID, AT_SECURE, AT_UID
 from diorama.catalogue.processes import ExecveAt
+from diorama.dispatch.files.owned import look
 from diorama.dispatch.identity.answers import Outcome, answers
 from diorama.view.capabilities import NOTHING, Privileges, execute
 
@@ -73,18 +74,29 @@ def _owner(identities: Identities, place: Place) -> tuple[int, int, int]:
     if place.filesystem is not None:
         attributes = place.filesystem.attributes(place.inode)
         return attributes.mode, attributes.uid, attributes.gid
+    if place.mount.owners is not None:
+        seen = look(place).seen
+        return seen.mode, seen.uid, seen.gid
     status, mapping = os.stat(place.host_path), identities.mapping
     return status.st_mode, mapping.user(status.st_uid), mapping.group(status.st_gid)
 
 
 def _is_on_nosuid(place: Place) -> bool:
-    return place.filesystem is None and bool(os.statvfs(place.host_path).f_flag & os.ST_NOSUID)
+    if place.filesystem is not None or place.mount.owners is not None:
+        return False
+    return bool(os.statvfs(place.host_path).f_flag & os.ST_NOSUID)
 
 
 def _capabilities(place: Place) -> FileCapabilities | None:
     try:
         if place.filesystem is not None:
             data = place.filesystem.get_xattr(place.inode, _ATTRIBUTE.encode())
+        elif place.mount.owners is not None:
+            found = look(place)
+            remembered = found.owners.attributes(found.path, found.status).get(_ATTRIBUTE.encode())
+            if remembered is None:
+                return None
+            data = remembered
         else:
             data = os.getxattr(place.host_path, _ATTRIBUTE)
     except OSError:  # ENODATA, or a file system without any

@@ -42,6 +42,8 @@ class IdentityMediator:
 
         self.identities = Identities(files, first)
         files.tasks.identity = first
+        mapping = self.identities.mapping
+        files.mapping = mapping if mapping.changes else None
         files.on_execute = partial(about_to_execute, self.identities)
         files.auxiliary.changers.append(tell)
 

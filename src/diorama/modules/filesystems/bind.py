@@ -1,8 +1,12 @@
-"""Bind: a directory or file of the host at another place."""
+"""Bind: a directory or file of the host at another place.
+
+One that *remembers* owners, modes, devices and attributes takes them from programs (`owners`).
+"""
 
 from __future__ import annotations
 
 import errno
+import stat
 
 from diorama.errors import UsageError
 from diorama.modules.opening import bind_of
@@ -17,6 +21,7 @@ def open_bind(source: str, options: Options) -> Mount:
 
     As for the kernel, what is bound from a read-only mount is read-only, unless `rw` is asked for.
     """
+    remembers, table = options.is_set("remember"), options.take("remember")
     options.finish(source)
     try:
         mount = bind_of(source)
@@ -28,4 +33,15 @@ def open_bind(source: str, options: Options) -> Mount:
         raise UsageError(f"cannot mount {source} read-write: this file system is read-only")
     mount.read_only = options.read_only or (mount.read_only and not options.is_set("rw"))
     mount.source, mount.options = source, options.shown
+    if remembers:
+        _remember(source, mount, table)
     return mount
+
+
+def _remember(source: str, mount: Mount, table: str | None) -> None:
+    """Let a mount remember what the host cannot have."""
+    if mount.host is None or not stat.S_ISDIR(mount.kind):
+        raise UsageError(f"cannot mount {source}: only a directory of the host remembers owners")
+    from diorama.modules.filesystems.owners import RememberedOwners
+
+    mount.backing = mount.owners = RememberedOwners(mount.host, table)

@@ -1,0 +1,102 @@
+/* decide_owned.c - what a mount remembers of its files (`diorama.view.owning`).
+ *
+ * The note of a file or directory is an extended attribute of it: "UID GID MODE", then "cMAJOR:MINOR" or "bMAJOR:MINOR"
+ * for what stands for a device.  Without a note it is as the host has it, where our own user stands for root.  Of what
+ * can have no attributes there may be notes elsewhere, which only Python reads. */
+#include "decide.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+enum { NOTE_ROOM = 128, BITS = 07777 };
+
+static const char NOTE[] = "user.overlay.diorama.owner";
+
+/* The length of a note, 0 if there is none, or -1. */
+static ssize_t note_read(const char *link, char text[NOTE_ROOM]) {
+    ssize_t n = getxattr(link, NOTE, text, NOTE_ROOM - 1);
+    if (n < 0)
+        return errno == ENODATA || errno == EOPNOTSUPP || errno == EACCES || errno == EPERM ? 0 : -1;
+    text[n] = 0;
+    return n;
+}
+
+static int note_number(char **at, int base, unsigned long *out) {
+    char *end;
+    *out = strtoul(*at, &end, base);
+    if (end == *at || (*end && *end != ' ' && *end != ':'))
+        return -1;
+    *at = *end ? end + 1 : end;
+    return 0;
+}
+
+static int note_device(char *at, struct stat *status) {
+    unsigned long major_number, minor_number;
+    mode_t kind = *at == 'c' ? S_IFCHR : S_IFBLK;
+    if ((*at != 'c' && *at != 'b'))
+        return 0; /* another word */
+    at++;
+    if (note_number(&at, 10, &major_number) || note_number(&at, 10, &minor_number))
+        return -1;
+    status->st_mode = kind | (status->st_mode & BITS);
+    status->st_rdev = makedev((unsigned)major_number, (unsigned)minor_number);
+    return 0;
+}
+
+static int note_apply(char *text, struct stat *status) {
+    unsigned long uid, gid, mode;
+    char *at = text;
+    if (note_number(&at, 10, &uid) || note_number(&at, 10, &gid) || note_number(&at, 8, &mode))
+        return -1;
+    status->st_uid = (uid_t)uid;
+    status->st_gid = (gid_t)gid;
+    status->st_mode = (status->st_mode & S_IFMT) | (mode & BITS);
+    return note_device(at, status);
+}
+
+static int is_noted(const struct stat *status) { return S_ISREG(status->st_mode) || S_ISDIR(status->st_mode); }
+
+int owned_show(const struct mounted *m, const char *link, struct stat *status) {
+    char text[NOTE_ROOM];
+    if (m->owned == DIO_OWNED_ASKED || (!is_noted(status) && m->notes && !access(m->notes, F_OK)))
+        return -1;
+    ssize_t n = is_noted(status) ? note_read(link, text) : 0;
+    if (n < 0)
+        return -1;
+    if (n)
+        return note_apply(text, status);
+    if (status->st_uid == geteuid())
+        status->st_uid = 0;
+    if (status->st_gid == getegid())
+        status->st_gid = 0;
+    return 0;
+}
+
+int owned_has_note(const struct mounted *m, const char *link) {
+    char text[NOTE_ROOM];
+    return m->owned == DIO_OWNED_ASKED || note_read(link, text) != 0;
+}
+
+int owner_show(const struct dio_decider *d, const struct mounted *m, const char *link, struct stat *status) {
+    if (m && m->owned)
+        return owned_show(m, link, status);
+    if (d->mapping.is_set && status->st_uid == d->mapping.host_uid)
+        status->st_uid = d->mapping.uid;
+    if (d->mapping.is_set && status->st_gid == d->mapping.host_gid)
+        status->st_gid = d->mapping.gid;
+    return 0;
+}
+
+void dio_decider_map(struct dio_decider *d, uint32_t host_uid, uint32_t uid, uint32_t host_gid, uint32_t gid) {
+    d->mapping = (struct mapping){1, host_uid, uid, host_gid, gid};
+}
+
+int owned_lets_all(const struct mounted *m, const char *link, mode_t bits) {
+    struct stat status;
+    mode_t all = bits << 6 | bits << 3 | bits;
+    return !stat(link, &status) && !owned_show(m, link, &status) && (status.st_mode & all) == all;
+}

@@ -1,0 +1,203 @@
+"""Owners: a directory of the host that remembers owners, modes, devices and attributes.
+
+Of a file or directory they stand in one extended attribute of its own, the one by which layers tell owner and
+permissions of what was copied up.  So they go where the file goes: they survive renaming and hard links, and
+what copies attributes copies them.  Setting one is a step that happens or not.
+
+Symbolic links, FIFOs and sockets can have no such attributes, and some file systems have none at all.  What
+is remembered of these stands in a database beside the tree (`.NAME.owners`), by inode number and time of
+birth: a number that the host has given to another file since means nothing.  The database is made when it is
+needed.
+
+Nothing is noted of what is as the host has it, where the supervisor's own user stands for root.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+from dataclasses import replace
+from typing import Final
+
+from diorama.errors import UsageError
+from diorama.modules.filesystems.ownerdb import OwnerTable
+from diorama.view.owning import HIDDEN_XATTRS, Owned, host_mode
+
+__all__ = ["RememberedOwners"]
+
+_OWNER: Final = HIDDEN_XATTRS + b"diorama.owner"
+_ATTRIBUTE: Final = HIDDEN_XATTRS + b"diorama.x."
+_HAVE_XATTRS: Final = (stat.S_IFREG, stat.S_IFDIR)
+_ABSENT: Final = (errno.ENODATA, errno.EOPNOTSUPP)
+_REFUSED: Final = (errno.EACCES, errno.EPERM)
+_CAPABILITY: Final = b"security.capability"
+
+
+class RememberedOwners:
+    """What is remembered in the tree below a directory (`diorama.view.owning.Owners`).
+
+    `table` is the path of the database; by default it is beside the directory.
+    """
+
+    def __init__(self, directory: bytes, table: str | None = None) -> None:
+        self._uid, self._gid = os.geteuid(), os.getegid()
+        self._lock = threading.RLock()
+        self.in_xattrs = _has_xattrs(directory)
+        head, tail = os.path.split(directory.rstrip(b"/"))
+        beside = os.path.join(head, b".%s.owners" % tail) if tail else b"/.owners"
+        self._table = OwnerTable(beside if table is None else os.fsencode(table))
+        if not self.in_xattrs or table is not None:
+            try:
+                self._table.prepare()
+            except OSError as error:
+                name, why = os.fsdecode(self._table.path), (error.strerror or "not accessible").lower()
+                raise UsageError(f"cannot remember owners in {name}: {why}") from None
+
+    def close(self) -> None:
+        """Close the database."""
+        self._table.close()
+
+    @property
+    def notes(self) -> bytes:
+        """The path of the database."""
+        return self._table.path
+
+    # -- owners -------------------------------------------------------------------------------
+
+    def look(self, path: bytes, status: os.stat_result) -> Owned:
+        """What is to be seen of a file."""
+        kind = stat.S_IFMT(status.st_mode)
+        note = self._note(path, status, kind)
+        known = None if note is None else Owned.unpack(note, kind)
+        return known or self._plain(status)
+
+    def _plain(self, status: os.stat_result) -> Owned:
+        """What is seen of a file of which nothing is remembered."""
+        uid = 0 if status.st_uid == self._uid else status.st_uid
+        gid = 0 if status.st_gid == self._gid else status.st_gid
+        return Owned(uid, gid, status.st_mode, status.st_rdev)
+
+    def _note(self, path: bytes, status: os.stat_result, kind: int) -> bytes | None:
+        if not self._in_file(kind):
+            return self._table.owner(path, status)
+        try:
+            return os.getxattr(path, _OWNER)
+        except OSError as error:
+            if error.errno in (*_ABSENT, *_REFUSED):
+                return None
+            raise
+
+    def _in_file(self, kind: int) -> bool:
+        return self.in_xattrs and kind in _HAVE_XATTRS
+
+    def change(
+        self,
+        path: bytes,
+        status: os.stat_result,
+        *,
+        uid: int | None = None,
+        gid: int | None = None,
+        mode: int | None = None,
+        drops: int = 0,
+        device: int | None = None,
+    ) -> None:
+        """Remember something else of it."""
+        with self._lock:
+            was = self.look(path, status)
+            bits = was.mode if mode is None else mode & 0o7777 | (stat.S_IFMT(mode) or stat.S_IFMT(was.mode))
+            wanted = replace(
+                was,
+                uid=was.uid if uid is None else uid,
+                gid=was.gid if gid is None else gid,
+                mode=bits & ~drops,
+                device=was.device if device is None else device,
+            )
+            self._remember(path, status, wanted)
+
+    def _remember(self, path: bytes, status: os.stat_result, wanted: Owned) -> None:
+        kind = stat.S_IFMT(status.st_mode)
+        has_bits = kind != stat.S_IFLNK
+        bits = host_mode(kind | wanted.mode & 0o7777) if has_bits else stat.S_IMODE(status.st_mode)
+        note: bytes | None = wanted.pack()
+        if self._is_plain(status, wanted, bits):
+            note = None
+        if note is None:
+            # The note counts until the host has what it says.
+            _change_mode(path, status, bits)
+            self._write(path, status, kind, None)
+            return
+        self._write(path, status, kind, note)
+        _change_mode(path, status, bits)
+
+    def _is_plain(self, status: os.stat_result, wanted: Owned, bits: int) -> bool:
+        plain = self._plain(status)
+        as_host = Owned(plain.uid, plain.gid, stat.S_IFMT(status.st_mode) | bits, status.st_rdev)
+        return wanted == as_host
+
+    def _write(self, path: bytes, status: os.stat_result, kind: int, note: bytes | None) -> None:
+        if not self._in_file(kind):
+            self._table.set_owner(path, status, note)
+            return
+        if note is not None:
+            _set(path, status, _OWNER, note)
+            return
+        try:
+            os.removexattr(path, _OWNER)
+        except OSError as error:
+            if error.errno not in _ABSENT:
+                raise
+
+    # -- attributes ---------------------------------------------------------------------------
+
+    def attributes(self, path: bytes, status: os.stat_result) -> dict[bytes, bytes]:
+        """The extended attributes that only administrators may set."""
+        if not self._in_file(stat.S_IFMT(status.st_mode)):
+            return self._table.attributes(path, status)
+        names = [os.fsencode(name) for name in os.listxattr(path)]
+        found = [name for name in names if name.startswith(_ATTRIBUTE)]
+        return {name.removeprefix(_ATTRIBUTE): os.getxattr(path, name) for name in found}
+
+    def set_attribute(self, path: bytes, status: os.stat_result, name: bytes, value: bytes | None) -> None:
+        """Set one of them, or remove it if there is no value."""
+        with self._lock:
+            if name == _CAPABILITY and value is not None:
+                self._mark(path, status, marked=True)
+            if not self._in_file(stat.S_IFMT(status.st_mode)):
+                self._table.set_attribute(path, status, name, value)
+            elif value is not None:
+                _set(path, status, _ATTRIBUTE + name, value)
+            else:
+                os.removexattr(path, _ATTRIBUTE + name)
+            if name == _CAPABILITY and value is None:
+                self._mark(path, status, marked=False)
+
+    def _mark(self, path: bytes, status: os.stat_result, *, marked: bool) -> None:
+        was = self.look(path, status)
+        if was.marked != marked:
+            self._remember(path, status, replace(was, marked=marked))
+
+
+def _has_xattrs(directory: bytes) -> bool:
+    try:
+        os.getxattr(directory, _OWNER)
+    except OSError as error:
+        return error.errno != errno.EOPNOTSUPP
+    return True
+
+
+def _change_mode(path: bytes, status: os.stat_result, bits: int) -> None:
+    """Let the host have the bits: a file of somebody else's keeps its own."""
+    if bits == stat.S_IMODE(status.st_mode):
+        return
+    os.chmod(path, bits)
+
+
+def _set(path: bytes, status: os.stat_result, name: bytes, value: bytes) -> None:
+    """Set an attribute, which asks for write permission."""
+    try:
+        os.setxattr(path, name, value)
+    except PermissionError:
+        os.chmod(path, stat.S_IMODE(status.st_mode) | 0o600)
+        os.setxattr(path, name, value)
