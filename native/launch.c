@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -29,6 +30,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+enum { SESSION_LED = 2 };
 enum { GO = 0, ERROR = 2, LIFE = 4, PIPES = 6 };
 
 /* ---- the program -------------------------------------------------------------------------- */
@@ -123,13 +125,24 @@ static int child_filter(const struct dio_launch *how, int error_fd) {
     return how->listen ? child_send_listener((int)done, error_fd, how->tag) : 0;
 }
 
+/* The first job of a session that init leads, in the foreground of its terminal: so it can be stopped from there, which
+ * a session's leader cannot.  All signals are still blocked, SIGTTOU among them. */
+static void child_job(const struct dio_launch *how) {
+    if (how->new_session != SESSION_LED)
+        return;
+    setpgid(0, 0);
+    if (how->terminal >= 0)
+        tcsetpgrp(how->terminal, getpid());
+}
+
 static _Noreturn void child_run(const struct dio_launch *how, const int pipes[PIPES], const sigset_t *mask) {
     extern char **environ;
     char **env = how->envp ? (char **)(uintptr_t)how->envp : environ;
     int error_fd = pipes[ERROR + 1], saved = 0;
     char go;
+    child_job(how);
     child_signals(how, mask);
-    if (how->new_session && setsid() < 0)
+    if (how->new_session == 1 && setsid() < 0)
         child_fail(error_fd, DIO_STEP_SETUP, how->tag);
     if (how->process_group >= 0 && setpgid(0, how->process_group))
         child_fail(error_fd, DIO_STEP_SETUP, how->tag);
@@ -242,6 +255,8 @@ static _Noreturn void init_start(const struct dio_launch *how, const int pipes[P
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, &mask);
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+    if (how->new_session == SESSION_LED && setsid() >= 0 && how->terminal >= 0)
+        ioctl(how->terminal, TIOCSCTTY, 0);
     pid_t program = fork();
     if (program == 0) {
         close(pipes[GO + 1]);

@@ -111,13 +111,15 @@ struct dio_launch {
     uint32_t filter_count;
     int32_t umask;         /* -1 keeps */
     int32_t process_group; /* -1 keeps */
-    uint8_t close_fds, new_session, restore_signals;
+    uint8_t close_fds, new_session, restore_signals; /* new_session: 2 has init lead it, and the program a job there */
     uint8_t listen; /* the filter notifies: its listener comes as SCM_RIGHTS of one byte over error_fd */
     uint64_t tag;   /* sixth argument with which a call passes the filter */
     int64_t uid, gid; /* -1 keeps */
     const uint32_t *groups; /* supplementary groups, set when group_count >= 0 */
     int32_t group_count;
     int32_t no_new_privs; /* whatever it executes gives it nothing (PR_SET_NO_NEW_PRIVS) */
+    int32_t terminal; /* that of the session that init leads; -1: none */
+    int32_t pad2;
 };
 
 /* A started program, still held before its exec, with its first process (see launch.c). */

@@ -31,18 +31,26 @@ _STATUS_SIZE = 4
 class Popen(subprocess.Popen[Any]):
     """Start a program in `view`; the arguments are those of `subprocess.Popen`, less `preexec_fn`.
 
-    `on_stop` is called with the signal when the program is stopped, and with 0 when it goes on.
+    `on_stop` is called with the signal when the program is stopped, and with 0 when it goes on.  `terminal`:
+    a descriptor of the terminal of a session of its own, or -1 for one without: the program is its first job.
     Raises what `subprocess.Popen` raises, and `UsageError` when it cannot be traced.
     """
 
     def __init__(
-        self, args: Any, *, view: View, on_stop: Callable[[int], None] | None = None, **options: Any
+        self,
+        args: Any,
+        *,
+        view: View,
+        on_stop: Callable[[int], None] | None = None,
+        terminal: int | None = None,
+        **options: Any,
     ) -> None:
         for name in _UNSUPPORTED:
             if options.get(name):
                 raise ValueError(f"{name} is not supported by diorama.Popen")
         self._view = view
         self._on_stop = on_stop
+        self._terminal = terminal
         self._launched: Launched | None = None
         super().__init__(args, **options)
 
@@ -77,6 +85,8 @@ class Popen(subprocess.Popen[Any]):
             uid=uid,
             gid=gid,
             groups=None if gids is None else tuple(gids),
+            is_job=self._terminal is not None,
+            terminal=-1 if self._terminal is None else self._terminal,
         )
         launched, failure = self._view.programs.launch(command)
         private: Any = self

@@ -100,6 +100,10 @@ class View:
         if not self._grows:
             self.router.changed = True
 
+    def mounts(self) -> list[dict[str, str]]:
+        """What is mounted, in the order of mounting: source, target and type of each."""
+        return [] if self._mediator is None else self._mediator.list_mounts()
+
     def unmount(self, target: str | bytes | os.PathLike[str], *, lazy: bool = False) -> None:
         """Take away what was mounted last on `target`.
 

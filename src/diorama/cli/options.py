@@ -79,6 +79,7 @@ class ViewOptions:
     force: tuple[str, ...] = ()
     strict: bool = False
     kill_on_exit: bool = False
+    name: str | None = None
     seccomp: bool = True
     verbose: bool = False
     command: tuple[str, ...] = ()
@@ -224,6 +225,7 @@ _DECORATORS = (
         metavar="NAME=PATH",
         help="Force a path of the portable layer, as `diorama doctor` lists them.",
     ),
+    click.option("--name", metavar="NAME", help="Call the view so, for `diorama ls` and `diorama exec`."),
     click.option("--strict", is_flag=True, help="An error in a module ends the program."),
     click.option("--kill-on-exit", is_flag=True, help="End what still runs when the program has ended."),
     click.option(

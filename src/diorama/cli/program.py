@@ -11,6 +11,7 @@ from diorama.cli.terminal import Interrupted, Terminal
 
 if TYPE_CHECKING:
     from diorama.cli.options import ViewOptions
+    from diorama.control.server import Control, Uncontrolled
     from diorama.popen import Popen
     from diorama.session import View
 
@@ -26,7 +27,7 @@ def run_program(view: View, options: ViewOptions) -> int:
     from diorama.engine.descent import adopt_orphans
 
     adopt_orphans()
-    with view, Terminal() as terminal:
+    with view, _control(view, options) as control, Terminal() as terminal:
         if options.verbose:
             _tell_engine(view)
         try:
@@ -34,7 +35,8 @@ def run_program(view: View, options: ViewOptions) -> int:
             process = view.Popen(list(options.command), close_fds=False, on_stop=terminal.stopped)
         except OSError as error:
             return _cannot_start(options.command[0], error, is_ours=options.root is None)
-        status = _wait(process, terminal, kill_on_exit=options.kill_on_exit)
+        control.runs(process.pid, list(options.command))
+        status = _wait(process, terminal, control, kill_on_exit=options.kill_on_exit)
     if view.failures or (view.unsaved and not status):
         status = OWN_FAILURE
     if view.gave_up:  # whoever still waits for a file system is not waited for
@@ -50,12 +52,30 @@ def _tell_engine(view: View) -> None:
     print(f"diorama: {told}", file=sys.stderr)
 
 
-def _wait(process: Popen, terminal: Terminal, *, kill_on_exit: bool) -> int:
+def _control(view: View, options: ViewOptions) -> Control | Uncontrolled:
+    """How the view is found by others; not at all where there is no place for that, unless it is named."""
+    from diorama.control.server import Control, Uncontrolled
+    from diorama.errors import UsageError
+
+    try:
+        return Control(view, options.name)
+    except UsageError as error:
+        if options.name is not None:
+            view.close()
+            raise
+        if options.verbose:
+            print(f"diorama: {error}; the view cannot be found by others", file=sys.stderr)
+        return Uncontrolled()
+
+
+def _wait(process: Popen, terminal: Terminal, control: Control | Uncontrolled, *, kill_on_exit: bool) -> int:
     with terminal.attached(process.pid):
         returned = process.wait()
+    control.ended(process.pid)
     if not (kill_on_exit or terminal.told_to_end):
         try:
             process.wait_all()
+            control.wait()
         except Interrupted:
             pass
     return returned if returned >= 0 else 128 - returned

@@ -200,6 +200,14 @@ class Mediator:
         """Whether programs see anything but the host."""
         return len(self.files.tree.mounts) > 1
 
+    def list_mounts(self) -> list[dict[str, str]]:
+        """Source, target and type of each mount."""
+        return [
+            {"source": mount.source, "target": os.fsdecode(mount.point.view_path), "type": mount.type}
+            for mount in self.files.tree.mounts
+            if mount.point is not None
+        ]
+
     def mount(self, mount: Mount, target: str | bytes | os.PathLike[str]) -> None:
         """Attach a mount to a path, relative ones to the caller's directory; `UsageError`.
 

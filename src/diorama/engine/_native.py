@@ -192,6 +192,8 @@ class Launch(c.Structure):
         ("groups", c.POINTER(c.c_uint32)),
         ("group_count", c.c_int32),
         ("no_new_privs", c.c_int32),
+        ("terminal", c.c_int32),
+        ("pad2", c.c_int32),
     ]
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
+_LED = 2
 _FD_SIZE = ctypes.sizeof(ctypes.c_int)
 
 
@@ -24,7 +25,8 @@ class Command:
     """What to run and how; the fields have the meaning of `subprocess.Popen`'s arguments.
 
     `executables` are tried in turn.  -1 or None keeps what the caller has.  With `no_new_privs` what it
-    executes gives it nothing on the host, whoever owns that.
+    executes gives it nothing on the host, whoever owns that.  `is_job`: it is the first job of a session that is
+    led by the view's first process, in the foreground of `terminal`, if there is one.
     """
 
     executables: tuple[bytes, ...]
@@ -42,6 +44,8 @@ class Command:
     gid: int | None = None
     groups: tuple[int, ...] | None = None
     no_new_privs: bool = False
+    is_job: bool = False
+    terminal: int = -1
 
 
 @dataclass(slots=True)
@@ -129,7 +133,8 @@ def launch(command: Command, program: bytes, tag: int | None = None) -> Launched
     native.filter, native.filter_count = program, len(program) // 8
     native.listen, native.tag = tag is not None, tag or 0
     native.umask, native.process_group = command.umask, command.process_group
-    native.close_fds, native.new_session = command.close_fds, command.new_session
+    native.close_fds = command.close_fds
+    native.new_session, native.terminal = _LED if command.is_job else command.new_session, command.terminal
     native.restore_signals = command.restore_signals
     native.uid = -1 if command.uid is None else command.uid
     native.gid = -1 if command.gid is None else command.gid

@@ -1,0 +1,218 @@
+"""Server: a running view, as it can be asked about and joined.
+
+One thread waits for connections, and each has its own while it lasts.  Only its own user may connect: others
+cannot enter the directory, and whoever got there otherwise is told by SO_PEERCRED.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from diorama.control.messages import Messages, peer_of
+from diorama.control.places import Place
+from diorama.errors import UsageError
+
+if TYPE_CHECKING:
+    from diorama.popen import Popen
+    from diorama.session import View
+
+__all__ = ["Control", "Uncontrolled", "describe_failure"]
+
+_ENDED: Final = "the view is about to end"
+_NOT_EXECUTABLE, _NOT_FOUND, _OWN_FAILURE = 126, 127, 125
+
+
+class Control:
+    """A context manager: while it is entered, the view can be found and joined.
+
+    `UsageError` if the name that was asked for cannot be had.
+    """
+
+    def __init__(self, view: View, name: str | None = None) -> None:
+        self._view = view
+        self._place = Place(name)
+        self._lock = threading.Condition()
+        self._programs: dict[int, str] = {}
+        self._joining = 0
+        self._is_closed = False
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, name="diorama-control", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._is_closed = True
+        self._place.close()
+
+    @property
+    def name(self) -> str | None:
+        """What the view is called."""
+        return self._place.name
+
+    def runs(self, pid: int, command: list[str]) -> None:
+        """Tell that a program runs in the view."""
+        with self._lock:
+            self._programs[pid] = " ".join(command)
+
+    def ended(self, pid: int) -> None:
+        """Tell that it has ended."""
+        with self._lock:
+            self._programs.pop(pid, None)
+
+    def wait(self) -> None:
+        """Let nobody join any more, and return when nobody who has joined runs."""
+        with self._lock:
+            self._is_closed = True
+            self._lock.wait_for(lambda: not self._joining)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                link, _ = self._place.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(link,), name="diorama-joined", daemon=True).start()
+
+    def _serve(self, link: socket.socket) -> None:
+        messages = Messages(link)
+        try:
+            if peer_of(link)[1] not in (os.geteuid(), 0):
+                return
+            message = messages.read()
+            answer = _ANSWERS.get(str((message or {}).get("do")))
+            if message is not None and answer is not None:
+                messages.send(answer(self, message, messages))
+        except OSError:
+            return  # nobody is there to be told
+        except UsageError as error:
+            _tell(messages, {"error": str(error)})
+        finally:
+            messages.close()
+
+    # -- answers ------------------------------------------------------------------------------
+
+    def _describe(self, message: dict[str, Any], messages: Messages) -> dict[str, Any]:
+        choice = self._view.programs.choice
+        with self._lock:
+            programs = [{"pid": pid, "command": command} for pid, command in self._programs.items()]
+        return {
+            "pid": os.getpid(),
+            "name": self._place.name,
+            "engine": None if choice is None else choice.engine,
+            "programs": programs,
+            "mounts": self._view.mounts(),
+        }
+
+    def _rename(self, message: dict[str, Any], messages: Messages) -> dict[str, Any]:
+        self._place.rename(str(message.get("name")))
+        return {"name": self._place.name}
+
+    def _join(self, message: dict[str, Any], messages: Messages) -> dict[str, Any]:
+        with self._lock:
+            if self._is_closed:
+                raise UsageError(_ENDED)
+            self._joining += 1
+        try:
+            return self._run(message, messages)
+        finally:
+            with self._lock:
+                self._joining -= 1
+                self._lock.notify_all()
+
+    def _run(self, message: dict[str, Any], messages: Messages) -> dict[str, Any]:
+        argv, env, cwd = list(message["argv"]), dict(message["env"]), str(message["cwd"])
+        has_terminal = bool(message["terminal"])
+        try:
+            stdin, stdout, stderr = messages.descriptors
+            process = self._view.Popen(
+                argv,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                env=env,
+                cwd=cwd,
+                umask=int(message["umask"]),
+                terminal=stdin if has_terminal else -1,
+                on_stop=lambda sig: _tell(messages, {"stopped": sig}),
+            )
+        except OSError as error:
+            return describe_failure(argv[0], error, env.get("PATH"), cwd)
+        finally:
+            for fd in messages.descriptors:
+                os.close(fd)
+            messages.descriptors = []
+        self.runs(process.pid, argv)
+        _tell(messages, {"pid": process.pid})
+        threading.Thread(target=_pass_on, args=(messages, process), daemon=True).start()
+        returned = process.wait()
+        self.ended(process.pid)
+        status = returned if returned >= 0 else 128 - returned
+        _tell(messages, {"status": status})
+        process.wait_all()
+        return {}
+
+
+class Uncontrolled:
+    """In the place of `Control`, for a view that nobody is to find."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def runs(self, pid: int, command: list[str]) -> None:
+        """As `Control.runs`."""
+
+    def ended(self, pid: int) -> None:
+        """As `Control.ended`."""
+
+    def wait(self) -> None:
+        """As `Control.wait`."""
+
+
+def _tell(messages: Messages, message: dict[str, Any]) -> None:
+    try:
+        messages.send(message)
+    except OSError:
+        return  # he has gone; the program has not
+
+
+def _pass_on(messages: Messages, process: Popen) -> None:
+    """Signals from who has joined; when he is gone, his program is told as when a terminal hangs up."""
+    while (message := messages.read()) is not None:
+        _signal(process, int(message.get("signal", 0)))
+    _signal(process, signal.SIGHUP)
+    _signal(process, signal.SIGCONT)
+
+
+def _signal(process: Popen, number: int) -> None:
+    """To its job, as the terminal would, if it has ended not yet."""
+    if process.returncode is None and number:
+        try:
+            os.killpg(process.pid, number)
+        except (ProcessLookupError, PermissionError):
+            process.send_signal(number)
+
+
+def describe_failure(name: str, error: OSError, path: str | None, cwd: str) -> dict[str, Any]:
+    """What to tell of a program that could not be started, and the status."""
+    reason = os.strerror(error.errno or 0)
+    if error.filename == cwd:
+        return {"error": f"cannot start in {cwd}: {reason.lower()}", "status": _OWN_FAILURE}
+    missing = isinstance(error, FileNotFoundError)
+    told = "command not found" if missing and "/" not in name else reason
+    return {"error": f"{name}: {told}", "status": _NOT_FOUND if missing else _NOT_EXECUTABLE}
+
+
+_ANSWERS: Final[dict[str, Callable[[Control, dict[str, Any], Messages], dict[str, Any]]]] = {
+    "describe": Control._describe,
+    "join": Control._join,
+    "name": Control._rename,
+}
