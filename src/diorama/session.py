@@ -239,6 +239,17 @@ class View:
         """Tell `observer` of clones, execs, signals and ends (`router.Observer`)."""
         self.router.observers.append(observer)
 
+    def debug(self, change: str, write: Callable[[str], None], pid: int | None = None) -> frozenset[str]:
+        """Tell how calls are decided from now on: `+files,-net`, of all or of a process; what is on then.
+
+        `UsageError` for what cannot be switched, or if nothing is handled.
+        """
+        from diorama.dispatch.debugging import debugging_of
+
+        if self.router.is_idle:
+            raise UsageError("nothing is handled in this view, so no call is seen")
+        return debugging_of(self.router, self._mediator, write).change(change, pid)
+
     # -- running programs ---------------------------------------------------------------------
 
     def Popen(self, args: Any, **options: Any) -> Popen:

@@ -136,6 +136,10 @@ def test_the_name_of_a_view_that_was_killed_is_free(bench: Bench, view: subproce
     assert NAME not in command(bench, "ls").stdout
     found = command(bench, "exec", NAME, "true")
     assert (found.status, found.stderr.count("\n")) == (125, 1)
+    places = Path(bench.environment["XDG_RUNTIME_DIR"], "diorama/views")
+    assert sorted(path.name for path in places.iterdir()) == sorted([NAME, str(view.pid)])
+    assert command(bench, "run", "true").status == 0
+    assert not list(places.iterdir())
     assert command(bench, "run", "--name", NAME, "--", "echo", "again").stdout == "again\n"
 
 

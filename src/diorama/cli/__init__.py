@@ -21,6 +21,7 @@ OWN_FAILURE = 125
 INTERRUPTED = 130
 _COMMANDS = (
     "commit",
+    "debug",
     "diff",
     "discard",
     "doctor",

@@ -80,6 +80,9 @@ class ViewOptions:
     strict: bool = False
     kill_on_exit: bool = False
     name: str | None = None
+    log: str | None = None
+    rc: str | None = None
+    no_rc: bool = False
     seccomp: bool = True
     verbose: bool = False
     command: tuple[str, ...] = ()
@@ -226,6 +229,9 @@ _DECORATORS = (
         help="Force a path of the portable layer, as `diorama doctor` lists them.",
     ),
     click.option("--name", metavar="NAME", help="Call the view so, for `diorama ls` and `diorama exec`."),
+    click.option("--log", metavar="FILE", help="Add the lines of `diorama debug` to FILE."),
+    click.option("--rc", metavar="FILE", help="Run FILE in the view first, instead of the start-up files."),
+    click.option("--no-rc", is_flag=True, help="Run no start-up files first."),
     click.option("--strict", is_flag=True, help="An error in a module ends the program."),
     click.option("--kill-on-exit", is_flag=True, help="End what still runs when the program has ended."),
     click.option(

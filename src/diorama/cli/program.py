@@ -26,10 +26,15 @@ def run_program(view: View, options: ViewOptions) -> int:
     """
     from diorama.engine.descent import adopt_orphans
 
+    first = _startup(view, options)
     adopt_orphans()
     with view, _control(view, options) as control, Terminal() as terminal:
         if options.verbose:
             _tell_engine(view)
+        if first:
+            from diorama.control.startup import run_startup
+
+            run_startup(view, first)
         try:
             # Descriptors that the caller's shell opened for the program are the program's.
             process = view.Popen(list(options.command), close_fds=False, on_stop=terminal.stopped)
@@ -46,6 +51,17 @@ def run_program(view: View, options: ViewOptions) -> int:
     return status
 
 
+def _startup(view: View, options: ViewOptions) -> list[str]:
+    """What is to be run first."""
+    from diorama.control.startup import startup_files
+
+    try:
+        return startup_files(options.rc, wanted=not options.no_rc)
+    except BaseException:
+        view.close()
+        raise
+
+
 def _tell_engine(view: View) -> None:
     choice = view.prepare()
     told = "no engine: nothing is handled" if choice is None else f"engine {choice.engine}: {choice.reason}"
@@ -58,9 +74,9 @@ def _control(view: View, options: ViewOptions) -> Control | Uncontrolled:
     from diorama.errors import UsageError
 
     try:
-        return Control(view, options.name)
+        return Control(view, options.name, options.log)
     except UsageError as error:
-        if options.name is not None:
+        if options.name is not None or options.log is not None:
             view.close()
             raise
         if options.verbose:

@@ -11,7 +11,7 @@ import json
 import os
 import socket
 import struct
-from typing import Any, Final
+from typing import Any, Final, cast
 
 __all__ = ["Messages", "peer_of"]
 
@@ -52,7 +52,7 @@ class Messages:
             found = None if data is None else json.loads(data)
         except (OSError, ValueError):
             return None
-        return found if isinstance(found, dict) else None
+        return cast("dict[str, Any]", found) if isinstance(found, dict) else None
 
     def close(self) -> None:
         """End it."""

@@ -3,8 +3,7 @@
 Each has a socket in a directory that nobody else may enter, `views` in `$XDG_RUNTIME_DIR/diorama`, in
 `/run/user/UID/diorama` or in `/tmp/diorama-UID`, by the number of its supervisor.  A name is a symbolic link
 to that.  Sockets and names are made and removed under a lock on the directory, so two views never have one
-name.  Whoever has been killed leaves his behind: nobody listens there, and who wants the same name or has the
-same number removes it.
+name.  Whoever has been killed leaves his behind: nobody listens there, and the next view removes it.
 """
 
 from __future__ import annotations
@@ -113,7 +112,7 @@ class Place:
         self.name: str | None = None
         self._path = self._directory / str(os.getpid())
         with self._locked():
-            self._clear(self._path)
+            self._tidy()
             self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
                 self.listener.bind(os.fspath(self._path))
@@ -160,6 +159,13 @@ class Place:
         except FileExistsError:
             raise UsageError(f"cannot call a view {name}: another one that runs is called so") from None
         self.name = name
+
+    def _tidy(self) -> None:
+        """Remove what others have left behind, who were killed."""
+        self._clear(self._path)
+        for path in self._directory.iterdir():
+            if path.is_symlink() or not os.path.exists(f"/proc/{path.name}"):
+                self._clear(path)
 
     def _clear(self, path: Path) -> None:
         """Remove what somebody has left behind, if nobody listens there."""

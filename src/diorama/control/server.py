@@ -6,6 +6,7 @@ cannot enter the directory, and whoever got there otherwise is told by SO_PEERCR
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -26,6 +27,8 @@ __all__ = ["Control", "Uncontrolled", "describe_failure"]
 _ENDED: Final = "the view is about to end"
 _NOT_EXECUTABLE, _NOT_FOUND, _OWN_FAILURE = 126, 127, 125
 
+Answer = Callable[[dict[str, Any], Messages], dict[str, Any]]
+
 
 class Control:
     """A context manager: while it is entered, the view can be found and joined.
@@ -33,13 +36,20 @@ class Control:
     `UsageError` if the name that was asked for cannot be had.
     """
 
-    def __init__(self, view: View, name: str | None = None) -> None:
+    def __init__(self, view: View, name: str | None = None, log: str | None = None) -> None:
         self._view = view
+        self._log = _open_log(log)
         self._place = Place(name)
         self._lock = threading.Condition()
         self._programs: dict[int, str] = {}
         self._joining = 0
         self._is_closed = False
+        self._answers: dict[str, Answer] = {
+            "debug": self._debug,
+            "describe": self._describe,
+            "join": self._join,
+            "name": self._rename,
+        }
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, name="diorama-control", daemon=True).start()
@@ -49,6 +59,7 @@ class Control:
         with self._lock:
             self._is_closed = True
         self._place.close()
+        os.close(self._log)
 
     @property
     def name(self) -> str | None:
@@ -85,9 +96,9 @@ class Control:
             if peer_of(link)[1] not in (os.geteuid(), 0):
                 return
             message = messages.read()
-            answer = _ANSWERS.get(str((message or {}).get("do")))
+            answer = self._answers.get(str((message or {}).get("do")))
             if message is not None and answer is not None:
-                messages.send(answer(self, message, messages))
+                messages.send(answer(message, messages))
         except OSError:
             return  # nobody is there to be told
         except UsageError as error:
@@ -113,6 +124,15 @@ class Control:
         self._place.rename(str(message.get("name")))
         return {"name": self._place.name}
 
+    def _debug(self, message: dict[str, Any], messages: Messages) -> dict[str, Any]:
+        pid = peer_of(messages.link)[0] if message.get("here") else None
+        tags = self._view.debug(str(message.get("tags", "")), self._write, pid)
+        return {"tags": sorted(tags)}
+
+    def _write(self, line: str) -> None:
+        with contextlib.suppress(OSError):
+            os.write(self._log, f"diorama: {line}\n".encode(errors="surrogateescape"))
+
     def _join(self, message: dict[str, Any], messages: Messages) -> dict[str, Any]:
         with self._lock:
             if self._is_closed:
@@ -128,6 +148,10 @@ class Control:
     def _run(self, message: dict[str, Any], messages: Messages) -> dict[str, Any]:
         argv, env, cwd = list(message["argv"]), dict(message["env"]), str(message["cwd"])
         has_terminal = bool(message["terminal"])
+
+        def stopped(sig: int) -> None:
+            _tell(messages, {"stopped": sig})
+
         try:
             stdin, stdout, stderr = messages.descriptors
             process = self._view.Popen(
@@ -139,7 +163,7 @@ class Control:
                 cwd=cwd,
                 umask=int(message["umask"]),
                 terminal=stdin if has_terminal else -1,
-                on_stop=lambda sig: _tell(messages, {"stopped": sig}),
+                on_stop=stopped,
             )
         except OSError as error:
             return describe_failure(argv[0], error, env.get("PATH"), cwd)
@@ -201,6 +225,16 @@ def _signal(process: Popen, number: int) -> None:
             process.send_signal(number)
 
 
+def _open_log(path: str | None) -> int:
+    """Where lines go: a file, which is added to, or a copy of standard error; `UsageError`."""
+    if path is None:
+        return os.dup(2)
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {(error.strerror or '').lower()}") from None
+
+
 def describe_failure(name: str, error: OSError, path: str | None, cwd: str) -> dict[str, Any]:
     """What to tell of a program that could not be started, and the status."""
     reason = os.strerror(error.errno or 0)
@@ -209,10 +243,3 @@ def describe_failure(name: str, error: OSError, path: str | None, cwd: str) -> d
     missing = isinstance(error, FileNotFoundError)
     told = "command not found" if missing and "/" not in name else reason
     return {"error": f"{name}: {told}", "status": _NOT_FOUND if missing else _NOT_EXECUTABLE}
-
-
-_ANSWERS: Final[dict[str, Callable[[Control, dict[str, Any], Messages], dict[str, Any]]]] = {
-    "describe": Control._describe,
-    "join": Control._join,
-    "name": Control._rename,
-}

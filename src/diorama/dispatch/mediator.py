@@ -367,6 +367,12 @@ class Mediator:
             self._deciding.mounted()
         return self._deciding.decider
 
+    def ask_all(self, wanted: bool) -> None:
+        """Whether nothing is to be decided in C from now on."""
+        self.decider()
+        assert self._deciding is not None
+        self._deciding.ask_all(wanted)
+
     def close(self) -> list[str]:
         """The view has ended: save what is not saved.  What could not be, a line for each file."""
         from diorama.dispatch.files.finishing import Finishing

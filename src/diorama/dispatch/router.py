@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Union
 
 from diorama.abi.arch import Abi
 from diorama.engine.held import Descriptor
@@ -21,7 +23,7 @@ from diorama.engine.tracee import Tracee
 from diorama.errors import TraceeDied, Unsupported, errno_of, warn_once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from diorama.catalogue.forms import Args, Spelling
     from diorama.catalogue.model import Request
@@ -50,6 +52,11 @@ class Observer(Protocol):
 
     def exited(self, tracee: Tracee, status: int) -> None:
         """A task ended with this wait status, -1 if unknown."""
+
+
+Decided = Union[int, Descriptor, "Request"]
+Watcher = Callable[["Tracee", "Request", Callable[[], Decided]], Decided]
+"""Has a call of a tracee decided, and tells of it."""
 
 
 class Base(Protocol):
@@ -188,6 +195,7 @@ class Router:
         self.observers: list[Observer] = []
         self.tracees: set[Tracee] = set()
         self.changed = False
+        self.watcher: Watcher | None = None
         self._strict = strict
         self._on_failure = on_failure
         self._subscriptions: list[Subscription] = []
@@ -340,7 +348,10 @@ class Router:
             return
         if not settled:
             chain = [Link(one, one.admits(request)) for one, _ in chain]
-        outcome = settle(held, chain, request, request)
+        if self.watcher is None:
+            outcome = settle(held, chain, request, request)
+        else:
+            outcome = self.watcher(tracee, request, partial(settle, held, chain, request, request))
         if outcome is request:
             held.answer_run()
         elif isinstance(outcome, int):

@@ -25,8 +25,8 @@ class Command:
     """What to run and how; the fields have the meaning of `subprocess.Popen`'s arguments.
 
     `executables` are tried in turn.  -1 or None keeps what the caller has.  With `no_new_privs` what it
-    executes gives it nothing on the host, whoever owns that.  `is_job`: it is the first job of a session that is
-    led by the view's first process, in the foreground of `terminal`, if there is one.
+    executes gives it nothing on the host, whoever owns that.  `is_job`: it is the first job of a session that
+    is led by the view's first process, in the foreground of `terminal`, if there is one.
     """
 
     executables: tuple[bytes, ...]

@@ -100,9 +100,10 @@ class Task:
     executed: it was given its current directory outside of the view.  `credentials` are those that it was
     seen to have in its present call.  `divides`: the namespaces that the child that it makes gets of its own.
     `stacks` are the networks that its sockets are of, `uts` and `cpus` what it is told of its system; None
-    is the kernel's.  `identity` is who it is, None where that is who it is on the host, and `becoming` who it
-    will be when the program that it has asked for runs.  `is_secure`: that program was told to be careful.
-    `is_closed`: others of its user may not look into it (PR_SET_DUMPABLE).
+    is the kernel's.  `tags` are what is told of its calls.  `identity` is who it is, None where that is who
+    it is on the host, and `becoming` who it will be when the program that it has asked for runs.
+    `is_secure`: that program was told to be careful.  `is_closed`: others of its user may not look into it
+    (PR_SET_DUMPABLE).
     """
 
     tid: int
@@ -122,6 +123,7 @@ class Task:
     is_closed: bool = False
     uts: Uts | None = None
     cpus: Cpus | None = None
+    tags: frozenset[str] = frozenset()
 
     @property
     def root(self) -> Place:
@@ -166,7 +168,8 @@ class Task:
         child = Task(
             tid, pid, self.context, self.opened, self.executable, stacks=self.stacks, identity=self.identity
         )
-        child.uts, child.cpus, child.is_closed = self.uts, self.cpus, self.is_closed
+        child.uts, child.cpus, child.tags = self.uts, self.cpus, self.tags
+        child.is_closed = self.is_closed
         divides = (flags | self.divides) & (CLONE_NEWNS | CLONE_NEWUTS)
         child.unshare(~flags & (CLONE_FS | CLONE_FILES) | divides)
         return child
@@ -244,7 +247,7 @@ class Tasks:
         if self._awaited:
             foretold = self._awaited.pop(task.tid, None)
             if foretold is not None and foretold[1] == _start_of(task.tid):
-                task.cpus = foretold[0].cpus
+                task.cpus, task.tags = foretold[0].cpus, foretold[0].tags
         self._by_tid[task.tid] = task
         return task
 
@@ -310,7 +313,7 @@ class Tasks:
     def has_own(self, task: Task) -> bool:
         """Whether it has a network, or is told of a system, that others of its view do not have."""
         shared = task.stacks is self.stacks and task.uts is self.uts
-        return not (shared and task.cpus is self.cpus)
+        return bool(task.tags) or not (shared and task.cpus is self.cpus)
 
     def choose_stack(self, task: Task, network: Any, families: frozenset[int]) -> None:
         """Let the process of a task have a network, for some families or for all (`Stacks.choose`)."""

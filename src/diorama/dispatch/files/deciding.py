@@ -79,6 +79,7 @@ class Deciding:
         self._numbers = Numbers()
         self._loading = threading.Lock()
         self._is_changing = False
+        self._asks_all = False
         mapping = files.mapping
         if mapping is not None:
             self.decider.show_as(mapping.host_uid, mapping.uid, mapping.host_gid, mapping.gid)
@@ -123,7 +124,9 @@ class Deciding:
             if mount.layers is not None:
                 mount.layers.whole(b"")[0].on_identity = self._identify_one
         with self._loading:
-            if not self._is_changing:
+            if self._asks_all:
+                self.decider.load([], [_THE_HOST])
+            elif not self._is_changing:
                 mounts = self._numbers.settle(files.tree)
                 mounts += system_files(mounts, files.system)
                 status = files.tasks.cpus is not None or files.tasks.identity is not None
@@ -146,6 +149,11 @@ class Deciding:
         finally:
             self._is_changing = False
             self.mounted()
+
+    def ask_all(self, wanted: bool) -> None:
+        """Whether Python is to be asked about every call from now on."""
+        self._asks_all = wanted
+        self.mounted()
 
     def inherit(self, parent: int, child: Task) -> None:
         """A process was made."""
@@ -181,7 +189,7 @@ class Deciding:
         self.decider.process(
             task.pid,
             cwd_mount=self._numbers.of(mount) if in_mount else -1,
-            ask_all=is_elsewhere or task.is_confined or task.pid in self._divided,
+            ask_all=is_elsewhere or task.is_confined or task.pid in self._divided or bool(task.tags),
             ask_exec=_concerns_exec(task),
             checked=self._checked(task) if has_owners else Checked.AS_ALL,
             ask_clone=in_mount or task.is_confined or has_own or task.executable is not None,
