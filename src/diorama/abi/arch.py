@@ -56,11 +56,12 @@ class Abi(Enum):
     @staticmethod
     def native() -> tuple[Abi, ...]:
         """What this machine's kernel may present, its main ABI first."""
-        return _NATIVE[os.uname().machine]
+        return _NATIVE[_MACHINE]
 
 
 _BY_AUDIT = {abi.audit: abi for abi in Abi}
 
+_MACHINE = os.uname().machine
 _NATIVE = {
     "x86_64": (Abi.X86_64, Abi.I386),
     "i686": (Abi.I386,),

@@ -417,9 +417,11 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
 }
 
 
-def _load() -> c.CDLL:
-    library = c.CDLL(os.fspath(Path(__file__).with_name("libdiorama.so")), use_errno=False)
+def _load(kind: type[c.CDLL], names: str) -> c.CDLL:
+    library = kind(os.fspath(Path(__file__).with_name("libdiorama.so")), use_errno=False)
     for name, (result, arguments) in _SIGNATURES.items():
+        if not name.startswith(names):
+            continue
         function = getattr(library, name)
         function.restype = result
         function.argtypes = arguments
@@ -428,7 +430,9 @@ def _load() -> c.CDLL:
     return library
 
 
-lib: Final = _load()
+lib: Final = _load(c.CDLL, "dio_")
+brief: Final = _load(c.PyDLL, "dio_told_")
+"""What takes no longer than it would take to let the interpreter go and get it back, and never waits."""
 
 
 def check(result: int) -> int:

@@ -60,11 +60,11 @@ class Told:
 
     def name(self, directory: int, name: bytes, inode: int, until: float) -> None:
         """What a name leads to; 0 if there is none of that name."""
-        _native.lib.dio_told_name(self._handle, directory, name, len(name), inode, _moment(until))
+        _native.brief.dio_told_name(self._handle, directory, name, len(name), inode, _moment(until))
 
     def drop(self, directory: int, name: bytes) -> int | None:
         """Take back what was told of a name: the inode, 0 if there was none of that name; None if nothing."""
-        inode = int(_native.lib.dio_told_drop(self._handle, directory, name, len(name)))
+        inode = int(_native.brief.dio_told_drop(self._handle, directory, name, len(name)))
         return None if inode < 0 else inode
 
     def node(
@@ -85,58 +85,58 @@ class Told:
     ) -> None:
         """The status of an inode: as stat(2) has it; times of access, modification and change."""
         values = number, size, blocks, device, *times, mode, links, uid, gid, unchecked
-        _native.lib.dio_told_node(
+        _native.brief.dio_told_node(
             self._handle, ctypes.byref(_native.ToldNode(inode, *values)), _moment(until)
         )
 
     def find(self, directory: int, name: bytes) -> int | None:
         """What a name leads to, 0 if there is none of that name; None if that is not known."""
-        inode = int(_native.lib.dio_told_find(self._handle, directory, name, len(name)))
+        inode = int(_native.brief.dio_told_find(self._handle, directory, name, len(name)))
         return None if inode < 0 else inode
 
     def status(self, inode: int) -> _native.ToldNode | None:
         """What is told of an inode; None if nothing that holds."""
         found = _native.ToldNode()
-        return found if _native.lib.dio_told_status(self._handle, inode, ctypes.byref(found)) else None
+        return found if _native.brief.dio_told_status(self._handle, inode, ctypes.byref(found)) else None
 
     def changed(self) -> None:
         """Something is not as it was: what was asked for before is not kept."""
-        _native.lib.dio_told_changed(self._handle)
+        _native.brief.dio_told_changed(self._handle)
 
     def differs(self, inode: int, *, does: bool) -> None:
         """Whether the view knows better about an inode than what is told of it."""
-        _native.check(_native.lib.dio_told_differs(self._handle, inode, does))
+        _native.check(_native.brief.dio_told_differs(self._handle, inode, does))
 
     def silence(self, *, holds: bool) -> None:
         """Whether what was told holds, or something that was read from the socket is being worked on."""
-        _native.lib.dio_told_silence(self._handle, holds)
+        _native.brief.dio_told_silence(self._handle, holds)
 
     # -- the nodes of a server ----------------------------------------------------------------
 
     def enter(self, node: int, generation: int) -> int:
         """The inode of a node of the server."""
-        inode = int(_native.lib.dio_told_enter(self._handle, node, generation))
+        inode = int(_native.brief.dio_told_enter(self._handle, node, generation))
         if not inode:
             raise MemoryError
         return inode
 
     def number(self, inode: int) -> int:
         """The server's number of an inode; 0 if it is forgotten."""
-        return int(_native.lib.dio_told_number(self._handle, inode))
+        return int(_native.brief.dio_told_number(self._handle, inode))
 
     def latest(self, node: int) -> int:
         """The inode that has got a number last; 0 if there is none."""
-        return int(_native.lib.dio_told_latest(self._handle, node))
+        return int(_native.brief.dio_told_latest(self._handle, node))
 
     def leave(self, inode: int) -> int:
         """Forget an inode: how many of the references to its node were made by asking natively."""
-        return int(_native.lib.dio_told_leave(self._handle, inode))
+        return int(_native.brief.dio_told_leave(self._handle, inode))
 
     # -- asking it ----------------------------------------------------------------------------
 
     def open(self, *, may_ask: bool) -> None:
         """Whether the server may be asked."""
-        _native.lib.dio_told_open(self._handle, may_ask)
+        _native.brief.dio_told_open(self._handle, may_ask)
 
     def read(self, *, wait: bool) -> bool:
         """Begin to read the socket, if nobody does, or as soon as nobody does; whether that is so."""
@@ -144,12 +144,12 @@ class Told:
 
     def unread(self) -> None:
         """Read no longer."""
-        _native.lib.dio_told_unread(self._handle)
+        _native.brief.dio_told_unread(self._handle)
 
     @property
     def asked(self) -> int:
         """How often was asked natively; to be compared."""
-        return int(_native.lib.dio_told_asked(self._handle))
+        return int(_native.brief.dio_told_asked(self._handle))
 
     def exchange(self, message: bytes) -> bytes | None:
         """Send a request, and give its answer if that comes next and soon; b"" if it is to be waited for.
@@ -165,29 +165,29 @@ class Told:
 
     def disturb(self) -> None:
         """Write to it now, once."""
-        _native.lib.dio_told_disturb(self._handle)
+        _native.brief.dio_told_disturb(self._handle)
 
     def is_busy(self, node: int) -> bool:
         """Whether a request about a node, made natively, waits for its answer."""
-        return bool(_native.lib.dio_told_busy(self._handle, node))
+        return bool(_native.brief.dio_told_busy(self._handle, node))
 
     def post(self, opcode: int, node: int) -> int:
         """A number for a request that nobody will wait for, as one that is left; 0 if there are too many."""
-        return int(_native.lib.dio_told_post(self._handle, opcode, node))
+        return int(_native.brief.dio_told_post(self._handle, opcode, node))
 
     def adopt(self, opcode: int, node: int, names: tuple[bytes, ...]) -> int:
         """The request that this thread has left natively, and that asks for just that; 0 if there is none."""
         name = names[0] if names else None
-        return int(_native.lib.dio_told_adopt(self._handle, opcode, node, name))
+        return int(_native.brief.dio_told_adopt(self._handle, opcode, node, name))
 
     def give_up(self) -> bool:
         """Whether this thread has left a request natively, to which there will be no answer now."""
-        return bool(_native.lib.dio_told_give_up(self._handle))
+        return bool(_native.brief.dio_told_give_up(self._handle))
 
     def find_left(self, unique: int) -> _native.Left | None:
         """A request that was left natively, by its number; it is the caller's now."""
         found = _native.Left()
-        return None if _native.lib.dio_told_find_left(self._handle, unique, ctypes.byref(found)) else found
+        return None if _native.brief.dio_told_find_left(self._handle, unique, ctypes.byref(found)) else found
 
     def end(self) -> None:
         """Nothing holds any more; the socket may be closed."""
