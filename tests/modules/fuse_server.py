@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from diorama.fuse.attributes import GetXattrIn, SetAttrIn, StatFsOut
-from diorama.fuse.flags import FAttr
+from diorama.fuse.flags import FAttr, Init
 from diorama.fuse.handles import CreateIn, OpenOut, ReadIn, WriteIn, WriteOut
 from diorama.fuse.naming import LinkIn, MkdirIn, RenameIn
 from diorama.fuse.operations import OPERATIONS
@@ -45,6 +45,7 @@ class Node:
 class Server:
     """Serves `nodes` (1 is the root).  `valid` is how many seconds what it tells holds.
 
+    It does without FUSE_WRITEBACK_CACHE unless it `caches_writes` when it is started.
     `log` has the names of all requests.  `override` replaces the answer to an operation: a function of
     header and body that gives a body, raises an OSError, or returns None for no answer at all.
     """
@@ -54,6 +55,7 @@ class Server:
         self.valid = valid
         self.minor = minor
         self.nodes = {1: Node(stat.S_IFDIR | 0o755)}
+        self.caches_writes = False
         self.log: list[str] = []
         self.forgotten: list[tuple[int, int]] = []
         self.override: dict[str, Callable[[InHeader, bytes], bytes | None]] = {}
@@ -125,6 +127,8 @@ class Server:
 
     def init(self, header: InHeader, body: bytes) -> bytes:
         flags = int.from_bytes(body[12:16], "little")
+        if not self.caches_writes:
+            flags &= ~Init.WRITEBACK_CACHE
         return InitOut(major=7, minor=self.minor, max_write=1 << 17, flags=flags, time_gran=1).encode()
 
     def destroy(self, header: InHeader, body: bytes) -> bytes:

@@ -252,6 +252,31 @@ def test_a_handle_is_released_after_the_last_request_by_it(server: Server, mount
     fails(errno.EBADF, opened.flush)
 
 
+@pytest.mark.parametrize("caches", [True, False])
+def test_who_agrees_to_cached_writing_is_asked_by_the_handles_that_there_are(
+    ends: tuple[socket.socket, socket.socket], caches: bool
+) -> None:
+    """Else who only writes has none to read what is there, and who appends none to write where it belongs."""
+    server = Server(ends[1])
+    server.caches_writes = caches
+    server.start()
+    mounted = FuseFileSystem(ends[0], "test")
+    inode = mounted.lookup(1, server_name(server))
+    opened = mounted.open_file(inode, os.O_WRONLY | os.O_APPEND)
+    assert not opened.reads
+    assert content(mounted, inode) == b"content"
+    save(mounted, inode, b"CONTENT")
+    assert [name for name in server.log if name == "OPEN"] == ["OPEN"] * (1 if caches else 3)
+    assert server.nodes[inode_of(server)].content == b"CONTENT"
+    opened.close()
+    mounted.close()
+
+
+def inode_of(server: Server) -> int:
+    """The node of that file."""
+    return server.nodes[1].children[b"file"]
+
+
 def server_name(server: Server, data: bytes = b"content") -> bytes:
     """The name of a file that it has now."""
     server.add(b"file", data)

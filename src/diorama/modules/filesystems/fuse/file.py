@@ -86,13 +86,21 @@ class FuseFile:
 
     @property
     def may_write(self) -> bool:
-        """Whether what is cached can be written by it: a server may append whatever the offset."""
-        return self.writes and not self.flags & os.O_APPEND
+        """Whether what is cached can be written by it: a server may append whatever the offset.
+
+        One that has agreed to FUSE_WRITEBACK_CACHE leaves that to us.
+        """
+        return self.writes and (self._files.are_cached or not self.flags & os.O_APPEND)
 
     @property
     def reads(self) -> bool:
         """Whether it is open for reading."""
         return self.flags & os.O_ACCMODE != os.O_WRONLY
+
+    @property
+    def may_read(self) -> bool:
+        """Whether what is to be cached can be read by it: such a server lets that be done by all."""
+        return self.reads or self._files.are_cached
 
     @property
     def direct(self) -> bool:

@@ -58,6 +58,7 @@ _WANTS: Final = (
     | Init.BIG_WRITES
     | Init.DONT_MASK
     | Init.AUTO_INVAL_DATA
+    | Init.WRITEBACK_CACHE
     | Init.DO_READDIRPLUS
     | Init.READDIRPLUS_AUTO
     | Init.PARALLEL_DIROPS

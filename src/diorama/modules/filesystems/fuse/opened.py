@@ -134,7 +134,7 @@ class OpenFiles:
     def _find(self, inode: int, *, writing: bool) -> FuseFile | None:
         """An open file by which a file can be read, or written, and which is `used` by who asks; or None."""
         with self._lock:
-            fit = [one for one in self._open.get(inode, ()) if (one.may_write if writing else one.reads)]
+            fit = [one for one in self._open.get(inode, ()) if (one.may_write if writing else one.may_read)]
             if fit:
                 fit[-1].uses += 1
         return fit[-1] if fit else None
@@ -183,6 +183,11 @@ class OpenFiles:
         by = self.listing(inode) if is_directory else self._by(inode, writing=True)
         with by as handle, unless_unknown():
             self.asking.ask("FSYNCDIR" if is_directory else "FSYNC", inode, FsyncIn(handle, how))
+
+    @property
+    def are_cached(self) -> bool:
+        """Whether the server knows that writing is cached, and lets all be read and written by any handle."""
+        return bool(self.asking.connection.features & Init.WRITEBACK_CACHE)
 
     @property
     def most_read(self) -> int:
