@@ -472,9 +472,9 @@ static enum part call_decide(const struct deciding *d, struct dio_verdict *out) 
     case DIO_SETTLE_EXEC: return d->process.ask_exec ? PART_ASK : paths_decide(d, out);
     case DIO_SETTLE_MESSAGE: return message_decide(d);
     case DIO_SETTLE_FD:
-        if (decision->needs & DIO_NEEDS_PLAIN_CWD && is_in_mount(d))
-            return PART_ASK;
-        return descriptors_decide(d);
+        return decision->needs & DIO_NEEDS_PLAIN_CWD && is_in_mount(d) ? PART_ASK : descriptors_decide(d);
+    case DIO_SETTLE_TIME: decide_reading(d->decider, decision, asked, d->process.clock, out); return PART_ASK;
+    case DIO_SETTLE_WAIT: return decide_wait(d->decider, decision, asked, d->process.clock) ? PART_RUN : PART_ASK;
     case DIO_SETTLE_ANY_FD: return d->decider->identities.count ? PART_ASK : PART_RUN;
     case DIO_SETTLE_ADDRESS:
         return address_decide(d, arg_of(asked, decision->arg), (int32_t)arg_of(asked, decision->arg2));

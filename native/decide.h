@@ -112,6 +112,8 @@ struct dio_decider {
     pthread_rwlock_t lock; /* of `table` (the pointer), and of the four below */
     struct table *table;
     struct sorted processes, opened, identities, stands;
+    struct sorted clocks;
+    pthread_rwlock_t clock_lock; /* of `clocks` */
     struct reached *reached; /* REACHED of them, each at the hash of its file, or NULL */
     struct rights rights;
     struct mapping mapping;
@@ -221,6 +223,17 @@ int walk_open(struct walk *w);
 
 /* Whether Python must see to the execution of what a walk has found that met no mount. */
 int decide_exec(struct walk *w);
+
+/* ---- clocks ---- */
+
+int clocks_init(struct dio_decider *d);
+void clocks_free(struct dio_decider *d);
+/* Answers a call that reads a clock, for a process that has the one of this number. */
+void decide_reading(struct dio_decider *d, const struct dio_decision *decision, const struct dio_asked *asked,
+                    uint32_t number, struct dio_verdict *out);
+/* Whether a call that waits is the same for the host. */
+int decide_wait(struct dio_decider *d, const struct dio_decision *decision, const struct dio_asked *asked,
+                uint32_t number);
 
 /* ---- told ---- */
 

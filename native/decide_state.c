@@ -113,6 +113,8 @@ int dio_decider_new(struct dio_decider **out) {
     int error = table_make(NULL, 0, &root, 1, NULL, 0, &d->table);
     if (!error)
         error = -pthread_rwlock_init(&d->lock, NULL);
+    if (!error)
+        error = clocks_init(d);
     if (error) {
         table_release(d->table);
         free(d);
@@ -138,6 +140,7 @@ void dio_decider_free(struct dio_decider *d) {
     free(d->identities.items);
     free(d->stands.items);
     free(d->reached);
+    clocks_free(d);
     pthread_rwlock_destroy(&d->lock);
     free(d);
 }
@@ -172,7 +175,8 @@ int dio_decider_process(struct dio_decider *d, pid_t tgid, const struct dio_proc
     if (process)
         entry.is = *process;
     pthread_rwlock_wrlock(&d->lock);
-    if (process && (process->ask_all || process->ask_exec || process->ask_clone || process->checked || process->cwd_mount > 0))
+    if (process && (process->ask_all || process->ask_exec || process->ask_clone || process->checked ||
+                    process->clock || process->cwd_mount > 0))
         error = sorted_put(&d->processes, &entry);
     else
         sorted_drop(&d->processes, &entry);

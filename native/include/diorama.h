@@ -196,7 +196,10 @@ enum dio_settle {
     DIO_SETTLE_MESSAGE, /* as ADDRESS, for the name in the struct msghdr at `arg` */
     DIO_SETTLE_CLONE,   /* run if it makes a thread, or a process that inherits nothing and shares nothing */
     DIO_SETTLE_SIGNAL,  /* rt_sigaction(arg, arg2): run unless it sets or tells of a handler that interrupts calls */
-    DIO_SETTLE_ANY_FD   /* run while nobody can have a descriptor of a virtual object */
+    DIO_SETTLE_ANY_FD,  /* run while nobody can have a descriptor of a virtual object */
+    DIO_SETTLE_TIME,    /* tell the time of the clock `arg` at `buffer_arg`, as `fixed_flags` (dio_time_form) says, unless
+                           `arg2` is not 0 */
+    DIO_SETTLE_WAIT     /* run if a wait, of the sort that `fixed_flags` (dio_wait) says, is what it is for the host */
 };
 /* Where a process has the stubs before such handlers, if it has any (src/diorama/engine/stubs.py). */
 #define DIO_STUBS UINT64_C(0x2d1000000000)
@@ -262,6 +265,7 @@ struct dio_process {
     uint8_t ask_all, ask_exec;
     uint8_t ask_clone; /* DIO_SETTLE_CLONE: there is something that a child inherits */
     uint8_t checked;   /* what it may do in mounts that are `owned`: enum dio_checked */
+    uint32_t clock; /* the number of its clock; 0 is that of the view */
 };
 
 /* As all others; what Python says; whatever there is. */
@@ -313,6 +317,8 @@ DIO_API void dio_decider_forget(struct dio_decider *decider, pid_t tgid);
 DIO_API int dio_decider_identity(struct dio_decider *decider, uint64_t dev, uint64_t ino);
 /* For which one: an inode of what is mounted there. */
 DIO_API int dio_decider_stands(struct dio_decider *decider, uint64_t dev, uint64_t ino, int32_t mount, uint64_t inode);
+
+#include "diorama_clock.h"
 
 enum dio_verdict_kind { DIO_VERDICT_ASK, DIO_VERDICT_RUN, DIO_VERDICT_VALUE, DIO_VERDICT_GIVE, DIO_VERDICT_PATH };
 

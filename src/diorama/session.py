@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from diorama.dispatch.mediator import Mediator
     from diorama.dispatch.network.mediator import NetworkMediator
+    from diorama.interfaces.clock import ViewClock
     from diorama.modules.formats import ChosenFormats
     from diorama.view.mounts import Mount
     from diorama.view.system import System
@@ -74,6 +75,7 @@ class View:
         self.unsaved: list[str] = []
         self.gave_up = False
         self._grows = grows
+        self._clock: ViewClock | None = None
         self._kinds = Kinds()
         if grows:
             self._files()
@@ -93,6 +95,8 @@ class View:
         from diorama.interfaces.network import Network
         from diorama.modules.sources import make_mount
 
+        if isinstance(source, str) and source.startswith("clock:") and self._clock is None:
+            self.clock.change("")  # programs are to set it, so they must have one
         if isinstance(source, (FileSystem, Network, Device)):
             self._files().mount(make_mount(source, *options), target)
         else:
@@ -211,6 +215,21 @@ class View:
             return handler
 
         return register
+
+    @property
+    def clock(self) -> ViewClock:
+        """The clock of the view, which has its own from the first use of this on, before programs run."""
+        if self._clock is None:
+            if self.programs.are_running():
+                raise UsageError("cannot give a view a clock while programs run: use its clock before")
+            from diorama.dispatch.clock.mediator import ClockMediator
+            from diorama.interfaces.clock import ViewClock
+
+            files = self._files()
+            made = ClockMediator(files.files, files.decider())
+            self.router.add_inner(made)
+            self._clock = ViewClock(made.clocks.of_view)
+        return self._clock
 
     def answer(
         self,

@@ -28,7 +28,7 @@ DIORAMA = (sys.executable, "-P", "-m", "diorama")
 MODULES = Path(__file__).parent / "modules"
 
 # `trace` observes, which takes guardians; so do these options, and who names an engine wants that one.
-HANDLING = {"--module", "--mount", "--net", "--root", "--grow", "--user", "--hostname", "--cpus"}
+HANDLING = {"--module", "--mount", "--net", "--root", "--grow", "--user", "--hostname", "--cpus", "--clock"}
 ONE_ENGINE = {"trace", "--engine", "--guardians", "--force", "--no-seccomp"}
 
 Argv = Sequence[str | Path]

@@ -75,6 +75,11 @@ def test_what_names_no_file_and_has_no_rule_is_asked(abi: Abi) -> None:
         "SendMsg", "SendTo", "Clone", "Clone3", "Fork", "VFork", "FSync", "FDataSync", "SyncFs",
         "RtSigAction", "CopyFileRange", "LLSeek", "LSeek", "MMap", "PRead64", "PReadV2", "Read", "ReadV",
         "SendFile", "Splice", "Close", "CloseRange", "Dup2", "Dup3",
+        "Alarm", "ClockGetTime", "ClockNanoSleep", "EpollPWait", "EpollPWait2", "EpollWait", "Futex",
+        "GetITimer", "GetTimeOfDay", "IoGetEvents", "IoPGetEvents", "MqTimedReceive", "MqTimedSend",
+        "NanoSleep", "PPoll",
+        "PSelect6", "Poll", "RecvMMsg", "RtSigTimedWait", "Select", "SemTimedOp", "SetITimer", "Time",
+        "TimerFdGetTime", "TimerFdSetTime", "TimerGetTime", "TimerSetTime",
         "Dup", "FAllocate", "FTruncate", "Fcntl", "Flock", "Ioctl", "PWrite64", "PWriteV2", "Write", "WriteV",
     }  # fmt: skip
 

@@ -20,6 +20,7 @@ from diorama.errors import UsageError
 OWN_FAILURE = 125
 INTERRUPTED = 130
 _COMMANDS = (
+    "clock",
     "commit",
     "debug",
     "diff",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from diorama.catalogue.model import Request
 
-__all__ = ["choose_stack", "mount", "unmount"]
+__all__ = ["change_clock", "choose_stack", "mount", "unmount"]
 
 _TYPE: Final = "diorama"
 _ATTRIBUTES: Final = {
@@ -36,6 +36,8 @@ _ATTRIBUTES: Final = {
     "nosymfollow": abi.MOUNT_ATTR_NOSYMFOLLOW,
 }
 _MESSAGE: Final = 4096
+_TIMEX: Final = 256
+"""More than a `struct timex`, which a kernel reads before it says that it knows no such clock."""
 
 
 def mount(source: str, target: str, options: Sequence[str] = (), type: str = _TYPE) -> None:
@@ -86,6 +88,20 @@ def choose_stack(path: str, families: str) -> list[str]:
     with _told(f"cannot use {path}", reasons):
         os.setxattr(path, ATTRIBUTE, families.encode())
     return [name for name in families.split(",") if name]
+
+
+def change_clock(text: str, *, own: bool) -> None:
+    """Change the clock that this process has, or give it one of its own that differs so; `UsageError`."""
+    from diorama.catalogue.time import ClockAdjTime
+    from diorama.view.clockspec import CALL, CHANGE, OWN, parse
+
+    memory = OurMemory()
+    words = f"{OWN if own else CHANGE}:{parse(text).words}".encode()
+    outside = "this is not inside a view with a clock: start one with `diorama run --clock`"
+    reasons = dict.fromkeys((errno.EINVAL, errno.EFAULT, errno.EPERM, errno.EOPNOTSUPP), outside)
+    reasons[errno.ERANGE] = "it would show a time that none can"
+    with _told(f"cannot set the clock to {text}", reasons):
+        _call(ClockAdjTime(CALL, memory.place(words.ljust(_TIMEX, b"\0"))), memory)
 
 
 def unmount(target: str, *, lazy: bool = False) -> None:

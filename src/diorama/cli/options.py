@@ -66,6 +66,7 @@ class ViewOptions:
     binfmt: tuple[str, ...] = ()
     arch: tuple[str, ...] = ()
     net: str | None = None
+    clock: str | None = None
     user: str | None = None
     hostname: str | None = None
     uname: tuple[str, ...] = ()
@@ -125,8 +126,7 @@ class ViewOptions:
             view.arch(name)
         if self.net is not None:
             view.stack(self.net)
-        if self.user is not None:
-            view.user(self.user)
+        self._choose(view)
         for file in self.module:
             view.load(file)
 
@@ -137,6 +137,13 @@ class ViewOptions:
             raise UsageError("--bare says what is in another root: it needs --root DIR")
         elif self.remember:
             raise UsageError("--remember is about --root DIR; of a mount it is an option")
+
+    def _choose(self, view: View) -> None:
+        """What programs begin with."""
+        if self.clock is not None:
+            view.clock.change(self.clock)
+        if self.user is not None:
+            view.user(self.user)
 
     def _tell_system(self, view: View) -> None:
         if self.hostname is None and self.cpus is None and self.memory is None and not self.uname:
@@ -199,6 +206,11 @@ _DECORATORS = (
         "--user",
         metavar="NAME|UID[:GROUP]",
         help="Run as this user of the view, with its groups, and with Linux's rules for changing that.",
+    ),
+    click.option(
+        "--clock",
+        metavar="CHANGE,...",
+        help="Have another clock: at=DATE, offset=TIME, scale=NUMBER, freeze, step=TIME, advance=TIME.",
     ),
     click.option(
         "--grow", is_flag=True, help="Let programs mount at any time, with `diorama mount` or mount(8)."

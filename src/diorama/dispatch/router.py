@@ -96,6 +96,9 @@ class Base(Protocol):
 class Inner(Protocol):
     """Who is asked after all handlers and before the base, about what it lets through."""
 
+    decides: bool
+    """Whether the native library may settle its requests (`diorama.dispatch.settling`)."""
+
     def requests(self) -> frozenset[type[Request]]:
         """What it must be asked about; nothing, if there is nothing for it."""
         ...
@@ -298,7 +301,10 @@ class Router:
         chain = self._subscriptions[::-1]
         for inner in self._inner:
             if requests := inner.requests():
-                chain.append(Subscription(inner.answer, requests, None, {}, tests=inner.tests))
+                decides = inner.decides
+                chain.append(
+                    Subscription(inner.answer, requests, None, {}, decides=decides, tests=inner.tests)
+                )
         if self._base is not None:
             requests = self._base.requests(tells_clones=tells_clones)
             tests = self._base.tests

@@ -30,6 +30,7 @@ from diorama.catalogue import (
 )
 from diorama.catalogue.files import OpenFollows
 from diorama.catalogue.kinds import FlagTest, always, never
+from diorama.dispatch.clock.settling import decision_of_clock
 from diorama.engine.decider import NO_ARG, Decision, Do, Follow, Mounted, Needs, Owning, PathUse, Settle
 from diorama.view.mounts import below
 
@@ -349,6 +350,9 @@ def decision_of(spelling: Spelling) -> Decision:
 
 def _by_rule(spelling: Spelling) -> Decision:
     request, abi, nr = spelling.request, spelling.abi.audit, spelling.number
+    timed = decision_of_clock(spelling)
+    if timed is not None:
+        return timed
     if request in _BY_DESCRIPTOR:
         field = next(name for name in ("in_fd", "newfd", "fd") if name in request.FIELDS)
         done = Do.STAT if request is files.FStat and _has_our_structures(spelling) else Do.NOTHING

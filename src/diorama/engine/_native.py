@@ -302,6 +302,18 @@ class Process(c.Structure):
         ("ask_exec", c.c_uint8),
         ("ask_clone", c.c_uint8),
         ("checked", c.c_uint8),
+        ("clock", c.c_uint32),
+    ]
+
+
+class Course(c.Structure):
+    _fields_ = [
+        ("real", c.c_int64 * 4),
+        ("shown", c.c_int64 * 4),
+        ("wall_rate", c.c_int64),
+        ("pace", c.c_int64),
+        ("unit", c.c_int64),
+        ("step", c.c_int64),
     ]
 
 
@@ -371,6 +383,11 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
         [c.c_void_p, _P(Decision), c.c_size_t, _P(Mounted), c.c_size_t, c.c_char_p, c.c_uint32],
     ),
     "dio_decider_process": (c.c_int, [c.c_void_p, c.c_int, _P(Process)]),
+    "dio_decider_clocks_hold": (None, [c.c_void_p]),
+    "dio_decider_clocks_release": (None, [c.c_void_p]),
+    "dio_decider_clock": (c.c_int, [c.c_void_p, c.c_uint32, _P(Course)]),
+    "dio_decider_time": (c.c_int, [c.c_void_p, c.c_uint32, c.c_int32, _P(c.c_int64)]),
+    "dio_course_at": (c.c_int64, [_P(Course), c.c_int32, c.c_int64]),
     "dio_decider_opened": (c.c_int, [c.c_void_p, c.c_int, c.c_uint64, c.c_uint64, c.c_int32]),
     "dio_decider_reach": (c.c_int, [c.c_void_p, c.c_uint64, c.c_uint64, c.c_int32]),
     "dio_decider_reached": (c.c_int32, [c.c_void_p, c.c_uint64, c.c_uint64]),

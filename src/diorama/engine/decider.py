@@ -10,15 +10,19 @@ Any thread may use it.
 from __future__ import annotations
 
 import ctypes
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
+from math import lcm
 from typing import TYPE_CHECKING, Final
 
 from diorama.abi.fcntl import PATH_MAX
 from diorama.engine import _native
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
+
+    from diorama.view.clock import Course
 
 __all__ = [
     "NO_ARG",
@@ -32,8 +36,11 @@ __all__ = [
     "Owning",
     "PathUse",
     "Settle",
+    "TimeForm",
     "Verdict",
     "VerdictKind",
+    "Wait",
+    "to_native",
 ]
 
 NO_ARG: Final = _native.NO_ARG
@@ -43,7 +50,7 @@ NO_ARG: Final = _native.NO_ARG
 class Settle(IntEnum):
     """How the verdict on a call is found, see `enum dio_settle`."""
 
-    ASK, RUN, PATHS, FD, CWD, ADDRESS, EXEC, MESSAGE, CLONE, SIGNAL, ANY_FD = range(11)
+    ASK, RUN, PATHS, FD, CWD, ADDRESS, EXEC, MESSAGE, CLONE, SIGNAL, ANY_FD, TIME, WAIT = range(13)
 
 
 class Do(IntEnum):
@@ -169,6 +176,31 @@ class Verdict:
     path: bytes = b""
 
 
+class TimeForm(IntEnum):
+    """In which form a clock is told, see `enum dio_time_form`."""
+
+    SPEC, SPEC_32, VALUE, VALUE_32, SECONDS, SECONDS_32 = range(6)
+
+
+class Wait(IntEnum):
+    """What a call waits for, see `enum dio_wait`."""
+
+    DURATION, MILLISECONDS, FUTEX, CLOCK, TIMER, WALL = range(6)
+
+
+def to_native(course: Course) -> _native.Course:
+    """A course of time as the native library has it."""
+    unit = lcm(course.rate.denominator, course.pace.denominator)
+    return _native.Course(
+        (ctypes.c_int64 * 4)(*course.real),
+        (ctypes.c_int64 * 4)(*course.shown),
+        int(course.rate * unit),
+        int(course.pace * unit),
+        unit,
+        course.step,
+    )
+
+
 class Decider:
     """The decisions of one view."""
 
@@ -233,14 +265,35 @@ class Decider:
         ask_exec: bool = False,
         ask_clone: bool = False,
         checked: Checked = Checked.AS_ALL,
+        clock: int = 0,
     ) -> None:
         """What is special about a process; by default nothing.
 
         `cwd_mount` is the index of the mount that its current directory was entered by.  `checked`: what it
-        may do where somebody remembers who owns what is for Python to say.
+        may do where somebody remembers who owns what is for Python to say.  `clock`: the number of its clock.
         """
-        process = _native.Process(cwd_mount, ask_all, ask_exec, ask_clone, checked)
+        process = _native.Process(cwd_mount, ask_all, ask_exec, ask_clone, checked, clock)
         _native.check(_native.lib.dio_decider_process(self._handle, pid, ctypes.byref(process)))
+
+    @contextmanager
+    def no_clock_read(self) -> Generator[None, None, None]:
+        """Until the end no clock is read: the place for `clock`."""
+        _native.lib.dio_decider_clocks_hold(self._handle)
+        try:
+            yield
+        finally:
+            _native.lib.dio_decider_clocks_release(self._handle)
+
+    def clock(self, number: int, course: Course) -> None:
+        """The course of a clock from now on."""
+        native = to_native(course)
+        _native.check(_native.lib.dio_decider_clock(self._handle, number, ctypes.byref(native)))
+
+    def time(self, number: int, clock: int) -> int | None:
+        """What a clock id shows by a clock, in nanoseconds; None if that is the kernel's to say."""
+        shown = ctypes.c_int64()
+        error = _native.lib.dio_decider_time(self._handle, number, clock, ctypes.byref(shown))
+        return None if error else shown.value
 
     def opened(self, pid: int, dev: int, ino: int, mount: int) -> None:
         """A process has opened this through a mount (by its index); -1 when it has done so plainly since.

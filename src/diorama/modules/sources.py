@@ -31,6 +31,7 @@ _BUILT_IN: Final = {
 }
 _MAKING: Final[dict[str, tuple[str, str]]] = {
     "binfmt": ("diorama.modules.filesystems.binfmt", "open_binfmt"),
+    "clock": ("diorama.modules.clocks.files", "open_clock"),
     "cow": ("diorama.modules.filesystems.layers.mounting", "open_cow"),
     "disk": ("diorama.modules.devices.image", "open_disk"),
     "full": ("diorama.modules.devices.simple", "open_full"),

@@ -23,6 +23,7 @@ from signal import (
 )
 from typing import Any
 
+from diorama.view.clock import Clock
 from diorama.view.credentials import Credentials
 from diorama.view.formats import Fixed
 from diorama.view.task import Task, Tasks
@@ -70,6 +71,11 @@ class Asker:
     def task(self) -> Task:
         """The task itself."""
         return self._task
+
+    @property
+    def clock(self) -> Clock | None:
+        """The clock that it has; None in a view that has none of its own."""
+        return self._task.clock or self._tasks.clock
 
     @property
     def credentials(self) -> Credentials:

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field, replace
 from stat import S_ISDIR
 from typing import TYPE_CHECKING, Any, Final
 
+from diorama.view.clock import Clock
 from diorama.view.credentials import Credentials
 from diorama.view.formats import Fixed
 from diorama.view.host import Host, RealHost, Status
@@ -103,7 +104,7 @@ class Task:
     is the kernel's.  `tags` are what is told of its calls.  `identity` is who it is, None where that is who
     it is on the host, and `becoming` who it will be when the program that it has asked for runs.
     `is_secure`: that program was told to be careful.  `is_closed`: others of its user may not look into it
-    (PR_SET_DUMPABLE).
+    (PR_SET_DUMPABLE).  `clock` is its own, None for that of the view.
     """
 
     tid: int
@@ -124,6 +125,7 @@ class Task:
     uts: Uts | None = None
     cpus: Cpus | None = None
     tags: frozenset[str] = frozenset()
+    clock: Clock | None = None
 
     @property
     def root(self) -> Place:
@@ -169,7 +171,7 @@ class Task:
             tid, pid, self.context, self.opened, self.executable, stacks=self.stacks, identity=self.identity
         )
         child.uts, child.cpus, child.tags = self.uts, self.cpus, self.tags
-        child.is_closed = self.is_closed
+        child.is_closed, child.clock = self.is_closed, self.clock
         divides = (flags | self.divides) & (CLONE_NEWNS | CLONE_NEWUTS)
         child.unshare(~flags & (CLONE_FS | CLONE_FILES) | divides)
         return child
@@ -207,7 +209,7 @@ class Tasks:
     """The tasks of a view by thread id, and what /proc tells about them."""
 
     __slots__ = (
-        "_awaited", "_by_tid", "_host", "_inodes", "_ours", "_tree", "are_alike", "changed", "cpus",
+        "_awaited", "_by_tid", "_host", "_inodes", "_ours", "_tree", "are_alike", "changed", "clock", "cpus",
         "fix_program", "identity", "opened", "stacks", "uts",
     )  # fmt: skip
 
@@ -221,6 +223,7 @@ class Tasks:
         self.identity: Identity | None = None
         self.uts: Uts | None = None
         self.cpus: Cpus | None = None
+        self.clock: Clock | None = None
         self.changed: Callable[[Task], None] = _nobody
         self.are_alike: Callable[[], bool] = bool
         self.fix_program: Callable[[Task, bytes], Fixed] = _no_program
@@ -311,9 +314,9 @@ class Tasks:
         return here and not self.opened.has_own(task)
 
     def has_own(self, task: Task) -> bool:
-        """Whether it has a network, or is told of a system, that others of its view do not have."""
+        """Whether it has a network, or is told of a system or time, that others of its view do not have."""
         shared = task.stacks is self.stacks and task.uts is self.uts
-        return bool(task.tags) or not (shared and task.cpus is self.cpus)
+        return bool(task.tags) or not (shared and task.cpus is self.cpus and task.clock is None)
 
     def choose_stack(self, task: Task, network: Any, families: frozenset[int]) -> None:
         """Let the process of a task have a network, for some families or for all (`Stacks.choose`)."""

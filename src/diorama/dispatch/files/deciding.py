@@ -193,6 +193,7 @@ class Deciding:
             ask_exec=_concerns_exec(task),
             checked=self._checked(task) if has_owners else Checked.AS_ALL,
             ask_clone=in_mount or task.is_confined or has_own or task.executable is not None,
+            clock=0 if task.clock is None else task.clock.number,
         )
 
     def _are_mighty(self) -> bool:

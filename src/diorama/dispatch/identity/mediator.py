@@ -35,6 +35,8 @@ _SUBJECTS: Final = (
 class IdentityMediator:
     """Who is who in one view, in which programs begin with the identity `first`."""
 
+    decides = False
+
     def __init__(self, files: Files, first: Identity) -> None:
         for subject in _SUBJECTS:
             import_module(f"diorama.dispatch.identity.{subject}")

@@ -33,6 +33,8 @@ _CPUS: Final = frozenset[type["Request"]]({SchedGetAffinity, SchedSetAffinity})
 class NamesMediator:
     """The system that one view tells of; made before its programs run.  Answers are given on guardians."""
 
+    decides = False
+
     def __init__(self, files: Files, system: System) -> None:
         for subject in _SUBJECTS:
             import_module(f"diorama.dispatch.names.{subject}")

@@ -40,6 +40,8 @@ class NetworkMediator:
     Choices are made by the caller's threads, answers on guardians.
     """
 
+    decides = False
+
     def __init__(self, files: Files, *, grows: bool) -> None:
         self.networks = Networks(files)
         self._grows = grows

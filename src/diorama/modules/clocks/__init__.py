@@ -1,0 +1,1 @@
+"""Clocks: what can be mounted to read and set a clock."""

@@ -1,0 +1,264 @@
+"""A view's clock, as programs read it, wait for it and set it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import textwrap
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+import diorama
+from behaviour.harness import Bench, Way, each_way, run_with
+from behaviour.programs import Programs
+from diorama.errors import UsageError
+
+LATER = datetime(2040, 1, 1, tzinfo=UTC)
+STILL = "at=2040-01-01T00:00:00Z,freeze"
+ALL_CLOCKS = """
+import time
+def show(name, id): print(name, time.clock_gettime_ns(id) // 10**9)
+show("realtime", 0); show("coarse", 5)
+print("time", int(time.time()))
+print("own", time.process_time() < 1000, time.thread_time() < 1000)
+"""
+needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-I", "-c", textwrap.dedent(code)]
+
+
+@each_way(run_with("--clock", STILL))
+def test_a_clock_that_stands_still(bench: Bench, way: Way) -> None:
+    seconds = str(int(LATER.timestamp()))
+    done = bench.inside(way, ["sh", "-c", "date +%s.%N; sleep 0.01; date +%s.%N; date -u +%Y"])
+    assert done.lines == [f"{seconds}.000000000"] * 2 + ["2040"]
+    done = bench.inside(way, python(ALL_CLOCKS))
+    assert done.lines == [f"realtime {seconds}", f"coarse {seconds}", f"time {seconds}", "own True True"]
+
+
+@needs_gcc
+@each_way(run_with("--clock", "scale=200,offset=-1d"))
+@pytest.mark.parametrize("bits", [64, 32])
+def test_waits_are_as_long_as_the_program_thinks(
+    bench: Bench, way: Way, programs: Programs, bits: int
+) -> None:
+    done = bench.inside(way, [programs("waits", bits), "20", "60"])
+    assert (done.stderr, done.status) == ("", 0)
+    assert len(done.lines) == 23
+    assert all(line.endswith(": waited") for line in done.lines), done.lines
+
+
+@each_way(run_with("--clock", "scale=100"))
+def test_a_long_sleep_is_short(bench: Bench, way: Way) -> None:
+    began = time.monotonic()
+    done = bench.inside(way, ["sh", "-c", "date +%s; sleep 1000; date +%s"])
+    before, after = map(int, done.lines)
+    assert after - before >= 999
+    assert time.monotonic() - began < 900
+
+
+@each_way(run_with("--clock", STILL + ",scale=-10"))
+def test_a_clock_that_runs_backwards(bench: Bench, way: Way) -> None:
+    done = bench.inside(
+        way,
+        python("""
+            import time
+            wall, other = time.time_ns(), time.monotonic_ns()
+            time.sleep(3)
+            print(time.time_ns() <= wall, time.monotonic_ns() - other >= 3 * 10**9)
+        """),
+    )
+    assert done.lines == ["True True"]
+
+
+@each_way(run_with("--clock", "at=@1000,step=10"))
+def test_a_clock_that_goes_on_with_each_reading(bench: Bench, way: Way) -> None:
+    done = bench.inside(way, python("import time; print(*[int(time.time()) % 10 for _ in range(5)])"))
+    assert done.lines == ["0 0 0 0 0"]
+    done = bench.inside(
+        way, python("import time; a = [int(time.time()) for _ in range(5)]; print(a[4] - a[0], a[0] >= 1000)")
+    )
+    assert done.lines == ["40 True"]
+
+
+@each_way(run_with("--clock", "freeze"))
+def test_it_is_set_inside(bench: Bench, way: Way) -> None:
+    script = "date -u -s 2033-03-03T03:03:03 >/dev/null && date -u +%FT%T && sh -c 'date -u +%FT%T'"
+    assert bench.inside(way, ["sh", "-c", script]).lines == ["2033-03-03T03:03:03"] * 2
+    done = bench.inside(
+        way,
+        python("""
+            import ctypes, errno, struct, time
+            libc = ctypes.CDLL(None, use_errno=True)
+            def call(name, *arguments):
+                return errno.errorcode[ctypes.get_errno()] if getattr(libc, name)(*arguments) < 0 else "ok"
+            print(call("settimeofday", struct.pack("qq", 2000000000, 5), None), time.time_ns())
+            print(call("settimeofday", struct.pack("qq", -1, 0), None))
+            print(call("clock_settime", 0, struct.pack("qq", 2000000001, 10**9)))
+            print(call("clock_settime", 0, struct.pack("qq", 2**40, 0)))
+            print(call("clock_settime", 1, struct.pack("qq", 5, 0)))
+            timex = bytearray(208)
+            struct.pack_into("I", timex, 0, 0x100)  # ADJ_SETOFFSET
+            struct.pack_into("qq", timex, 72, -100, 7)
+            room = (ctypes.c_char * 208).from_buffer(timex)
+            assert libc.adjtimex(room) >= 0
+            print(struct.unpack_from("qq", timex, 72), time.time_ns())
+        """),
+    )
+    assert done.lines[0] == "ok 2000000000000005000"
+    assert done.lines[1:5] == ["EINVAL"] * 4
+    assert done.lines[5].endswith(" 1999999900000012000")
+
+
+@each_way(run_with("--clock", STILL))
+def test_processes_have_clocks_of_their_own(bench: Bench, way: Way) -> None:
+    own = [sys.executable, "-P", "-m", "diorama", "clock"]
+    command = "sh -c 'date -u +%Y; (date -u +%Y); sh -c \"date -u +%m\"'"
+    inner = " ".join([*own, "at=2050-06-06T00:00:00Z", "--", command])
+    done = bench.inside(
+        way, ["sh", "-c", f"{inner}; date -u +%Y; {' '.join(own)} advance=366d && date -u +%Y"]
+    )
+    assert (done.lines, done.stderr) == (["2050", "2050", "06", "2040", "2041"], "")
+
+
+FORKS = """
+import os, subprocess, sys, time
+own = [sys.executable, "-P", "-m", "diorama", "clock"]
+code = '''
+import os, sys, threading, time
+want = int(sys.argv[1])
+for _ in range(60):
+    pid = os.fork()
+    if not pid:
+        os._exit(0 if int(time.time()) == want else 1)
+    found = []
+    thread = threading.Thread(target=lambda: found.append(int(time.time())))
+    thread.start(); thread.join()
+    assert os.waitpid(pid, 0)[1] == 0 and found == [want]
+'''
+started = [
+    subprocess.Popen([*own, f"at=@{at},freeze", "--", sys.executable, "-I", "-c", code, str(at)])
+    for at in range(1000, 1004)
+]
+print([one.wait() for one in started])
+"""
+
+
+@each_way(run_with("--clock", STILL))
+def test_a_clock_is_inherited_at_each_clone(bench: Bench, way: Way) -> None:
+    done = bench.inside(way, [sys.executable, "-P", "-c", FORKS])
+    assert (done.lines, done.stderr) == (["[0, 0, 0, 0]"], "")
+
+
+@each_way(run_with("--mount", "clock:=/mnt/clock"))
+def test_files_read_and_set_it(bench: Bench, way: Way) -> None:
+    script = """
+        cd /mnt/clock; ls; cat frequency offset
+        before=$(date +%s); echo 3600 >offset; after=$(date +%s); cat offset
+        test $((after - before)) -ge 3600 && echo an hour later
+        echo 0 >frequency; date +%s.%N >/dev/null; one=$(date +%s.%N); sleep 0.01; two=$(date +%s.%N)
+        test $one = $two && echo stopped
+        echo -1 >frequency; one=$(date +%s%N); sleep 0.01; two=$(date +%s%N)
+        test $two -lt $one && echo backwards; cat frequency
+        echo 0 >base || echo before 1970
+        echo never >offset || echo refused
+    """
+    done = bench.inside(way, ["bash", "-c", script])
+    told = "base frequency offset 1 0 3600 / an hour later / stopped / backwards / -1 / before 1970 / refused"
+    assert " ".join(done.lines) == told.replace("/ ", "")
+    assert "Invalid argument" in done.stderr
+
+
+@each_way(run_with("--clock", "at=2040-01-01T00:00:00Z"))
+def test_what_tells_how_long_the_system_runs(bench: Bench, way: Way) -> None:
+    done = bench.inside(
+        way,
+        python("""
+            import time
+            boot, up = (time.clock_gettime(id) for id in (7, 7))
+            text = float(open("/proc/uptime").read().split()[0])
+            since = next(int(line.split()[1]) for line in open("/proc/stat") if line.startswith("btime"))
+            print(boot - 1 <= text <= time.clock_gettime(7) + 1, abs(time.time() - text - since) < 60)
+        """),
+    )
+    assert done.lines == ["True True"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("at=yesterday", "is no date"),
+        ("at=1930-01-01", "shows times from 1970"),
+        ("scale=fast", "is no speed"),
+        ("scale=1e9", "cannot be a speed"),
+        ("offset=1x", "unknown unit"),
+        ("advance=-5", "is negative"),
+        ("freeze=1", "write freeze"),
+        ("at", "write at=..."),
+        ("at=2030-01-01,offset=5", "either at=DATE or offset=TIME"),
+        ("jump", "unknown 'jump'"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(bench: Bench, change: str, told: str) -> None:
+    done = bench.inside(run_with("--clock", change), ["true"])
+    assert (done.status, done.stdout, len(done.stderr.splitlines())) == (125, "", 1)
+    assert told in done.stderr
+
+
+def test_outside_of_a_view_there_is_no_clock_to_change(bench: Bench) -> None:
+    done = bench.native([sys.executable, "-P", "-m", "diorama", "clock", "freeze"])
+    assert (done.status, done.stdout) == (125, "")
+    assert "not inside a view with a clock" in done.stderr
+
+
+# -- changed while programs run ---------------------------------------------------------------
+
+
+def test_who_sleeps_wakes_when_time_is_advanced(engine: str) -> None:
+    with diorama.View(engine=engine, strict=True) as view:
+        view.clock.scale(2)
+        before = view.clock.now()
+        process = view.Popen(["sleep", "2d"])
+        while "S" not in Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]:
+            time.sleep(0.01)
+        while process.poll() is None:
+            view.clock.advance(3600)
+            time.sleep(0.02)
+        assert process.returncode == 0
+        assert view.clock.now() - before >= timedelta(hours=1)
+
+
+def test_time_that_stands_still_goes_on_when_it_is_told_to(engine: str) -> None:
+    with diorama.View(engine=engine, strict=True) as view:
+        view.clock.change("scale=0")
+        code = python("import time; time.sleep(0.5); print(time.monotonic())")
+        process = view.Popen(code, stdout=subprocess.PIPE, text=True)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1.5)
+        stands = view.clock.monotonic()
+        assert view.clock.monotonic() == stands
+        view.clock.scale(5)
+        told = process.communicate(timeout=60)[0]
+        assert float(told) >= stands + 0.5
+
+
+def test_from_python(engine: str) -> None:
+    with diorama.View(engine=engine, strict=True) as view:
+        view.clock.freeze()
+        view.clock.set(LATER)
+        assert view.clock.now() == LATER
+        done = view.run(["date", "-u", "+%FT%T"], capture_output=True, text=True, timeout=60)
+        assert done.stdout == "2040-01-01T00:00:00\n"
+        view.clock.advance(60)
+        assert view.clock.now() == LATER + timedelta(minutes=1)
+        view.clock.offset(0)
+        with pytest.raises(UsageError, match="negative"):
+            view.clock.advance(-1)
+        with pytest.raises(UsageError, match="1970"):
+            view.clock.set(-5)
