@@ -34,6 +34,7 @@ _COMMANDS = (
     "net",
     "run",
     "stack",
+    "su",
     "trace",
     "umount",
 )

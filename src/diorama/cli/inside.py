@@ -10,6 +10,7 @@ import errno
 import os
 from collections.abc import Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from diorama.abi import mount as abi
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from diorama.catalogue.model import Request
+    from diorama.dispatch.identity.lookup import Account
 
-__all__ = ["change_clock", "choose_stack", "mount", "unmount"]
+__all__ = ["become", "change_clock", "choose_stack", "mount", "unmount"]
 
 _TYPE: Final = "diorama"
 _ATTRIBUTES: Final = {
@@ -102,6 +104,22 @@ def change_clock(text: str, *, own: bool) -> None:
     reasons[errno.ERANGE] = "it would show a time that none can"
     with _told(f"cannot set the clock to {text}", reasons):
         _call(ClockAdjTime(CALL, memory.place(words.ljust(_TIMEX, b"\0"))), memory)
+
+
+def become(user: str) -> Account:
+    """Let this process be a user of the view, `NAME|UID[:GROUP]`; `UsageError`."""
+    from diorama.dispatch.identity.lookup import Accounts
+    from diorama.view.account import ATTRIBUTE, PATH, write_identity
+
+    accounts = Accounts(lambda path: Path(path).read_bytes())
+    identity = accounts.identity(user)
+    outside = "this is not inside a view with users: start one with `diorama run --user USER`"
+    promised = "this process has promised to gain no privileges (no_new_privs)"
+    is_bound = b"\nNoNewPrivs:\t1" in Path("/proc/self/status").read_bytes()
+    reasons = {errno.EOPNOTSUPP: outside, errno.EPERM: promised if is_bound else outside}
+    with _told(f"cannot become {user}", reasons):
+        os.setxattr(PATH, ATTRIBUTE, write_identity(identity))
+    return accounts.find(user.partition(":")[0])
 
 
 def unmount(target: str, *, lazy: bool = False) -> None:

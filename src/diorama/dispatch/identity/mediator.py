@@ -6,7 +6,9 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from diorama.abi.socket import SO_PASSCRED, SO_PEERCRED
 from diorama.catalogue.processes import Prctl
+from diorama.catalogue.sockets import GetSockOpt, SetSockOpt
 from diorama.dispatch.identity.answers import ANSWERS, Outcome
 from diorama.dispatch.identity.state import Identities
 from diorama.dispatch.subscription import ArgumentTest
@@ -21,11 +23,13 @@ if TYPE_CHECKING:
 __all__ = ["IdentityMediator"]
 
 _SUBJECTS: Final = (
+    "becoming",
     "capabilities",
     "execution",
     "inheritance",
     "privileges",
     "signals",
+    "sockets",
     "status",
     "tracing",
     "users",
@@ -55,11 +59,17 @@ class IdentityMediator:
 
     @property
     def tests(self) -> Tests:
-        """Only some options of prctl(2) are about identity."""
+        """Only some options are about identity."""
         from diorama.dispatch.identity.capabilities import OF_MEMORY, OPTIONS
+        from diorama.dispatch.identity.sockets import SO_PEERGROUPS
 
         numbers = sorted({*OPTIONS, *OF_MEMORY})
-        return {Prctl: (ArgumentTest("option", TEST_EQ, numbers[0], tuple(numbers[1:])),)}
+        options = (ArgumentTest("option", TEST_EQ, SO_PEERCRED, (SO_PEERGROUPS,)),)
+        return {
+            GetSockOpt: options,
+            Prctl: (ArgumentTest("option", TEST_EQ, numbers[0], tuple(numbers[1:])),),
+            SetSockOpt: (ArgumentTest("option", TEST_EQ, SO_PASSCRED),),
+        }
 
     def answer(self, call: Any) -> Outcome:
         """Decide about a request."""

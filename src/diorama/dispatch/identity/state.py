@@ -27,6 +27,10 @@ class Identities:
         self.files = files
         self.first = first
         self.mapping = make_mapping(first)
+        self.is_told = False
+        """Whether somebody asks to be told who sends messages (SO_PASSCRED)."""
+        self.said: dict[int, tuple[int, int, int]] = {}
+        """As whom processes have sent messages, if they have said so (SCM_CREDENTIALS)."""
 
     def task(self, tracee: Tracee) -> Task:
         """The task of a tracee."""
