@@ -390,3 +390,116 @@ def test_no_root_restarts_the_machine(bench: Bench, way: Way) -> None:
     out = bench.inside(way, python(PRIVILEGED))
     assert out.lines == ["reboot Operation not permitted"]
     assert out.stderr == "diorama: reboot: a view has no machine to restart or halt\n"
+
+
+SENDERS = """
+import os, socket, struct
+PEER, PASS, GROUPS, SENT = 17, 16, 59, 2
+ucred = struct.Struct("iII")
+def peer(of):
+    return ucred.unpack(of.getsockopt(socket.SOL_SOCKET, PEER, ucred.size))[1:]
+ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+theirs.setsockopt(socket.SOL_SOCKET, PASS, 1)
+def hear():
+    data, control, *_ = theirs.recvmsg(100, 100)
+    print(data, [ucred.unpack(one)[1:] for _, _, one in control], flush=True)
+def say(data, pid, uid, gid):
+    ours.sendmsg([data], [(socket.SOL_SOCKET, SENT, ucred.pack(pid, uid, gid))])
+ours.send(b"root"); hear()
+go, gone = os.pipe()
+child = os.fork()
+if not child:
+    os.setgroups([4]), os.setresgid(8, 8, 9), os.setresuid(7, 7, 3)
+    ours.send(b"somebody")
+    theirs.close()
+    os.read(go, 1)
+    say(b"saved ids", os.getpid(), 3, 9)
+    try:
+        say(b"lie", os.getpid(), 0, 9)
+    except PermissionError as error:
+        print(error.strerror, flush=True)
+    os._exit(0)
+hear()
+os.write(gone, b"x")
+os.waitpid(child, 0)
+hear()
+say(b"another", 1, 77, 78); hear()
+listening = socket.socket(socket.AF_UNIX)
+listening.bind("\\0diorama-identity-%d" % os.getpid())
+listening.listen()
+child = os.fork()
+if not child:
+    os.setgroups([4, 5]), os.setgid(8), os.setuid(7)
+    connected = socket.socket(socket.AF_UNIX)
+    connected.connect(listening.getsockname())
+    print("listener", peer(connected), flush=True)
+    connected.recv(1)
+    os._exit(0)
+accepted, _ = listening.accept()
+groups = accepted.getsockopt(socket.SOL_SOCKET, GROUPS, 8)
+print("client", peer(accepted), struct.unpack("2I", groups), flush=True)
+try:
+    accepted.getsockopt(socket.SOL_SOCKET, GROUPS, 4)
+except OSError as error:
+    print(error.strerror, flush=True)
+accepted.close()
+os.wait()
+"""
+
+
+@each_way(ROOT)
+def test_who_is_at_the_other_end_of_a_socket_is_who_is_there_in_the_view(bench: Bench, way: Way) -> None:
+    script = python(SENDERS)
+    lines = bench.inside(way, script).lines
+    assert "b'saved ids' [(3, 9)]" in lines
+    assert "Operation not permitted" in lines
+    assert "b'another' [(77, 78)]" in lines
+    assert sorted(lines[-3:]) == [
+        "Numerical result out of range",
+        "client (7, 8) (4, 5)",
+        "listener (0, 0)",
+    ]
+    if os.geteuid() == 0:
+        assert sorted(lines) == sorted(bench.native(script).lines)
+
+
+SU = [sys.executable, "-P", "-m", "diorama", "su"]
+
+
+@each_way(NOBODY)
+def test_everybody_may_become_another_by_su(bench: Bench, way: Way) -> None:
+    assert bench.inside(way, [*SU, "-c", "id -u; echo $HOME $SHELL"]).lines == ["0", "/root /bin/bash"]
+    out = bench.inside(way, [*SU, "-s", "/bin/sh", "77:88", "-c", "id -u; id -g; id -G"])
+    assert out.lines == ["77", "88", "88"]
+    out = bench.inside(way, [*SU, "-s", "/bin/sh", "daemon", "-c", "id -u; echo $USER; id -ru"])
+    assert out.lines == ["1", "daemon", "1"]
+
+
+@each_way(NOBODY)
+def test_su_says_in_one_line_what_is_wrong(bench: Bench, way: Way) -> None:
+    out = bench.inside(way, [*SU, "nosuchuser"])
+    assert (out.status, len(out.stderr.splitlines())) == (125, 1)
+    assert "unknown user 'nosuchuser'" in out.stderr
+    out = bench.inside(way, ["setpriv", "--no-new-privs", *SU])
+    assert (out.status, len(out.stderr.splitlines())) == (125, 1)
+    assert "no_new_privs" in out.stderr
+    out = bench.native(SU)
+    assert (out.status, len(out.stderr.splitlines())) == (125, 1)
+    assert "not inside a view with users" in out.stderr
+
+
+WHOSE = """
+import os
+os.setgroups([])
+os.setgid(3)
+os.setuid(2)
+found = map(os.stat, ("/proc/self", "/proc/self/environ"))
+print([(one.st_uid, one.st_gid) for one in found], flush=True)
+os.execv("/bin/sh", ["sh", "-c", "stat -c '%u %g' /proc/$$ /proc/$$/environ"])
+"""
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="to root, files are whose they are on the host")
+@each_way(ROOT)
+def test_the_directory_of_a_process_is_its_users(bench: Bench, way: Way) -> None:
+    assert bench.inside(way, python(WHOSE)).lines == ["[(2, 3), (0, 0)]", "2 3", "2 3"]

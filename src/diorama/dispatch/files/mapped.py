@@ -7,6 +7,8 @@ namespace, and who gives it to that user leaves it as it is.  Others are who the
 from __future__ import annotations
 
 import os
+import re
+import stat
 from typing import TYPE_CHECKING, Final
 
 from diorama.abi.fcntl import AT_FDCWD
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["answer_mapped"]
 
 _NOBODY: Final = 0xFFFFFFFF
+_PROCESS: Final = re.compile(rb"/proc/(\d+)(?:/task/(\d+))?(?:/.*)?")
+_DIRECTORY: Final = stat.S_IFDIR | 0o555
 
 
 def answer_mapped(files: Files, call: Request, mapping: Mapping) -> Outcome | GoesOn:
@@ -49,7 +53,7 @@ def _show(files: Files, call: FStatAt | FStat | Statx, mapping: Mapping) -> Outc
     path = place.host_path
     path = files.generated.behind(files.host, path) or path
     status = os.stat(path) if place.link and path == place.link else os.lstat(path)
-    uid, gid = mapping.user(status.st_uid), mapping.group(status.st_gid)
+    uid, gid = _of_process(files, path, status) or (mapping.user(status.st_uid), mapping.group(status.st_gid))
     if not isinstance(call, Statx):
         call.status.write(stat_of(status, st_uid=uid, st_gid=gid))
         return 0
@@ -59,6 +63,17 @@ def _show(files: Files, call: FStatAt | FStat | Statx, mapping: Mapping) -> Outc
     else:
         write_with_ids(files, call, place, shown)
     return 0
+
+
+def _of_process(files: Files, path: bytes, status: os.stat_result) -> tuple[int, int] | None:
+    """Whose a file of a process's directory is: its user's, or root's if it has closed its memory."""
+    match = _PROCESS.fullmatch(path)
+    task = None if match is None else files.tasks.find(int(match[2] or match[1]))
+    if task is None or task.identity is None:
+        return None
+    if task.is_closed and status.st_mode != _DIRECTORY:
+        return 0, 0
+    return task.identity.euid, task.identity.egid
 
 
 def _place(files: Files, call: FStatAt | FStat | Statx) -> Place | None:
