@@ -13,8 +13,6 @@
 
 /* ---- what is mounted on the root ---- */
 
-static const struct mounted *base_of(const struct deciding *d) { return &d->table->mounts[d->table->base]; }
-
 /* Whether the kernel would allow in it what its options do not. */
 static int is_restricted(const struct mounted *m) { return m->read_only || m->no_exec; }
 
@@ -28,15 +26,6 @@ static int changes_nothing(const struct deciding *d) {
     if (decision->op == DIO_DO_ACCESS)
         return !(arg_of(d->asked, decision->mode_arg) & W_OK);
     return decision->needs & DIO_CHANGES_NOTHING;
-}
-
-/* Whether what the process may do in mounts that remember who owns what is for Python to say. */
-static int is_checked(const struct deciding *d) {
-    if (!d->table->has_owned)
-        return 0;
-    if (d->process.checked == DIO_CHECKED_AS_ALL)
-        return d->table->flags & DIO_DECIDE_CHECKED;
-    return d->process.checked == DIO_CHECKED_YES;
 }
 
 /* Whether Python sees to all that happens in it, but for what is done here. */
@@ -70,15 +59,6 @@ static enum part base_decide(const struct deciding *d, const char *text) {
 
 /* ---- descriptors and directories ---- */
 
-/* The text of a link in /proc; its length, 0 if that is not to be had. */
-static size_t link_read(const char *name, char text[PLACE_ROOM]) {
-    ssize_t n = readlink(name, text, PLACE_ROOM);
-    if (n <= 0 || n == PLACE_ROOM)
-        return 0;
-    text[n] = 0;
-    return (size_t)n;
-}
-
 /* Whether all names in an open directory are what the kernel tells. */
 static enum part names_decide(const struct deciding *d, const char *name) {
     char text[PLACE_ROOM];
@@ -110,53 +90,13 @@ static enum part virtual_decide(const struct deciding *d, const struct stat *sta
     return PART_ASK;
 }
 
-/* Whether the owner of any file of the host is told in another way than the kernel does. */
-static int is_shown(const struct deciding *d) {
-    return d->decider->mapping.is_set && (d->decision->op == DIO_DO_STAT || d->decision->op == DIO_DO_STATX);
-}
-
-/* The mount that remembers of an open file, or NULL; -1 if that cannot be told. */
-static int owned_find(const struct deciding *d, const char *name, const struct stat *status,
-                      const struct mounted **out) {
-    char text[PLACE_ROOM];
-    int32_t mount = decider_opened_through(d->decider, d->asked->tid, status);
-    *out = NULL;
-    if (mount == OPENED_UNSURE || (mount > 0 && (size_t)mount >= d->table->mount_count))
-        return -1;
-    if (mount > 0)
-        *out = &d->table->mounts[mount];
-    else if (base_of(d)->owned && link_read(name, text) && is_below(text, base_of(d)->host, base_of(d)->host_length))
-        *out = base_of(d);
-    if (*out && !(*out)->owned)
-        *out = NULL;
-    return 0;
-}
-
-/* What is asked of an open file that may be in a mount that remembers. */
-static enum part owned_decide(const struct deciding *d, const char *name, const struct stat *status) {
-    const struct mounted *m;
-    if (owned_find(d, name, status, &m))
-        return PART_ASK;
-    if (!m && !is_shown(d))
-        return PART_RUN;
-    if (d->decision->op == DIO_DO_STAT && d->decision->settle == DIO_SETTLE_FD)
-        decide_show(d->decider, d->decision, d->asked, m, name, d->out);
-    return PART_ASK;
-}
-
-/* Whether who owns an open file matters. */
-static int is_about_owner(const struct deciding *d) {
-    int shows = d->decision->op == DIO_DO_STAT || d->decision->op == DIO_DO_STATX || d->decision->op == DIO_DO_ACCESS;
-    return is_shown(d) || (d->table->has_owned && (shows || (d->decision->needs & DIO_NEEDS_NOT_OPENED && is_checked(d))));
-}
-
 static enum part descriptor_decide(const struct deciding *d, int32_t fd) {
     int opened = d->decision->needs & DIO_NEEDS_NOT_OPENED && d->decider->opened.count;
     int restricted = d->decision->needs & DIO_NEEDS_NOT_OPENED && is_restricted(base_of(d));
     int layered = d->decision->needs & DIO_NEEDS_UNCHANGED && base_of(d)->upper;
     char name[48];
     struct stat status;
-    int owned = is_about_owner(d);
+    int owned = owner_matters(d);
     if (fd < 0 || !(opened || restricted || layered || owned || d->decider->identities.count))
         return PART_RUN;
     snprintf(name, sizeof name, "/proc/%d/fd/%d", d->asked->tid, fd);
@@ -168,7 +108,7 @@ static enum part descriptor_decide(const struct deciding *d, int32_t fd) {
         return PART_RUN;
     if (is_virtual)
         return virtual_decide(d, &status);
-    if (owned && owned_decide(d, name, &status) == PART_ASK)
+    if (owned && owner_decide(d, name, &status) == PART_ASK)
         return PART_ASK;
     if (restricted || (opened && decider_opened_through(d->decider, d->asked->tid, &status) != OPENED_PLAINLY))
         return PART_ASK;
@@ -192,7 +132,7 @@ static enum part current_decide(const struct deciding *d) {
     char name[48], text[PLACE_ROOM];
     if (is_in_mount(d) || (d->table->base_moved && d->decision->settle == DIO_SETTLE_CWD))
         return PART_ASK;
-    if (is_shown(d))
+    if (owner_is_shown(d))
         return PART_ASK;
     if (!d->decider->identities.count && !d->table->base)
         return PART_RUN;
@@ -327,7 +267,7 @@ static enum part path_begin(const struct deciding *d, const struct dio_path_use 
     w->no_openat2 = d->decider->no_openat2 || d->table->flags & DIO_DECIDE_CRAWL;
     w->follow = (uint8_t)path_follows(use, d->asked);
     w->fd = -1;
-    w->checked = (uint8_t)is_checked(d);
+    w->checked = (uint8_t)owner_is_checked(d);
     w->touched = (uint8_t)(d->table->base_moved || is_minded(base_of(d)));
     w->at = 0;
     w->inode = 0;
@@ -387,7 +327,7 @@ static enum part path_walk(const struct deciding *d, struct walk *w, struct dio_
     }
     if (d->table->mounts[w->mount].upper && !changes_nothing(d))
         end = WALK_ASK;
-    if (end != WALK_ASK && !w->touched && (end == WALK_FAILED || !is_shown(d)))
+    if (end != WALK_ASK && !w->touched && (end == WALK_FAILED || !owner_is_shown(d)))
         part = path_untouched(d, w, end);
     else if (end != WALK_ASK && is_done)
         decide_do(d->decider, d->decision, d->asked, w, end, out);

@@ -63,12 +63,11 @@ static void do_stat(const struct doing *d, struct dio_verdict *out) {
     answer_data(d, arg_of(d->asked, d->decision->buffer_arg), &status, sizeof status, 0, out);
 }
 
-static int show_extended(const struct doing *d, struct statx *status) {
+static int show_extended(const struct dio_decider *decider, const struct mounted *m, const char *link,
+                         struct statx *status) {
     struct stat seen = {.st_uid = status->stx_uid, .st_gid = status->stx_gid, .st_mode = status->stx_mode};
-    char link[40];
-    link_text(d, link);
     seen.st_rdev = makedev(status->stx_rdev_major, status->stx_rdev_minor);
-    if (owner_show(d->decider, mount_of(d), link, &seen))
+    if (owner_show(decider, m, link, &seen))
         return -1;
     status->stx_uid = seen.st_uid;
     status->stx_gid = seen.st_gid;
@@ -78,16 +77,22 @@ static int show_extended(const struct doing *d, struct statx *status) {
     return 0;
 }
 
+/* It tells the id of its own mount even if nobody asks. */
+static void hide_ids(struct statx *status) {
+    status->stx_mask &= ~(uint32_t)KERNEL_STATX_IDS;
+    memset((char *)status + STATX_MOUNT_ID_AT, 0, sizeof(uint64_t));
+}
+
 static void do_statx(const struct doing *d, struct dio_verdict *out) {
     struct statx status;
+    char link[40];
+    link_text(d, link);
     int how = AT_EMPTY_PATH | (int)(d->flags & (AT_NO_AUTOMOUNT | STATX_SYNC));
     uint32_t mask = (uint32_t)arg_of(d->asked, d->decision->mask_arg);
     if (mask & KERNEL_STATX_IDS || syscall(SYS_statx, d->w->fd, "", how, mask, &status) ||
-        show_extended(d, &status))
+        show_extended(d->decider, mount_of(d), link, &status))
         return;
-    /* It tells the id of its own mount even if nobody asks. */
-    status.stx_mask &= ~(uint32_t)KERNEL_STATX_IDS;
-    memset((char *)&status + STATX_MOUNT_ID_AT, 0, sizeof(uint64_t));
+    hide_ids(&status);
     if (!d->w->length)
         status.stx_attributes |= STATX_MOUNT_ROOT & status.stx_attributes_mask;
     answer_data(d, arg_of(d->asked, d->decision->buffer_arg), &status, sizeof status, 0, out);
@@ -265,9 +270,21 @@ static int doing_begin(struct doing *d) {
 void decide_show(const struct dio_decider *decider, const struct dio_decision *decision, const struct dio_asked *asked,
                  const struct mounted *mount, const char *link, struct dio_verdict *out) {
     struct doing d = {.decision = decision, .asked = asked};
+    uint64_t address = arg_of(asked, decision->buffer_arg);
     struct stat status;
-    if (asked->abi == ARCH_NATIVE && !stat(link, &status) && !owner_show(decider, mount, link, &status))
-        answer_data(&d, arg_of(asked, decision->buffer_arg), &status, sizeof status, 0, out);
+    struct statx extended;
+    d.flags = decision->flags_arg == DIO_NO_ARG ? decision->fixed_flags : (uint32_t)arg_of(asked, decision->flags_arg);
+    if (asked->abi != ARCH_NATIVE || !arguments_are_known(&d))
+        return;
+    if (decision->op == DIO_DO_STAT && !stat(link, &status) && !owner_show(decider, mount, link, &status))
+        answer_data(&d, address, &status, sizeof status, 0, out);
+    uint32_t mask = (uint32_t)arg_of(asked, decision->mask_arg);
+    if (decision->op == DIO_DO_STATX && !(mask & KERNEL_STATX_IDS) &&
+        !syscall(SYS_statx, AT_FDCWD, link, (int)(d.flags & STATX_SYNC), mask, &extended) &&
+        !show_extended(decider, mount, link, &extended)) {
+        hide_ids(&extended);
+        answer_data(&d, address, &extended, sizeof extended, 0, out);
+    }
 }
 
 void decide_do(struct dio_decider *decider, const struct dio_decision *decision, const struct dio_asked *asked,

@@ -3,7 +3,7 @@
  * The note of a file or directory is an extended attribute of it: "UID GID MODE", then "cMAJOR:MINOR" or "bMAJOR:MINOR"
  * for what stands for a device.  Without a note it is as the host has it, where our own user stands for root.  Of what
  * can have no attributes there may be notes elsewhere, which only Python reads. */
-#include "decide.h"
+#include "deciding.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +15,8 @@
 enum { NOTE_ROOM = 128, BITS = 07777 };
 
 static const char NOTE[] = "user.overlay.diorama.owner";
+/* Of a directory: there may be what stands for devices in it. */
+static const char DEVICES[] = "user.overlay.diorama.devices";
 
 /* The length of a note, 0 if there is none, or -1. */
 static ssize_t note_read(const char *link, char text[NOTE_ROOM]) {
@@ -99,4 +101,58 @@ int owned_lets_all(const struct mounted *m, const char *link, mode_t bits) {
     struct stat status;
     mode_t all = bits << 6 | bits << 3 | bits;
     return !stat(link, &status) && !owned_show(m, link, &status) && (status.st_mode & all) == all;
+}
+
+/* ---- verdicts ---- */
+
+/* Whether what the process may do in mounts that remember who owns what is for Python to say. */
+int owner_is_checked(const struct deciding *d) {
+    if (!d->table->has_owned)
+        return 0;
+    if (d->process.checked == DIO_CHECKED_AS_ALL)
+        return d->table->flags & DIO_DECIDE_CHECKED;
+    return d->process.checked == DIO_CHECKED_YES;
+}
+
+/* Whether the owner of any file of the host is told in another way than the kernel does. */
+int owner_is_shown(const struct deciding *d) {
+    return d->decider->mapping.is_set && (d->decision->op == DIO_DO_STAT || d->decision->op == DIO_DO_STATX);
+}
+
+/* The mount that remembers of an open file, or NULL; -1 if that cannot be told. */
+static int owned_find(const struct deciding *d, const char *name, const struct stat *status,
+                      const struct mounted **out) {
+    char text[PLACE_ROOM];
+    int32_t mount = decider_opened_through(d->decider, d->asked->tid, status);
+    *out = NULL;
+    if (mount == OPENED_UNSURE || (mount > 0 && (size_t)mount >= d->table->mount_count))
+        return -1;
+    if (mount > 0)
+        *out = &d->table->mounts[mount];
+    else if (base_of(d)->owned && link_read(name, text) && is_below(text, base_of(d)->host, base_of(d)->host_length))
+        *out = base_of(d);
+    if (*out && !(*out)->owned)
+        *out = NULL;
+    return 0;
+}
+
+/* What is asked of an open file that may be in a mount that remembers. */
+enum part owner_decide(const struct deciding *d, const char *name, const struct stat *status) {
+    const struct mounted *m;
+    if (owned_find(d, name, status, &m))
+        return PART_ASK;
+    if (d->decision->needs & DIO_NEEDS_UNCHANGED)
+        return m && (m->owned == DIO_OWNED_ASKED || getxattr(name, DEVICES, NULL, 0) >= 0) ? PART_ASK : PART_RUN;
+    if (!m && !owner_is_shown(d))
+        return PART_RUN;
+    if (d->decision->op == DIO_DO_STAT || d->decision->op == DIO_DO_STATX)
+        decide_show(d->decider, d->decision, d->asked, m, name, d->out);
+    return PART_ASK;
+}
+
+/* Whether who owns an open file matters. */
+int owner_matters(const struct deciding *d) {
+    int shows = d->decision->op == DIO_DO_STAT || d->decision->op == DIO_DO_STATX || d->decision->op == DIO_DO_ACCESS;
+    int enters = d->decision->needs & DIO_NEEDS_NOT_OPENED && owner_is_checked(d);
+    return owner_is_shown(d) || (d->table->has_owned && (shows || enters || d->decision->needs & DIO_NEEDS_UNCHANGED));
 }

@@ -98,6 +98,34 @@ def test_a_device_is_the_hosts(tree: Tree) -> None:
     assert (tree.path / "null").stat().st_size == 0
 
 
+def test_a_device_is_listed_as_one(tree: Tree) -> None:
+    script = """
+        mknod a c 1 3; mknod b b 7 0; touch f; mkdir d; mv a d; ln b d/c
+        find . -type c; find . -type b | sort; find . -type f
+    """
+    assert tree.run(script).lines == ["./d/a", "./b", "./d/c", "./f"]
+
+
+def test_an_empty_tree_in_memory_remembers_too(bench: Bench, engine: str) -> None:
+    bench.prepare = lay
+    way = run_with("--engine", engine, "--user", "root", "--mount", f"tmp:={bench.work / 'mnt'}:remember")
+    script = "cd mnt; touch f; ln -s f s; chown 33:44 f; chown -h 5 s; stat -c '%n %u:%g' f s"
+    assert bench.inside(way, ["sh", "-c", script]).lines == ["f 33:44", "s 5:0"]
+
+
+WHOSE = """
+touch f; mkdir d; ln -s f s; mkfifo p
+stat -c '%n %u:%g' f d s p; stat -Lc '%u:%g' - <f; stat -c %u /proc/self/status
+chown 0:0 f d && chown -h 0:0 s && chown 4242 f || echo refused
+"""
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root is root in a view too")
+def test_what_is_ours_on_the_host_is_the_users(bench: Bench, engine: str) -> None:
+    done = bench.inside(run_with("--engine", engine, "--user", "root"), ["sh", "-c", WHOSE])
+    assert done.lines == ["f 0:0", "d 0:0", "s 0:0", "p 0:0", "0:0", "0", "refused"]
+
+
 def test_others_may_do_what_linux_lets_them(tree: Tree) -> None:
     tree.run("""
         chmod 755 .; echo secret >s; chmod 600 s; mkdir closed shared own; chmod 700 closed; echo x >closed/x

@@ -153,7 +153,7 @@ class Mediator:
         owned = any(mount.owners is not None for mount in mounts)
         wanted = wanted_with(virtual, layered or owned or any(mount.is_restricted for mount in mounts))
         if owned or self.files.mapping is not None:
-            wanted |= SHOWING
+            wanted |= SHOWING | LISTING if owned else SHOWING
         if self.files.mapping is not None:
             wanted |= {FChOwn}
         if len(self.files.points):

@@ -118,6 +118,14 @@ class Owners(Protocol):
         """Remember something else of it: `mode` with the type of a device, `drops` permission bits."""
         ...
 
+    def may_list_devices(self, path: bytes) -> bool:
+        """Whether there may be something in a directory that stands for a device."""
+        ...
+
+    def will_list_devices(self, path: bytes) -> None:
+        """There may be from now on."""
+        ...
+
     def attributes(self, path: bytes, status: os.stat_result) -> dict[bytes, bytes]:
         """The extended attributes that only administrators may set."""
         ...

@@ -20,6 +20,7 @@ from diorama.catalogue.paths import ChDir, FChDir, GetCwd
 from diorama.dispatch.files.answers import Outcome, answers
 from diorama.dispatch.files.borrowing import Offset
 from diorama.dispatch.files.layered_listing import list_layered
+from diorama.dispatch.files.owned_listing import list_owned
 from diorama.dispatch.files.points import list_points, put_entries
 from diorama.dispatch.files.state import Files, fail
 from diorama.dispatch.files.translation import at_host
@@ -37,7 +38,8 @@ def get_entries(files: Files, call: GetDents64 | GetDents | ReadDir) -> Outcome:
     place = files.tasks.virtual(task, call.fd)
     if place is None:
         size = list_layered(files, call, layout) if files.has_layers else None
-        return list_points(files, call, layout) if size is None and len(files.points) else size
+        size = list_points(files, call, layout) if size is None and len(files.points) else size
+        return list_owned(files, call, layout) if size is None and files.has_owners(task) else size
     if place.filesystem is None or not _is_directory(place):
         return None
     if files.synthetic.is_nameless(place.filesystem, place.inode):

@@ -95,6 +95,7 @@ def _make_device(files: Files, call: MkNodAt, place: Place, kind: int, directory
     path, owners = place.mount.real(place.path), place.mount.owners
     assert owners is not None
     above = os.path.dirname(path)
+    owners.will_list_devices(above)
     try:
         fd = os.open(above, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -152,6 +153,7 @@ def rename(files: Files, call: RenameAt2, old: Place) -> GoesOn:
         check(files, call, parent_attributes(new), _CHANGING)
     else:
         _check_victim(files, call, new)
+    _mark(old, new)
     moved = [old, new] if call.flags & RENAME_EXCHANGE and not new.missing else [old]
     if os.path.dirname(old.path) != os.path.dirname(new.path):
         for one in moved:
@@ -171,7 +173,15 @@ def link(files: Files, call: LinkAt, old: Place) -> GoesOn:
     if not may_link(who, look(old).attributes):
         raise fail(errno.EPERM)
     check(files, call, parent_attributes(new), _CHANGING)
+    _mark(old, new)
     return GOES_ON
+
+
+def _mark(old: Place, new: Place) -> None:
+    """What stands for a device is about to get a name in another directory, or two are to change places."""
+    for one, other in ((old, new), (new, old)):
+        if not one.missing and (found := look(one)).seen.is_device:
+            found.owners.will_list_devices(os.path.dirname(other.mount.real(other.path)))
 
 
 # -- sockets --------------------------------------------------------------------------------------

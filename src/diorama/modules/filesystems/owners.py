@@ -28,6 +28,7 @@ from diorama.view.owning import HIDDEN_XATTRS, Owned, host_mode
 __all__ = ["RememberedOwners"]
 
 _OWNER: Final = HIDDEN_XATTRS + b"diorama.owner"
+_DEVICES: Final = HIDDEN_XATTRS + b"diorama.devices"
 _ATTRIBUTE: Final = HIDDEN_XATTRS + b"diorama.x."
 _HAVE_XATTRS: Final = (stat.S_IFREG, stat.S_IFDIR)
 _ABSENT: Final = (errno.ENODATA, errno.EOPNOTSUPP)
@@ -148,6 +149,21 @@ class RememberedOwners:
         except OSError as error:
             if error.errno not in _ABSENT:
                 raise
+
+    def may_list_devices(self, path: bytes) -> bool:
+        """Whether there may be something in a directory that stands for a device."""
+        if not self.in_xattrs:
+            return True
+        try:
+            os.getxattr(path, _DEVICES)
+        except OSError:
+            return False
+        return True
+
+    def will_list_devices(self, path: bytes) -> None:
+        """There may be from now on."""
+        if self.in_xattrs and not self.may_list_devices(path):
+            os.setxattr(path, _DEVICES, b"y")
 
     # -- attributes ---------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Final
 
 from diorama.errors import UsageError
+from diorama.modules.filesystems.owners import RememberedOwners
 from diorama.modules.options import Options
 from diorama.view.mounts import Mount
 
@@ -25,14 +26,18 @@ _MODE: Final = 0o1777
 
 
 def open_tmp(rest: str, options: Options) -> Mount:
-    """A mount of an empty directory; `mode=` are its permissions in octal, 1777 by default."""
+    """A mount of an empty directory; `mode=` are its permissions in octal, 1777 by default.
+
+    With `remember` it remembers owners (`diorama.modules.filesystems.owners`).
+    """
     if rest:
         raise UsageError(f"cannot mount tmp:{rest}: write tmp: alone, it is always a new one")
     if options.take("size") is not None:
         raise UsageError("cannot mount tmp: with a size: what it holds cannot be limited")
     mode = _mode(options.take("mode"))
+    remembers = options.is_set("remember")
     options.finish("tmp:")
-    tree = _Private()
+    tree = _Private(remembers=remembers)
     os.chmod(tree.path, mode)
     return Mount(
         host=os.fsencode(tree.path),
@@ -41,6 +46,7 @@ def open_tmp(rest: str, options: Options) -> Mount:
         type="tmpfs",
         options=options.shown,
         backing=tree,
+        owners=tree.owners,
     )
 
 
@@ -59,13 +65,16 @@ def _mode(text: str | None) -> int:
 class _Private:
     """A directory that others can go to, but not find."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, remembers: bool) -> None:
         self._top = tempfile.mkdtemp(prefix="tmpfs-", dir=next(_places()))
         os.chmod(self._top, 0o711)
         self.path = tempfile.mkdtemp(prefix="", dir=self._top)
+        self.owners = RememberedOwners(os.fsencode(self.path)) if remembers else None
 
     def close(self) -> None:
         """Remove it, and whatever programs have left in it."""
+        if self.owners is not None:
+            self.owners.close()
         _remove(self._top, set())
 
 
