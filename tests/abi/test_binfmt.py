@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from diorama.abi.binfmt import HEAD, Format, parse_command, parse_format
+from diorama.abi.binfmt import HEAD, Format, parse_command, parse_format, parse_shown
 
 GOOD = (
     rb":py:E::foo::/usr/bin/python3:",
@@ -112,6 +112,13 @@ def test_hexadecimal_bytes_and_the_mask_of_a_magic() -> None:
     assert format.accepts(b"any", b"..\x7fE")  # zeros follow a file that is short
     assert not format.accepts(b"any", b"..\x7fF\0")
     assert not format.accepts(b"any", b"")
+
+
+@pytest.mark.parametrize("text", [text for text in GOOD if b"\0" not in text[:8]])
+def test_what_a_file_tells_is_understood(text: bytes) -> None:
+    format = parse_format(text)
+    for enabled in (True, False):
+        assert parse_shown(format.name, format.shown(enabled=enabled)) == (format, enabled)
 
 
 def test_a_name_ends_with_what_follows_its_last_dot() -> None:

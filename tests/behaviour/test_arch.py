@@ -74,6 +74,12 @@ def test_what_an_emulator_is_given(
     assert (found.stderr, found.status) == ("", 0)
 
 
+def test_what_is_told_of_a_program_of_another_architecture(bench: Bench, root: Path) -> None:
+    found = run(bench, "--root", root, "/bin/hello")
+    line = "diorama: /bin/hello: Exec format error: a program of aarch64; --arch aarch64 runs it\n"
+    assert (found.stderr, found.status) == (line, 126)
+
+
 def test_without_an_emulator(bench: Bench, root: Path) -> None:
     bench.environment["PATH"] = "/nowhere"
     try:

@@ -157,6 +157,32 @@ def test_a_handler_is_that_of_the_root(bench: Bench, place: Path, engine: str) -
     assert (found.stdout, found.stderr) == ("in the root /handler ./x.ask\n", "")
 
 
+HOST = """
+mount -t binfmt_misc none /proc/sys/fs/binfmt_misc || exit 3
+cd /proc/sys/fs/binfmt_misc
+printf %s ":cat:M::ask::/bin/cat:" > register; printf %s ":py:E::foo::/usr/bin/python3:F" > register
+printf %s ":off:M::ask::/bin/false:" > register; echo 0 > off
+cd "$1"; shift; exec "$@"
+"""
+
+
+def test_formats_of_the_host(bench: Bench, place: Path, engine: str) -> None:
+    script_at(place / "source/x", "ask")
+    script_at(place / "source/x.foo", "import sys; print(sys.argv)")
+    with zipfile.ZipFile(place / "a.zip", "w") as archive:
+        for name in ("x", "x.foo"):
+            archive.write(place / "source" / name, name)
+    alone = ["unshare", "-rm", "sh", "-c", HOST, "sh", str(place)]
+    view = [*DIORAMA, "run", "--engine", engine, "--mount", f"zip:{place}/a.zip=/mnt/z"]
+    bound = ["--mount", f"{place}/source=/mnt/s"]
+    script = "source/x; for i in s z; do /mnt/$i/x; /mnt/$i/x.foo 1; done; source/x.foo"
+    found = finish(bench.start([*alone, *view, *bound, "--", "/bin/sh", "-c", script]), limit=100)
+    if "mount:" in found.stderr or "unshare:" in found.stderr:
+        pytest.skip("needs binfmt_misc in user namespaces (Linux 6.7)")
+    told = ["['/mnt/s/x.foo', '1']", "ask['/mnt/z/x.foo', '1']", "['source/x.foo']"]
+    assert (found.lines, found.stderr) == ([f"askask{told[0]}", *told[1:]], "")
+
+
 def test_it_comes_and_goes_with_its_mount(bench: Bench, place: Path, engine: str) -> None:
     script_at(place / "x", "ask")
     script = (

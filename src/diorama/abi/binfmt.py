@@ -14,7 +14,15 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["AT_FLAGS_PRESERVE_ARGV0", "BINFMT_MAGIC", "HEAD", "Format", "parse_command", "parse_format"]
+__all__ = [
+    "AT_FLAGS_PRESERVE_ARGV0",
+    "BINFMT_MAGIC",
+    "HEAD",
+    "Format",
+    "parse_command",
+    "parse_format",
+    "parse_shown",
+]
 
 BINFMT_MAGIC: Final = 0x42494E4D
 """The type of the file system (statfs(2))."""
@@ -145,6 +153,17 @@ def _number(text: bytes) -> int:
 def _bytes(text: bytes) -> bytes:
     """Bytes that may be written in hexadecimal; a zero that stands there plainly ends them."""
     return _HEX.sub(lambda found: bytes([int(found[1], 16)]), text.partition(b"\0")[0])
+
+
+def parse_shown(name: bytes, text: bytes) -> tuple[Format, bool]:
+    """The opposite of `Format.shown`: an entry, and whether it is enabled; KeyError, ValueError."""
+    state, _, rest = text.partition(b"\n")
+    fields = dict(line.split(b" ", 1) for line in rest.splitlines())
+    flags, extension = fields[b"flags:"], fields.get(b"extension", b".")[1:]
+    magic, mask = (bytes.fromhex(fields.get(key, b"").decode()) for key in (b"magic", b"mask"))
+    offset = int(fields.get(b"offset", b"0"))
+    found = Format(name, fields[b"interpreter"], magic, mask, offset, extension, flags)
+    return found, state == b"enabled"
 
 
 def parse_command(text: bytes) -> int | None:

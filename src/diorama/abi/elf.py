@@ -23,6 +23,7 @@ __all__ = [
     "AT_UID",
     "Interpreter",
     "find_interpreter",
+    "is_native",
 ]
 
 AT_IGNORE: Final = 1
@@ -89,6 +90,14 @@ class Interpreter:
             (self.header + known.offset_at, struct.pack(known.word, offset)),
             (self.header + known.size_at, struct.pack(known.word, size)),
         ]
+
+
+def is_native(head: bytes) -> bool:
+    """Whether a file that begins so is an executable for this machine."""
+    if len(head) < _CLASSES[2].file.size or not head.startswith(b"\x7fELF") or head[5] != 1:
+        return False
+    machine = int.from_bytes(head[18:20], "little")
+    return machine in _NATIVE or (machine == _EM_486 and Abi.I386.audit & 0xFFFF in _NATIVE)
 
 
 def find_interpreter(fd: int) -> Interpreter | None:

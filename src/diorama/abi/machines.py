@@ -9,7 +9,7 @@ from typing import Final
 
 from diorama.abi.binfmt import Format
 
-__all__ = ["MACHINES", "Machine", "find_machine"]
+__all__ = ["MACHINES", "Machine", "find_machine", "machine_of"]
 
 _MAGIC: Final = b"\x7fELF"
 _VERSION: Final = b"\x01"
@@ -77,6 +77,11 @@ MACHINES: Final = (
     Machine("x86_64", 64, 62, "amd64"),
 )
 _OTHER_NAMES: Final = {"armel": "arm", "armv7l": "arm", "i686": "i386", "x86-64": "x86_64"}
+
+
+def machine_of(head: bytes) -> Machine | None:
+    """The architecture of an executable that begins so; None if it is none, or nobody knows it."""
+    return next((one for one in MACHINES if one.format(b"").accepts(b"", head)), None)
 
 
 def find_machine(name: str) -> Machine | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -39,7 +40,7 @@ def run_program(view: View, options: ViewOptions) -> int:
             # Descriptors that the caller's shell opened for the program are the program's.
             process = view.Popen(list(options.command), close_fds=False, on_stop=terminal.stopped)
         except OSError as error:
-            return _cannot_start(options.command[0], error, is_ours=options.root is None)
+            return _cannot_start(options, error)
         control.runs(process.pid, list(options.command))
         status = _wait(process, terminal, control, kill_on_exit=options.kill_on_exit)
     if view.failures or (view.unsaved and not status):
@@ -97,9 +98,26 @@ def _wait(process: Popen, terminal: Terminal, control: Control | Uncontrolled, *
     return returned if returned >= 0 else 128 - returned
 
 
-def _cannot_start(name: str, error: OSError, *, is_ours: bool) -> int:
-    """`is_ours`: it was looked for where we would find it too."""
-    if "/" in name:
+def _architecture(options: ViewOptions) -> str:
+    """What to do about a program of another machine, if it is one: there is nobody to ask but the file."""
+    from diorama.abi.binfmt import HEAD
+    from diorama.abi.machines import machine_of
+
+    try:
+        with open(os.path.join(options.root or "/", os.path.abspath(options.command[0])[1:]), "rb") as file:
+            machine = machine_of(file.read(HEAD))
+    except OSError:
+        return ""
+    if machine is None or machine.is_own:
+        return ""
+    return f": a program of {machine.name}; --arch {machine.name} runs it"
+
+
+def _cannot_start(options: ViewOptions, error: OSError) -> int:
+    name, is_ours = options.command[0], options.root is None
+    if error.errno == errno.ENOEXEC:
+        missing, reason = False, os.strerror(errno.ENOEXEC) + _architecture(options)
+    elif "/" in name:
         missing, reason = isinstance(error, FileNotFoundError), os.strerror(error.errno or 0)
     elif not is_ours:
         missing = isinstance(error, FileNotFoundError)

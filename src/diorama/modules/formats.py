@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 from diorama.abi.binfmt import parse_format
 from diorama.abi.elf import find_interpreter
 from diorama.abi.machines import MACHINES, Machine, find_machine
+from diorama.dispatch.files.fixing import FixedOnHost
 from diorama.errors import UsageError
-from diorama.modules.filesystems.binfmt import BinfmtFileSystem, FixedOnHost
+from diorama.modules.filesystems.binfmt import BinfmtFileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,12 +18,14 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Final
 
-from diorama.abi.elf import Interpreter, find_interpreter
+from diorama.abi.elf import Interpreter, find_interpreter, is_native
 from diorama.abi.fcntl import AT_EMPTY_PATH, AT_EXECVE_CHECK, AT_FDCWD, AT_SYMLINK_NOFOLLOW
 from diorama.catalogue.processes import ExecveAt
 from diorama.dispatch.files.acting import may_access
 from diorama.dispatch.files.answers import Outcome, answers
 from diorama.dispatch.files.directories import enter_view
+from diorama.dispatch.files.fixing import FixedOnHost
+from diorama.dispatch.files.hostformats import host_format
 from diorama.dispatch.files.owned import check_executable
 from diorama.dispatch.files.programs import path_for
 from diorama.dispatch.files.scripts import AS_GIVEN, HEAD, Arguments, script_line, with_arguments
@@ -273,7 +275,21 @@ class _Search:
                 known.interpreter, (), known.keeps_first, known.opens, known.lends_rights, entry.fixed
             )
         line = script_line(file.head)
-        return None if line is None else _Step(line[0], tuple(line[1:]))
+        if line is not None:
+            return _Step(line[0], tuple(line[1:]))
+        return self._host_step(file, called) if self._touched and file.is_regular else None
+
+    def _host_step(self, file: _File, called: bytes) -> _Step | None:
+        """By what the kernel runs a file that it does not find by a path of the view."""
+        if is_native(file.head):
+            return None
+        known = host_format(called, file.head)
+        if known is None:
+            return None
+        fixed = FixedOnHost(known.interpreter) if known.is_fixed else None
+        if fixed is not None:
+            self._opened.callback(fixed.close)
+        return _Step(known.interpreter, (), known.keeps_first, known.opens, known.lends_rights, fixed)
 
     def _fixed(self, fixed: Fixed) -> _File:
         path = fixed.path()
@@ -387,7 +403,10 @@ def _is_busy(fd: int) -> bool:
 
 
 def _start(files: Files, call: ExecveAt, task: Task, asked: _Asked, program: _Program) -> Outcome:
-    path, way = path_for(files.standins, program.path, asked.called, asked.comm or program.name), program.way
+    way, comm = program.way, asked.comm or program.name
+    if way.arguments is not AS_GIVEN and b"." in comm and host_format(comm, b"") is not None:
+        comm = program.name  # else the kernel would run the program as what it was called
+    path = path_for(files.standins, program.path, asked.called, comm)
     fd = None if way.opened is None else _give(call, way.opened)
     calling = None
     if path != asked.called or way.keeps_first or fd is not None:

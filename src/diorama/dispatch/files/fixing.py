@@ -1,4 +1,4 @@
-"""Fixing: interpreters that are opened when their format is registered in a view (flag F of binfmt_misc)."""
+"""Fixing: interpreters that are opened when their format is registered (flag F of binfmt_misc)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from diorama.view.mounts import Place
     from diorama.view.task import Task
 
-__all__ = ["FixedInView", "fix_program"]
+__all__ = ["FixedInView", "FixedOnHost", "fix_program"]
 
 
 class FixedInView:
@@ -41,6 +41,33 @@ class FixedInView:
     def close(self) -> None:
         """Let go of it."""
         self._leases.close()
+
+
+class FixedOnHost:
+    """A program of the host, for whatever root its users have."""
+
+    place: Place | None = None
+
+    def __init__(self, path: str | bytes) -> None:
+        """As execve(2) would open it; `OSError`."""
+        self._path = os.path.abspath(os.fsencode(path))
+        self.fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        if not stat.S_ISREG(os.fstat(self.fd).st_mode) or not os.access(self._path, os.X_OK):
+            self.close()
+            raise fail(errno.EACCES)
+
+    def path(self) -> bytes:
+        """Its own, as long as that leads there."""
+        try:
+            if os.path.samestat(os.stat(self._path), os.fstat(self.fd)):
+                return self._path
+        except OSError:
+            pass
+        return b"/proc/%d/fd/%d" % (os.getpid(), self.fd)
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self.fd)
 
 
 def fix_program(files: Files, task: Task, path: bytes) -> FixedInView:

@@ -24,9 +24,9 @@ from diorama.modules.options import Options
 from diorama.view import formats
 from diorama.view.asking import asker
 from diorama.view.formats import Fixed, Formats
-from diorama.view.mounts import Mount, Place
+from diorama.view.mounts import Mount
 
-__all__ = ["TYPE", "BinfmtFileSystem", "FixedOnHost", "open_binfmt"]
+__all__ = ["TYPE", "BinfmtFileSystem", "open_binfmt"]
 
 TYPE: Final = "binfmt_misc"
 _STATUS: Final = 2
@@ -37,33 +37,6 @@ _NAME_MAX: Final = 255
 
 def _error(code: int) -> OSError:
     return OSError(code, os.strerror(code))
-
-
-class FixedOnHost:
-    """A program of the host, for whatever root its users have."""
-
-    place: Place | None = None
-
-    def __init__(self, path: str | bytes) -> None:
-        """As execve(2) would open it; `OSError`."""
-        self._path = os.path.abspath(os.fsencode(path))
-        self.fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        if not stat.S_ISREG(os.fstat(self.fd).st_mode) or not os.access(self._path, os.X_OK):
-            self.close()
-            raise _error(errno.EACCES)
-
-    def path(self) -> bytes:
-        """Its own, as long as that leads there."""
-        try:
-            if os.path.samestat(os.stat(self._path), os.fstat(self.fd)):
-                return self._path
-        except OSError:
-            pass
-        return b"/proc/%d/fd/%d" % (os.getpid(), self.fd)
-
-    def close(self) -> None:
-        """Let go of it."""
-        os.close(self.fd)
 
 
 class BinfmtFileSystem(FileSystem):
