@@ -147,6 +147,8 @@ class Endpoint:
     guarded = False
     """Whether the kernel is given addresses by us only, so that no other thread of the program can change
     them after they have been judged."""
+    opens_fast = False
+    """Whether a message may connect a guarded stream as well (MSG_FASTOPEN)."""
 
     def __init__(self, family: int, type: int, protocol: int) -> None:
         self.family = family

@@ -30,9 +30,10 @@ from diorama.engine.rawsocket import Sent, connect_raw, pack_control, send_raw
 from diorama.view.asking import asker
 
 if TYPE_CHECKING:
+    from diorama.abi.socket import SocketAddress
     from diorama.dispatch.network.state import Lent
 
-__all__ = ["FULL", "check_flags", "connect_here", "native_control", "send_here", "waits"]
+__all__ = ["FULL", "check_flags", "connect_here", "native_control", "open_here", "send_here", "waits"]
 
 FULL: Final = (errno.EAGAIN, errno.EWOULDBLOCK)
 _BEGUN: Final = (errno.EINPROGRESS, errno.EALREADY)
@@ -57,9 +58,19 @@ def connect_here(lent: Lent, address: bytes) -> int:
         code = lent.endpoint.connected(at, at.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
         if code:
             raise fail(code) from None
+        _finish(at, address)
         return 0
     lent.endpoint.connected(at, 0)
     return 0
+
+
+def _finish(at: socket.socket, address: bytes) -> None:
+    """Let the kernel know that who has begun to connect has seen it end: the next one to ask is EISCONN."""
+    try:
+        connect_raw(at.fileno(), address)
+    except OSError as error:
+        if error.errno not in (*_BEGUN, errno.EISCONN):
+            raise
 
 
 def _start(at: socket.socket, address: bytes) -> None:
@@ -94,6 +105,18 @@ def check_flags(lent: Lent, flags: int) -> None:
     """That a message does not connect a stream as well (TCP Fast Open): EOPNOTSUPP, as where that is off."""
     if lent.is_stream and flags & MSG_FASTOPEN:
         raise fail(errno.EOPNOTSUPP)
+
+
+def open_here(lent: Lent, address: SocketAddress | None, flags: int) -> int:
+    """Connect for a message that does so as well, as without a cookie of the server's: its other flags."""
+    if not lent.endpoint.opens_fast:
+        check_flags(lent, flags)
+    if address is None:
+        raise fail(errno.EINVAL)
+    packed = lent.endpoint.connect(lent.at, address)
+    if packed is not None:
+        connect_here(lent, packed)
+    return flags & ~MSG_FASTOPEN
 
 
 def send_here(lent: Lent, data: bytes, sent: Sent, control: bytes, flags: int) -> int:

@@ -16,6 +16,7 @@ from diorama.abi.io import IoVec
 from diorama.abi.socket import (
     MSG_DONTWAIT,
     MSG_ERRQUEUE,
+    MSG_FASTOPEN,
     MSG_PEEK,
     MSG_TRUNC,
     MsgHdr,
@@ -26,7 +27,7 @@ from diorama.catalogue.sockets import RecvFrom, RecvMMsg, RecvMsg, SendMMsg, Sen
 from diorama.dispatch.network.addresses import check_abstract, read_address
 from diorama.dispatch.network.answers import Outcome, answers, fail
 from diorama.dispatch.network.control import CONTROL_MAX, MORE, given_control, told_control, with_room
-from diorama.dispatch.network.guarding import FULL, check_flags, native_control, send_here, waits
+from diorama.dispatch.network.guarding import FULL, check_flags, native_control, open_here, send_here, waits
 from diorama.engine.rawsocket import RawMessage, Sent, pack_control, receive_raw, send_raw
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ def send(networks: Networks, call: SendTo) -> Outcome:
             check_abstract(networks, call, call.address.address, call.address_size)
             return None
         if lent.endpoint.guarded and lent.is_stream:
-            check_flags(lent, call.flags)
-            return call.replace(address=0, address_size=0)
+            flags = _open_here(lent, call, call.address.address, call.address_size, call.flags)
+            return call.replace(address=0, address_size=0, flags=flags)
         address = read_address(call.address.address, call.address_size, call)
         sent = lent.endpoint.sending(lent.at, address)
         if sent.drop:
@@ -73,6 +74,13 @@ def send(networks: Networks, call: SendTo) -> Outcome:
     return int(call.tracee.syscall.sendmsg(call.fd, place(header.pack(call.tracee.abi)), call.flags))
 
 
+def _open_here(lent: Lent, call: Request, at: int, size: int, flags: int) -> int:
+    """Connect for a message that does so as well (TCP Fast Open): its other flags."""
+    if not flags & MSG_FASTOPEN:
+        return flags
+    return open_here(lent, read_address(at, size, call) if at else None, flags)
+
+
 @answers(SendMsg)
 def send_message(networks: Networks, call: SendMsg) -> Outcome:
     """One message in pieces, with control data."""
@@ -86,9 +94,9 @@ def send_message(networks: Networks, call: SendMsg) -> Outcome:
             check_abstract(networks, call, header.msg_name, header.msg_namelen)
             return None
         if lent.endpoint.guarded:
-            check_flags(lent, call.flags)
             if lent.is_stream:
-                return None
+                flags = _open_here(lent, call, header.msg_name, header.msg_namelen, call.flags)
+                return None if flags == call.flags else call.replace(flags=flags)
         elif not (header.msg_name or lent.endpoint.has_control):
             return None
         outcome = _send_one(lent, call, header, call.flags)

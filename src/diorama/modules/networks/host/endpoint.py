@@ -26,8 +26,8 @@ from diorama.interfaces.network import Endpoint, Sent, refuse
 from diorama.modules.networks.host.options import check_control, check_option
 
 if TYPE_CHECKING:
+    from diorama.interfaces.rules import Address, Rule
     from diorama.modules.networks.host.network import PolicyNetwork
-    from diorama.modules.networks.host.rules import Address, Rule
 
 __all__ = ["PolicyEndpoint"]
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Final
 from diorama.errors import UsageError
 from diorama.interfaces.asking import asker
 from diorama.interfaces.network import refuse
-from diorama.modules.networks.host.rules import ALLOW, ASK, DENY, IN, OUT, Flow, Rule
+from diorama.interfaces.rules import ALLOW, ASK, DENY, IN, OUT, Flow, Rule
 
 if TYPE_CHECKING:
+    from diorama.interfaces.rules import Address, Policy
     from diorama.modules.networks.host.names import Names
-    from diorama.modules.networks.host.rules import Address, Policy
 
 __all__ = ["Judge", "Log", "Terminal"]
 

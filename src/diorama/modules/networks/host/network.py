@@ -15,9 +15,9 @@ from diorama.interfaces.network import Endpoint, Foreign, Network, Sent, refuse
 from diorama.modules.networks.host.endpoint import PolicyEndpoint
 
 if TYPE_CHECKING:
+    from diorama.interfaces.rules import Address
     from diorama.modules.networks.host.judge import Judge
     from diorama.modules.networks.host.resolver import Resolver
-    from diorama.modules.networks.host.rules import Address
     from diorama.modules.networks.host.settings import Settings
     from diorama.modules.networks.host.tunnels import Tunnels
 

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from diorama.errors import UsageError
-from diorama.modules.networks.host.rules import ACTIONS, ALL, DENY, REDIRECT, Policy, Rule, parse_rule
+from diorama.interfaces.rules import ACTIONS, ALL, DENY, REDIRECT, Policy, Rule, parse_rule
 from diorama.modules.options import Options
 
 __all__ = ["Privileged", "Settings", "read_settings"]

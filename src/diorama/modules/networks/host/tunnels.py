@@ -27,11 +27,11 @@ from diorama.engine.rawsocket import connect_raw
 from diorama.errors import warn_once
 
 if TYPE_CHECKING:
+    from diorama.interfaces.rules import Address
     from diorama.modules.networks.host.endpoint import PolicyEndpoint
     from diorama.modules.networks.host.loop import Loop
     from diorama.modules.networks.host.names import Names
     from diorama.modules.networks.host.proxies import Proxy
-    from diorama.modules.networks.host.rules import Address
 
 __all__ = ["Tunnels"]
 

@@ -96,7 +96,9 @@ def _offender(endpoint: DatagramEndpoint, at: socket.socket, data: bytes) -> byt
     if place is None:
         return data
     version = 4 if endpoint.family == AF_INET else endpoint.version(place, None)
-    return endpoint.show(endpoint.plan.text(place, version), 0).pack()[: len(data)]
+    target = getattr(endpoint.target, "host", "")
+    text = endpoint.plan.text(place, version, is_loopback=_is_loopback(unmap(target)))
+    return endpoint.show(text, 0).pack()[: len(data)]
 
 
 def given(endpoint: DatagramEndpoint, at: socket.socket, level: int, kind: int, data: bytes) -> Part | None:

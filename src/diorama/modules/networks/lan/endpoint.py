@@ -23,7 +23,7 @@ from diorama.abi.socket import (
     InetAddress,
     SocketAddress,
 )
-from diorama.engine.rawsocket import Sent, bind_raw
+from diorama.engine.rawsocket import bind_raw
 from diorama.interfaces.network import Endpoint, refuse
 from diorama.modules.networks.lan import options
 from diorama.modules.networks.lan.addresses import (
@@ -48,17 +48,23 @@ __all__ = ["LanEndpoint", "StreamEndpoint"]
 _IP_BIND_ADDRESS_NO_PORT: Final = 24
 _IPV6_V6ONLY: Final = 26
 _TRIES: Final = 64
+_LO: Final = b"lo"
 
 
 class LanEndpoint(Endpoint):
-    """What all have in common."""
+    """What all have in common.
+
+    `device` is the link that it is bound to (SO_BINDTODEVICE): what comes from the own host comes by `lo`.
+    """
+
+    guarded = True
+    opens_fast = True
 
     def __init__(self, plan: Plan, family: int, type: int, protocol: int) -> None:
         super().__init__(family, type, protocol)
         self.plan = plan
         self.is_v6_only = False
         self.device = b""
-        """The link that it is bound to (SO_BINDTODEVICE)."""
         self.target: SocketAddress | None = None
         """What the program has connected it to."""
 
@@ -71,7 +77,7 @@ class LanEndpoint(Endpoint):
 
     def like(self, new: socket.socket) -> Endpoint:
         made = type(self)(self.plan, self.family, self.type, self.protocol)
-        made.is_v6_only = self.is_v6_only
+        made.is_v6_only, made.device = self.is_v6_only, self.device
         return made
 
     # -- the kernel's addresses ---------------------------------------------------------------
@@ -223,8 +229,17 @@ class LanEndpoint(Endpoint):
         return packed
 
     def find(self, at: socket.socket, text: str) -> Destination:
-        """What an address that is connected to leads to."""
-        return self.plan.locate(text)
+        """What an address that is connected to leads to; EHOSTUNREACH if not by the link it is bound to."""
+        found = self.plan.locate(text)
+        if (self.device == _LO and found.host != self.plan.host) or (
+            self.device not in (b"", _LO) and found.is_loopback
+        ):
+            raise refuse(errno.EHOSTUNREACH)
+        return found
+
+    def is_deaf_to(self, there: Place) -> bool:
+        """Whether what comes from a place comes by another link than it is bound to."""
+        return bool(self.device) and (self.device == _LO) != (there.host == self.plan.host)
 
     def way(self, at: socket.socket, destination: Destination, port: int) -> tuple[str, int]:
         """The address of the kernel's for a port of a destination."""
@@ -306,7 +321,25 @@ def _version_of(index: int, family: int) -> int:
 
 
 class StreamEndpoint(LanEndpoint):
-    """TCP."""
+    """TCP.
+
+    `is_wide`: it is bound to a wildcard and to a link, which comes to one of the host's addresses.
+    """
+
+    is_wide = False
+
+    def index_of(self, at: socket.socket, text: str, *, is_mapped: bool) -> int:
+        index = super().index_of(at, text, is_mapped=is_mapped)
+        if not self.device or index not in (ANY4, ANY6):
+            return index
+        self.is_wide = True
+        return (LOOPBACK4 if self.device == _LO else ADDRESS4) + (index == ANY6)
+
+    def name(self, at: socket.socket) -> SocketAddress:
+        here = self.here(at)
+        if self.is_wide and here is not None and not self._is_connected(at):
+            return self._show_wildcard(here)
+        return super().name(at)
 
     def listen(self, at: socket.socket, backlog: int) -> None:
         here = self.here(at)
@@ -320,18 +353,12 @@ class StreamEndpoint(LanEndpoint):
         at.listen(backlog)
 
     def accepted(self, new: socket.socket) -> Endpoint | None:
-        """None for a connection from nobody on this LAN."""
+        """None for a connection from nobody on this LAN, or by another link."""
         try:
             there = self.there(new)
         except OSError:
             return self.like(new)
-        if there is None or there.number != self.plan.number:
+        if there is None or there.number != self.plan.number or self.is_deaf_to(there):
             return None
         self.plan.filter(new)
         return self.like(new)
-
-    def sending(self, at: socket.socket, address: SocketAddress) -> Sent:
-        """Only TCP Fast Open names an address."""
-        if self._is_connected(at):
-            return Sent(address.pack())
-        return Sent(self.connect(at, address))

@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from typing import Final
 
 from diorama.errors import UsageError
-from diorama.modules.networks.host.rules import ALLOW, DENY, OUT, Flow, Policy, Rule, parse_rule
+from diorama.interfaces.rules import ALLOW, DENY, OUT, Flow, Policy, Rule, parse_rule
 from diorama.modules.networks.lan.addresses import FIRST_MORE, GATEWAY, Place
 from diorama.modules.networks.lan.loop import READ, Loop
 from diorama.modules.networks.lan.relay import Real

@@ -12,6 +12,7 @@ from diorama.interfaces.netlink import Netlink
 from diorama.interfaces.network import Endpoint, Network, refuse
 from diorama.interfaces.procnet import proc_files
 from diorama.interfaces.story import SocketState
+from diorama.modules.networks.lan.adopting import adopt
 from diorama.modules.networks.lan.endpoint import StreamEndpoint
 from diorama.modules.networks.lan.ping import Echo, PingEndpoint
 from diorama.modules.networks.lan.plan import Plan
@@ -66,7 +67,7 @@ class LanNetwork(Network):
 
     def adopt(self, at: socket.socket, family: int) -> Endpoint | None:
         """One that another view of this LAN has made, or another host in this view; EACCES for others."""
-        raise refuse(errno.EACCES)
+        return adopt(self.plan, at, family)
 
     def sockets(self) -> Sequence[SocketState]:
         """Those of this host."""

@@ -24,7 +24,9 @@ Getter: TypeAlias = "Callable[[Any, socket.socket, int], bytes | None]"
 Setter: TypeAlias = "Callable[[Any, socket.socket, bytes], bool]"
 
 IPV6_V6ONLY: Final = 26
+SO_BINDTOIFINDEX: Final = 62
 _LINKS: Final = (b"", b"lo", b"eth0")
+"""By their indexes; 0 is none."""
 _INT: Final = 4
 _AS_IPV4: Final = {
     16: 2,  # IPV6_UNICAST_HOPS: IP_TTL
@@ -74,6 +76,19 @@ def _set_device(endpoint: LanEndpoint, at: socket.socket, value: bytes) -> bool:
     return True
 
 
+def _get_index(endpoint: LanEndpoint, at: socket.socket, size: int) -> bytes | None:
+    return _LINKS.index(endpoint.device).to_bytes(_INT, "little")[:size]
+
+
+def _set_index(endpoint: LanEndpoint, at: socket.socket, value: bytes) -> bool:
+    if len(value) < _INT:
+        raise refuse(errno.EINVAL)
+    index = int.from_bytes(value[:_INT], "little")
+    if index >= len(_LINKS):
+        raise refuse(errno.ENODEV)
+    return _set_device(endpoint, at, _LINKS[index])
+
+
 def _also(option: int) -> Setter:
     """What is said of IPv6 is said of IPv4 too."""
 
@@ -90,9 +105,11 @@ GETTERS: Final[dict[tuple[int, int], Getter]] = {
     (SOL_IPV6, IPV6_V6ONLY): _get_only,
     (SOL_SOCKET, SO_PEERNAME): _get_peer,
     (SOL_SOCKET, SO_BINDTODEVICE): _get_device,
+    (SOL_SOCKET, SO_BINDTOIFINDEX): _get_index,
 }
 SETTERS: Final[dict[tuple[int, int], Setter]] = {
     (SOL_IPV6, IPV6_V6ONLY): _set_only,
     (SOL_SOCKET, SO_BINDTODEVICE): _set_device,
+    (SOL_SOCKET, SO_BINDTOIFINDEX): _set_index,
     **{(SOL_IPV6, option): _also(other) for option, other in _AS_IPV4.items()},
 }

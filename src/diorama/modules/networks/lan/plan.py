@@ -131,14 +131,19 @@ class Plan:
             raise refuse(errno.EHOSTUNREACH)
         return Destination(GATEWAY, index, version, text, is_outside=True)
 
-    def reach(self, destination: Destination, port: int, kind: int, protocol: int = 0) -> Place:
-        """The place where a port of a destination is: that of the address, or of a wildcard that hears it."""
+    def reach(
+        self, destination: Destination, port: int, kind: int, protocol: int = 0, *, nobody: int = 1
+    ) -> Place:
+        """The place where a port of a destination is: that of the address, or of a wildcard that hears it.
+
+        `nobody`: which of these, if nobody has it.
+        """
         there = [self.place(destination.host, index, port) for index in self.hearing(destination)]
         self._check(there[0], kind, protocol)
         for place in there:
             if is_bound(kind, place.real(), protocol):
                 return place
-        return there[1]
+        return there[nobody]
 
     def way(
         self, source: tuple[str, int], destination: Destination, port: int, endpoint: Endpoint
@@ -152,7 +157,9 @@ class Plan:
             if real is None:
                 raise refuse(errno.ENETUNREACH)
             return real
-        real = self.reach(destination, port, endpoint.type, endpoint.protocol).real()
+        # Who is told that nobody has it is found by the address that it was sent from: that of the socket.
+        nobody = 1 if protocol == "tcp" else 0
+        real = self.reach(destination, port, endpoint.type, endpoint.protocol, nobody=nobody).real()
         if destination.host == self.host or not self.member.conditions(destination.host).has_relay:
             return real
         return self.member.relay(source, real, protocol)

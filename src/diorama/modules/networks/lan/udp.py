@@ -175,7 +175,7 @@ class DatagramEndpoint(LanEndpoint):
 
     def received(self, at: socket.socket, address: bytes) -> SocketAddress | None:
         there = self.heard(address)
-        if there is None:
+        if there is None or self.is_deaf_to(there):
             return None
         outside = self._outside(there, parse_address(address))
         if outside is not None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from diorama.errors import UsageError
+from diorama.interfaces.rules import IN, OUT, Flow, Policy, parse_rule
 from diorama.modules.networks.host.names import Names
 from diorama.modules.networks.host.proxies import parse_proxy
-from diorama.modules.networks.host.rules import IN, OUT, Flow, Policy, parse_rule
 from diorama.modules.networks.host.settings import read_settings
 from diorama.modules.options import Options, without_secrets
 
