@@ -30,10 +30,10 @@ def ping(family, kind, to, ident=77):
         data = data[20:]
     number = made.getsockname()[1] if kind == socket.SOCK_DGRAM else ident
     print(made.type.name, address[0], data[0], struct.unpack("!H", data[4:6])[0] == number, data[6:])
-for to in A, B, "127.0.0.1":
+for to in A, B, "127.0.0.1", "10.1.0.254":
     ping(socket.AF_INET, socket.SOCK_DGRAM, to)
     ping(socket.AF_INET, socket.SOCK_RAW, to)
-for to in A6, B6, "::1":
+for to in A6, B6, "::1", "fd00:1::fe":
     ping(socket.AF_INET6, socket.SOCK_DGRAM, to)
 print(fails(ping, socket.AF_INET, socket.SOCK_DGRAM, "10.1.0.77"))
 print(fails(socket.socket, socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP))
@@ -47,10 +47,15 @@ def test_hosts_answer_pings(lan: Lan) -> None:
     body = "True b'\\x00\\tbody'"
     four = [
         line
-        for to, own in (("10.1.0.1", "10.1.0.2"), ("10.1.0.2", "10.1.0.2"), ("127.0.0.1", "127.0.0.1"))
+        for to, own in (
+            ("10.1.0.1", "10.1.0.2"),
+            ("10.1.0.2", "10.1.0.2"),
+            ("127.0.0.1", "127.0.0.1"),
+            ("10.1.0.254", "10.1.0.2"),
+        )
         for line in (f"SOCK_DGRAM {to} 0 {body}", f"{to} {own} SOCK_RAW {to} 0 {body}")
     ]
-    six = [f"SOCK_DGRAM {to} 129 {body}" for to in ("fd00:1::1", "fd00:1::2", "::1")]
+    six = [f"SOCK_DGRAM {to} 129 {body}" for to in ("fd00:1::1", "fd00:1::2", "::1", "fd00:1::fe")]
     assert out.lines == [*four, *six, "EHOSTUNREACH", "EPERM", "EPERM"], out.stderr
 
 

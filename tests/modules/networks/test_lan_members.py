@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -11,8 +13,9 @@ import threading
 
 import pytest
 
-from diorama.errors import UsageError
+from diorama.errors import Unsupported, UsageError
 from diorama.modules.networks.lan import meeting, wire
+from diorama.modules.networks.lan.addresses import ADDRESS4, Place
 from diorama.modules.networks.lan.member import Member
 from modules.networks.lan_room import Room, until
 
@@ -278,3 +281,20 @@ def test_the_keeper_has_nothing_of_who_started_it(room: Room) -> None:
     os.close(reader)
     assert os.getsid(keeper) != os.getsid(0)
     assert os.readlink(f"/proc/{keeper}/fd/0") == os.devnull
+
+
+def test_what_the_keeper_cannot_do_is_an_error_that_linux_gives(room: Room) -> None:
+    """It has no descriptors left: ENOBUFS, and a warning that says why."""
+    one, other = room.join(host="a"), room.join(host="b")
+    source, target = (Place(one.number, host, ADDRESS4, 5000).real() for host in (one.host, other.host))
+    (keeper,) = room.keepers()
+    limits = resource.prlimit(keeper, resource.RLIMIT_NOFILE)
+    resource.prlimit(keeper, resource.RLIMIT_NOFILE, (0, limits[1]))
+    with pytest.raises(Unsupported, match="Too many open files") as caught:
+        one.relay(source, target, "udp")
+    assert caught.value.errno == errno.ENOBUFS
+    resource.prlimit(keeper, resource.RLIMIT_NOFILE, limits)
+    assert one.relay(source, target, "udp") != target
+    with pytest.raises(Unsupported) as caught:
+        one.relay(("127.0.0.1", 80), target, "udp")
+    assert caught.value.errno == errno.EINVAL

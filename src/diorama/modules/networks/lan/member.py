@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_network
 from typing import Final
 
-from diorama.errors import UsageError, warn_once
+from diorama.errors import Unsupported, UsageError, warn_once
 from diorama.modules.networks.lan import meeting, wire
 from diorama.modules.networks.lan.conditions import (
     GATEWAY,
@@ -39,6 +39,12 @@ _ATTEMPTS: Final = 5
 _LASTING: Final = 60.0
 """Seconds that a relay of datagrams is used without asking again: half of those that it waits for some."""
 _MOST_RELAYS: Final = 10_000
+_UNREACHABLE: Final = errno.EHOSTUNREACH
+_KNOWN: Final = {
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS), errno.ENOBUFS),
+    **{code: code for code in (errno.EADDRNOTAVAIL, errno.EINVAL, errno.ENETUNREACH, errno.EAFNOSUPPORT)},
+}
+"""What a program is told of the errors that the keeper may have met, where Linux knows them of connect(2)."""
 _PATIENCE: Final = 30.0
 """Seconds to wait for an answer of the keeper; it has only a little to do for each."""
 
@@ -259,7 +265,7 @@ class Member:
         try:
             answer = self._answer(make)
         except UsageError as error:
-            raise _refuse(error.code) from None
+            raise Unsupported(f"lan:{self.lan}", str(error), _KNOWN.get(error.code, _UNREACHABLE)) from None
         if not isinstance(answer, wire.Answer):
             raise _refuse(errno.EHOSTUNREACH)
         return answer

@@ -11,7 +11,6 @@ import heapq
 import random
 import select
 import socket
-import struct
 import threading
 import time
 from contextlib import suppress
@@ -42,6 +41,7 @@ from diorama.modules.networks.lan.addresses import (
     Place,
     parse_real,
 )
+from diorama.modules.networks.lan.echo import ECHO_PORT, answer_to
 from diorama.modules.networks.lan.udp import DatagramEndpoint
 
 if TYPE_CHECKING:
@@ -49,13 +49,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Echo", "PingEndpoint", "answer_to"]
 
-_PORT: Final = 7
-_ICMP: Final = 1
-_REQUEST: Final = {PING4: (8, 0), PING4_RAW: (8, 0), PING6: (128, 129)}
-"""The types of a request and of what answers it."""
-_TTL: Final = 64
-_HEADER: Final = struct.Struct("!BBHH")
-_SHORTEST: Final = 8
 _IP_HDRINCL: Final = 3
 _IPV6_CHECKSUM: Final = 7
 
@@ -97,7 +90,7 @@ class PingEndpoint(DatagramEndpoint):
             raise refuse(errno.ENETUNREACH)
         self._place(at, 0)
         index = ECHO_LOOPBACK if destination.is_loopback else ECHO
-        return Sent(self.pack(self.plan.place(destination.host, index, _PORT)))
+        return Sent(self.pack(self.plan.place(destination.host, index, ECHO_PORT)))
 
     def received(self, at: socket.socket, address: bytes) -> SocketAddress | None:
         there = self.heard(address)
@@ -131,30 +124,6 @@ def _text(plan: Plan, place: Place, version: int) -> str:
     return plan.address_of(place.host, version)
 
 
-def answer_to(request: bytes, came: Place, source: str, target: str) -> bytes | None:
-    """What answers a request that came from a place; None if it is none.  Addresses are of IPv4."""
-    asked, answered = _REQUEST.get(came.index, (-1, 0))
-    if len(request) < _SHORTEST or request[0] != asked:
-        return None
-    ident = int.from_bytes(request[4:6], "big") if came.index == PING4_RAW else came.port
-    body = request[6:]
-    checksum = _sum(_HEADER.pack(answered, 0, 0, ident) + body)
-    message = _HEADER.pack(answered, 0, checksum, ident) + body
-    if came.index != PING4_RAW:
-        return message
-    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(message), 0, 0, _TTL, _ICMP, 0)
-    ends = socket.inet_aton(target) + socket.inet_aton(source)
-    return head[:10] + _sum(head + ends).to_bytes(2, "big") + ends + message
-
-
-def _sum(data: bytes) -> int:
-    data += bytes(len(data) % 2)
-    total: int = sum(number for (number,) in struct.iter_unpack("!H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return total ^ 0xFFFF
-
-
 class _Late(NamedTuple):
     when: float
     number: int
@@ -176,7 +145,7 @@ class Echo:
         for at, index in zip(self.sockets, (ECHO, ECHO_LOOPBACK), strict=True):
             at.settimeout(0)
             plan.filter(at)
-            at.bind(plan.place(plan.host, index, _PORT).real())
+            at.bind(plan.place(plan.host, index, ECHO_PORT).real())
         self._rest, self._end = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name=f"lan:echo:{plan.host}", daemon=True)
         self._thread.start()
@@ -213,7 +182,7 @@ class Echo:
         if came is None or came.number != self._plan.number:
             return
         plan, index = self._plan, ECHO_LOOPBACK if at is self.sockets[1] else ECHO
-        target = _text(plan, plan.place(plan.host, index, _PORT), 4)
+        target = _text(plan, plan.place(plan.host, index, ECHO_PORT), 4)
         source = target if index == ECHO_LOOPBACK else plan.address_of(came.host, 4)
         answer = answer_to(request, came, source, target)
         if answer is None:

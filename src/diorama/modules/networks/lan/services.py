@@ -13,6 +13,7 @@ from diorama.errors import UsageError
 from diorama.modules.networks.lan.addresses import ADDRESS4, ADDRESS6, ANY6, GATEWAY, Place, parse_real
 from diorama.modules.networks.lan.conditions import Conditions, conditions_between, name_of
 from diorama.modules.networks.lan.datagrams import Datagrams
+from diorama.modules.networks.lan.echo import GatewayEcho
 from diorama.modules.networks.lan.gateway import Gateway
 from diorama.modules.networks.lan.hearing import is_heard
 from diorama.modules.networks.lan.loop import Loop
@@ -40,9 +41,17 @@ class Services:
         self._publishing = Publishing(loop, state, self._come_in)
         self._resolver = Resolver(loop, state, self._gateway.may_ask, self._gateway.learn, self._delayed)
         self._capture: Capture | None = None
+        self._echo = GatewayEcho(loop, state, self._conditions, self.pinged)
 
     def start(self) -> list[str]:
         """There is a LAN now: what its users should be told."""
+        try:
+            self._echo.start(self._state().number)
+        except OSError as error:
+            return [f"its gateway answers no ping: {error.strerror}", *self._start_names()]
+        return self._start_names()
+
+    def _start_names(self) -> list[str]:
         if not has_dns():
             return ["names are not served: dnspython is missing (pip install 'diorama[net]')"]
         try:
