@@ -52,6 +52,13 @@ def test_the_longest_prefix_wins_and_then_the_smallest_metric(story: LocalStory)
     assert str(find_way(story, ip_address("172.32.0.1")).gateway) == "10.0.0.254"
 
 
+def test_a_route_of_ipv6_that_is_given_no_metric_has_one(story: LocalStory) -> None:
+    story.add_route(Route(ip_network("fd09::/64"), ETH0, "fd00::3"))
+    story.add_route(Route(ip_network("172.40.0.0/24"), ETH0, "10.0.0.3"))
+    assert find_way(story, ip_address("fd09::1")).metric == 1024
+    assert find_way(story, ip_address("172.40.0.1")).metric == 0
+
+
 def test_what_is_ours_goes_through_the_loopback(story: LocalStory) -> None:
     for own in ("10.0.0.1", "192.168.7.7", "127.5.5.5", "fd00::1", "::1"):
         way = find_way(story, ip_address(own))

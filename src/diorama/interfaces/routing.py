@@ -29,6 +29,7 @@ from diorama.abi.rtnetlink import (
 from diorama.interfaces.network import Interface, Link, Route, Story, Subnet, refuse
 
 __all__ = [
+    "GIVEN_METRIC_OF_IPV6",
     "Address",
     "Way",
     "broadcast",
@@ -44,6 +45,8 @@ __all__ = [
 Address = IPv4Address | IPv6Address
 
 _METRIC_OF_IPV6 = 256
+GIVEN_METRIC_OF_IPV6 = 1024
+"""Of a route that somebody has given without one; that of an own subnet is less."""
 _EVERYBODY = IPv4Address("255.255.255.255")
 _ALL_MULTICAST = IPv6Network("ff00::/8")
 _HAS_BROADCAST = 30
@@ -110,9 +113,8 @@ def _told(route: Route) -> Way:
     gateway = None if route.gateway is None else ip_address(route.gateway)
     near = gateway is None and route.subnet.version == 4
     how_far = RT_SCOPE_LINK if near else RT_SCOPE_UNIVERSE
-    return Way(
-        route.subnet, route.link, protocol=RTPROT_BOOT, scope=how_far, gateway=gateway, metric=route.metric
-    )
+    metric = route.metric or (0 if route.subnet.version == 4 else GIVEN_METRIC_OF_IPV6)
+    return Way(route.subnet, route.link, protocol=RTPROT_BOOT, scope=how_far, gateway=gateway, metric=metric)
 
 
 def _derived(link: Link, version: int) -> Iterator[Way]:

@@ -52,13 +52,11 @@ from diorama.interfaces.netlink.asked import (
     refuse_with,
 )
 from diorama.interfaces.network import Route, Subnet, refuse
-from diorama.interfaces.routing import Address, Way, find_way, reach, ways
+from diorama.interfaces.routing import GIVEN_METRIC_OF_IPV6, Address, Way, find_way, reach, ways
 
 __all__ = ["ROUTES", "describe_way"]
 
 _LONGEST = {AF_INET: 32, AF_INET6: 128}
-_METRIC_OF_IPV6 = 1024
-"""What an IPv6 route has that is given none."""
 _NAMES = {AF_INET: "ipv4", AF_INET6: "ipv6"}
 _CACHED = {
     RTN_LOCAL: RTCF_LOCAL,
@@ -205,7 +203,7 @@ def _add(asked: Asked) -> None:
         link = _link_to(asked, next_hop, link)
     elif not link:
         raise refuse_with(errno.ENODEV, "No device or gateway")
-    metric = number_of(attributes.get(RTA_PRIORITY)) or (head.family == AF_INET6 and _METRIC_OF_IPV6) or 0
+    metric = number_of(attributes.get(RTA_PRIORITY)) or (head.family == AF_INET6 and GIVEN_METRIC_OF_IPV6) or 0
     route = Route(subnet, link, None if next_hop is None else str(next_hop), metric)
     if asked.has(NLM_F_APPEND):
         raise refuse_with(errno.EOPNOTSUPP, "Routes cannot be appended to others here")
