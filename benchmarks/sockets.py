@@ -3,9 +3,9 @@
     python -m benchmarks.sockets [--rounds N] [--count N] [--only REGEX] [--ways REGEX]
 
 What counts is the CPU time of the program and of all that serves it, so that it can be measured beside
-other work: between two moments that the program tells of, of its process, its supervisor and their children. All
-ways are measured in turns, several rounds; the table has medians, in microseconds, and how many times that is
-of what it takes natively.
+other work: between two moments that the program tells of, of its process, its supervisor and their children.
+All ways are measured in turns, several rounds. The table has medians in microseconds, and how many times that
+is of what it takes natively.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ with socket.socket(socket.AF_UNIX) as passing:
     ready()
     with passing.accept()[0] as to:
         socket.send_fds(to, [b"x"], [one.fileno() for one in made])
+end()
 """
 RECEIVER = """
 with socket.socket(socket.AF_UNIX) as to:

@@ -402,6 +402,8 @@ def test_who_started_the_view_is_asked_once_or_for_always(bench: Bench, way: Way
             terminal.expect(r"ne\[v\]er\? ", 60)
             terminal.type("always\n")
             terminal.expect("here True(.|\n)*here True(.|\n)*here True", 60)
+            while terminal.read():
+                pass  # until it has ended: it would be hung up
         finally:
             os.close(terminal.master)
             os.waitpid(terminal.pid, 0)

@@ -203,7 +203,8 @@ def _add(asked: Asked) -> None:
         link = _link_to(asked, next_hop, link)
     elif not link:
         raise refuse_with(errno.ENODEV, "No device or gateway")
-    metric = number_of(attributes.get(RTA_PRIORITY)) or (head.family == AF_INET6 and GIVEN_METRIC_OF_IPV6) or 0
+    given = GIVEN_METRIC_OF_IPV6 if head.family == AF_INET6 else 0
+    metric = number_of(attributes.get(RTA_PRIORITY)) or given
     route = Route(subnet, link, None if next_hop is None else str(next_hop), metric)
     if asked.has(NLM_F_APPEND):
         raise refuse_with(errno.EOPNOTSUPP, "Routes cannot be appended to others here")
