@@ -40,12 +40,12 @@ def test_archives_are_found_relative_to_the_caller(tmp_path: Path, monkeypatch: 
     ("source", "options", "message"),
     [
         ("/no/such", (), "cannot mount /no/such: no such file or directory"),
-        ("nope:x", (), "unknown mount scheme 'nope'; known are binfmt, cow, disk, full, fuse, host, "),
+        ("nope:x", (), "unknown mount scheme 'nope'; known are binfmt, "),
         ("zip:/no/such", (), "cannot mount zip:/no/such: no such file or directory"),
         ("fsspec+memory:/no/such", (), "cannot mount memory:/no/such: no such file or directory"),
         ("fsspec+memory:", ("lazy=x",), "lazy=x is neither a number of bytes nor off"),
         ("s3:bucket", (), "cannot mount s3:bucket: Install s3fs"),
-        ("/", ("rx",), "unknown mount option 'rx'; known are exec, noexec, ro, rw"),
+        ("/", ("rx",), "unknown mount option 'rx'; known are exec, noexec, remember, ro, rw"),
         ("/", ("ro", "rw"), "not both"),
     ],
 )
@@ -71,5 +71,5 @@ def test_an_installed_package_can_bring_a_scheme(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("importlib.metadata.entry_points", found)
     monkeypatch.setattr(EntryPoint, "load", lambda self: lambda rest: made)
     assert make_mount("mine:x").filesystem is made
-    with pytest.raises(UsageError, match=r"memory, mincow, mine, none, .*py, .*tar, tmp, zero, zip"):
+    with pytest.raises(UsageError, match=r"memory, mincow, mine, nbd, .*none, .*py, .*tar, .*tmp, zero, zip"):
         make_mount("nope:x")

@@ -122,7 +122,7 @@ class DeviceFile(FileSystem):
         raise refuse(errno.ENXIO)
 
     @abstractmethod
-    def open_special(self, inode: int, flags: int) -> OpenedDevice:
+    def open_special(self, inode: int, flags: int) -> OpenedDevice | None:
         """One open(2)."""
 
     def sync(self) -> None:

@@ -45,7 +45,7 @@ from diorama.view.filesystem import (
     Told,
 )
 from diorama.view.formats import Formats
-from diorama.view.special import OpenSpecial
+from diorama.view.special import Argument, OpenSpecial
 
 __all__ = ["Attributes", "Changes", "ContentCache", "Entry", "FileSystem", "Lock", "OpenFile", "Statistics"]
 
@@ -153,6 +153,10 @@ class FileSystem(ABC):
     def open_device(self, inode: int, flags: int) -> int:
         """A descriptor, which is given away, for a program that opens a device special file; ENXIO."""
         raise _error(errno.ENXIO)
+
+    def control_device(self, inode: int, command: int, argument: Argument) -> int | None:
+        """What ioctl(2) does with the descriptor that `open_device` gave; None for what it does of itself."""
+        return None
 
     def statistics(self) -> Statistics:
         """Its size, for statfs(2)."""

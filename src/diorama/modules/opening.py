@@ -10,16 +10,20 @@ import errno
 import os
 import stat
 import zlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib import import_module
 from typing import IO, Any, Final, Protocol
 
 from diorama.errors import UsageError
+from diorama.view.filesystem import FileSystem
 from diorama.view.mounts import Mount
 
-__all__ = ["Below", "bind_of", "host_name", "host_path", "looking_in", "open_source", "usage_errors"]
+__all__ = [
+    "Below", "bind_of", "device_at", "host_name", "host_path", "looking_in", "open_source", "open_to_write",
+    "usage_errors",
+]  # fmt: skip
 
 _DAMAGE: Final[tuple[type[Exception], ...]] = (EOFError, zlib.error, ValueError)
 
@@ -33,6 +37,14 @@ class Below(Protocol):
 
     def open(self, path: str) -> int:
         """A descriptor of a file, for reading."""
+        ...
+
+    def open_to_write(self, path: str) -> tuple[int, Callable[[], None]]:
+        """A descriptor of a file of the view's own, to be written too, and what makes that lasting; EXDEV."""
+        ...
+
+    def device(self, path: str, access: int) -> FileSystem | None:
+        """What serves the block device at a path, which who mounts may use so; None if there is none."""
         ...
 
     def host_path(self, path: str, access: int = os.F_OK) -> str:
@@ -65,6 +77,20 @@ def open_source(source: str) -> IO[bytes]:
     fsspec: Any = import_module("fsspec")
     opened: IO[bytes] = fsspec.open(source, "rb").open()
     return opened
+
+
+def open_to_write(source: str) -> tuple[int, Callable[[], None]]:
+    """As `Below.open_to_write`, of what is in no file system of the host."""
+    below = _below.get()
+    if below is None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+    return below.open_to_write(source)
+
+
+def device_at(source: str, access: int) -> FileSystem | None:
+    """As `Below.device`; None outside of a view."""
+    below = _below.get()
+    return None if below is None else below.device(source, access)
 
 
 def host_path(source: str, access: int = os.F_OK) -> str:

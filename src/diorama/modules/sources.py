@@ -42,11 +42,16 @@ _MAKING: Final[dict[str, tuple[str, str]]] = {
     "memory": ("diorama.modules.filesystems.memory", "make_memory"),
     "mincow": ("diorama.modules.filesystems.layers.mounting", "open_mincow"),
     "null": ("diorama.modules.devices.simple", "open_null"),
+    "nbd": ("diorama.modules.devices.nbd.serving", "open_nbd"),
+    "nbd+unix": ("diorama.modules.devices.nbd.serving", "open_nbd_unix"),
+    "nbdkit": ("diorama.modules.devices.nbd.serving", "open_nbdkit"),
     "none": ("diorama.modules.networks.none", "open_none"),
     "overlay": ("diorama.modules.filesystems.layers.mounting", "open_overlay"),
     "packet": ("diorama.modules.networks.packet.network", "open_packet"),
     "ramdisk": ("diorama.modules.devices.ramdisk", "open_ramdisk"),
     "random": ("diorama.modules.devices.simple", "open_random"),
+    "serial": ("diorama.modules.devices.lines", "open_serial"),
+    "terminal": ("diorama.modules.devices.lines", "open_terminal"),
     "tmp": ("diorama.modules.filesystems.tmp", "open_tmp"),
     "zero": ("diorama.modules.devices.simple", "open_zero"),
 }
@@ -72,7 +77,7 @@ def make_mount(source: str | os.PathLike[str] | FileSystem | Network | Device, *
 
         return open_bind(text, chosen)
     scheme, rest = match.groups()
-    if _is_chain(rest):
+    if _is_chain(rest) and scheme != "nbd":  # which may have an address like [::1]
         return _synthetic(_of_fsspec(scheme, rest, chosen)(rest), text, chosen)
     if scheme in _MAKING:
         module, name = _MAKING[scheme]

@@ -53,6 +53,9 @@ def control(files: Files, call: Ioctl) -> Outcome:
     if direct is not None and direct.special is not None:
         files.direct.settle()
         return _by_device(call, direct)
+    done = None if direct is not None else _by_terminal(files, call)
+    if done is not None:
+        return done
     if call.command not in CHANGES_FILE:
         return _by_file_system(files, call)
     try:
@@ -100,6 +103,15 @@ def _by_device(call: Ioctl, file: DirectFile) -> Outcome:
     if call.command in _OF_DESCRIPTORS:
         return None
     return special.ioctl(call.command, Argument(call.argument, memory, call.tracee.abi.word))
+
+
+def _by_terminal(files: Files, call: Ioctl) -> int | None:
+    """What a device is asked of which the program has a descriptor of the kernel's."""
+    place = files.tasks.virtual(files.task(call.tracee), call.fd)
+    if place is None or place.filesystem is None or call.command in _OF_DESCRIPTORS:
+        return None
+    argument = Argument(call.argument, call.tracee.memory, call.tracee.abi.word)
+    return place.filesystem.control_device(place.inode, call.command, argument)
 
 
 def _by_file_system(files: Files, call: Ioctl) -> Outcome:

@@ -17,6 +17,7 @@ from diorama.dispatch.files.answers import fail
 
 if TYPE_CHECKING:
     from diorama.dispatch.files.state import Files
+    from diorama.view.filesystem import FileSystem
     from diorama.view.mounts import Mount, MountTree, Place
     from diorama.view.task import Task
 
@@ -125,6 +126,43 @@ class Sources:
             raise fail(errno.EACCES)
         content = files.content(self._task, place, attributes, whole=True)
         return os.open(content.path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def open_to_write(self, path: str) -> tuple[int, Callable[[], None]]:
+        """A descriptor of a file of ours, to be written too, and what makes that lasting."""
+        from diorama.dispatch.files.virtual import OpenedDirectly, open_content
+
+        place, files = self.find(path), self._files
+        filesystem = place.filesystem
+        if filesystem is None or filesystem.attributes(place.inode).kind != stat.S_IFREG:
+            raise fail(errno.EINVAL)
+        if place.mount.read_only:
+            raise fail(errno.EROFS)
+        if not files.permits(self._task, filesystem.attributes(place.inode), os.R_OK | os.W_OK):
+            raise fail(errno.EACCES)
+        try:
+            real, _ = open_content(files, self._task, place, os.O_RDWR)
+        except OpenedDirectly as opened:
+            os.close(opened.fd)
+            raise fail(errno.EXDEV) from None
+        contents = files.synthetic.contents
+
+        def save() -> None:
+            with contents.kept(filesystem, place.inode) as content:
+                if content is not None:
+                    contents.save(content)
+            filesystem.sync_file(place.inode)
+
+        return os.open(real, os.O_RDWR | os.O_CLOEXEC), save
+
+    def device(self, path: str, access: int) -> FileSystem | None:
+        """The file system of the special file of a device of ours; None for anything else."""
+        place = self.find(path)
+        filesystem = place.filesystem
+        if filesystem is None or place.path or place.mount.kind != stat.S_IFBLK:
+            return None
+        if not self._files.permits(self._task, filesystem.attributes(place.inode), access):
+            raise fail(errno.EACCES)
+        return filesystem
 
     def host_path(self, path: str, access: int = os.F_OK) -> str:
         """Where that is on the host, if the task may do that with it; EXDEV for what is not."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from diorama.catalogue.files import OpenAt, OpenAt2
     from diorama.view.task import Task
 
-__all__ = ["OpenedDirectly", "open_device", "open_virtual"]
+__all__ = ["OpenedDirectly", "open_content", "open_device", "open_virtual"]
 
 _TMPFILE: Final = fcntl.O_TMPFILE & ~fcntl.O_DIRECTORY
 _DONE: Final = fcntl.O_CREAT | fcntl.O_EXCL | fcntl.O_NOFOLLOW | _TMPFILE | fcntl.O_DIRECTORY
@@ -76,7 +76,7 @@ def _create(files: Files, task: Task, place: Place, how: OpenHow) -> tuple[bytes
     above = check_may_make(files, task, filesystem, place.directory)
     attributes = new_file(files, task, stat.S_IFREG | how.mode & 0o7777, above)
     made, opened = create(files, place, attributes, how.flags & ~fcntl.O_TRUNC)
-    return _open_content(files, task, made, how.flags & ~fcntl.O_TRUNC, opened)
+    return open_content(files, task, made, how.flags & ~fcntl.O_TRUNC, opened)
 
 
 def _open_path(files: Files, task: Task, place: Place, flags: int) -> tuple[bytes, int]:
@@ -86,7 +86,7 @@ def _open_path(files: Files, task: Task, place: Place, flags: int) -> tuple[byte
     if flags & fcntl.O_DIRECTORY and attributes.kind != stat.S_IFDIR:
         raise fail(errno.ENOTDIR)
     if attributes.kind == stat.S_IFREG:
-        path, flags = _open_content(files, task, place, flags)
+        path, flags = open_content(files, task, place, flags)
         content = files.synthetic.contents.find(place.filesystem, place.inode)
         if content is not None:
             content.is_named = True
@@ -140,7 +140,7 @@ def _open_existing(files: Files, task: Task, place: Place, flags: int) -> tuple[
     if kind == stat.S_IFREG:
         if flags & fcntl.O_TRUNC:
             drop_special_bits(files, task, place, attributes)
-        return _open_content(files, task, place, flags)
+        return open_content(files, task, place, flags)
     if kind == stat.S_IFSOCK:
         raise fail(errno.ENXIO)
     path = files.stand_in(place, attributes)
@@ -164,7 +164,7 @@ def _check_permission(files: Files, task: Task, place: Place, attributes: Attrib
         raise fail(errno.EPERM)
 
 
-def _open_content(
+def open_content(
     files: Files, task: Task, place: Place, flags: int, opened: OpenFile | None = None
 ) -> tuple[bytes, int]:
     """As `open_virtual`, for a regular file; `opened` is what its file system has made of it already."""
@@ -225,7 +225,7 @@ def _open_unnamed(files: Files, task: Task, place: Place, how: OpenHow) -> tuple
     inode, opened = filesystem.create_unnamed(place.inode, made, how.flags)
     files.synthetic.unnamed(filesystem, inode)
     unnamed = Place(place.mount, place.path + b"/#%d" % inode, inode, removed=True, touched=True)
-    path, flags = _open_content(files, task, unnamed, how.flags, opened)
+    path, flags = open_content(files, task, unnamed, how.flags, opened)
     content = files.synthetic.contents.find(filesystem, inode)
     assert content is not None
     content.may_be_linked = not how.flags & fcntl.O_EXCL

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from typing import Final
 
 from diorama.abi.arch import Abi
@@ -18,15 +19,21 @@ _FALLOCATE: Final = NUMBERS[Abi.native()[0].title]["fallocate"]
 
 
 class BytesFile(BlockDevice):
-    """The first `size` bytes of the open file `fd`, which is closed in the end."""
+    """The first `size` bytes of the open file `fd`, which is closed in the end.
+
+    `save` makes lasting what is written, if fsync(2) does not.
+    """
 
     title = "disk"
     major = 3
 
-    def __init__(self, fd: int, size: int, *, read_only: bool = False) -> None:
+    def __init__(
+        self, fd: int, size: int, *, read_only: bool = False, save: Callable[[], None] | None = None
+    ) -> None:
         self.fd = fd
         self.size = size
         self.read_only = read_only
+        self._save = save
 
     def read(self, offset: int, size: int) -> bytes:
         """EIO where the file has become shorter than it was."""
@@ -54,7 +61,10 @@ class BytesFile(BlockDevice):
         make_call(_FALLOCATE, self.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, size)
 
     def sync(self) -> None:
-        os.fsync(self.fd)
+        if self._save is None:
+            os.fsync(self.fd)
+        else:
+            self._save()
 
     def backing(self) -> tuple[int, int]:
         return self.fd, 0

@@ -9,6 +9,7 @@ from diorama.errors import UsageError
 from diorama.interfaces.device import BlockDevice, CharacterDevice, Device
 from diorama.interfaces.devicefile import CharacterFile, Numbers
 from diorama.interfaces.disk import Disk
+from diorama.interfaces.terminal import Terminal, TerminalFile
 from diorama.modules.options import Options
 from diorama.view.mounts import Mount
 
@@ -56,6 +57,8 @@ def make_device_mount(what: str, device: Device, options: Options) -> Mount:
                 size = f"{device.size} bytes with sectors of {device.sector}"
                 raise UsageError(f"cannot mount {what}: a block device cannot have {size}")
             return Disk(device, numbers, what).mount(options.shown)
+        if isinstance(device, Terminal):
+            return TerminalFile(device, numbers).mount(what, options.shown)
         if not isinstance(device, CharacterDevice):
             raise UsageError(f"cannot mount {what}: it is neither a character nor a block device")
         return CharacterFile(device, numbers).mount(what, options.shown)

@@ -1,0 +1,1 @@
+"""NBD: disks that another program has, and network block devices."""

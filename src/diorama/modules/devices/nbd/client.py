@@ -1,0 +1,213 @@
+"""Client: a disk that a server has, by the NBD protocol (github.com/NetworkBlockDevice/nbd, doc/proto.md).
+
+Requests are sent by whoever makes them, answers are read by one thread and handed out by their cookies; so a
+program that is killed waits no longer, and nobody waits for another's request.  A connection that was lost is
+EIO for all that is asked from then on: what was written and not flushed may be lost with its server, and
+nobody is to go on as if it were not.
+
+Threads: `_sending` is held while a request is sent, `_lock` guards what waits.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from diorama.errors import warn_once
+from diorama.interfaces.asking import asker
+from diorama.interfaces.device import BlockDevice, refuse
+from diorama.modules.devices.nbd.greeting import Export, ProtocolError, greet, receive
+
+__all__ = ["NbdDisk"]
+
+_REQUEST: Final = struct.Struct(">IHHQQI")
+_REPLY: Final = struct.Struct(">IIQ")
+_REQUEST_MAGIC: Final = 0x25609513
+_REPLY_MAGIC: Final = 0x67446698
+_READ, _WRITE, _DISCONNECT, _FLUSH, _TRIM, _WRITE_ZEROES = 0, 1, 2, 3, 4, 6
+_READ_ONLY, _SEND_FLUSH, _SEND_TRIM, _SEND_ZEROES = 1 << 1, 1 << 2, 1 << 5, 1 << 6
+_MOST: Final = 1 << 20
+_MOST_AT_ONCE: Final = 1 << 30
+_TICK: Final = 0.1
+_KNOWN: Final = (errno.EPERM, errno.EIO, errno.ENOMEM, errno.EINVAL, errno.ENOSPC, errno.EOPNOTSUPP)
+
+
+class _Waiting:
+    """Somebody who waits for an answer, with so many bytes."""
+
+    __slots__ = ("data", "done", "error", "size")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.data = b""
+        self.error = 0
+        self.done = threading.Event()
+
+
+class NbdDisk(BlockDevice):
+    """The disk at the other end of a connected socket; `on_close` is called when that is closed.
+
+    `ProtocolError`, `OSError` if nothing can be made of it.
+    """
+
+    title = "nbd"
+    major = 43
+    model = "NBD"
+
+    def __init__(
+        self, connection: socket.socket, export: str, what: str, on_close: Callable[[], None] = lambda: None
+    ) -> None:
+        found: Export = greet(connection, export)
+        self.size = found.size - found.size % 512
+        self.read_only = bool(found.flags & _READ_ONLY)
+        self._flags = found.flags
+        self._what = what
+        self._on_close = on_close
+        self._connection = connection
+        self._sending = threading.Lock()
+        self._lock = threading.Lock()
+        self._waiting: dict[int, _Waiting] = {}
+        self._cookie = 0
+        self._is_lost = False
+        self._is_closed = False
+        if not self.size:
+            raise ProtocolError("it is empty")
+        connection.settimeout(None)
+        self._thread = threading.Thread(target=self._receive, name="nbd", daemon=True)
+        self._thread.start()
+
+    # -- what a disk does ---------------------------------------------------------------------
+
+    def read(self, offset: int, size: int) -> bytes:
+        pieces: list[bytes] = []
+        while size > 0:
+            piece = self._ask(_READ, offset, min(size, _MOST), answer=min(size, _MOST))
+            pieces.append(piece)
+            offset, size = offset + len(piece), size - len(piece)
+        return b"".join(pieces)
+
+    def write(self, offset: int, data: bytes) -> None:
+        for at in range(0, len(data), _MOST):
+            piece = data[at : at + _MOST]
+            self._ask(_WRITE, offset + at, len(piece), data=piece)
+
+    def zero(self, offset: int, size: int) -> None:
+        if not self._flags & _SEND_ZEROES:
+            super().zero(offset, size)
+            return
+        while size > 0:
+            part = min(size, _MOST_AT_ONCE)
+            self._ask(_WRITE_ZEROES, offset, part)
+            offset, size = offset + part, size - part
+
+    def discard(self, offset: int, size: int) -> None:
+        if not self._flags & _SEND_TRIM:
+            raise refuse(errno.EOPNOTSUPP)
+        while size > 0:
+            part = min(size, _MOST_AT_ONCE)
+            self._ask(_TRIM, offset, part)
+            offset, size = offset + part, size - part
+
+    def sync(self) -> None:
+        if self._flags & _SEND_FLUSH and not self.read_only:
+            self._ask(_FLUSH, 0, 0)
+
+    def close(self) -> None:
+        """Flush, say goodbye, and wait for the server if it is ours."""
+        if self._is_closed:
+            return
+        try:
+            self.sync()
+            self._is_closed = True
+            with self._sending:
+                self._connection.sendall(_REQUEST.pack(_REQUEST_MAGIC, 0, _DISCONNECT, 0, 0, 0))
+        except OSError as error:
+            warn_once(self._what, f"what was written last may be lost: {error.strerror}")
+        self._is_closed = True
+        with suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._connection.close()
+        self._on_close()
+
+    # -- asking -------------------------------------------------------------------------------
+
+    def _ask(self, kind: int, offset: int, size: int, *, data: bytes = b"", answer: int = 0) -> bytes:
+        waiting = _Waiting(answer)
+        with self._lock:
+            if self._is_lost or self._is_closed:
+                raise refuse(errno.EIO)
+            self._cookie += 1
+            cookie = self._cookie
+            self._waiting[cookie] = waiting
+        self._send(_REQUEST.pack(_REQUEST_MAGIC, 0, kind, cookie, offset, size) + data)
+        who = asker()
+        if who is not None:
+            who.step_aside()
+        while not waiting.done.wait(_TICK):
+            if who is not None and who.is_killed():
+                raise refuse(errno.EINTR)
+        if waiting.error:
+            raise refuse(waiting.error if waiting.error in _KNOWN else errno.EIO)
+        return waiting.data
+
+    def _send(self, request: bytes) -> None:
+        """Send all of a request: a part of one would be taken for another."""
+        who = asker()
+        view = memoryview(request)
+        poll = select.poll()
+        poll.register(self._connection, select.POLLOUT)
+        with self._sending:
+            try:
+                while view:
+                    if poll.poll(1000 * _TICK):
+                        view = view[self._put(view) :]
+                    elif who is not None and who.is_killed():
+                        raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
+            except OSError as error:
+                self._lost(error.strerror or "broken")
+                raise refuse(errno.EIO) from None
+
+    def _put(self, data: memoryview) -> int:
+        try:
+            return self._connection.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            return 0
+
+    def _receive(self) -> None:
+        """Hand out answers, until there are no more."""
+        try:
+            while True:
+                magic, error, cookie = _REPLY.unpack(receive(self._connection, _REPLY.size))
+                with self._lock:
+                    waiting = self._waiting.pop(cookie, None) if magic == _REPLY_MAGIC else None
+                if waiting is None:
+                    raise ProtocolError("the server has answered what nobody asked")
+                try:
+                    waiting.error = error
+                    if not error and waiting.size:
+                        waiting.data = receive(self._connection, waiting.size)
+                except BaseException:
+                    waiting.error = errno.EIO
+                    raise
+                finally:
+                    waiting.done.set()
+        except (OSError, ProtocolError) as error:
+            self._lost(str(error))
+
+    def _lost(self, why: str) -> None:
+        with self._lock:
+            was_lost, self._is_lost = self._is_lost, True
+            waiting, self._waiting = list(self._waiting.values()), {}
+        for one in waiting:
+            one.error = errno.EIO
+            one.done.set()
+        if not (was_lost or self._is_closed):
+            warn_once(self._what, f"the connection is lost: {why}")
