@@ -292,6 +292,45 @@ def test_a_copy_with_attributes_is_seen_alike(world: World) -> None:
         assert side.shown(f"copy/{name}") == side.shown(f"d/{name}")
 
 
+class Killed(BaseException):
+    """In the place of a signal."""
+
+
+@pytest.mark.parametrize(("before", "after"), [(0o644, 0o4755), (0o4755, 0o644), (0o400, 0o777), (0o444, 0)])
+@pytest.mark.parametrize("step", ["chmod", "setxattr", "removexattr"])
+def test_who_is_killed_leaves_the_old_or_the_new(
+    world: World, monkeypatch: pytest.MonkeyPatch, before: int, after: int, step: str
+) -> None:
+    side = world.virtual
+    side.mknod("f", 0o644)
+    side.chmod("f", before)
+    real = getattr(os, step)
+
+    def killed(*_args: Any, **_options: Any) -> None:
+        raise Killed
+
+    monkeypatch.setattr(os, step, killed)
+    try:
+        side.chmod("f", after)
+    except Killed:
+        monkeypatch.setattr(os, step, real)
+    monkeypatch.setattr(os, step, real)
+    assert stat.S_IMODE(side.stat("f").st_mode) in (before, after)
+    side.chmod("f", after)
+    assert stat.S_IMODE(side.stat("f").st_mode) == after
+
+
+def test_layers_over_such_a_tree_show_its_owners(world: World) -> None:
+    from diorama.modules.filesystems.layers.marks import Owner, owner_of
+
+    side = world.virtual
+    side.mknod("f", 0o640)
+    side.chown("f", 33, 44)
+    side.mknod("n", stat.S_IFCHR | 0o600, DEVICE)
+    for name, owner in (("f", Owner(33, 44, 0o640)), ("n", Owner(0, 0, 0o600))):
+        assert owner_of(os.fsencode(world.kept / name), stat.S_IFREG) == owner
+
+
 # -- at random ------------------------------------------------------------------------------------
 
 NAMES = st.sampled_from(["a", "b", "c", "a/b", "a/c", "b/a", "a/b/c"])

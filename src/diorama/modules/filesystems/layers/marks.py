@@ -100,7 +100,7 @@ def owner_of(path: bytes, mode: int) -> Owner | None:
     if value is None:
         return None
     try:
-        uid, gid, bits = value.split()
+        uid, gid, bits, *_ = value.split()  # where owners are remembered, there may be more
         return Owner(int(uid), int(gid), int(bits, 8))
     except ValueError:
         return None
