@@ -22,8 +22,8 @@ enum part clone_decide(const struct deciding *d) {
     }
     if (flags & CLONE_NEWUSER)
         dio_decider_strangers(d->decider);
-    if (flags & (CLONE_NEWNS | CLONE_NEWUTS))
-        return PART_ASK; /* the child gets a namespace of the view's, not of the kernel's */
+    if (flags & (CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWNET))
+        return PART_ASK; /* the child gets a namespace of the view's, or leaves the view's networks */
     if (flags & CLONE_THREAD)
         return (flags & ordinary) == ordinary ? PART_RUN : PART_ASK;
     if (flags & ordinary || d->process.ask_clone)

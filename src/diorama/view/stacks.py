@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from diorama.abi.socket import AF_UNIX
 
-__all__ = ["NO_STACKS", "Stacks"]
+__all__ = ["LEFT", "NO_STACKS", "Stacks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +45,5 @@ class Stacks:
 
 
 NO_STACKS: Final = Stacks()
+LEFT: Final = Stacks(of_family={})
+"""Those of who has a network namespace of the kernel's, away from the networks of its view."""

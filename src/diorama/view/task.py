@@ -31,7 +31,7 @@ from diorama.view.inodes import Inodes
 from diorama.view.mounts import Mount, MountTree, Place
 from diorama.view.opened import Opened
 from diorama.view.renaming import Renaming
-from diorama.view.stacks import NO_STACKS, Stacks
+from diorama.view.stacks import LEFT, NO_STACKS, Stacks
 from diorama.view.system import Cpus
 from diorama.view.uts import Uts
 
@@ -45,6 +45,7 @@ CLONE_FS: Final = 0x200
 CLONE_FILES: Final = 0x400
 CLONE_NEWNS: Final = 0x20000
 CLONE_NEWUTS: Final = 0x4000000
+CLONE_NEWNET: Final = 0x40000000
 
 _DELETED: Final = b" (deleted)"
 
@@ -172,6 +173,8 @@ class Task:
         )
         child.uts, child.cpus, child.tags = self.uts, self.cpus, self.tags
         child.is_closed, child.clock = self.is_closed, self.clock
+        if flags & CLONE_NEWNET and self.stacks:
+            child.stacks = LEFT
         divides = (flags | self.divides) & (CLONE_NEWNS | CLONE_NEWUTS)
         child.unshare(~flags & (CLONE_FS | CLONE_FILES) | divides)
         return child
@@ -271,7 +274,7 @@ class Tasks:
     def is_like_process(self, task: Task) -> bool:
         """Whether a thread has what the first one of its process has, of what threads need not share."""
         first = self._by_tid.get(task.pid, task)
-        return task.uts is first.uts and task.cpus is first.cpus
+        return task.uts is first.uts and task.cpus is first.cpus and task.stacks is first.stacks
 
     def find(self, tid: int) -> Task | None:
         """The task of this thread id; None if it is none of ours."""

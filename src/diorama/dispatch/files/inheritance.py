@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 from typing import Final
 
-from diorama.abi.process import CLONE_FILES, CLONE_FS, CLONE_NEWNS, CLONE_NEWUTS, CLONE_THREAD
+from diorama.abi.process import CLONE_FILES, CLONE_FS, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUTS, CLONE_THREAD
 from diorama.catalogue.identity import LandlockRestrictSelf
 from diorama.catalogue.model import Request
 from diorama.catalogue.processes import Clone, Clone3, Fork, VFork
@@ -39,7 +39,9 @@ def make_child(files: Files, call: Request) -> Outcome:
     if flags & CLONE_THREAD:
         is_alike = shared == _SHARED and files.tasks.is_like_process(files.task(call.tracee))
         return None if is_alike else call.run()
-    if not shared and files.tasks.is_plain(files.task(call.tracee)):
+    task = files.task(call.tracee)
+    leaves = flags & CLONE_NEWNET and task.stacks
+    if not (shared or leaves) and files.tasks.is_plain(task):
         return None
     return call.run()
 

@@ -11,13 +11,15 @@ from collections.abc import Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from diorama.abi.process import CLONE_NEWNET
 from diorama.catalogue.identity import RequestKey
 from diorama.catalogue.io import Ioctl
+from diorama.catalogue.processes import Unshare
 from diorama.catalogue.sockets import RecvFrom, SendTo
 from diorama.dispatch.network.answers import ANSWERS, Outcome
 from diorama.dispatch.network.state import Networks, network_of
 from diorama.dispatch.subscription import ArgumentTest
-from diorama.engine._native import TEST_EQ, TEST_NE, TEST_WITHIN
+from diorama.engine._native import TEST_BITS, TEST_EQ, TEST_NE, TEST_WITHIN
 from diorama.errors import UsageError
 from diorama.view.asking import asked
 from diorama.view.task import Context, Task
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NetworkMediator"]
 
-_SUBJECTS: Final = ("addresses", "files", "making", "messages", "options")
+_SUBJECTS: Final = ("addresses", "files", "making", "messages", "namespaces", "options")
 
 
 class NetworkMediator:
@@ -96,6 +98,7 @@ class NetworkMediator:
             RecvFrom: addressed,
             RequestKey: (ArgumentTest("info", TEST_NE, 0),),
             SendTo: addressed,
+            Unshare: (ArgumentTest("flags", TEST_BITS, CLONE_NEWNET),),
         }
 
     def answer(self, call: Any) -> Outcome:
