@@ -102,9 +102,7 @@ class Programs:
         staff = self.prepare()
         tag = make_tag() if staff and self.choice is not None and self.choice.engine == NOTIFY else None
         start = launch if self.networks is None else self.networks.launch
-        if self.mediator is not None and self.mediator.files.tasks.identity is not None:
-            command = replace(command, no_new_privs=True)  # what a file gives is the view's to say
-        launched = start(command, self._filter(tag) if staff and self._seccomp else b"", tag)
+        launched = start(self._as_chosen(command), self._filter(tag) if staff and self._seccomp else b"", tag)
         with self._lock:
             self._running.append(launched)
         if staff is None:
@@ -119,6 +117,17 @@ class Programs:
             launched.cancel()
             raise
         return launched, launched.go()
+
+    def _as_chosen(self, command: Command) -> Command:
+        """The command as it is to be run where programs run as a user that was chosen."""
+        if self.mediator is None or self.mediator.files.tasks.identity is None:
+            return command
+        # What a file gives who executes it is the view's to say.
+        command = replace(command, no_new_privs=True)
+        if self.mediator.files.runs_as is None or command.uid is not None:
+            return command
+        uid, gid, groups = self.mediator.files.runs_as
+        return replace(command, uid=uid, gid=gid, groups=groups)
 
     def forget(self, launched: Launched) -> None:
         """Release what belongs to a program whose processes have all ended."""

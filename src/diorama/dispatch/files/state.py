@@ -98,6 +98,8 @@ class Files:
         self.programs = Programs(self.standins, self.inodes)
         self.auxiliary = Auxiliary()
         self.mapping: Mapping | None = None
+        self.runs_as: tuple[int, int, tuple[int, ...]] | None = None
+        """User, group and groups of programs on the host, if they are not to be the supervisor's."""
         self.mounting = Mounting(self)
         self.contexts = Contexts()
         self.mounting.held = self.contexts.mounts

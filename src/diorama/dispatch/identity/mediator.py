@@ -50,6 +50,7 @@ class IdentityMediator:
         files.tasks.identity = first
         mapping = self.identities.mapping
         files.mapping = mapping if mapping.changes else None
+        files.runs_as = self.identities.runs_as
         files.on_execute = partial(about_to_execute, self.identities)
         files.auxiliary.changers.append(tell)
 

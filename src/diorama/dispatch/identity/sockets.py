@@ -77,7 +77,7 @@ def _sent(identities: Identities, tracee: Tracee, header: MsgHdr) -> MsgHdr | No
             pid, uid, gid = _UCRED.unpack(data)
             _check(identities, tracee, pid, uid, gid)
             _remember(identities, tracee, pid, uid, gid)
-            _UCRED.pack_into(control, at, tracee.pid, os.getuid(), os.getgid())
+            _UCRED.pack_into(control, at, tracee.pid, *identities.on_host)
             found = True
     return header.replace(msg_control=tracee.memory.place(bytes(control))) if found else None
 
@@ -156,7 +156,7 @@ def _put_right(identities: Identities, tracee: Tracee, header: MsgHdr) -> None:
 def _who(identities: Identities, pid: int, uid: int, gid: int) -> tuple[int, int, int]:
     """Who a sender is, or has said that he is."""
     shown = identities.mapping.user(uid), identities.mapping.group(gid)
-    if (uid, gid) != (os.getuid(), os.getgid()):
+    if (uid, gid) != identities.on_host:
         return pid, *shown
     said = identities.said.get(pid)
     if said is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from diorama.abi.capability import CAP_SETGID, CAP_SETUID
 from diorama.engine.descent import descends
 from diorama.view.identity import Identity, Mapping
 
@@ -26,7 +27,10 @@ class Identities:
     def __init__(self, files: Files, first: Identity) -> None:
         self.files = files
         self.first = first
-        self.mapping = make_mapping(first)
+        self.runs_as = (first.uid, first.gid, first.groups) if _may_be(files, first) else None
+        self.on_host = self.runs_as[:2] if self.runs_as else (os.getuid(), os.getgid())
+        """User and group that all programs have on the host."""
+        self.mapping = make_mapping(first, *self.on_host)
         self.is_told = False
         """Whether somebody asks to be told who sends messages (SO_PASSCRED)."""
         self.said: dict[int, tuple[int, int, int]] = {}
@@ -76,9 +80,19 @@ class Identities:
         return host_identity(tid, self.mapping)
 
 
-def make_mapping(first: Identity) -> Mapping:
-    """How the ids of the host are shown to programs that begin with this identity."""
-    uid, gid = os.getuid(), os.getgid()
+def _may_be(files: Files, first: Identity) -> bool:
+    """Whether programs are to be this user on the host, too, so that it sees to permissions.
+
+    Only if the supervisor may make them that, and nothing is mounted where it is we who see to permissions.
+    """
+    if first.uid == 0 or any(mount.owners or mount.layers for mount in files.tree.mounts):
+        return False
+    ours = files.host.credentials(os.getpid())
+    return ours.has(CAP_SETUID) and ours.has(CAP_SETGID)
+
+
+def make_mapping(first: Identity, uid: int, gid: int) -> Mapping:
+    """How the ids of the host are shown to programs that begin with this identity, and are these there."""
     if uid == 0:
         return Mapping(uid, gid, uid, gid)
     return Mapping(uid, gid, first.uid, first.gid)
