@@ -29,7 +29,7 @@ struct scan {
     enum stop stop;
     const char *name, *after; /* the component at which it stopped, in `todo` */
     int32_t top;              /* MOUNT: what is entered there */
-    int names, ups;           /* how many there are before, and how many were `..` */
+    int names, ups, dots;     /* how many there are before, and how many were `..` and `.` */
     size_t before, length;    /* of `place`, before and with that component */
     char place[PLACE_ROOM];
 };
@@ -191,13 +191,15 @@ static void scan_run(const struct walk *w, struct scan *s) {
     s->after = w->todo + w->at;
     s->stop = STOP_END;
     s->top = COVER_NONE;
-    s->ups = 0;
+    s->ups = s->dots = 0;
     for (s->names = 0;; s->names++) {
         size_t length = name_next(&s->after, &s->name);
         if (!length)
             return;
-        if (name_is(s->name, length, "."))
+        if (name_is(s->name, length, ".")) {
+            s->dots++;
             continue;
+        }
         s->stop = name_is(s->name, length, "..") ? scan_up(w, s, &hash) : scan_add(w, s, length, &hash);
         if (s->stop != STOP_END)
             return;
@@ -285,7 +287,7 @@ static int leap_is_free(const struct walk *w, const struct scan *s) {
     size_t used = 0;
     if (!w->checked || !m->owned)
         return 1;
-    if (s->ups || text_add(text, &used, m->host, m->host_length) || text_add(text, &used, s->place, s->length))
+    if (s->ups || s->dots || text_add(text, &used, m->host, m->host_length) || text_add(text, &used, s->place, s->length))
         return 0;
     for (size_t at = w->length; at <= s->before; at++) {
         if (at != w->length && s->place[at] != '/')
@@ -428,7 +430,7 @@ static enum next walk_crawl(struct walk *w, enum walk_end *end) {
             next = crawl_name(w, name, length, end);
             continue;
         }
-        next = crawl_directory(w, end);
+        next = crawl_is_free(w, w->length) ? crawl_directory(w, end) : end_with(end, WALK_ASK);
         if (next == NEXT_CRAWL && length == 2)
             next = walk_up(w, end);
     }
