@@ -217,3 +217,18 @@ def test_mistakes(options: list[str], line: str) -> None:
     assert done.returncode == 125
     assert done.stderr.startswith(f"diorama: {line}")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("flags", "told"), [("C", "65534 0\n"), ("O", "65534 65534\n")])
+def test_whose_set_user_id_bit_counts(
+    bench: Bench, place: Path, engine: str, flags: str, told: str
+) -> None:
+    place.chmod(0o755)
+    kept = ["--mount", f"{place}=/srv:remember"]
+    script = 'echo "import os; print(os.getuid(), os.geteuid())" > /srv/x.one; chmod 4755 /srv/x.one'
+    made = run(bench, place, engine, ["--user", "root", *kept], script)
+    assert (made.stderr, made.status) == ("", 0)
+    entry = f":one:E::one::/usr/bin/python3:{flags}"
+    words = ["run", "--strict", "--engine", engine, "--user", "65534", *kept, "--binfmt", entry]
+    found = finish(bench.start([*DIORAMA, *words, "--", "/srv/x.one"]), limit=100)
+    assert (found.stdout, found.stderr) == (told, "")
