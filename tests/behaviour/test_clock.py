@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import textwrap
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -190,6 +192,28 @@ def test_what_tells_how_long_the_system_runs(bench: Bench, way: Way) -> None:
     assert done.lines == ["True True"]
 
 
+@each_way(run_with("--clock", "at=2001-01-01T00:00:00Z,freeze", "--mount", "memory:=/mnt/files"))
+def test_times_of_files_are_those_of_the_view(bench: Bench, way: Way) -> None:
+    done = bench.inside(
+        way,
+        python("""
+            import os
+            os.chdir("/mnt/files")
+            fd = os.open("file", os.O_RDWR | os.O_CREAT)
+            seen = [os.stat("file")]
+            os.write(fd, b"text"); seen.append(os.fstat(fd))
+            os.utime("file", (5, 6)); print(os.stat("file").st_mtime, os.stat("file").st_atime)
+            os.write(fd, b"more"); seen.append(os.stat("file"))
+            os.pread(fd, 4, 0); seen.append(os.stat("file"))
+            os.utime("file"); os.mkdir("directory"); os.symlink("x", "link")
+            os.ftruncate(fd, 1); os.close(fd)
+            seen += [os.lstat(name) for name in ("file", "directory", "link", ".")]
+            print({one.st_mtime for one in seen}, {one.st_ctime for one in seen})
+        """),
+    )
+    assert done.lines == ["6.0 5.0", "{978307200.0} {978307200.0}"]
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -262,3 +286,43 @@ def test_from_python(engine: str) -> None:
             view.clock.advance(-1)
         with pytest.raises(UsageError, match="1970"):
             view.clock.set(-5)
+
+
+@needs_gcc
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="needs x86-64")
+@each_way(run_with("--clock", STILL))
+def test_the_vsyscall_page(bench: Bench, way: Way, programs: Programs) -> None:
+    native = bench.native([programs("vsyscall")])
+    if native.lines == ["no page"]:
+        pytest.skip("needs a kernel with a vsyscall page")
+    seconds = int(LATER.timestamp())
+    assert bench.inside(way, [programs("vsyscall")]).lines == [f"{seconds} {seconds}"]
+
+
+def test_handlers_see_who_reads_a_clock(engine: str) -> None:
+    seen: set[str] = set()
+    with diorama.View(engine=engine, strict=True) as view:
+        view.clock.change(STILL)
+
+        @view.on("clock_gettime", "time", "gettimeofday", "nanosleep", "clock_nanosleep")
+        def note(call: Any) -> None:
+            seen.add(call.NAME)
+
+        done = view.run(
+            python("import time; time.sleep(0.01); print(int(time.time()))"),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert done.stdout == f"{int(LATER.timestamp())}\n"
+    assert seen >= {"clock_gettime", "clock_nanosleep"}
+
+
+@each_way(run_with("--clock", "offset=1000d", "--cpus", "3"))
+def test_files_that_tell_of_more_than_time(bench: Bench, way: Way) -> None:
+    script = "grep -c '^cpu[0-9]' /proc/stat; grep btime /proc/stat; uptime -s 2>/dev/null || true"
+    native = bench.native(["grep", "btime", "/proc/stat"])
+    done = bench.inside(way, ["sh", "-c", script])
+    assert done.lines[0] == "3"
+    ahead = int(done.lines[1].split()[1]) - int(native.stdout.split()[1])
+    assert abs(ahead - 1000 * 86400) < 60

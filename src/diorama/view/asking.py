@@ -23,12 +23,12 @@ from signal import (
 )
 from typing import Any
 
-from diorama.view.clock import Clock
+from diorama.view.clock import Clock, Kind
 from diorama.view.credentials import Credentials
 from diorama.view.formats import Fixed
 from diorama.view.task import Task, Tasks
 
-__all__ = ["Asker", "asked", "asker", "asks", "patiently"]
+__all__ = ["Asker", "asked", "asker", "asks", "now", "patiently"]
 
 _SIGNALS = (b"SigPnd", b"ShdPnd", b"SigBlk", b"SigIgn", b"SigCgt")
 
@@ -149,6 +149,13 @@ def patiently() -> Generator[None, None, None]:
         yield
     finally:
         _asker.reset(token)
+
+
+def now() -> int:
+    """What the wall clock of who asks shows, in nanoseconds; that of the host, if nobody does."""
+    who = _asker.get()
+    clock = None if who is None else who.clock
+    return time.time_ns() if clock is None else clock.shown(Kind.WALL)
 
 
 def asker() -> Asker | None:

@@ -39,7 +39,7 @@ class ClockMediator:
         for subject in _SUBJECTS:
             import_module(f"diorama.dispatch.clock.{subject}")
         self.clocks = Clocks(files, decider)
-        files.tasks.clock = self.clocks.of_view
+        files.tasks.clock = files.synthetic.contents.clock = self.clocks.of_view
         files.auxiliary.changers.append(_without_vdso)
         self._has_files = False
 

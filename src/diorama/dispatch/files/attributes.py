@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import time
 from typing import TYPE_CHECKING, Final
 
 from diorama.abi.fcntl import AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW
@@ -14,6 +13,7 @@ from diorama.catalogue.files import FChMod, FChModAt2, FChOwn, FChOwnAt, Truncat
 from diorama.dispatch.files.answers import Outcome, on_synthetic
 from diorama.dispatch.files.entries import check_may_change
 from diorama.dispatch.files.state import Files, fail
+from diorama.view.asking import now
 from diorama.view.credentials import CAP_CHOWN, CAP_FSETID, Credentials
 from diorama.view.filesystem import Attributes, Changes
 from diorama.view.mounts import Place
@@ -91,29 +91,29 @@ def change_times(files: Files, call: UTimeNsAt, place: Place) -> Outcome:
     if times is not None and times.atime_nsec == times.mtime_nsec == UTIME_OMIT:
         return 0
     who, was = _look(files, call, place, call.flags)
-    now = time.time_ns()
+    time = now()
     if times is None or times.atime_nsec == times.mtime_nsec == UTIME_NOW:
         if not who.owns(was) and not who.permits(was, os.W_OK):
             raise fail(errno.EACCES)
-        files.synthetic.change(place, Changes(accessed=now, modified=now))
+        files.synthetic.change(place, Changes(accessed=time, modified=time))
         return 0
-    changes = _explicit(times, now)
+    changes = _explicit(times, time)
     if not who.owns(was):
         raise fail(errno.EPERM)
     files.synthetic.change(place, changes)
     return 0
 
 
-def _explicit(times: Times, now: int) -> Changes:
-    accessed = _chosen(times.atime, times.atime_nsec, now)
-    return Changes(accessed=accessed, modified=_chosen(times.mtime, times.mtime_nsec, now))
+def _explicit(times: Times, time: int) -> Changes:
+    accessed = _chosen(times.atime, times.atime_nsec, time)
+    return Changes(accessed=accessed, modified=_chosen(times.mtime, times.mtime_nsec, time))
 
 
-def _chosen(seconds: int, nanoseconds: int, now: int) -> int | None:
+def _chosen(seconds: int, nanoseconds: int, time: int) -> int | None:
     if nanoseconds == UTIME_OMIT:
         return None
     if nanoseconds == UTIME_NOW:
-        return now
+        return time
     if not 0 <= nanoseconds < _NSEC:
         raise fail(errno.EINVAL)
     return seconds * _NSEC + nanoseconds
@@ -138,7 +138,7 @@ def truncate(files: Files, call: Truncate, place: Place) -> Outcome:
         if content is not None:
             files.synthetic.contents.truncate(content, call.length)
         else:
-            files.synthetic.change(place, Changes(size=call.length, modified=time.time_ns()))
+            files.synthetic.change(place, Changes(size=call.length, modified=now()))
     drop_special_bits(files, files.task(call.tracee), place, was)
     return 0
 

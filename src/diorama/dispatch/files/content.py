@@ -19,6 +19,7 @@ from typing import Final
 from diorama.dispatch.files import memfd
 from diorama.dispatch.files.filelock import FileLock
 from diorama.dispatch.files.pieces import Pieces
+from diorama.view.clock import Clock, Kind
 from diorama.view.filesystem import Attributes, Changes, FileSystem, OpenFile
 from diorama.view.mounts import Place
 
@@ -56,7 +57,7 @@ class Content:
     `pins` counts who needs `fd` just now, and `openers` those of them who are about to open it.
     `opened`: what the file system keeps of who has it open; `ours` counts times when only we wrote to it, of
     which the kernel will tell too.  `pieces` while it is not all there (`diorama.dispatch.files.lazy`): then
-    `fd` is for writing too.
+    `fd` is for writing too.  `clock`: that of the view, by which its times are.
     """
 
     filesystem: FileSystem
@@ -87,6 +88,7 @@ class Content:
     opened: list[OpenFile] = field(default_factory=list["OpenFile"])
     ours: int = 0
     file_lock: FileLock = field(default_factory=FileLock)
+    clock: Clock | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
@@ -130,11 +132,18 @@ class Content:
         status = os.fstat(self.fd)
         if self.pieces is None and stamp_of(status) != self.stamp:
             self.is_dirty = True
-            self.changed = status.st_ctime_ns
+            self.changed = self.shown(status.st_ctime_ns)
+            if self.clock is not None and status.st_mtime_ns != self.stamp[1]:
+                os.utime(self.fd, ns=(status.st_atime_ns, self.shown(status.st_mtime_ns)))
+                status = os.fstat(self.fd)
             self.stamp = stamp_of(status)
             self.lost |= self.special & ~status.st_mode
             self.special &= status.st_mode
         return status
+
+    def shown(self, time: int) -> int:
+        """What the wall clock of the view showed when that of the host showed this."""
+        return time if self.clock is None else self.clock.course.at(Kind.WALL, time)
 
     def agree(self) -> None:
         """What the memfd says now is no change."""
@@ -178,7 +187,8 @@ def changed_of(attributes: Attributes) -> int:
 
 def relative_access(content: Content, status: os.stat_result, changed: int) -> int:
     """The time of the last access, as mounts with `relatime` keep it."""
-    seen, known = status.st_atime_ns, content.accessed
+    known = content.accessed
+    seen = known if status.st_atime_ns == known else content.shown(status.st_atime_ns)
     if seen != known and (known <= max(status.st_mtime_ns, changed) or seen - known > _DAY):
         content.accessed = seen
     return content.accessed

@@ -49,6 +49,7 @@ from diorama.dispatch.files.content import (
 )
 from diorama.dispatch.files.holding import Holding
 from diorama.dispatch.files.lazy import Lazy
+from diorama.view.clock import Clock
 from diorama.view.filesystem import Attributes, Changes, FileSystem
 from diorama.view.inodes import Inodes
 from diorama.view.mounts import Place
@@ -71,6 +72,7 @@ class Contents:
     """
 
     def __init__(self, inodes: Inodes, lazy: Lazy | None = None) -> None:
+        self.clock: Clock | None = None
         self._lazy = lazy or Lazy()
         self._inodes = inodes
         self._lock = threading.RLock()
@@ -107,7 +109,7 @@ class Contents:
                 self._drop(content)
                 content = None
             if content is None:
-                content = self._contents[key] = Content(filesystem, place, told)
+                content = self._contents[key] = Content(filesystem, place, told, clock=self.clock)
                 filesystem.attach(self)
             elif content.opened and content.told != told:
                 fresh = True  # others have changed it, and who has it open is to see that

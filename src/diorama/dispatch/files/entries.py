@@ -8,11 +8,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import time
 from typing import TYPE_CHECKING
 
 from diorama.dispatch.files.state import Files, fail
 from diorama.dispatch.files.synthetic import name_of
+from diorama.view.asking import now
 from diorama.view.filesystem import Attributes, FileSystem, OpenFile
 from diorama.view.mounts import Mount, Place
 
@@ -119,17 +119,17 @@ def check_may_make(files: Files, task: Task, filesystem: FileSystem, directory: 
 def new_file(files: Files, task: Task, mode: int, directory: Attributes, device: int = 0) -> Attributes:
     """The status of what a task makes in a directory, with this type and mode."""
     mode, uid, gid = files.tasks.maker(task).make(mode, directory)
-    now = time.time_ns()
+    time = now()
     return Attributes(
         mode,
         links=2 if stat.S_ISDIR(mode) else 1,
-        modified=now,
+        modified=time,
         device=device,
         uid=uid,
         gid=gid,
-        accessed=now,
-        changed=now,
-        created=now,
+        accessed=time,
+        changed=time,
+        created=time,
     )
 
 

@@ -168,7 +168,8 @@ class Synthetic:
                     content.note()
                     os.fchmod(content.fd, 0o777 | content.special)  # who watches it sees that
                     content.agree()
-                    content.changed = os.fstat(content.fd).st_ctime_ns  # which is nothing to be saved
+                    # Which is nothing to be saved.
+                    content.changed = content.shown(os.fstat(content.fd).st_ctime_ns)
         if was.kind != stat.S_IFDIR and was.links > 1:
             return
         is_held = self._inodes.is_known(filesystem, inode)

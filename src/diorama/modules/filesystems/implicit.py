@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import stat
-import time
 
 from diorama.interfaces.filesystem import Attributes
 from diorama.interfaces.tree import Tree
+from diorama.view.asking import now
 from diorama.view.mounts import Mount
 
 __all__ = ["make_implicit"]
@@ -14,7 +14,7 @@ __all__ = ["make_implicit"]
 
 def make_implicit(path: bytes) -> Mount:
     """A mount, not yet attached, of the directories in a path and nothing else."""
-    own = Attributes(stat.S_IFDIR | 0o755, links=2, modified=time.time_ns())
+    own = Attributes(stat.S_IFDIR | 0o755, links=2, modified=now())
     tree = Tree("implicit", own)
     names = path.split(b"/") if path else []
     for count in range(1, len(names) + 1):

@@ -14,7 +14,6 @@ import os
 import re
 import stat
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -22,6 +21,7 @@ from typing import Final
 from diorama.errors import UsageError
 from diorama.interfaces.filesystem import Attributes, Changes, Entry, FileSystem, Statistics
 from diorama.modules.options import Options
+from diorama.view.asking import now
 from diorama.view.mounts import Mount
 
 __all__ = ["MemoryFileSystem", "Node", "make_memory"]
@@ -92,7 +92,7 @@ class MemoryFileSystem(FileSystem):
         self.lock = threading.RLock()
         self.nodes: dict[int, Node] = {}
         self._next = self.root
-        self._enter(Attributes(stat.S_IFDIR | mode, links=2, modified=time.time_ns()))
+        self._enter(Attributes(stat.S_IFDIR | mode, links=2, modified=now()))
 
     # -- looking at it ------------------------------------------------------------------------
 
@@ -167,7 +167,7 @@ class MemoryFileSystem(FileSystem):
                 raise _error(errno.EMLINK)
             above.names[name] = inode
             node.links += 1
-            node.changed = time.time_ns()
+            node.changed = now()
             _touch(above)
 
     def remove(self, directory: int, name: bytes) -> None:
@@ -199,7 +199,7 @@ class MemoryFileSystem(FileSystem):
             if node.is_directory:
                 source.links -= 1
                 target.links += 1
-            node.changed = time.time_ns()
+            node.changed = now()
             _touch(source)
             _touch(target)
 
@@ -213,7 +213,7 @@ class MemoryFileSystem(FileSystem):
             one.links -= moved
             other.links += moved
             for node in (self.nodes[first], self.nodes[second]):
-                node.changed = time.time_ns()
+                node.changed = now()
             _touch(one)
             _touch(other)
 
@@ -229,7 +229,7 @@ class MemoryFileSystem(FileSystem):
                 _resize(node, changes.size)
             node.accessed = node.accessed if changes.accessed is None else changes.accessed
             node.modified = node.modified if changes.modified is None else changes.modified
-            node.changed = time.time_ns() if changes.changed is None else changes.changed
+            node.changed = now() if changes.changed is None else changes.changed
 
     def save_content(self, inode: int, fd: int) -> None:
         """Keep what is not a hole."""
@@ -255,7 +255,7 @@ class MemoryFileSystem(FileSystem):
         with self.lock:
             node = self.node(inode)
             node.xattrs[name] = value
-            node.changed = time.time_ns()
+            node.changed = now()
 
     def remove_xattr(self, inode: int, name: bytes) -> None:
         """Remove an extended attribute."""
@@ -263,7 +263,7 @@ class MemoryFileSystem(FileSystem):
             node = self.node(inode)
             if node.xattrs.pop(name, None) is None:
                 raise _error(errno.ENODATA)
-            node.changed = time.time_ns()
+            node.changed = now()
 
     def forget(self, inode: int) -> None:
         """Nobody will ask for it again."""
@@ -307,7 +307,7 @@ class MemoryFileSystem(FileSystem):
 
     def _lose(self, above: Node, node: Node) -> None:
         """A name of a file in a directory is gone."""
-        node.changed = time.time_ns()
+        node.changed = now()
         if node.is_directory:
             node.links = 0
             above.links -= 1
@@ -333,7 +333,7 @@ def make_memory(rest: str, options: Options) -> Mount:
 
 
 def _touch(directory: Node) -> None:
-    directory.modified = directory.changed = time.time_ns()
+    directory.modified = directory.changed = now()
 
 
 def _resize(node: Node, size: int) -> None:
