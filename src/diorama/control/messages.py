@@ -7,7 +7,6 @@ that are not UTF-8 are escaped as Python does for names of files.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 import struct
@@ -37,6 +36,8 @@ class Messages:
 
     def send(self, message: dict[str, Any], descriptors: list[int] | None = None) -> None:
         """Say something; `OSError` if nobody is there to hear it."""
+        import json
+
         data = json.dumps(message).encode()
         data = _SIZE.pack(len(data)) + data
         sent = socket.send_fds(self.link, [data], descriptors or [], socket.MSG_NOSIGNAL)
@@ -45,6 +46,8 @@ class Messages:
 
     def read(self) -> dict[str, Any] | None:
         """What is said next; None at the end, or when it is no message."""
+        import json
+
         try:
             head = self._read(_SIZE.size)
             size = _SIZE.unpack(head)[0] if head is not None else _LARGEST
