@@ -334,7 +334,8 @@ def test_layers_over_such_a_tree_show_its_owners(world: World) -> None:
 # -- at random ------------------------------------------------------------------------------------
 
 NAMES = st.sampled_from(["a", "b", "c", "a/b", "a/c", "b/a", "a/b/c"])
-MODES = st.sampled_from([0o777, 0o644, 0o4755, 0o2770, 0o1777, 0o555, 0o400, 0])
+# Without set-user-ID bits: who opens a file for writing loses them before he writes, and not then.
+MODES = st.sampled_from([0o777, 0o644, 0o755, 0o770, 0o1777, 0o555, 0o400, 0])
 IDS = st.sampled_from([-1, 0, 77, 4242])
 OPENING = st.sampled_from([os.O_RDONLY, os.O_RDWR, NEW, NEW | os.O_EXCL, os.O_WRONLY | os.O_TRUNC]).map(
     lambda flags: flags | os.O_NONBLOCK
