@@ -182,6 +182,33 @@ def test_nothing_written_is_lost_when_a_program_is_killed(bench: Bench, way: Way
     assert (bench.work / "disk").read_bytes()[:4] == b"kept"
 
 
+BY_NUMBER = """
+printf hello >/dev/hda; tail -n 1 /proc/partitions | xargs
+mknod node b 42 64 && mknod other b 42 63 && mknod character c 42 64
+head -c 5 node; echo; head -c 1 other; head -c 1 character
+chmod 0 node; setpriv --reuid 1 --clear-groups head -c 5 node
+"""
+
+
+@each_way(run_with("--mount", "disk:disk=/dev/hda:devid,major=42,minor=64"))
+def test_all_special_files_of_a_number_are_the_device(bench: Bench, way: Way) -> None:
+    if os.getuid():
+        pytest.skip("mknod(2) is for root")
+    bench.prepare = lay
+    found = bench.inside(way, sh(BY_NUMBER))
+    assert found.lines == ["42 64 65536 hda", "hello"], found.stderr
+    assert found.stderr.count("No such device or address") == 2
+    assert found.stderr.count("Permission denied") == 1
+
+
+@each_way(run_with("--mount", "disk:disk=/dev/hda"))
+def test_the_table_of_partitions_has_those_of_the_view(bench: Bench, way: Way) -> None:
+    needs("sfdisk")
+    bench.prepare = lay
+    script = "printf ',20M\\n,\\n' | sfdisk -q /dev/hda; awk '/hda/ {print $3, $4}' /proc/partitions"
+    assert bench.inside(way, sh(script)).lines == ["65536 hda", "20480 hda1", "44032 hda2"]
+
+
 @each_way(GROWING)
 def test_a_process_that_is_killed_lets_go_of_a_disk(bench: Bench, way: Way) -> None:
     bench.prepare = lay

@@ -112,6 +112,30 @@ def test_a_ramdisk_is_mapped(bench: Bench, way: Way) -> None:
     ], found.stderr  # fmt: skip
 
 
+ASYNCHRONOUS = """
+import ctypes, os, struct
+libc = ctypes.CDLL(None, use_errno=True)
+context = ctypes.c_ulong(0)
+assert libc.syscall(206, 8, ctypes.byref(context)) == 0  # io_setup
+fd = os.open("/dev/rd", os.O_RDWR)
+data = ctypes.create_string_buffer(b"lost?", 512)
+pwrite = 1
+block = struct.pack("<QIIHhIQQqQII", 1, 0, 0, pwrite, 0, fd, ctypes.addressof(data), 512, 0, 0, 0, 0)
+held = ctypes.create_string_buffer(block)
+pointer = ctypes.c_void_p(ctypes.addressof(held))
+print(libc.syscall(209, context, 1, ctypes.byref(pointer)), os.strerror(ctypes.get_errno()))  # io_submit
+print(os.pread(fd, 5, 0))
+"""
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the numbers of the calls are those of x86-64")
+@each_way(RAM)
+def test_asynchronous_operations_are_refused_and_not_lost(bench: Bench, way: Way) -> None:
+    found = bench.inside(way, ["python3", "-c", ASYNCHRONOUS])
+    assert found.lines == ["-1 Invalid argument", r"b'\x00\x00\x00\x00\x00'"], found.stderr
+    assert "io_submit: not supported for devices" in found.stderr
+
+
 PARTITIONING = """
 printf 'o\\nn\\np\\n1\\n\\n+20M\\nn\\ne\\n2\\n\\n\\nn\\n\\n+10M\\nn\\n\\n\\nw\\n' | fdisk /dev/hda >log
 stat -c '%n %F %T' /dev/hda*; ls /dev | grep hda

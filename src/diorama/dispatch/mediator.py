@@ -134,7 +134,6 @@ class Mediator:
         from diorama.catalogue.files import FChOwn
         from diorama.catalogue.memory import MMap, MRemap, RemapFilePages
         from diorama.catalogue.processes import ExecveAt
-        from diorama.catalogue.rings import IoSubmit
         from diorama.dispatch.files.closing import CLOSING
         from diorama.dispatch.files.descriptors import LISTING, SHOWING
         from diorama.dispatch.files.direct_calls import DIRECT
@@ -161,7 +160,7 @@ class Mediator:
         if self._has_pieces():
             wanted |= READING
         if self._has_direct():
-            wanted |= CLOSING | DIRECT | READING - {IoSubmit, RemapFilePages, MRemap}
+            wanted |= CLOSING | DIRECT | READING - {RemapFilePages, MRemap}
         if self._grows or any(mount.no_exec for mount in mounts):
             wanted |= {MMap}
         self._sees = wanted if self._sees is None else self._sees & wanted

@@ -19,6 +19,7 @@ from diorama.abi.fcntl import (
 from diorama.interfaces.blockcontrol import control
 from diorama.interfaces.device import Argument, BlockDevice, refuse
 from diorama.interfaces.devicefile import DeviceFile, Numbers, OpenedDevice
+from diorama.interfaces.filesystem import Statistics
 
 if TYPE_CHECKING:
     from diorama.interfaces.disk import Disk
@@ -54,6 +55,10 @@ class BlockFile(DeviceFile):
         alone = bool(flags & O_EXCL) and not flags & O_CREAT
         self.disk.enter(self, alone=alone)
         return OpenedBlock(self, flags, alone=alone)
+
+    def statistics(self) -> Statistics:
+        """How large it is, in sectors of Linux."""
+        return Statistics(block_size=512, blocks=self.size // 512)
 
     def close(self) -> None:
         """The device is closed with the last of its files."""

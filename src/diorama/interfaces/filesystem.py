@@ -87,6 +87,9 @@ class FileSystem(ABC):
     locks_files = False
     """Whether locks by flock(2) are for it."""
 
+    devid = False
+    """Of one special file: whether all special files of its type and number are that."""
+
     told: Told | None = None
     """What it has told of names and attributes, and how long that holds: then not all is asked."""
     formats: Formats | None = None

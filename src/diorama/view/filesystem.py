@@ -261,6 +261,9 @@ class FileSystem(Protocol):
     def told(self) -> Told | None: ...
 
     @property
+    def devid(self) -> bool: ...
+
+    @property
     def formats(self) -> Formats | None: ...
 
     @property

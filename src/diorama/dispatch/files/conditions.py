@@ -16,6 +16,7 @@ from diorama.abi.memory import PROT_EXEC
 from diorama.catalogue.io import CopyFileRange, Fcntl, Ioctl, SendFile, Splice
 from diorama.catalogue.memory import MMap
 from diorama.catalogue.processes import Clone, Prctl
+from diorama.catalogue.rings import IoSubmit
 from diorama.catalogue.sockets import Accept4, RecvFrom, SendTo
 from diorama.dispatch.files.controlling import CONCERNS_US
 from diorama.dispatch.files.direct import HIGH, LOW
@@ -59,7 +60,7 @@ def conditions(*, in_pieces: bool, direct: bool, tells_clones: bool, names: bool
         divided = (CLONE_NEWNS, CLONE_NEWUTS) if names else (CLONE_NEWNS,)
         found[Clone] = tuple([ArgumentTest("flags", TEST_BITS, flag) for flag in divided])
     if direct:
-        for request in BY_DESCRIPTOR if in_pieces else BY_DESCRIPTOR | READING - {MMap}:
+        for request in BY_DESCRIPTOR if in_pieces else BY_DESCRIPTOR | READING - {IoSubmit, MMap}:
             two = request in (SendFile, CopyFileRange, Splice)
             found[request] = _numbered("in_fd", "out_fd") if two else _numbered("fd")
         found[Fcntl] = (*found[Fcntl], _LOCKS)

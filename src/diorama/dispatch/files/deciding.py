@@ -15,6 +15,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from diorama.dispatch.files.numbered import answers_numbers
 from diorama.dispatch.settling import Numbers, settle_calls, stack_of, system_files
 from diorama.engine.decider import Checked, Decider, Decision, Mounted
 from diorama.view.opened import Opened
@@ -124,7 +125,7 @@ class Deciding:
             if mount.layers is not None:
                 mount.layers.whole(b"")[0].on_identity = self._identify_one
         with self._loading:
-            if self._asks_all:
+            if self._asks_all or answers_numbers(files.tree):
                 self.decider.load([], [_THE_HOST])
             elif not self._is_changing:
                 mounts = self._numbers.settle(files.tree)

@@ -26,6 +26,7 @@ from weakref import WeakSet
 from diorama.dispatch.files.along import Along
 from diorama.dispatch.files.answers import fail
 from diorama.dispatch.files.holders import held_mounts
+from diorama.dispatch.files.numbered import PARTITIONS, TABLE
 from diorama.dispatch.files.points import enter_in_listing
 from diorama.dispatch.files.sources import Sources, kind_of
 from diorama.errors import Unsupported
@@ -183,6 +184,8 @@ class Mounting:
             with self.changing_tree(self._files.tree):
                 self._files.tree.attach(mount, place)
             self._beside.follow(self._files.tree, mount)
+            if mount.kind == stat.S_IFBLK and mount.filesystem is not None:
+                self._files.system.setdefault(PARTITIONS, TABLE)
 
     def move(self, tree: MountTree, source: Place, target: Place) -> None:
         """Put the mount whose root is `source` elsewhere, with what is mounted on it; EINVAL, ELOOP."""

@@ -15,11 +15,13 @@ from diorama.dispatch.files.answers import Outcome, answers
 from diorama.dispatch.files.direct_calls import open_high
 from diorama.dispatch.files.generated import SystemFile, is_reading, open_memory, subject_of
 from diorama.dispatch.files.layered_open import changes_nothing, open_layered
+from diorama.dispatch.files.numbered import by_number
 from diorama.dispatch.files.objections import check_arguments
 from diorama.dispatch.files.owned_open import device_of, may_open, open_temporary, prepare
 from diorama.dispatch.files.state import Files, fail
 from diorama.dispatch.files.virtual import OpenedDirectly, open_device, open_virtual
 from diorama.engine.held import Descriptor
+from diorama.view.filesystem import Attributes
 from diorama.view.host import Status
 from diorama.view.mounts import Place
 from diorama.view.naming import place_of_name
@@ -53,6 +55,9 @@ def _open(files: Files, call: OpenAt | OpenAt2, how: OpenHow) -> Outcome:
     making = how.flags & _MAKING == _MAKING or (how.flags & fcntl.O_CREAT and call.path.endswith(b"/"))
     place = files.find(call, rule, parent=bool(making), restrict=how.resolve)
     task = files.task(call.tracee)
+    numbered = None if place is None or making else by_number(files, task, place, how.flags)
+    if numbered is not None:
+        return _open_ours(files, call, numbered[0], how, numbered[1])
     if place is not None and not making and (made := _generated(files, call, place, how)) is not None:
         return made
     if place is None or not (place.touched or place.mount.owners) or _is_native(place, how.flags):
@@ -61,8 +66,16 @@ def _open(files: Files, call: OpenAt | OpenAt2, how: OpenHow) -> Outcome:
         return None
     if place.filesystem is None:
         return _open_on_host(files, call, place, how)
+    return _open_ours(files, call, place, how)
+
+
+def _open_ours(
+    files: Files, call: OpenAt | OpenAt2, place: Place, how: OpenHow, shown: Attributes | None = None
+) -> Outcome:
+    """Open what is in a file system of ours; `shown` as in `open_device`."""
+    task = files.task(call.tracee)
     try:
-        opened = open_device(files, task, place, how.flags)
+        opened = open_device(files, task, place, how.flags, shown)
         if opened is not None:
             return opened
         path, flags = open_virtual(files, call, place, how)

@@ -318,4 +318,7 @@ def submit(files: Files, call: IoSubmit) -> Outcome:
         fd = int.from_bytes(operation[_IOCB_FD : _IOCB_FD + 4], "little", signed=True)
         if files.lazy.find(task, fd) is not None:
             raise Unsupported(call.NAME, "not supported for files that are fetched in pieces", errno.EINVAL)
+        if files.direct.find(task, fd) is not None:
+            why = "not supported for devices, and files with direct input and output"
+            raise Unsupported(call.NAME, why, errno.EINVAL)
     return None

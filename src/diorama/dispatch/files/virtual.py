@@ -97,10 +97,13 @@ def _open_path(files: Files, task: Task, place: Place, flags: int) -> tuple[byte
         return files.standins.special(place, stat.S_IFSOCK), flags
 
 
-def open_device(files: Files, task: Task, place: Place, flags: int) -> Descriptor | None:
+def open_device(
+    files: Files, task: Task, place: Place, flags: int, shown: Attributes | None = None
+) -> Descriptor | None:
     """What a file system of ours gives for one of its devices; None if that is none, or not opened.
 
-    `OpenedDirectly` for one whose reads and writes are answered one by one.
+    `OpenedDirectly` for one whose reads and writes are answered one by one.  `shown` is the status that tells
+    who may, if that is not its own.
     """
     filesystem = place.filesystem
     assert filesystem is not None
@@ -109,7 +112,7 @@ def open_device(files: Files, task: Task, place: Place, flags: int) -> Descripto
     attributes = _attributes(files, place)
     if attributes.kind not in (stat.S_IFCHR, stat.S_IFBLK):
         return None
-    if not files.tasks.credentials(task).permits(attributes, _WANTED[flags & fcntl.O_ACCMODE]):
+    if not files.tasks.credentials(task).permits(shown or attributes, _WANTED[flags & fcntl.O_ACCMODE]):
         raise fail(errno.EACCES)
     if files.direct.is_seen:
         files.direct.settle()
