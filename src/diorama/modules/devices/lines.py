@@ -7,6 +7,7 @@ line DSR and CD tell whether somebody is; `serial:loop` is one whose other end i
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import select
@@ -145,9 +146,23 @@ def _listener(what: str, path: str) -> socket.socket:
         raise UsageError(f"cannot mount {what}: write {what}PATH, for a socket at PATH")
     found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        found.bind(host_name(path))
+        _bind(found, host_name(path))
         found.listen(1)
     except BaseException:
         found.close()
         raise
     return found
+
+
+def _bind(listener: socket.socket, path: str) -> None:
+    """Take the place of a socket at which nobody listens any more, as one that was killed leaves it."""
+    try:
+        listener.bind(path)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE or not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise
+        with socket.socket(socket.AF_UNIX) as asking:
+            if asking.connect_ex(path) != errno.ECONNREFUSED:
+                raise
+        os.unlink(path)
+        listener.bind(path)
