@@ -228,7 +228,10 @@ def _signal(process: Popen, number: int) -> None:
 def _open_log(path: str | None) -> int:
     """Where lines go: a file, which is added to, or a copy of standard error; `UsageError`."""
     if path is None:
-        return os.dup(2)
+        try:
+            return os.dup(2)
+        except OSError:  # it is closed, and what is not to be seen is written nowhere
+            path = os.devnull
     try:
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
     except OSError as error:
