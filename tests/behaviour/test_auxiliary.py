@@ -73,8 +73,13 @@ def test_what_runs_from_a_mount(view: diorama.View, programs: Programs, bench: B
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read all")
 def test_a_program_that_may_not_be_read_is_warned_of(
-    view: diorama.View, programs: Programs, bench: Bench, capfd: pytest.CaptureFixture[str]
+    view: diorama.View,
+    programs: Programs,
+    bench: Bench,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("diorama.errors._warned", set[tuple[str, str]]())
     closed = shutil.copy(programs("auxiliary"), bench.work / "closed")
     os.chmod(closed, 0o111)
     with view:
