@@ -8,6 +8,7 @@ import random
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -396,6 +397,19 @@ def test_no_root_restarts_the_machine(bench: Bench, way: Way) -> None:
     out = bench.inside(way, python(PRIVILEGED))
     assert out.lines == ["reboot Operation not permitted"]
     assert out.stderr == "diorama: reboot: a view has no machine to restart or halt\n"
+
+
+@each_way(ROOT)
+def test_there_is_no_audit_log_to_write_to(bench: Bench, way: Way) -> None:
+    script = """
+    import socket
+    try:
+        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 9)
+    except OSError as error:
+        print(error.strerror)
+    socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0).close()
+    """
+    assert bench.inside(way, python(textwrap.dedent(script))).lines == ["Protocol not supported"]
 
 
 SENDERS = """

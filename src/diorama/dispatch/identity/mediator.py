@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from diorama.abi.socket import SO_PASSCRED, SO_PEERCRED
 from diorama.catalogue.processes import Prctl
-from diorama.catalogue.sockets import GetSockOpt, SetSockOpt
+from diorama.catalogue.sockets import GetSockOpt, SetSockOpt, Socket
 from diorama.dispatch.identity.answers import ANSWERS, Outcome
 from diorama.dispatch.identity.state import Identities
 from diorama.dispatch.subscription import ArgumentTest
@@ -62,7 +62,7 @@ class IdentityMediator:
     def tests(self) -> Tests:
         """Only some options are about identity."""
         from diorama.dispatch.identity.capabilities import OF_MEMORY, OPTIONS
-        from diorama.dispatch.identity.sockets import SO_PEERGROUPS
+        from diorama.dispatch.identity.sockets import NETLINK_AUDIT, SO_PEERGROUPS
 
         numbers = sorted({*OPTIONS, *OF_MEMORY})
         options = (ArgumentTest("option", TEST_EQ, SO_PEERCRED, (SO_PEERGROUPS,)),)
@@ -70,6 +70,7 @@ class IdentityMediator:
             GetSockOpt: options,
             Prctl: (ArgumentTest("option", TEST_EQ, numbers[0], tuple(numbers[1:])),),
             SetSockOpt: (ArgumentTest("option", TEST_EQ, SO_PASSCRED),),
+            Socket: (ArgumentTest("protocol", TEST_EQ, NETLINK_AUDIT),),
         }
 
     def answer(self, call: Any) -> Outcome:
