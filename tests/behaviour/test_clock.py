@@ -44,6 +44,11 @@ def test_a_clock_that_stands_still(bench: Bench, way: Way) -> None:
     assert done.lines == [f"realtime {seconds}", f"coarse {seconds}", f"time {seconds}", "own True True"]
 
 
+@each_way(run_with("--clock", "freeze", "--clock", f"at={LATER.isoformat()}"))
+def test_options_follow_one_another(bench: Bench, way: Way) -> None:
+    assert bench.inside(way, ["date", "+%s.%N"]).lines == [f"{int(LATER.timestamp())}.000000000"]
+
+
 @needs_gcc
 @each_way(run_with("--clock", "scale=200,offset=-1d"))
 @pytest.mark.parametrize("bits", [64, 32])

@@ -66,7 +66,7 @@ class ViewOptions:
     binfmt: tuple[str, ...] = ()
     arch: tuple[str, ...] = ()
     net: str | None = None
-    clock: str | None = None
+    clock: tuple[str, ...] = ()
     user: str | None = None
     hostname: str | None = None
     uname: tuple[str, ...] = ()
@@ -140,8 +140,8 @@ class ViewOptions:
 
     def _choose(self, view: View) -> None:
         """What programs begin with."""
-        if self.clock is not None:
-            view.clock.change(self.clock)
+        for change in self.clock:
+            view.clock.change(change)
         if self.user is not None:
             view.user(self.user)
 
@@ -209,6 +209,7 @@ _DECORATORS = (
     ),
     click.option(
         "--clock",
+        multiple=True,
         metavar="CHANGE,...",
         help="Have another clock: at=DATE, offset=TIME, scale=NUMBER, freeze, step=TIME, advance=TIME.",
     ),
