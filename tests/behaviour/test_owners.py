@@ -195,3 +195,15 @@ def test_what_cannot_remember_is_one_line(bench: Bench, arguments: tuple[str, ..
     assert done.status == 125
     assert len(done.stderr.splitlines()) == 1
     assert "remember" in done.stderr
+
+
+def test_a_remembered_device_may_be_one_of_the_view(tree: Tree) -> None:
+    mounts = ("--user", "root", "--mount", "ramdisk:1M=/dev/rd:devid,major=42,minor=64")
+    script = """
+        cd mnt; mknod node b 42 64; mknod other b 42 65; printf ciao > node
+        head -c 4 /dev/rd; echo; head -c 4 node; echo
+        chmod 640 node; head -c 1 other 2>&1 | sed "s/.*: //"
+    """
+    done = tree.bench.inside(tree.way(*mounts), ["sh", "-c", script])
+    assert done.lines == ["ciao", "ciao", "No such device or address"], done.stderr
+    assert tree.run("ls -l node | cut -c1-10").lines == ["brw-r-----"]

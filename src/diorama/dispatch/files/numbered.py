@@ -1,7 +1,7 @@
 """Numbered: special files that are devices of ours, by type and number, whatever has made them (`devid`).
 
-Such a file may be anywhere: on the host, in layers, in a file system of ours.  Who may open it is told by its
-own owner and mode; what is opened is the device.
+Such a file may be anywhere: on the host, in layers, in a file system of ours, in a tree that remembers it.
+Who may open it is told by its own owner and mode; what is opened is the device.
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ def _status(files: Files, place: Place) -> Attributes:
         return files.synthetic.attributes(place.filesystem, place.inode)
     try:
         status = os.stat(place.host_path, follow_symlinks=bool(place.link))
+        if place.mount.owners is not None:
+            return place.mount.owners.look(place.host_path, status).attributes
     except OSError:
         return Attributes(stat.S_IFREG)
     return Attributes(status.st_mode, device=status.st_rdev, uid=status.st_uid, gid=status.st_gid)
