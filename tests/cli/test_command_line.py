@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import diorama
-from diorama.cli import OWN_FAILURE, status_of
+from diorama.cli import COMMANDS, OWN_FAILURE, status_of
 from diorama.cli.options import Mount
 from diorama.errors import UsageError
 
@@ -30,7 +32,22 @@ def test_help_names_all_commands(words: list[str], capsys: pytest.CaptureFixture
         assert f"\n  {name} " in out
 
 
-@pytest.mark.parametrize("name", ["run", "trace", "explain", "doctor"])
+def test_help_and_reference_tell_the_same_of_all_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert status_of(["--help"]) == 0
+    told = re.findall(r"^  (\w+)  +(\w.*)$", capsys.readouterr().out.split("Run programs:")[1], re.MULTILINE)
+    reference = Path(__file__).parents[2] / "docs/reference/cli.md"
+    lines = reference.read_text().split("```")[1].splitlines()
+    documented = [found for line in lines for found in re.findall(r"^diorama (\w+)  +.* {2,}(\w.*)$", line)]
+    assert told == documented
+    files = {
+        file.stem
+        for file in Path(diorama.cli.__file__).parent.glob("*.py")
+        if "\ndef command(" in file.read_text()
+    }
+    assert {name for name, _ in told} == files
+
+
+@pytest.mark.parametrize("name", [name for commands in COMMANDS.values() for name in commands])
 def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert status_of([name, "--help"]) == 0
     assert f"Usage: diorama {name} " in capsys.readouterr().out

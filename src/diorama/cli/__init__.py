@@ -19,25 +19,39 @@ from diorama.errors import UsageError
 
 OWN_FAILURE = 125
 INTERRUPTED = 130
-_COMMANDS = (
-    "clock",
-    "commit",
-    "debug",
-    "diff",
-    "discard",
-    "doctor",
-    "exec",
-    "explain",
-    "ls",
-    "mount",
-    "name",
-    "net",
-    "run",
-    "stack",
-    "su",
-    "trace",
-    "umount",
-)
+# What `--help` and the reference tell of each, in that order.
+COMMANDS = {
+    "Run programs": {
+        "run": "run a program in a view",
+        "trace": "the same, and print its system calls",
+    },
+    "Running views": {
+        "ls": "list the running views of this user",
+        "exec": "run a program in a running view",
+        "debug": "tell how calls are decided, while programs run",
+    },
+    "From inside a view": {
+        "mount": "mount something",
+        "umount": "take a mount away",
+        "stack": "run a program with another network",
+        "su": "be another user",
+        "clock": "change the clock, or run a program with one of its own",
+        "name": "print or change the name of the view",
+    },
+    "Private networks": {
+        "net": "list, show and change them",
+    },
+    "Layers (run --cow)": {
+        "diff": "what views on a layer have changed",
+        "commit": "make these changes on the host",
+        "discard": "remove a layer and its changes",
+    },
+    "Information": {
+        "explain": "what a system call is to diorama",
+        "doctor": "what this kernel offers, and what is used of it",
+    },
+}
+_NAMES = [name for commands in COMMANDS.values() for name in commands]
 
 
 class Commands(click.Group):
@@ -45,14 +59,20 @@ class Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All names."""
-        return list(_COMMANDS)
+        return list(_NAMES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command, from the module `diorama.cli.NAME`."""
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in _NAMES:
             return None
         command: click.Command = import_module(f"diorama.cli.{cmd_name}").command
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write them by subject."""
+        for subject, commands in COMMANDS.items():
+            with formatter.section(subject):
+                formatter.write_dl(list(commands.items()), col_max=max(map(len, _NAMES)))
 
 
 @click.group(
@@ -65,9 +85,8 @@ def diorama(context: click.Context) -> int:
 
     \b
     diorama run --mount zip:data.zip=/mnt -- ls -lR /mnt
+    diorama run --user root --clock at=2030-01-01 --hostname blue -- bash
     diorama trace -e %file -- date
-    diorama explain openat
-    diorama doctor
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
