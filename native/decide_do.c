@@ -158,6 +158,8 @@ static int may_open(const struct doing *d) {
     int changes = (flags & O_ACCMODE) != O_RDONLY || flags & O_TRUNC;
     if (!is_simple(d, changes) || !is_for_all(d, changes ? 7 : 4))
         return 0;
+    if (flags & O_NOATIME && d->w->checked && mount_of(d)->owned) /* for its owner */
+        return 0;
     if ((flags & O_ACCMODE) == O_ACCMODE || flags & (O_PATH | TMPFILE | O_EXCL))
         return 0;
     if (S_ISDIR(d->status.st_mode)) /* what is wrong with it is for the kernel to say */

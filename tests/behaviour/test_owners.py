@@ -207,3 +207,55 @@ def test_a_remembered_device_may_be_one_of_the_view(tree: Tree) -> None:
     done = tree.bench.inside(tree.way(*mounts), ["sh", "-c", script])
     assert done.lines == ["ciao", "ciao", "No such device or address"], done.stderr
     assert tree.run("ls -l node | cut -c1-10").lines == ["brw-r-----"]
+
+
+NEEDING_MORE = """
+import ctypes, errno, os
+def tell(name, act):
+    try:
+        print(name, act())
+    except OSError as error:
+        print(name, errno.errorcode[error.errno])
+os.setgid(1234)
+os.setuid(1234)
+libc = ctypes.CDLL(None, use_errno=True)
+def watch(path):
+    if libc.inotify_add_watch(libc.inotify_init(), path, 2) < 0:
+        raise OSError(ctypes.get_errno(), "")
+def rename():
+    if libc.renameat2(-100, b"own/f", -100, b"all", 1) < 0:
+        raise OSError(ctypes.get_errno(), "")
+tell("atime of others", lambda: os.open("all", os.O_NOATIME))
+tell("atime of my own", lambda: os.open("own/f", os.O_NOATIME) > 0)
+tell("watch", lambda: watch(b"all"))
+tell("watch closed", lambda: watch(b"secret"))
+tell("rename to what is there", rename)
+named = os.open("own/f", os.O_PATH)
+tell("mode of what is named", lambda: os.fchmod(named, 0o666))
+tell("owner of what is named", lambda: os.fchown(named, 1234, 1234))
+tell("status of what is named", lambda: oct(os.fstat(named).st_mode))
+unnamed = os.open("own", os.O_TMPFILE | os.O_RDWR, 0o4711)
+tell("status of what has no name", lambda: (os.fstat(unnamed).st_uid, oct(os.fstat(unnamed).st_mode)))
+os.fchmod(unnamed, 0o2755)
+tell("its new mode", lambda: oct(os.fstat(unnamed).st_mode))
+"""
+
+
+def test_what_needs_more_than_opening(tree: Tree) -> None:
+    done = tree.run(f"""
+        chmod 755 .; echo all >all; echo x >secret; chmod 600 secret; mkdir own
+        echo f >own/f; chmod 644 own/f; chown -R 1234:1234 own
+        exec python3 -c '{NEEDING_MORE}'
+    """)
+    assert done.lines == [
+        "atime of others EPERM",
+        "atime of my own True",
+        "watch None",
+        "watch closed EACCES",
+        "rename to what is there EEXIST",
+        "mode of what is named EBADF",
+        "owner of what is named EBADF",
+        "status of what is named 0o100644",
+        "status of what has no name (1234, '0o104711')",
+        "its new mode 0o102755",
+    ]

@@ -207,7 +207,7 @@ def _open_owned(files: Files, call: OpenAt | OpenAt2, place: Place, how: OpenHow
     if found is not None and found.seen.is_device:
         return _at(call, device_of(found, place), how, how.flags & ~fcntl.O_CREAT)
     if found is not None and how.flags & _TMPFILE and not place.mount.read_only:
-        return open_temporary(files, call, found, how)
+        return open_temporary(files, call, place.mount, found, how)
     return _open_host(files, call, place, how)
 
 

@@ -14,7 +14,9 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
-from diorama.abi.fcntl import AT_FDCWD
+from diorama.abi.fcntl import AT_FDCWD, O_PATH
+from diorama.catalogue.files import FStat
+from diorama.catalogue.paths import FChDir
 from diorama.dispatch.files.answers import Outcome, fail
 from diorama.dispatch.files.objections import is_name
 from diorama.view.mounts import Place
@@ -54,6 +56,8 @@ Answer = Callable[["Files", Any, Place], Outcome | GoesOn]
 F = TypeVar("F", bound=Answer)
 _OWNED: Final[dict[type[Request], Answer]] = {}
 _DELETED: Final = b" (deleted)"
+_NAMES_ONLY: Final[frozenset[type[Request]]] = frozenset({FStat, FChDir})
+"""What may be asked of a descriptor that only names a file (O_PATH, open(2))."""
 
 
 def on_owned(*requests: type[Request]) -> Callable[[F], F]:
@@ -78,7 +82,11 @@ def answer_owned(files: Files, call: Request) -> Outcome | GoesOn:
 def _place(files: Files, call: Request) -> Place | None:
     task = files.task(call.tracee)
     if not call.PATHS:
-        return open_place(files, task, getattr(call, "fd"))  # noqa: B009
+        fd: int = getattr(call, "fd")  # noqa: B009
+        place = open_place(files, task, fd)
+        if place is not None and type(call) not in _NAMES_ONLY and files.tasks.flags(task, fd) & O_PATH:
+            raise fail(errno.EBADF)
+        return place
     rule = call.PATHS[0]
     path: bytes | None = getattr(call, rule.field)
     if path:

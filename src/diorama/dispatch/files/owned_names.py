@@ -12,7 +12,7 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from diorama.abi.fcntl import AT_REMOVEDIR, RENAME_EXCHANGE
+from diorama.abi.fcntl import AT_REMOVEDIR, RENAME_EXCHANGE, RENAME_NOREPLACE
 from diorama.catalogue.paths import LinkAt, MkDirAt, MkNodAt, RenameAt2, SymlinkAt, UnlinkAt
 from diorama.catalogue.sockets import Bind
 from diorama.dispatch.files.answers import Outcome
@@ -148,6 +148,8 @@ def rename(files: Files, call: RenameAt2, old: Place) -> GoesOn:
         return GOES_ON
     if not (_is_name(old) and _is_name(new)):
         return GOES_ON
+    if call.flags & RENAME_NOREPLACE and not new.missing:
+        raise fail(errno.EEXIST)
     _check_victim(files, call, old)
     if new.missing:
         check(files, call, parent_attributes(new), _CHANGING)

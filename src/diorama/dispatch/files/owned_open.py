@@ -22,7 +22,7 @@ from diorama.dispatch.files.owned_attributes import drop_privileges
 from diorama.dispatch.files.owned_names import make_file
 from diorama.dispatch.files.state import Files, fail
 from diorama.engine.held import Descriptor
-from diorama.view.mounts import Place
+from diorama.view.mounts import Mount, Place
 
 __all__ = ["device_of", "may_open", "open_temporary", "prepare"]
 
@@ -75,12 +75,15 @@ def may_open(files: Files, call: Opening, place: Place, how: OpenHow) -> Remembe
     return found
 
 
-def open_temporary(files: Files, call: Opening, directory: Remembered, how: OpenHow) -> Descriptor:
+def open_temporary(
+    files: Files, call: Opening, mount: Mount, directory: Remembered, how: OpenHow
+) -> Descriptor:
     """A file without a name in a directory, the program's own."""
     who = files.tasks.maker(files.task(call.tracee))
     mode, uid, gid = who.make(stat.S_IFREG | how.mode & 0o7777, directory.attributes)
     fd = os.open(directory.path, how.flags | os.O_CLOEXEC, 0o600)
     directory.owners.change(b"/proc/self/fd/%d" % fd, os.fstat(fd), uid=uid, gid=gid, mode=mode)
+    files.note_opened(call.tracee, os.fstat(fd), mount)
     return Descriptor(fd, cloexec=bool(how.flags & os.O_CLOEXEC))
 
 

@@ -10,6 +10,7 @@ from diorama.abi.fcntl import AT_EACCESS, AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW
 from diorama.abi.stat import split_device
 from diorama.catalogue.files import FAccessAt2, FStat, FStatAt, Statx
 from diorama.catalogue.paths import ChDir, ChRoot, FChDir
+from diorama.catalogue.polling import InotifyAddWatch
 from diorama.dispatch.files.answers import Outcome
 from diorama.dispatch.files.identities import write_with_ids
 from diorama.dispatch.files.objections import check_arguments
@@ -72,6 +73,14 @@ def enter(files: Files, call: ChDir | FChDir | ChRoot, place: Place) -> Outcome 
     """Only who may search a directory enters it."""
     if not place.missing and _is_directory(found := look(place)):
         check(files, call, found.attributes, os.X_OK)
+    return GOES_ON
+
+
+@on_owned(InotifyAddWatch)
+def watch(files: Files, call: InotifyAddWatch, place: Place) -> Outcome | GoesOn:
+    """Who may read a file may watch it."""
+    if not place.missing:
+        check(files, call, look(place).attributes, os.R_OK)
     return GOES_ON
 
 
