@@ -6,8 +6,13 @@ import errno
 import os
 import socket
 import stat
+import threading
+import time
+import tty
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -127,12 +132,66 @@ def test_what_is_wrong_closes_the_device() -> None:
     assert closed == [True]
 
 
-@pytest.mark.parametrize("size", [0, 100, -512])
-def test_a_block_device_of_no_size_is_told(size: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("size", "sector"),
+    [(0, 512), (100, 512), (-512, 512), (None, 512), (1 << 63, 512), (4096, 0), (4096, 1000), (4096, "512")],
+)
+def test_a_block_device_of_no_size_is_told(size: Any, sector: Any, tmp_path: Path) -> None:
     disk = image(tmp_path / "disk", 512)
-    disk.size = size
+    disk.size, disk.sector = size, sector
     with pytest.raises(UsageError, match="cannot have"):
         make_mount(disk)
+
+
+def test_what_a_class_raises_when_it_is_closed_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    class Own(CharacterDevice):
+        def open(self, flags: int) -> CharacterDevice:
+            return Own()
+
+        def released(self) -> None:
+            raise KeyError("released")
+
+        def close(self) -> None:
+            raise KeyError("closed")
+
+    filesystem = make_mount(Own()).filesystem
+    assert filesystem is not None
+    opened = filesystem.open_special(1, os.O_RDONLY)
+    assert opened is not None
+    opened.close()
+    filesystem.close()
+    said = capsys.readouterr().err
+    assert "KeyError: 'released'" in said
+    assert "KeyError: 'closed'" in said
+
+
+@pytest.mark.parametrize("kind", ["terminal", "serial"])
+def test_who_does_not_read_holds_up_nobody_at_the_end(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "line"
+    mount = make_mount(f"{kind}:{path}")
+    filesystem = mount.filesystem
+    assert filesystem is not None
+    fd = filesystem.open_device(1, os.O_RDWR | os.O_NONBLOCK)
+    tty.setraw(fd)
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.connect(os.fspath(path))
+        peer.settimeout(0)
+        for fill in (lambda: peer.send(bytes(4096)), lambda: os.write(fd, bytes(4096))):
+            _until_full(fill)
+        closing = threading.Thread(target=filesystem.close, daemon=True)
+        closing.start()
+        closing.join(30)
+        assert not closing.is_alive()
+    os.close(fd)
+
+
+def _until_full(work: Callable[[], object]) -> None:
+    """Until nothing has gone for a while."""
+    last = time.monotonic()
+    while time.monotonic() < last + 0.5:
+        with suppress(BlockingIOError):
+            work()
+            last = time.monotonic()
 
 
 def test_a_socket_that_nobody_listens_at_is_taken_over(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from diorama.modules.devices.nbd import client
 from diorama.modules.devices.nbd.client import NbdDisk
 from diorama.modules.devices.nbd.greeting import ProtocolError
 
@@ -218,3 +219,62 @@ def test_a_connection_that_is_lost_is_an_error_for_all(
     assert error(lambda: found.read(0, 512)) == errno.EIO
     found.close()
     assert "the connection is lost" in capsys.readouterr().err
+
+
+def test_a_server_that_does_not_answer_is_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(client, "_PATIENCE", 0.3)
+    again = threading.Event()
+
+    def lie(kind: int, cookie: int, size: int) -> bytes | None:
+        if kind == 3:
+            again.wait(60)
+        return None
+
+    found = disk(Server(lie=lie))
+    found.write(0, b"written")
+    closing = threading.Thread(target=found.close, daemon=True)
+    closing.start()
+    closing.join(30)
+    assert not closing.is_alive()
+    again.set()
+    assert "what was written last may be lost" in capsys.readouterr().err
+
+
+class Killed:
+    """Who asks, and is killed."""
+
+    def step_aside(self) -> None:
+        """Nobody else has to."""
+
+    def is_killed(self) -> bool:
+        return True
+
+
+def test_who_is_killed_while_he_sends_takes_nothing_from_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again, is_asked = threading.Event(), threading.Event()
+
+    def lie(kind: int, cookie: int, size: int) -> bytes | None:
+        is_asked.set()
+        again.wait(60)
+        return None
+
+    server = Server(lie=lie)
+    found = disk(server)
+    reader = threading.Thread(target=found.read, args=(0, 512), daemon=True)
+    reader.start()
+    assert is_asked.wait(60)
+    me = threading.current_thread()
+    monkeypatch.setattr(client, "asker", lambda: Killed() if threading.current_thread() is me else None)
+    data = bytes(range(256)) * 4096
+    failures = [error(lambda: found.write(0, data)) for _ in range(2)]
+    monkeypatch.setattr(client, "asker", lambda: None)
+    assert failures == [errno.EINTR] * 2
+    again.set()
+    reader.join(60)
+    assert found.read(0, SIZE) == data
+    found.close()
+    assert "lost" not in capsys.readouterr().err

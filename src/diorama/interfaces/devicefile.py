@@ -18,16 +18,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
+from diorama.errors import warn_once
 from diorama.interfaces.asking import asker
 from diorama.interfaces.device import Argument, CharacterDevice, Device, refuse
 from diorama.interfaces.filesystem import Attributes, Changes, Entry, FileSystem, Lock, OpenFile
 from diorama.view.mounts import Mount
 
-__all__ = ["CharacterFile", "DeviceFile", "Numbers", "OpenedDevice"]
+__all__ = ["CharacterFile", "DeviceFile", "Numbers", "OpenedDevice", "told"]
 
 _TICK: Final = 0.1
 _MINORS: Final = itertools.count(0x40000)
 T = TypeVar("T")
+
+
+def told(work: Callable[[], None]) -> None:
+    """Do something of a device's at whose end nobody waits: what it raises is told, and holds nobody up."""
+    try:
+        work()
+    except OSError as error:
+        warn_once("device", f"it was not closed as it should be: {error}")
+    except Exception:  # of its author
+        traceback.print_exc()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +141,7 @@ class DeviceFile(FileSystem):
 
     def close(self) -> None:
         self.stop()
-        self.device.close()
+        told(self.device.close)
 
     def stop(self) -> None:
         """Nobody is told of changes any more, and nobody waits for one."""
@@ -377,4 +388,4 @@ class _OpenedCharacter(OpenedDevice):
     def close(self) -> None:
         self.file.unwatch(self)
         if self.device is not self.file.device:
-            self.device.released()
+            told(self.device.released)

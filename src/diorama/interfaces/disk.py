@@ -18,7 +18,7 @@ from typing import Final
 from diorama.errors import warn_once
 from diorama.interfaces.blockfile import BlockFile
 from diorama.interfaces.device import BlockDevice, refuse
-from diorama.interfaces.devicefile import Numbers
+from diorama.interfaces.devicefile import Numbers, told
 from diorama.interfaces.partitions import Partition, found_in
 from diorama.view.mounts import Mount
 
@@ -188,7 +188,7 @@ class Disk:
             self._users -= 1
             last = not self._users
         if last:
-            self.device.close()
+            told(self.device.close)
 
 
 def _file(mount: Mount) -> BlockFile:

@@ -93,6 +93,7 @@ class _Listening(Terminal):
 
     def close(self) -> None:
         self._is_done.set()
+        self._is_over = True  # who types what nobody reads stops
         if self._waiting is not None:
             self._waiting.join()
         super().close()
@@ -110,6 +111,8 @@ class _Listening(Terminal):
                     self.there(is_there=True)
                     self._serve(peer)
                     self._peer = None
+                    with suppress(OSError):
+                        peer.shutdown(socket.SHUT_RDWR)  # whoever writes what he does not read stops
                     self.there(is_there=False)
 
     def _serve(self, peer: socket.socket) -> None:

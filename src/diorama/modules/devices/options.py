@@ -53,7 +53,7 @@ def make_device_mount(what: str, device: Device, options: Options) -> Mount:
         if isinstance(device, BlockDevice):
             if options.read_only:
                 device.read_only = True
-            if device.size <= 0 or device.size % device.sector:
+            if not _is_sound(device):
                 size = f"{device.size} bytes with sectors of {device.sector}"
                 raise UsageError(f"cannot mount {what}: a block device cannot have {size}")
             return Disk(device, numbers, what).mount(options.shown)
@@ -65,3 +65,12 @@ def make_device_mount(what: str, device: Device, options: Options) -> Mount:
     except BaseException:
         device.close()
         raise
+
+
+def _is_sound(device: BlockDevice) -> bool:
+    """Whether it has a size in whole sectors that offsets can reach, whatever its author has made of both."""
+    size: object = device.size
+    sector: object = device.sector
+    if not isinstance(size, int) or not isinstance(sector, int):
+        return False
+    return sector >= 512 and not sector & sector - 1 and 0 < size < 1 << 63 and not size % sector

@@ -5,17 +5,18 @@ program that is killed waits no longer, and nobody waits for another's request. 
 EIO for all that is asked from then on: what was written and not flushed may be lost with its server, and
 nobody is to go on as if it were not.
 
-Threads: `_sending` is held while a request is sent, `_lock` guards what waits.
+Threads: `_sending` is held while a request is sent, and guards what is left of one, `_lock` what waits.
 """
 
 from __future__ import annotations
 
 import errno
-import os
+import math
 import select
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
@@ -36,6 +37,9 @@ _READ_ONLY, _SEND_FLUSH, _SEND_TRIM, _SEND_ZEROES = 1 << 1, 1 << 2, 1 << 5, 1 <<
 _MOST: Final = 1 << 20
 _MOST_AT_ONCE: Final = 1 << 30
 _TICK: Final = 0.1
+_PATIENCE: Final = 60.0
+"""For a server that is asked by nobody who can be killed: when the disk is closed."""
+_TELLS: Final = 3.0
 _KNOWN: Final = (errno.EPERM, errno.EIO, errno.ENOMEM, errno.EINVAL, errno.ENOSPC, errno.EOPNOTSUPP)
 
 
@@ -72,6 +76,8 @@ class NbdDisk(BlockDevice):
         self._on_close = on_close
         self._connection = connection
         self._sending = threading.Lock()
+        self._rest = memoryview(b"")
+        self._patience = math.inf
         self._lock = threading.Lock()
         self._waiting: dict[int, _Waiting] = {}
         self._cookie = 0
@@ -120,14 +126,14 @@ class NbdDisk(BlockDevice):
             self._ask(_FLUSH, 0, 0)
 
     def close(self) -> None:
-        """Flush, say goodbye, and wait for the server if it is ours."""
+        """Flush, say goodbye, and wait for the server if it is ours; not for ever, if it does not answer."""
         if self._is_closed:
             return
+        self._patience = time.monotonic() + _PATIENCE
         try:
             self.sync()
             self._is_closed = True
-            with self._sending:
-                self._connection.sendall(_REQUEST.pack(_REQUEST_MAGIC, 0, _DISCONNECT, 0, 0, 0))
+            self._send(_REQUEST.pack(_REQUEST_MAGIC, 0, _DISCONNECT, 0, 0, 0))
         except OSError as error:
             warn_once(self._what, f"what was written last may be lost: {error.strerror}")
         self._is_closed = True
@@ -147,33 +153,65 @@ class NbdDisk(BlockDevice):
             self._cookie += 1
             cookie = self._cookie
             self._waiting[cookie] = waiting
-        self._send(_REQUEST.pack(_REQUEST_MAGIC, 0, kind, cookie, offset, size) + data)
         who = asker()
         if who is not None:
             who.step_aside()
+        if not self._send(_REQUEST.pack(_REQUEST_MAGIC, 0, kind, cookie, offset, size) + data):
+            with self._lock:
+                self._waiting.pop(cookie, None)
+            raise refuse(errno.EINTR)
         while not waiting.done.wait(_TICK):
-            if who is not None and who.is_killed():
-                raise refuse(errno.EINTR)
+            self._check_patience()
         if waiting.error:
             raise refuse(waiting.error if waiting.error in _KNOWN else errno.EIO)
         return waiting.data
 
-    def _send(self, request: bytes) -> None:
-        """Send all of a request: a part of one would be taken for another."""
+    def _check_patience(self) -> None:
+        """Nobody waits for what he who asks will not hear any more."""
         who = asker()
-        view = memoryview(request)
+        if who is not None and who.is_killed():
+            raise refuse(errno.EINTR)
+        left = self._patience - time.monotonic()
+        if left < 0:
+            raise refuse(errno.ETIMEDOUT)
+        if left < _PATIENCE - _TELLS:
+            warn_once(self._what, f"the server does not answer; given up after {_PATIENCE:.0f} s, or by ^C")
+
+    def _send(self, request: bytes) -> bool:
+        """Send all of a request: a part of one would be taken for another.
+
+        What somebody who is killed has sent in part is sent to its end by who comes next.  False if he has
+        sent nothing.
+        """
+        is_begun = False
+        try:
+            while not self._sending.acquire(timeout=_TICK):
+                self._check_patience()
+            try:
+                while self._rest:
+                    self._send_some()
+                self._rest, is_begun = memoryview(request), True
+                while self._rest:
+                    self._send_some()
+            finally:
+                if is_begun and len(self._rest) == len(request):
+                    self._rest, is_begun = memoryview(b""), False
+                self._sending.release()
+        except InterruptedError:
+            return is_begun
+        return True
+
+    def _send_some(self) -> None:
         poll = select.poll()
         poll.register(self._connection, select.POLLOUT)
-        with self._sending:
-            try:
-                while view:
-                    if poll.poll(1000 * _TICK):
-                        view = view[self._put(view) :]
-                    elif who is not None and who.is_killed():
-                        raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
-            except OSError as error:
-                self._lost(error.strerror or "broken")
-                raise refuse(errno.EIO) from None
+        if not poll.poll(1000 * _TICK):
+            self._check_patience()
+            return
+        try:
+            self._rest = self._rest[self._put(self._rest) :]
+        except OSError as error:
+            self._lost(error.strerror or "broken")
+            raise refuse(errno.EIO) from None
 
     def _put(self, data: memoryview) -> int:
         try:
