@@ -30,10 +30,16 @@ def test_sizes_are_read(text: str, size: int) -> None:
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "M", "-1", "1 M", "1X", "1e3"])
+@pytest.mark.parametrize("text", ["", "M", "-1", "1 M", "1X", "1e3", "9" * 400])
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         parse_size(text)
+
+
+def test_more_memory_than_can_be_told_is_refused() -> None:
+    assert System(memory=1 << 60).memory == 1 << 60
+    with pytest.raises(UsageError):
+        System.parse("", None, None, "99999999T")
 
 
 @pytest.mark.parametrize("name", ["", "x" * 65, "two\nlines", "\0", "\u00e4" * 33])

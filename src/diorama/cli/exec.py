@@ -19,9 +19,10 @@ def command(view: str, command: tuple[str, ...]) -> int:
     diorama exec 4711 -- cat /mnt/log
     """
     from diorama.control.client import outer_view, speak
-    from diorama.control.joining import join
+    from diorama.control.joining import join, keep_closed
 
     words = list(command[1:] if command[0] == "--" else command)
     if not words:
         raise click.UsageError("Missing argument 'COMMAND [ARG]...'.")
+    keep_closed()
     return join(speak(outer_view(view)), words)

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
-from diorama.control.messages import Messages
-from diorama.control.places import connect, directories, find, places
+from diorama.control.messages import Messages, peer_of
+from diorama.control.places import connect, directories, find, is_heard, places
 from diorama.errors import UsageError
 
 __all__ = ["ask", "descriptions", "own_view", "speak"]
@@ -16,10 +16,16 @@ _PATIENCE: Final = 30.0
 
 
 def speak(path: Path) -> Messages:
-    """A connection to the view at a socket; `UsageError` if it has ended."""
-    link = connect(path)
+    """A connection to the view at a socket; `UsageError` if it has ended, or is stopped."""
+    try:
+        link = connect(path)
+    except BlockingIOError:
+        raise UsageError(f"the view {path.name} does not answer") from None
     if link is None:
         raise UsageError(f"no view {path.name} is running any more")
+    if _status_of(peer_of(link)[0])[:1] == [b"T"]:
+        link.close()
+        raise UsageError(f"the view {path.name} is stopped, and cannot answer until it goes on")
     return Messages(link)
 
 
@@ -45,13 +51,11 @@ def descriptions() -> list[dict[str, Any]]:
     """What all running views tell of themselves; who does not answer, his number only."""
     found: list[dict[str, Any]] = []
     for path in places():
-        link = connect(path)
-        if link is None:
-            continue
-        link.close()
         try:
             found.append(ask(path, {"do": "describe"}))
         except UsageError:
+            if not is_heard(path):
+                continue
             found.append({"pid": int(path.name), "name": None, "engine": None, "programs": [], "mounts": []})
     return found
 
@@ -61,9 +65,9 @@ def own_view() -> Path:
     homes, pid = directories(), os.getppid()
     while pid > 1:
         for home in homes:
-            if os.path.lexists(home / str(pid)):
+            if os.path.lexists(home / str(pid)) and is_heard(home / str(pid)):
                 return home / str(pid)
-        pid = _parent_of(pid)
+        pid = int((_status_of(pid)[1:2] or [b"0"])[0])
     raise UsageError("this is not inside a view, or its socket cannot be seen from here")
 
 
@@ -72,9 +76,10 @@ def outer_view(view: str) -> Path:
     return find(view)
 
 
-def _parent_of(pid: int) -> int:
+def _status_of(pid: int) -> list[bytes]:
+    """The state of a process, its parent, and what follows (proc_pid_stat(5)); nothing if it is gone."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[1])
+            return file.read().rpartition(b")")[2].split()
     except OSError:
-        return 0
+        return []

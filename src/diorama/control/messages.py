@@ -53,7 +53,7 @@ class Messages:
             size = _SIZE.unpack(head)[0] if head is not None else _LARGEST
             data = self._read(size) if size < _LARGEST else None
             found = None if data is None else json.loads(data)
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
         return cast("dict[str, Any]", found) if isinstance(found, dict) else None
 
@@ -75,7 +75,7 @@ class Messages:
             for level, kind, rights in control:
                 if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                     self.descriptors += struct.unpack(f"{len(rights) // 4}i", rights[: len(rights) // 4 * 4])
-            if not part:
+            if not part or len(self.descriptors) > _DESCRIPTORS:
                 return None
             data += part
         return data

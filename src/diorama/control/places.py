@@ -20,7 +20,7 @@ from typing import Final
 
 from diorama.errors import UsageError
 
-__all__ = ["Place", "check_name", "connect", "directories", "find", "places"]
+__all__ = ["Place", "check_name", "connect", "directories", "find", "is_heard", "places"]
 
 _NAME: Final = re.compile(r"(?!\d+$)[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _WAITING: Final = 64
@@ -59,11 +59,20 @@ def make_directory() -> Path:
 def _candidates() -> list[Path]:
     user = os.geteuid()
     told = os.environ.get("XDG_RUNTIME_DIR")
-    homes = [Path(told) / "diorama"] if told and os.path.isdir(told) else []
+    homes = [Path(told) / "diorama"] if told and _is_own(told) else []
     if os.path.isdir(f"/run/user/{user}"):
         homes.append(Path(f"/run/user/{user}/diorama"))
     homes.append(Path(f"/tmp/diorama-{user}"))
     return [home / "views" for home in dict.fromkeys(homes)]
+
+
+def _is_own(path: str) -> bool:
+    """Whether a directory is this user's; that of another may be in the environment still, after `su`."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
 
 
 def _is_private(path: Path) -> bool:
@@ -78,14 +87,33 @@ def _is_private(path: Path) -> bool:
 
 
 def connect(path: Path) -> socket.socket | None:
-    """A connection to the view there; None if nobody listens any more."""
+    """A connection to the view there; None if nobody listens any more.
+
+    `BlockingIOError` if somebody does who has let so many wait that no other one can.
+    """
     link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    link.settimeout(0)
     try:
         link.connect(os.fspath(path))
+    except BlockingIOError:
+        link.close()
+        raise
     except OSError:
         link.close()
         return None
+    link.settimeout(None)
     return link
+
+
+def is_heard(path: Path) -> bool:
+    """Whether a view listens there, even if it may not answer."""
+    try:
+        link = connect(path)
+    except BlockingIOError:
+        return True
+    if link is not None:
+        link.close()
+    return link is not None
 
 
 def places() -> list[Path]:
@@ -101,7 +129,7 @@ def find(view: str) -> Path:
     found = [home / view for home in directories() if os.path.lexists(home / view)]
     if not found:
         raise UsageError(f"no view {view} is running; `diorama ls` shows those that are")
-    return found[0]
+    return next(filter(is_heard, found), found[0]) if len(found) > 1 else found[0]
 
 
 class Place:
@@ -112,7 +140,8 @@ class Place:
         self.name: str | None = None
         self._path = self._directory / str(os.getpid())
         with self._locked():
-            self._tidy()
+            with contextlib.suppress(OSError):
+                self._tidy()
             self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
                 self.listener.bind(os.fspath(self._path))
@@ -121,7 +150,8 @@ class Place:
                     self._claim(name)
             except OSError as error:
                 self.listener.close()
-                raise UsageError(f"cannot use {self._path}: {(error.strerror or '').lower()}") from None
+                reason = (error.strerror or str(error)).lower()
+                raise UsageError(f"cannot use {self._path}: {reason}") from None
             except UsageError:
                 self._path.unlink()
                 self.listener.close()
@@ -169,11 +199,8 @@ class Place:
 
     def _clear(self, path: Path) -> None:
         """Remove what somebody has left behind, if nobody listens there."""
-        link = connect(path)
-        if link is None:
+        if not is_heard(path):
             path.unlink(missing_ok=True)
-        else:
-            link.close()
 
     @contextlib.contextmanager
     def _locked(self) -> Generator[None, None, None]:

@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["Control", "Uncontrolled", "describe_failure"]
 
 _ENDED: Final = "the view is about to end"
+_PATIENCE: Final = 30.0
+_PAUSE_SECONDS: Final = 0.1
+_SIGNALS: Final = 64
 _NOT_EXECUTABLE, _NOT_FOUND, _OWN_FAILURE = 126, 127, 125
 
 Answer = Callable[[dict[str, Any], Messages], dict[str, Any]]
@@ -41,6 +45,7 @@ class Control:
         self._log = _open_log(log)
         self._place = Place(name)
         self._lock = threading.Condition()
+        self._writing = threading.Lock()
         self._programs: dict[int, str] = {}
         self._joining = 0
         self._is_closed = False
@@ -59,7 +64,9 @@ class Control:
         with self._lock:
             self._is_closed = True
         self._place.close()
-        os.close(self._log)
+        with self._writing:
+            os.close(self._log)
+            self._log = -1
 
     @property
     def name(self) -> str | None:
@@ -77,17 +84,20 @@ class Control:
             self._programs.pop(pid, None)
 
     def wait(self) -> None:
-        """Let nobody join any more, and return when nobody who has joined runs."""
+        """Return when nobody who has joined runs; from then on nobody can."""
         with self._lock:
-            self._is_closed = True
             self._lock.wait_for(lambda: not self._joining)
+            self._is_closed = True
 
     def _accept(self) -> None:
         while True:
             try:
                 link, _ = self._place.listener.accept()
             except OSError:
-                return
+                if self._is_closed:
+                    return
+                time.sleep(_PAUSE_SECONDS)  # we have too many files open, until somebody closes one
+                continue
             threading.Thread(target=self._serve, args=(link,), name="diorama-joined", daemon=True).start()
 
     def _serve(self, link: socket.socket) -> None:
@@ -95,7 +105,9 @@ class Control:
         try:
             if peer_of(link)[1] not in (os.geteuid(), 0):
                 return
+            link.settimeout(_PATIENCE)
             message = messages.read()
+            link.settimeout(None)
             answer = self._answers.get(str((message or {}).get("do")))
             if message is not None and answer is not None:
                 messages.send(answer(message, messages))
@@ -130,7 +142,7 @@ class Control:
         return {"tags": sorted(tags)}
 
     def _write(self, line: str) -> None:
-        with contextlib.suppress(OSError):
+        with self._writing, contextlib.suppress(OSError):
             os.write(self._log, f"diorama: {line}\n".encode(errors="surrogateescape"))
 
     def _join(self, message: dict[str, Any], messages: Messages) -> dict[str, Any]:
@@ -146,8 +158,10 @@ class Control:
                 self._lock.notify_all()
 
     def _run(self, message: dict[str, Any], messages: Messages) -> dict[str, Any]:
-        argv, env, cwd = list(message["argv"]), dict(message["env"]), str(message["cwd"])
-        has_terminal = bool(message["terminal"])
+        argv, env, cwd, umask = _asked(message, messages)
+        has_terminal = bool(message.get("terminal"))
+
+        _tell(messages, {"heard": True})  # before the program can do anything
 
         def stopped(sig: int) -> None:
             _tell(messages, {"stopped": sig})
@@ -161,7 +175,7 @@ class Control:
                 stderr=stderr,
                 env=env,
                 cwd=cwd,
-                umask=int(message["umask"]),
+                umask=umask,
                 terminal=stdin if has_terminal else -1,
                 on_stop=stopped,
             )
@@ -201,6 +215,20 @@ class Uncontrolled:
         """As `Control.wait`."""
 
 
+def _asked(message: dict[str, Any], messages: Messages) -> tuple[list[str], dict[str, str], str, int]:
+    """What is to be run: words, environment, directory and umask; `UsageError` if it is no such request."""
+    try:
+        argv, env, cwd = list(message["argv"]), dict(message["env"]), message["cwd"]
+        words = [os.fsencode(word) for word in (*argv, *env, *env.values(), cwd)]
+        umask = int(message["umask"]) & 0o777
+        is_good = bool(argv) and len(messages.descriptors) == 3 and not any(b"\0" in word for word in words)
+        if is_good and not any("=" in name for name in env):
+            return argv, env, cwd, umask
+    except (KeyError, TypeError, ValueError):
+        pass
+    raise UsageError("what was asked for cannot be understood")
+
+
 def _tell(messages: Messages, message: dict[str, Any]) -> None:
     try:
         messages.send(message)
@@ -211,14 +239,16 @@ def _tell(messages: Messages, message: dict[str, Any]) -> None:
 def _pass_on(messages: Messages, process: Popen) -> None:
     """Signals from who has joined; when he is gone, his program is told as when a terminal hangs up."""
     while (message := messages.read()) is not None:
-        _signal(process, int(message.get("signal", 0)))
+        number = message.get("signal")
+        if isinstance(number, int) and 0 < number <= _SIGNALS:
+            _signal(process, number)
     _signal(process, signal.SIGHUP)
     _signal(process, signal.SIGCONT)
 
 
 def _signal(process: Popen, number: int) -> None:
     """To its job, as the terminal would, if it has ended not yet."""
-    if process.returncode is None and number:
+    if process.returncode is None:
         try:
             os.killpg(process.pid, number)
         except (ProcessLookupError, PermissionError):

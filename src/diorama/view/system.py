@@ -20,7 +20,8 @@ UNAME: Final = ("sysname", "nodename", "release", "version", "machine", "domainn
 
 CPUS_MAX: Final = 4096
 _MEMORY_MIN: Final = 1 << 20
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)([KMGT]?)(?:iB|B)?", re.IGNORECASE)
+_MEMORY_MAX: Final = 1 << 60
+_SIZE: Final = re.compile(r"(\d{1,30}(?:\.\d{1,30})?)([KMGT]?)(?:iB|B)?", re.IGNORECASE)
 _UNITS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
@@ -50,8 +51,8 @@ class System:
             _check_name(name, getattr(self, name))
         if self.cpus is not None and not 1 <= self.cpus <= CPUS_MAX:
             raise UsageError(f"cannot tell of {self.cpus} CPUs: it must be 1 to {CPUS_MAX}")
-        if self.memory is not None and self.memory < _MEMORY_MIN:
-            raise UsageError(f"cannot tell of {self.memory} bytes of memory: 1M is the least")
+        if self.memory is not None and not _MEMORY_MIN <= self.memory <= _MEMORY_MAX:
+            raise UsageError(f"cannot tell of {self.memory} bytes of memory: it must be 1M to 1048576T")
 
     @property
     def has_names(self) -> bool:
