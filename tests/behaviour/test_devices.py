@@ -196,7 +196,47 @@ def test_a_disk_that_is_read_only_is_not_written(bench: Bench, way: Way) -> None
     assert not any((bench.work / "disk").read_bytes()[:512])
 
 
-CLASS = '''
+WITHIN = """
+import fcntl, mmap, os, struct
+fd = os.open("/dev/hda1", os.O_RDWR)
+with mmap.mmap(fd, 1 << 20) as mapped:
+    mapped[-4:] = b"last"
+for end in (4096, 1):
+    try:
+        mmap.mmap(fd, (1 << 20) + end)
+    except OSError as error:
+        print(error.strerror)
+print(os.pread(fd, 5, (1 << 20) - 4))
+print(os.write(os.open("/dev/hda1", os.O_WRONLY | os.O_APPEND), b"first"), os.pread(fd, 5, 0))
+whole = os.open("/dev/hda", os.O_RDONLY)
+fcntl.ioctl(whole, 0x125D, struct.pack("i", 1))  # BLKROSET
+for change in (lambda: os.write(fd, b"x"), lambda: os.open("/dev/hda2", os.O_RDWR)):
+    try:
+        change()
+    except OSError as error:
+        print(error.strerror)
+fcntl.ioctl(whole, 0x125D, struct.pack("i", 0))
+print(os.write(fd, b"again"), os.pread(fd, 5, 0))
+"""
+
+
+@each_way(DISK)
+def test_a_partition_ends_where_it_does_and_a_disk_protects_it(bench: Bench, way: Way) -> None:
+    needs("sfdisk")
+
+    def prepare(work: Path) -> None:
+        lay(work)
+        run("sfdisk", "-q", work / "disk", stdin=",1M\n,\n")
+
+    bench.prepare = prepare
+    found = bench.inside(way, ["python3", "-c", WITHIN])
+    assert found.lines == [
+        "No such device", "No such device", "b'last'", "5 b'first'", "Operation not permitted",
+        "Read-only file system", "5 b'again'",
+    ], found.stderr  # fmt: skip
+
+
+CLASS = """
 import os, select, struct
 from diorama.interfaces.device import BlockDevice, CharacterDevice
 
@@ -251,7 +291,7 @@ class Mirror(BlockDevice):
     def write(self, offset, data):
         for file in self.files:
             os.pwrite(file.fileno(), data, offset)
-'''
+"""
 
 
 def lay_class(work: Path) -> None:
@@ -284,7 +324,7 @@ with open("/dev/counter", "rb", buffering=0) as file:
 @each_way(OWN)
 def test_a_class_of_the_users_own_answers(bench: Bench, way: Way) -> None:
     bench.prepare = lay_class
-    found = bench.inside(way, [*sh("head -c 3 /dev/counter; exec python3 -c \"$1\""), "sh", CONTROLLING])
+    found = bench.inside(way, [*sh('head -c 3 /dev/counter; exec python3 -c "$1"'), "sh", CONTROLLING])
     assert found.lines == [
         "41", "5 bytearray(b')\\x00\\x00\\x00') b'7\\n'", "Inappropriate ioctl for device", "Illegal seek",
         "True False",

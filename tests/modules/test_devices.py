@@ -143,6 +143,30 @@ def test_a_block_device_of_no_size_is_told(size: Any, sector: Any, tmp_path: Pat
         make_mount(disk)
 
 
+def test_what_is_written_synchronously_lasts(tmp_path: Path) -> None:
+    synced: list[bytes] = []
+
+    class Own(BytesFile):
+        def sync(self) -> None:
+            synced.append(self.read(0, 3))
+
+    path = tmp_path / "disk"
+    path.write_bytes(bytes(4096))
+    filesystem = make_mount(Own(os.open(path, os.O_RDWR), 4096)).filesystem
+    assert filesystem is not None
+    for flags, data in (
+        (os.O_RDWR, b"one"),
+        (os.O_RDWR | os.O_DSYNC, b"two"),
+        (os.O_WRONLY | os.O_SYNC, b"six"),
+    ):
+        opened = filesystem.open_special(1, flags)
+        assert opened is not None
+        opened.write(0, data)
+        opened.close()
+    assert synced == [b"two", b"six"]
+    filesystem.close()
+
+
 def test_what_a_class_raises_when_it_is_closed_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     class Own(CharacterDevice):
         def open(self, flags: int) -> CharacterDevice:

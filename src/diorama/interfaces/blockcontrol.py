@@ -61,7 +61,9 @@ def _set_ahead(opened: OpenedBlock, argument: Argument) -> int:
 def _protect(opened: OpenedBlock, argument: Argument) -> int:
     """BLKROSET; what cannot be written stays protected."""
     (wanted,) = argument.unpack("<i")
-    opened.file.is_read_only = bool(wanted) or opened.file.device.read_only
+    opened.file.is_protected = bool(wanted) or opened.file.device.read_only
+    if not opened.file.partition:
+        opened.file.disk.is_protected = opened.file.is_protected
     return 0
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from typing import TYPE_CHECKING, Final
 
 from diorama.abi.fcntl import (
@@ -43,10 +44,15 @@ class BlockFile(DeviceFile):
         self.partition = partition
         self.start = start
         self.size: int = disk.device.size if size is None else size
-        self.is_read_only: bool = disk.device.read_only
+        self.is_protected: bool = disk.device.read_only
         self.opens = 0
         self.ahead = 256
         disk.use()
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether it is not written; a disk that is protected protects its partitions."""
+        return self.is_protected or self.disk.is_protected
 
     def open_special(self, inode: int, flags: int) -> OpenedBlock:
         """EBUSY for who wants it alone (O_EXCL) and is not; EROFS where who would write must not."""
@@ -104,6 +110,8 @@ class OpenedBlock(OpenedDevice):
             raise refuse(errno.ENOSPC)
         data = data[:room]
         self.file.device.write(self.file.start + offset, data)
+        if self.flags & os.O_DSYNC:
+            self.file.device.sync()
         return len(data)
 
     def place(self, position: int, offset: int, whence: int) -> int:
@@ -123,13 +131,21 @@ class OpenedBlock(OpenedDevice):
         return control(self, command, argument)
 
     def mapping(self, offset: int, length: int) -> tuple[int, int]:
-        """The file that the bytes are in; ENODEV if there is none, or they begin inside of a page of it."""
+        """The file that the bytes are in; ENODEV if there is none, or its pages have others' bytes too."""
         found = self.file.device.backing()
-        if found is None or (found[1] + self.file.start) % _PAGE:
+        if found is None or (found[1] + self.file.start) % _PAGE or self._is_exceeded(found, offset + length):
             raise refuse(errno.ENODEV)
         mode = os.O_RDWR if self.writes and not self.file.is_read_only else os.O_RDONLY
         fd = os.open(f"/proc/self/fd/{found[0]}", mode | os.O_CLOEXEC)
         return fd, found[1] + self.file.start + offset
+
+    def _is_exceeded(self, backing: tuple[int, int], end: int) -> bool:
+        """Whether a mapping up to an end has bytes that are behind the file's, of another partition."""
+        if -(-end // _PAGE) * _PAGE <= self.file.size:
+            return False
+        status = os.fstat(backing[0])
+        last = backing[1] + self.file.start + self.file.size
+        return status.st_size > last or stat.S_ISBLK(status.st_mode)
 
     def allocate(self, mode: int, offset: int, length: int) -> None:
         """Zeros, or nothing that counts (blkdev_fallocate() of Linux)."""

@@ -39,6 +39,8 @@ class Disk:
         self.device = device
         self.source = source
         self.on_change: Callable[[], None] = _nothing
+        self.is_protected: bool = device.read_only
+        """By BLKROSET of all of it."""
         self.table_lock = threading.RLock()
         """Held while partitions are made, changed and taken away."""
         self._numbers = replace(numbers, minor=next(_disks) * _MINORS if minor is None else minor)

@@ -90,8 +90,8 @@ class DirectFile:
 
     @property
     def appends(self) -> bool:
-        """Whether it is written at its end."""
-        return bool(self.flags & O_APPEND)
+        """Whether it is written at its end; Linux writes devices at their offset all the same."""
+        return self.special is None and bool(self.flags & O_APPEND)
 
     @property
     def size(self) -> int:

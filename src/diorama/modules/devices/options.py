@@ -53,7 +53,7 @@ def make_device_mount(what: str, device: Device, options: Options) -> Mount:
         if isinstance(device, BlockDevice):
             if options.read_only:
                 device.read_only = True
-            if not _is_sound(device):
+            if not _is_sound(device.size, device.sector):
                 size = f"{device.size} bytes with sectors of {device.sector}"
                 raise UsageError(f"cannot mount {what}: a block device cannot have {size}")
             return Disk(device, numbers, what).mount(options.shown)
@@ -67,10 +67,8 @@ def make_device_mount(what: str, device: Device, options: Options) -> Mount:
         raise
 
 
-def _is_sound(device: BlockDevice) -> bool:
-    """Whether it has a size in whole sectors that offsets can reach, whatever its author has made of both."""
-    size: object = device.size
-    sector: object = device.sector
+def _is_sound(size: object, sector: object) -> bool:
+    """Whether a size is one in whole sectors that offsets can reach, whatever its author has made of both."""
     if not isinstance(size, int) or not isinstance(sector, int):
         return False
     return sector >= 512 and not sector & sector - 1 and 0 < size < 1 << 63 and not size % sector
