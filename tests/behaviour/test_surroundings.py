@@ -113,6 +113,18 @@ def test_a_view_with_handlers_in_another_says_why_it_can_t(bench: Bench) -> None
     assert (found.stdout, found.status, len(found.stderr.splitlines())) == ("", 125, 1)
 
 
+@pytest.mark.parametrize("inner", [TRACE, run_with("--hostname", "inner")], ids=["trace", "hostname"])
+def test_a_view_that_is_notified_tells_an_inner_one_that_it_can_t_handle_calls(
+    bench: Bench, inner: Way
+) -> None:
+    """The kernel would tell the outer one alone of a call that both handle."""
+    outer = run_with("--hostname", "outer").on("notify")
+    assert bench.inside(outer, EMPTY(["uname", "-n"])) == Outcome("outer\n", "", 0)
+    found = bench.inside(outer, inner(["uname", "-n"]))
+    assert (found.stdout, found.status, len(found.stderr.splitlines())) == ("", 125, 1)
+    assert found.stderr.startswith("diorama: cannot handle or trace calls inside of the view ")
+
+
 def test_the_child_of_a_process_without_standard_descriptors(bench: Bench) -> None:
     code = f"import os; os.closerange(0, 3); os.execv({DIORAMA[0]!r}, {[*TRACE(['touch', 'made'])]!r})"
     bench.fresh()

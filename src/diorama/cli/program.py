@@ -30,6 +30,7 @@ def run_program(view: View, options: ViewOptions) -> int:
     first = _startup(view, options)
     adopt_orphans()
     with view, _control(view, options) as control, Terminal() as terminal:
+        _require_no_notified_view_above(view)
         if options.verbose:
             _tell_engine(view)
         if first:
@@ -61,6 +62,31 @@ def _startup(view: View, options: ViewOptions) -> list[str]:
     except BaseException:
         view.close()
         raise
+
+
+def _require_no_notified_view_above(view: View) -> None:
+    """`UsageError` for a tracing view in one that is notified.
+
+    Of a call that both handle the kernel would tell the outer one alone: it prefers SECCOMP_RET_USER_NOTIF
+    to SECCOMP_RET_TRACE.
+    """
+    from diorama.engine.choice import GUARDIANS, NOTIFY
+
+    choice = view.prepare()
+    if choice is None or choice.engine != GUARDIANS:
+        return
+    from diorama.control.client import ask, own_view
+    from diorama.errors import UsageError
+
+    try:
+        above = ask(own_view(), {"do": "describe"})
+    except UsageError:
+        return
+    if above["engine"] == NOTIFY:
+        outer = above["name"] or above["pid"]
+        raise UsageError(
+            f"cannot handle or trace calls inside of the view {outer}, which handles some already"
+        )
 
 
 def _tell_engine(view: View) -> None:
