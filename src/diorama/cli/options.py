@@ -174,7 +174,7 @@ _DECORATORS = (
         "--mount",
         multiple=True,
         metavar="SOURCE=TARGET[:OPTION,...]",
-        help="Mount a path, or SCHEME:REST (zip:a.zip, tar:a.tar.gz, memory:), on TARGET.",
+        help="Mount a path, or SCHEME:REST (zip:a.zip, memory:, disk:a.img), on TARGET.",
     ),
     click.option(
         "--binfmt",
@@ -191,7 +191,7 @@ _DECORATORS = (
     click.option(
         "--net",
         metavar="SOURCE[,OPTION...]|PATH",
-        help="Have another network: none:, or the path where one is mounted.",
+        help="Have another network: none:, host:, lan:NAME, packet:WIRE, or where one is mounted.",
     ),
     click.option("--hostname", metavar="NAME", help="Tell programs that this is the name of the machine."),
     click.option(
