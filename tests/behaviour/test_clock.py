@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ import pytest
 import diorama
 from behaviour.harness import Bench, Way, each_way, run_with
 from behaviour.programs import Programs
+from diorama.dispatch.clock.waiting import SLICE, Deadline
 from diorama.errors import UsageError
+from diorama.view.clock import NSEC, Clock, Course, Kind, Moment
 
 LATER = datetime(2040, 1, 1, tzinfo=UTC)
 STILL = "at=2040-01-01T00:00:00Z,freeze"
@@ -331,3 +334,88 @@ def test_files_that_tell_of_more_than_time(bench: Bench, way: Way) -> None:
     assert done.lines[0] == "3"
     ahead = int(done.lines[1].split()[1]) - int(native.stdout.split()[1])
     assert abs(ahead - 1000 * 86400) < 60
+
+
+# -- what does not wait, and what is too long ---------------------------------------------------
+
+
+AT_ONCE = """
+    import ctypes, errno, socket, struct
+    libc = ctypes.CDLL(None, use_errno=True)
+    def call(name, *arguments):
+        return errno.errorcode[ctypes.get_errno()] if getattr(libc, name)(*arguments) < 0 else "ok"
+    most = 2**63 - 1
+    id = libc.semget(0, 1, 0o600)
+    print(call("semtimedop", id, struct.pack("Hhh", 0, -1, 0o4000), 1, struct.pack("qq", 10**6, 0)))
+    libc.semctl(id, 0, 0)
+    one, other = socket.socketpair(type=socket.SOCK_DGRAM)
+    messages, wait = ctypes.create_string_buffer(128), struct.pack("qq", 10**6, 0)
+    print(call("recvmmsg", one.fileno(), messages, 2, socket.MSG_DONTWAIT, wait))
+    print(call("setsockopt", one.fileno(), 1, 20, struct.pack("qq", most, 0), 16), one.getsockopt(1, 20, 16))
+    fd, timer = libc.timerfd_create(1, 0), ctypes.c_void_p()
+    print(call("timerfd_settime", fd, 1, struct.pack("4q", 0, 0, most, 0), None))
+    print(call("timer_create", 0, None, ctypes.byref(timer)))
+    print(call("timer_settime", timer, 1, struct.pack("4q", most, 0, most, 0), None))
+    print(call("adjtime", None, ctypes.create_string_buffer(16)))
+"""
+
+
+@each_way(run_with("--clock", "scale=0.5"))
+def test_what_does_not_wait_and_what_is_too_long(bench: Bench, way: Way) -> None:
+    done = bench.inside(way, python(AT_ONCE))
+    assert (done.lines, done.stderr) == (bench.native(python(AT_ONCE)).lines, "")
+
+
+@each_way(run_with("--clock", "step=1000"))
+def test_what_is_past_by_a_step_is_past(bench: Bench, way: Way) -> None:
+    done = bench.inside(
+        way,
+        python("""
+            import ctypes, os, struct, time
+            libc = ctypes.CDLL(None)
+            past = struct.pack("qq", int([time.time() for _ in range(3)][-1]) - 1, 0)
+            print(libc.clock_nanosleep(0, 1, past, None))
+            fd = libc.timerfd_create(0, 0)
+            print(libc.timerfd_settime(fd, 1, struct.pack("qq", 0, 0) + past, None), len(os.read(fd, 8)))
+        """),
+    )
+    assert done.lines == ["0", "0 8"]
+
+
+@each_way(run_with("--clock", "scale=2"))
+def test_select_leaves_alone_what_is_behind_its_sets(bench: Bench, way: Way) -> None:
+    done = bench.inside(
+        way,
+        python("""
+            import ctypes, struct, threading, time
+            room = (ctypes.c_char * (1 << 17))()
+            def change():
+                time.sleep(0.2)
+                room[1 << 16] = 1
+            thread = threading.Thread(target=change)
+            thread.start()
+            print(ctypes.CDLL(None).select(1 << 20, room, None, None, struct.pack("qq", 3, 0)))
+            thread.join()
+            print(room[1 << 16])
+        """),
+    )
+    assert done.lines == ["0", "b'\\x01'"]
+
+
+def test_who_waits_for_a_time_that_only_went_by_backwards_waits_in_slices() -> None:
+    at = Moment(*[1000 * NSEC] * 4)
+    later = Moment(*[1010 * NSEC] * 4)
+    clock = Clock(1, lambda: later, Course(at, at, Fraction(-1), Fraction(1)))
+    assert Deadline(clock, Kind.WALL, 995 * NSEC).next() == (SLICE, later.wall + SLICE)
+    assert Deadline(clock, Kind.WALL, 990 * NSEC).next() == (0, later.wall)
+
+
+@each_way(run_with("--mount", "clock:=/mnt/clock"))
+def test_files_tell_exactly_and_refuse_what_makes_work(bench: Bench, way: Way) -> None:
+    script = """
+        cd /mnt/clock; echo 1700000000.123456789 >offset; echo 1700000000.123456789 >base; cat base
+        echo -0.5 >offset; cat offset
+        for file in base frequency offset; do echo 1e999999999 >$file || echo refused; done
+    """
+    done = bench.inside(way, ["bash", "-c", script])
+    assert done.lines == ["1700000000.123456789", "-0.5", *["refused"] * 3]

@@ -14,7 +14,7 @@ from diorama.engine import _native
 from diorama.engine.decider import to_native
 from diorama.errors import UsageError
 from diorama.view.clock import NSEC, WALL_MAX, Clock, Course, Kind, Moment
-from diorama.view.clockspec import Change, parse, parse_time
+from diorama.view.clockspec import Change, parse, parse_rate, parse_time
 
 times = st.integers(0, WALL_MAX)
 moments = st.builds(Moment, times, times, times, times)
@@ -87,10 +87,18 @@ def test_times(text: str, time: float) -> None:
     assert parse_time(text) == time * NSEC
 
 
-@pytest.mark.parametrize("text", ["", "s", "1x", "1-2", "--5", "1 d", "9" * 30])
+@pytest.mark.parametrize("text", ["", "s", "+", "1x", "1-2", "--5", "1 d", "9" * 30, "1" * 60 + "!"])
 def test_what_is_no_time(text: str) -> None:
     with pytest.raises(ValueError, match=r"is no time|unknown unit|too long"):
         parse_time(text)
+
+
+@pytest.mark.parametrize("text", ["1e999999999", "1E+0999999999/7", "1e-999999999", "1" * 4000])
+def test_numbers_that_make_work_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no speed"):
+        parse_rate(text)
+    with pytest.raises(UsageError, match="write @SECONDS"):
+        parse(f"at=@{text}")
 
 
 @pytest.mark.parametrize(
@@ -140,3 +148,10 @@ def test_base_and_offset() -> None:
         course.with_base(NOW, -NSEC, 0)
     with pytest.raises(OSError, match="Invalid argument"):
         course.with_base(NOW, 0, -(10**15))
+
+
+def test_a_clock_with_a_step_is_read_by_who_waits() -> None:
+    clock = Clock(1, lambda: NOW, Course(NOW, NOW, Fraction(0), Fraction(1), step=5))
+    clock.read_wall = lambda: 7
+    assert [clock.read(kind) for kind in Kind] == [7, *NOW[1:]]
+    assert clock.shown(Kind.WALL) == NOW.wall

@@ -192,5 +192,10 @@ class Clock:
         return self._course.begun(now) if stepped is None else self._course.with_wall(now, stepped)
 
     def shown(self, kind: Kind) -> int:
-        """What it shows now."""
+        """What it shows now; steps are not counted."""
         return self._course.at(kind, self.now()[kind])
+
+    def read(self, kind: Kind) -> int:
+        """What a program that reads it now sees; of a wall clock with a step, this is one reading more."""
+        stepped = self.read_wall() if kind is Kind.WALL and self._course.step else None
+        return self.shown(kind) if stepped is None else stepped

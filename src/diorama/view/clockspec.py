@@ -23,7 +23,7 @@ from typing import Final
 from diorama.errors import UsageError
 from diorama.view.clock import NSEC, WALL_MAX, Course, Moment
 
-__all__ = ["CALL", "CHANGE", "OWN", "Change", "parse", "parse_rate", "parse_time"]
+__all__ = ["CALL", "CHANGE", "OWN", "Change", "parse", "parse_number", "parse_rate", "parse_time"]
 
 CALL: Final = 0x64696F72
 """A clock id that no kernel knows: of the clock_adjtime(2) by which `diorama clock` asks a view."""
@@ -34,8 +34,11 @@ _UNITS: Final = {
     "ns": 1, "us": 1000, "ms": 10**6, "s": NSEC, "m": 60 * NSEC, "h": 3600 * NSEC,
     "d": 86400 * NSEC, "w": 7 * 86400 * NSEC,
 }  # fmt: skip
-_TIME: Final = re.compile(r"(?P<sign>[+-]?)(?P<parts>(?:\d+(?:\.\d*)?|\.\d+)(?:[a-z]+)?)+")
 _PART: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)([a-z]*)")
+_TIME: Final = re.compile(r"[+-]?(?=[\d.])(?:(?:\d+(?:\.\d*)?|\.\d+)[a-z]+)*(?:\d+(?:\.\d*)?|\.\d+)?")
+_LONGEST: Final = 64
+"""The longest text of a number; more makes work, as does a large exponent."""
+_EXPONENT: Final = re.compile(r"[eE][+-]?0*\d{3}")
 _MOST_RATE: Final = 10**6
 _MOST_UNIT: Final = 10**9
 _MOST_TIME: Final = 200 * 366 * 86400 * NSEC
@@ -119,7 +122,7 @@ def parse(text: str) -> Change:
 
 def parse_time(text: str) -> int:
     """A duration in nanoseconds; ValueError."""
-    if not _TIME.fullmatch(text):
+    if len(text) > _LONGEST or not _TIME.fullmatch(text):
         raise ValueError(f"{text!r} is no time: write seconds, or as 1d12h, 1.5s, -30m")
     total = Fraction(0)
     for number, unit in _PART.findall(text):
@@ -134,7 +137,7 @@ def parse_time(text: str) -> int:
 def parse_rate(text: str) -> Fraction:
     """A speed: 10, 0.5, 1/3, -1; ValueError."""
     try:
-        rate = Fraction(text)
+        rate = parse_number(text)
     except (ValueError, ZeroDivisionError):
         raise ValueError(f"{text!r} is no speed: write 10, 0.5, 1/3 or -1") from None
     if rate.denominator > _MOST_UNIT or abs(rate) > _MOST_RATE:
@@ -142,10 +145,17 @@ def parse_rate(text: str) -> Fraction:
     return rate
 
 
+def parse_number(text: str) -> Fraction:
+    """A number as Python writes it, or a fraction of two; ValueError, also for what has too many digits."""
+    if len(text) > _LONGEST or _EXPONENT.search(text):
+        raise ValueError(f"{text[:_LONGEST]!r} is too long a number")
+    return Fraction(text)
+
+
 def _date(text: str) -> int:
     if text.startswith("@"):
         try:
-            return int(Fraction(text[1:]) * NSEC)
+            return int(parse_number(text[1:]) * NSEC)
         except (ValueError, ZeroDivisionError):
             raise ValueError(f"{text!r} is no time: write @SECONDS since 1970") from None
     try:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _ADJ_SETOFFSET: Final = 0x0100
 _ADJ_NANO: Final = 0x2000
+_ADJ_OFFSET_SS_READ: Final = 0xA001
 _STA_NANO: Final = 0x2000
 _SLEWING: Final = "a clock of a view is set, but not slewed or tuned"
 _ZONE: Final = "the time zone of the kernel is the host's"
@@ -100,12 +101,13 @@ def _adjust(clocks: Clocks, call: Any) -> Outcome:
     form = _NARROW if tracee.abi.word < 8 and call.spelling.name != "clock_adjtime64" else _WIDE
     modes = struct.unpack("<I", _read(tracee, at, 4))[0]
     clock = clocks.of(tracee)
-    if modes & ~(_ADJ_SETOFFSET | _ADJ_NANO):
+    reads = modes == _ADJ_OFFSET_SS_READ
+    if modes & ~(_ADJ_SETOFFSET | _ADJ_NANO) and not reads:
         raise Unsupported(call.spelling.name, _SLEWING, errno.EPERM)
-    if modes & _ADJ_SETOFFSET:
+    if modes & _ADJ_SETOFFSET and not reads:
         seconds, rest = struct.unpack(f"<2{form.word}", _read(tracee, at + form.time, _size(form)))
         _step(clock, seconds, rest, modes)
-    tracee.memory.write(at, bytes(4))
+    tracee.memory.write(at, struct.pack("<I", modes if reads else 0))
     try:
         result: int = call.run()
     finally:

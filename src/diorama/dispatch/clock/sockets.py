@@ -20,6 +20,9 @@ _NEW: Final = (66, 67)
 TIMEOUTS: Final = (20, 21, *_NEW)
 """SO_RCVTIMEO and SO_SNDTIMEO, with a `struct timeval` of the program and with 64 bits (x86, arm, riscv)."""
 
+_MOST: Final = 60 * 366 * 86400 * NSEC
+"""What is longer is for ever; it is not too long for 32 bits."""
+
 
 def _format(tracee: Tracee, option: int) -> struct.Struct:
     return struct.Struct("<qq" if option in _NEW or tracee.abi.word >= 8 else "<ii")
@@ -36,7 +39,7 @@ def setsockopt(clocks: Clocks, call: SetSockOpt) -> Outcome:
     if seconds < 0 or not 0 <= micros < 10**6 or not (seconds or micros):
         return None
     lasts = course.lasts(seconds * NSEC + micros * 1000)
-    told = (0, 0) if lasts is None else divmod(-(-lasts // 1000), 10**6)
+    told = (0, 0) if lasts is None or lasts > _MOST else divmod(-(-lasts // 1000), 10**6)
     return call.replace(value=form.pack(*told), size=form.size)
 
 
@@ -51,6 +54,6 @@ def getsockopt(clocks: Clocks, call: GetSockOpt) -> Outcome:
     data = call.tracee.memory.read(call.value.address, form.size)
     if call.size.read().value >= form.size:
         seconds, micros = form.unpack(data)
-        counts = course.counts((seconds * 10**6 + micros) * 1000)
+        counts = min(course.counts((seconds * 10**6 + micros) * 1000), _MOST)
         call.tracee.memory.write(call.value.address, form.pack(*divmod(counts // 1000, 10**6)))
     return result

@@ -174,12 +174,11 @@ def _set(clocks: Clocks, call: Any, id: int | None) -> Outcome:
 
 def _until(clock: Clock, kind: Kind, shown: int, pointer: Any) -> int:
     """The host's time when a clock shows this; what is past is past for the host too."""
-    now = clock.now()[kind]
-    when = clock.course.when(kind, shown)
-    most = now + (_NEVER if pointer.abi.word >= 8 or pointer.layout.endswith("64") else 0)
-    if when is None:
-        return min(max(most, now), (1 << 31) * NSEC - 1 if most == now else most)
-    return max(when, 1)
+    course = clock.begun() if kind is Kind.WALL else clock.course  # steps have been made since it began
+    is_wide = pointer.abi.word >= 8 or pointer.layout.endswith("64")
+    most = clock.now()[kind] + _NEVER if is_wide else (1 << 31) * NSEC - 1
+    when = course.when(kind, shown)
+    return most if when is None else min(max(when, 1), most)
 
 
 def _clock_of_descriptor(tracee: Tracee, fd: int) -> int | None:

@@ -15,6 +15,7 @@ import errno
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, Final
 
 from diorama.abi import futex
@@ -33,7 +34,7 @@ from diorama.view.clock import NSEC, Clock, Kind, kind_of
 if TYPE_CHECKING:
     from diorama.dispatch.clock.state import Clocks
 
-__all__ = ["SLICE"]
+__all__ = ["SLICE", "Deadline"]
 
 SLICE: Final = NSEC
 """The longest time of the host after which a wait looks at the clock again."""
@@ -57,13 +58,15 @@ class Deadline:
 
     def left(self) -> int:
         """How much is left for the program; not more than 0 when it has come."""
-        return self.shown - self.clock.shown(self.kind)
+        return self.shown - self.clock.read(self.kind)
 
     def next(self) -> tuple[int, int]:
         """How long the host is to wait now, and until when by the host's clock of this kind."""
         now = self.clock.now()[self.kind]
+        if self.left() <= 0:
+            return 0, now
         when = self.clock.course.when(self.kind, self.shown)
-        wait = SLICE if when is None else min(max(when - now, 0), SLICE)
+        wait = SLICE if when is None or when <= now else min(when - now, SLICE)
         return wait, now + wait
 
 
@@ -72,12 +75,17 @@ Run = Callable[[int, int], int]
 
 
 def _wait(deadline: Deadline, run: Run, *, expires: int, between: Callable[[], None] | None = None) -> int:
-    """Wait: the result; `expires` is what the call gives when its time is over, 0 or -errno."""
+    """Wait: the result; `expires` is what the call gives when its time is over, 0 or -errno.
+
+    Some give that at once too, since they are not to wait (IPC_NOWAIT): then it is the result.
+    """
     while True:
+        duration, until = deadline.next()
+        began = monotonic_ns()
         try:
-            result = run(*deadline.next())
+            result = run(duration, until)
         except OSError as error:
-            if error.errno != -expires or deadline.left() <= 0:
+            if error.errno != -expires or deadline.left() <= 0 or monotonic_ns() - began < duration // 2:
                 raise
         else:
             if result != expires or deadline.left() <= 0:
@@ -114,6 +122,10 @@ _EXPIRES: Final[dict[type[Request], int]] = {
     SemTimedOp: -errno.EAGAIN,
 }
 """What calls with a duration in memory give when it is over."""
+_WHOLE: Final = (IoGetEvents, IoPGetEvents, RecvMMsg)
+"""Those that gather several things: what they have when a slice is over would be all that they give."""
+_NEVER: Final = 60 * 366 * 86400 * NSEC
+"""For the host, in the place of never; not too long for 32 bits."""
 _TELLS: Final = (PPoll, PSelect6, RecvMMsg, Select)
 """Those that tell what is left of it."""
 
@@ -135,6 +147,9 @@ def wait_duration(clocks: Clocks, call: Any) -> Outcome:
         return int(changed.run())
 
     try:
+        if isinstance(call, _WHOLE):
+            lasts = clock.course.lasts(duration)
+            return run(_NEVER if lasts is None else min(lasts, _NEVER), 0)
         between = None if sets is None else sets.restore
         return _wait(deadline, run, expires=_EXPIRES[type(call)], between=between)
     finally:
@@ -180,7 +195,8 @@ class _Sets:
 
     def __init__(self, call: Select | PSelect6) -> None:
         self._memory = call.tracee.memory
-        size = -(-max(call.count, 0) // (call.tracee.abi.word * 8)) * call.tracee.abi.word
+        word = call.tracee.abi.word
+        size = -(-min(max(call.count, 0), _room_for_descriptors(call.tracee.tid)) // (word * 8)) * word
         addresses = [one for one in (call.readable, call.writable, call.exceptional) if one and size]
         self._saved = [(address, self._memory.read(address, size)) for address in addresses]
 
@@ -188,6 +204,12 @@ class _Sets:
         """Fill them as they were."""
         for address, data in self._saved:
             self._memory.write(address, data)
+
+
+def _room_for_descriptors(tid: int) -> int:
+    """How many the table of a process has room for: the kernel looks at no more of a set (proc(5))."""
+    with open(f"/proc/{tid}/status", "rb") as file:
+        return next(int(line[7:]) for line in file if line.startswith(b"FDSize:"))
 
 
 # -- sleeps ---------------------------------------------------------------------------------------

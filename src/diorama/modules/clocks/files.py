@@ -25,7 +25,7 @@ from diorama.interfaces.filesystem import Attributes, Changes, Entry, FileSystem
 from diorama.modules.options import Options
 from diorama.view.asking import asker
 from diorama.view.clock import NSEC, Clock, Course, Moment
-from diorama.view.clockspec import Change, parse_rate
+from diorama.view.clockspec import Change, parse_number, parse_rate
 from diorama.view.mounts import Mount
 
 __all__ = ["ClockFiles", "open_clock"]
@@ -156,7 +156,7 @@ class ClockFiles(FileSystem):
         """Set what a file tells; EINVAL for what it cannot."""
         try:
             words = text.decode("ascii").strip()
-            value = parse_rate(words) if _NAMES[inode - _FIRST] == b"frequency" else Fraction(words)
+            value = parse_rate(words) if _NAMES[inode - _FIRST] == b"frequency" else parse_number(words)
         except (ValueError, ZeroDivisionError):
             raise _fail(errno.EINVAL) from None
         try:
@@ -179,9 +179,9 @@ def _parameters(course: Course) -> tuple[int, Fraction, int]:
 
 def _number(value: Fraction) -> bytes:
     """A number with as many decimals as it needs, at most nine."""
-    if value.denominator == 1:
-        return b"%d" % value.numerator
-    return f"{float(value):.9f}".rstrip("0").rstrip(".").encode()
+    whole, rest = divmod(abs(round(value * NSEC)), NSEC)
+    text = f"{whole}.{rest:09}".rstrip("0").rstrip(".")
+    return (f"-{text}" if value < 0 and text != "0" else text).encode()
 
 
 def _frequency(rate: Fraction) -> _Change:
