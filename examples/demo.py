@@ -2,7 +2,8 @@
 
 Makes a zip archive of real data (two packages of Python's library, this project's documents, a tar archive, a
 database), unpacks it beside, and runs the same commands on the unpacked files and, in a view, on the mounted
-archive.  Ends with a status other than 0 if any output differs.
+archive.  Then one program has a user, a clock, a host name and a device of its view.  Ends with a status
+other than 0 if any output differs.
 """
 
 from __future__ import annotations
@@ -149,7 +150,19 @@ def run(argv: list[str], directory: Path, command: str) -> Result:
     return Result(output, done.returncode)
 
 
-def show(result: Result, expected: Result) -> bool:
+OPTIONS = "--user root --clock at=2030-01-01T00:00:00Z --hostname stage --mount ramdisk:16M=/dev/disk"
+LOOK = "id -un; date -u +%F; uname -n; stat -c %F /dev/disk; dd if=/dev/disk bs=1M status=none | wc -c"
+TOLD = "root\n2030-01-01\nstage\nblock special file\n16777216\n"
+
+
+def show_surroundings() -> bool:
+    """One program in surroundings of its own: whether it is told what was asked for."""
+    print(f"$ diorama run {OPTIONS} -- sh -c '{LOOK}'")
+    found = run([sys.executable, "-P", "-m", "diorama", "run", *OPTIONS.split(), "--"], ROOT, LOOK)
+    return show(found, Result(TOLD, 0), "as asked for")
+
+
+def show(result: Result, expected: Result, good: str = "equal") -> bool:
     lines = result.output.splitlines()
     for line in lines[:EXCERPT]:
         print(f"  {line[:100]}")
@@ -157,9 +170,9 @@ def show(result: Result, expected: Result) -> bool:
         print(f"  ... {len(lines)} lines")
     equal = result == expected
     print(
-        "  equal\n"
+        f"  {good}\n"
         if equal
-        else f"  DIFFERENT: on the unpacked files, with status {expected.status}:\n{expected.output}\n"
+        else f"  DIFFERENT: to be expected, with status {expected.status}:\n{expected.output}\n"
     )
     return equal
 
@@ -181,6 +194,7 @@ def main() -> int:
         found = run([sys.executable, "-P", "-m", "diorama", "run", "--mount", mount, "--"], VIEW, command)
         different += not show(found, run([], UNPACKED, command))
     assert not any(VIEW.iterdir())
+    different += not show_surroundings()
     print("all equal" if not different else f"{different} different")
     return different
 
