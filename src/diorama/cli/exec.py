@@ -11,8 +11,8 @@ import click
 def command(view: str, command: tuple[str, ...]) -> int:
     """Run COMMAND in the running VIEW, by its name or its number as `diorama ls` shows them.
 
-    It has the mounts, network and names that the view was given, and the caller's environment, directory,
-    descriptors and terminal. The exit status is as for `diorama run`.
+    It has the mounts, network, names, user and clock that the view was given, and the caller's environment,
+    directory, descriptors and terminal. The exit status is as for `diorama run`.
 
     \b
     diorama exec blue -- bash

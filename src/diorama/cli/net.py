@@ -101,7 +101,7 @@ def _values(impairment: Impairment) -> str:
     told = {
         "latency": impairment.latency is not None and f"{impairment.latency * 1e3:g}ms",
         "jitter": impairment.jitter is not None and f"{impairment.jitter * 1e3:g}ms",
-        "bandwidth": impairment.bandwidth is not None and f"{impairment.bandwidth:g}B",
+        "bandwidth": impairment.bandwidth is not None and f"{impairment.bandwidth:.12g}B",
         "loss": impairment.loss is not None and f"{impairment.loss * 100:g}%",
     }
     return " ".join(f"{name}={value}" for name, value in told.items() if value is not False)

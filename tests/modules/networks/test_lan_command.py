@@ -33,7 +33,7 @@ def test_what_was_ordered_is_shown(room: Room) -> None:
     db = room.join(host="db", subnet="10.1.0.0/24")
     room.join(host="web")
     for words in (
-        "set latency=100ms jitter=5ms",
+        "set latency=100ms jitter=5ms bandwidth=1250000B",
         "set db-web loss=1.5%",
         "cut db-web",
         "partition db/web",
@@ -44,7 +44,7 @@ def test_what_was_ordered_is_shown(room: Room) -> None:
     assert shown[0].startswith("office: 10.1.0.0/24, fd00:")
     assert "down" in shown[2]
     assert shown[3:] == [
-        "set latency=100ms jitter=5ms",
+        "set latency=100ms jitter=5ms bandwidth=1250000B",
         "set db-web loss=1.5%",
         "cut db-web",
         "partition db/web",
