@@ -221,24 +221,31 @@ def test_a_connection_that_is_lost_is_an_error_for_all(
     assert "the connection is lost" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("silent", [0, 3])
 def test_a_server_that_does_not_answer_is_not_waited_for_for_ever(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    silent: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(client, "_PATIENCE", 0.3)
+    monkeypatch.setattr(client, "_PATIENCE", 0.5)
     again = threading.Event()
 
     def lie(kind: int, cookie: int, size: int) -> bytes | None:
-        if kind == 3:
+        if kind == silent:
             again.wait(60)
         return None
 
     found = disk(Server(lie=lie))
-    found.write(0, b"written")
-    closing = threading.Thread(target=found.close, daemon=True)
-    closing.start()
-    closing.join(30)
-    assert not closing.is_alive()
+    failures: list[int | None] = []
+
+    def use() -> None:
+        failures.append(error(lambda: found.read(0, 512)))
+        found.close()
+
+    using = threading.Thread(target=use, daemon=True)
+    using.start()
+    using.join(30)
+    assert not using.is_alive()
     again.set()
+    assert failures == [None if silent else errno.ETIMEDOUT]
     assert "what was written last may be lost" in capsys.readouterr().err
 
 

@@ -205,8 +205,7 @@ class DirectFiles:
         with self._lock:
             files, self._files = list(self._files.values()), {}
         for file in files:
-            file.opened.close()
-            file.ours.close()
+            _release(file)
         if self._epoll is not None:
             self._epoll.close()
 
@@ -251,14 +250,18 @@ class DirectFiles:
         if key is None or file is None:
             return
         self._inodes.drop(key)
-        try:
-            file.opened.close()
-        except OSError as error:
-            warn_once("release", str(error))
-        file.ours.close()
+        _release(file)
         filesystem, inode = file.place.filesystem, file.place.inode
         if filesystem is not None and not self.has(filesystem, inode):
             self.on_close(filesystem, inode)
+
+
+def _release(file: DirectFile) -> None:
+    try:
+        file.opened.close()
+    except OSError as error:
+        warn_once("release", str(error))
+    file.ours.close()
 
 
 def _is_gone(ours: socket.socket) -> bool:

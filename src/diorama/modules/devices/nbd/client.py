@@ -38,7 +38,7 @@ _MOST: Final = 1 << 20
 _MOST_AT_ONCE: Final = 1 << 30
 _TICK: Final = 0.1
 _PATIENCE: Final = 60.0
-"""For a server that is asked by nobody who can be killed: when the disk is closed."""
+"""For a server that is asked by nobody who can be killed: for the first answer, and at the end."""
 _TELLS: Final = 3.0
 _KNOWN: Final = (errno.EPERM, errno.EIO, errno.ENOMEM, errno.EINVAL, errno.ENOSPC, errno.EOPNOTSUPP)
 
@@ -77,7 +77,8 @@ class NbdDisk(BlockDevice):
         self._connection = connection
         self._sending = threading.Lock()
         self._rest = memoryview(b"")
-        self._patience = math.inf
+        self._patience = time.monotonic() + _PATIENCE
+        self._is_ending = False
         self._lock = threading.Lock()
         self._waiting: dict[int, _Waiting] = {}
         self._cookie = 0
@@ -129,7 +130,7 @@ class NbdDisk(BlockDevice):
         """Flush, say goodbye, and wait for the server if it is ours; not for ever, if it does not answer."""
         if self._is_closed:
             return
-        self._patience = time.monotonic() + _PATIENCE
+        self._is_ending, self._patience = True, time.monotonic() + _PATIENCE
         try:
             self.sync()
             self._is_closed = True
@@ -228,6 +229,8 @@ class NbdDisk(BlockDevice):
                     waiting = self._waiting.pop(cookie, None) if magic == _REPLY_MAGIC else None
                 if waiting is None:
                     raise ProtocolError("the server has answered what nobody asked")
+                if not self._is_ending:
+                    self._patience = math.inf
                 try:
                     waiting.error = error
                     if not error and waiting.size:
