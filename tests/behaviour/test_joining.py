@@ -168,6 +168,14 @@ def test_what_is_left_of_a_view_that_was_killed_is_no_ancestor_s(bench: Bench, t
 
 
 @pytest.mark.usefixtures("view")
+def test_a_directory_that_is_closed_is_looked_past(bench: Bench) -> None:
+    (bench.directory / "closed").mkdir(mode=0)
+    script = f'PATH={bench.directory}/closed:$PATH; "$@" exec {NAME} no-such-program'
+    found = finish(bench.start(["sh", "-c", script, "sh", *DIORAMA]))
+    assert (found.stderr, found.status) == ("diorama: no-such-program: command not found\n", 127)
+
+
+@pytest.mark.usefixtures("view")
 def test_a_program_that_writes_before_it_reads_gets_all_that_is_typed(bench: Bench) -> None:
     typed, written = 300_000, 900_000
     script = f"stty raw -echo; printf ready; head -c {written} /dev/zero; head -c {typed} | wc -c"

@@ -73,6 +73,15 @@ def test_who_gets_a_network_namespace_has_left_the_networks_of_the_view(bench: B
     assert found.lines == [*expected, f"cloned {ALONE}"], found.stderr
 
 
+@each_way(run_with("--mount", "memory:=/mnt"))
+def test_what_is_no_namespace_is_told_as_by_linux(bench: Bench, way: Way) -> None:
+    script = "import ctypes, os; libc = ctypes.CDLL(None, use_errno=True); fd = os.open('/etc/passwd', 0)\n"
+    script += "for at in (-1, fd):\n"
+    script += "    for kind in (0, 0x20000): print(libc.setns(at, kind), ctypes.get_errno())"
+    found = bench.same(way, [sys.executable, "-c", script])
+    assert (found.lines, found.stderr) == (["-1 9", "-1 9", "-1 22", "-1 22"], "")
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, who can enter any namespace")
 @each_way(run_with("--net", "none:"))
 def test_a_namespace_that_is_none_of_the_view_s_is_not_entered(bench: Bench, way: Way) -> None:

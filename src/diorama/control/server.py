@@ -274,5 +274,10 @@ def describe_failure(name: str, error: OSError, path: str | None, cwd: str) -> d
     if error.filename == cwd:
         return {"error": f"cannot start in {cwd}: {reason.lower()}", "status": _OWN_FAILURE}
     missing = isinstance(error, FileNotFoundError)
+    if isinstance(error, PermissionError) and "/" not in name:
+        import shutil
+
+        # A directory in PATH that is closed to us makes the search end with EACCES; shells look past it.
+        missing = shutil.which(name, mode=os.F_OK, path=path) is None
     told = "command not found" if missing and "/" not in name else reason
     return {"error": f"{name}: {told}", "status": _NOT_FOUND if missing else _NOT_EXECUTABLE}

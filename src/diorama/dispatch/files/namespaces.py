@@ -89,10 +89,21 @@ def unshare(files: Files, call: Unshare) -> Outcome:
     return result
 
 
+def _check_namespace(call: SetNs) -> None:
+    """EBADF or EINVAL if it is none that is to be entered."""
+    try:
+        name = os.readlink(b"/proc/%d/fd/%d" % (call.tracee.tid, call.fd))
+    except OSError:
+        raise fail(errno.EBADF) from None
+    if b":[" not in name:
+        raise fail(errno.EINVAL)
+
+
 @answers(SetNs)
 def enter_namespace(files: Files, call: SetNs) -> Outcome:
     """Another mount namespace has other files at the same paths."""
     if not call.type or call.type & CLONE_NEWNS:
+        _check_namespace(call)
         raise Unsupported(call.NAME, "of mounts is not supported in a view with mounts", errno.EPERM)
     files.on_strangers()
     return None
