@@ -55,18 +55,29 @@ static int name_is(const char *name, size_t length, const char *word) {
     return strlen(word) == length && !memcmp(name, word, length);
 }
 
+static int is_among(const char *name, size_t length, const char *const words[], size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (name_is(name, length, words[i]))
+            return 1;
+    return 0;
+}
+
 /* Whether a path in a process's directory may lead through a link that is not text, or out of it, or to a file
  * whose content is that of the view (`diorama.dispatch.files.generated`). */
 static int has_magic(const struct table *t, const char *text) {
     static const char *const words[] = {"fd",     "cwd",       "root",       "exe",  "map_files", "..",
                                         "mounts", "mountinfo", "mountstats", "maps", "smaps",     "numa_maps",
                                         "fdinfo", "net",       "uts"};
+    /* Where identities count also what is for some only (`diorama.view.inspection`). */
+    static const char *const inspected[] = {"status",    "auxv",            "clear_refs", "comm",          "environ", "io",
+                                            "mem",       "coredump_filter", "oom_adj",    "oom_score_adj", "pagemap", "ns",
+                                            "personality", "smaps_rollup",  "stack",      "syscall",       "timers"};
     const char *name;
     int status = !!(t->flags & DIO_DECIDE_STATUS);
     for (size_t length; (length = name_next(&text, &name));)
-        for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-            if (name_is(name, length, words[i]) || (status && name_is(name, length, "status")))
-                return 1;
+        if (is_among(name, length, words, sizeof words / sizeof *words) ||
+            (status && is_among(name, length, inspected, sizeof inspected / sizeof *inspected)))
+            return 1;
     return 0;
 }
 

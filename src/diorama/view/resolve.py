@@ -31,6 +31,7 @@ from diorama.abi.fcntl import (
 )
 from diorama.view.host import Host, Status
 from diorama.view.inodes import Inodes
+from diorama.view.inspection import INSIDE, LINKS, check_inspection
 from diorama.view.mounts import Mount, MountTree, Place
 from diorama.view.owning import Owners
 from diorama.view.task import Task, Tasks
@@ -241,10 +242,21 @@ class _Walk:
         if filesystem is None:
             if self.mount.owners is not None:
                 self._search_owned(self.mount.owners)
+            elif self.mount.host is not None:
+                self._inspect(self.mount.host + self.path, INSIDE)
             return
         who = self._resolver.tasks.credentials(self._task)
         if not who.permits(filesystem.walked(self.inode), os.X_OK):
             raise _error(errno.EACCES)
+
+    def _inspect(self, real: bytes, names: re.Pattern[bytes]) -> None:
+        """Be let look into a process, if that is what a path of the host means."""
+        if real.startswith(b"/proc/"):
+            try:
+                check_inspection(self._resolver.tasks, self._task, real, names)
+            except OSError:
+                self.touched = True
+                raise
 
     def _search_owned(self, owners: Owners) -> None:
         """As `_search`, in a tree that remembers, where the host lets us do everything."""
@@ -322,6 +334,7 @@ class _Walk:
             return b"%d" % self._task.pid
         if link == b"/proc/thread-self":
             return b"%d/task/%d" % (self._task.pid, self._task.tid)
+        self._inspect(link, LINKS)
         return self._resolver.magic(link, self._task.tree) or self._resolver.host.readlink(link)
 
     def _jump(self, target: Place, todo: list[bytes]) -> Place | None:

@@ -213,7 +213,7 @@ class Tasks:
 
     __slots__ = (
         "_awaited", "_by_tid", "_host", "_inodes", "_ours", "_tree", "are_alike", "changed", "clock", "cpus",
-        "fix_program", "identity", "opened", "stacks", "uts",
+        "fix_program", "identity", "opened", "owner", "stacks", "uts",
     )  # fmt: skip
 
     def __init__(self, tree: MountTree, host: Host, inodes: Inodes) -> None:
@@ -230,6 +230,7 @@ class Tasks:
         self.changed: Callable[[Task], None] = _nobody
         self.are_alike: Callable[[], bool] = bool
         self.fix_program: Callable[[Task, bytes], Fixed] = _no_program
+        self.owner: Callable[[int, int], Task | None] = lambda pid, tid: self.find(tid) or self.find(pid)
         self._ours = host.credentials(os.getpid()) if isinstance(host, RealHost) else None
         self.opened = Opened()
 

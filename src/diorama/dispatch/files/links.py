@@ -10,6 +10,7 @@ from diorama.dispatch.files.answers import Outcome, answers
 from diorama.dispatch.files.names import name_of_link
 from diorama.dispatch.files.state import Files, fail
 from diorama.dispatch.files.translation import at_host
+from diorama.view.inspection import LINKS, check_inspection
 from diorama.view.mounts import Place
 
 
@@ -38,8 +39,10 @@ def _name(files: Files, call: ReadLinkAt, place: Place) -> bytes | None:
     link = place.host_path
     if not link.startswith(b"/proc/"):
         return None
+    task = files.task(call.tracee)
+    check_inspection(files.tasks, task, link, LINKS)
     try:
-        return name_of_link(files, files.task(call.tracee), link)
+        return name_of_link(files, task, link)
     except OSError:
         return None
 

@@ -23,6 +23,7 @@ from diorama.dispatch.files.virtual import OpenedDirectly, open_device, open_vir
 from diorama.engine.held import Descriptor
 from diorama.view.filesystem import Attributes
 from diorama.view.host import Status
+from diorama.view.inspection import OPENED, check_inspection
 from diorama.view.mounts import Place
 from diorama.view.naming import place_of_name
 from diorama.view.task import Task
@@ -116,6 +117,8 @@ def _generated(files: Files, call: OpenAt | OpenAt2, place: Place, how: OpenHow)
     if place.filesystem is not None or place.missing:
         return None
     path = place.host_path
+    if path.startswith(b"/proc/") and not how.flags & fcntl.O_PATH:
+        check_inspection(files.tasks, files.task(call.tracee), path, OPENED, how.flags)
     system = files.system.get(path)
     if system is not None and how.flags & (os.O_ACCMODE | fcntl.O_PATH) in (os.O_WRONLY, os.O_RDWR):
         return _for_writing(files, call, system, how.flags)

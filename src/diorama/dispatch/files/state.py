@@ -83,6 +83,7 @@ class Files:
         self.tasks = Tasks(self.tree, self.host, self.inodes)
         self.tasks.changed = self.changed
         self.tasks.fix_program = partial(fix_program, self)
+        self.tasks.owner = self.owner
         self.resolver = Resolver(self.tree, self.host, self.inodes, self.tasks)
         self.listings = Listings(self.host)
         self.synthetic = Synthetic(self.inodes, self.tasks, self.listings)
