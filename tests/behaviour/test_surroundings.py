@@ -11,6 +11,7 @@ import pytest
 
 from behaviour import harness
 from behaviour.harness import DIORAMA, EMPTY, TRACE, Bench, Outcome, Way, finish, run_with
+from engines import needs_notify
 
 each_way = harness.each_way(
     EMPTY,
@@ -113,6 +114,7 @@ def test_a_view_with_handlers_in_another_says_why_it_can_t(bench: Bench) -> None
     assert (found.stdout, found.status, len(found.stderr.splitlines())) == ("", 125, 1)
 
 
+@needs_notify
 @pytest.mark.parametrize("inner", [TRACE, run_with("--hostname", "inner")], ids=["trace", "hostname"])
 def test_a_view_that_is_notified_tells_an_inner_one_that_it_can_t_handle_calls(
     bench: Bench, inner: Way
