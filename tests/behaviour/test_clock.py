@@ -294,6 +294,10 @@ def test_from_python(engine: str) -> None:
             view.clock.advance(-1)
         with pytest.raises(UsageError, match="1970"):
             view.clock.set(-5)
+        for change in view.clock.set, view.clock.offset, view.clock.advance:
+            for number in float("inf"), float("nan"):
+                with pytest.raises(UsageError, match="cannot set the clock"):
+                    change(number)
 
 
 @needs_gcc

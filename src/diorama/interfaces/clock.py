@@ -44,12 +44,11 @@ class ViewClock:
 
     def set(self, date: datetime | float) -> None:
         """Let the wall clock show a date, or seconds since 1970."""
-        seconds = Fraction(date.timestamp()) if isinstance(date, datetime) else Fraction(date)
-        self._clock.change(Change(f"{date}", at=int(seconds * NSEC)))
+        self._clock.change(Change(f"{date}", at=_nanoseconds(date)))
 
     def offset(self, seconds: float) -> None:
         """Let the wall clock be so far ahead of the host's."""
-        self._clock.change(Change(f"offset={seconds}", offset=int(Fraction(seconds) * NSEC)))
+        self._clock.change(Change(f"offset={seconds}", offset=_nanoseconds(seconds)))
 
     def freeze(self) -> None:
         """Let the wall clock stand still; all other clocks go on."""
@@ -64,6 +63,16 @@ class ViewClock:
 
     def advance(self, seconds: float) -> None:
         """Let so much time have passed."""
-        if seconds < 0:
+        by = _nanoseconds(seconds)
+        if by < 0:
             raise UsageError(f"cannot advance the clock by {seconds}: it is negative")
-        self._clock.change(Change(f"advance={seconds}", advance=int(Fraction(seconds) * NSEC)))
+        self._clock.change(Change(f"advance={seconds}", advance=by))
+
+
+def _nanoseconds(date: datetime | float) -> int:
+    """Of seconds, or of a date since 1970; `UsageError` for what is no number or out of range."""
+    try:
+        seconds = date.timestamp() if isinstance(date, datetime) else date
+        return int(Fraction(seconds) * NSEC)
+    except (ValueError, OverflowError) as error:
+        raise UsageError(f"cannot set the clock to {date}: {error}") from None
