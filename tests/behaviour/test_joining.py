@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from behaviour.harness import DIORAMA, Bench, Outcome, finish
+from behaviour.harness import DIORAMA, Bench, Outcome, finish, run_with
 from behaviour.terminal import Terminal
 
 NAME = f"joined-{os.getpid()}"
@@ -165,6 +165,14 @@ def test_what_is_left_of_a_view_that_was_killed_is_no_ancestor_s(bench: Bench, t
     found = finish(bench.start([*words, *DIORAMA, "name"]))
     assert (found.stderr.count("\n"), found.status) == (1, 125)
     assert "not inside a view" in found.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="needs an ordinary user, who is another one in a view")
+@pytest.mark.parametrize("user", ["root", "daemon"])
+def test_who_is_another_user_in_a_view_finds_it(bench: Bench, user: str) -> None:
+    bench.environment["XDG_RUNTIME_DIR"] = ""
+    way = run_with("--name", NAME, "--user", user).on("notify")
+    assert bench.inside(way, [*DIORAMA, "name"]) == Outcome(f"{NAME}\n", "", 0)
 
 
 @pytest.mark.usefixtures("view")

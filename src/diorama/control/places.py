@@ -37,7 +37,7 @@ def check_name(name: str) -> str:
 
 def directories() -> list[Path]:
     """Where views may be found: those of them that are this user's alone."""
-    return [path for path in _candidates() if path.is_dir() and _is_private(path)]
+    return [path for path in dict.fromkeys((*_candidates(), *_of_numbers())) if _is_private(path)]
 
 
 def make_directory() -> Path:
@@ -64,6 +64,16 @@ def _candidates() -> list[Path]:
         homes.append(Path(f"/run/user/{user}/diorama"))
     homes.append(Path(f"/tmp/diorama-{user}"))
     return [home / "views" for home in dict.fromkeys(homes)]
+
+
+def _of_numbers() -> list[Path]:
+    """Those of all numbers: in a view a user may have another one than outside of it."""
+    homes: list[Path] = []
+    with contextlib.suppress(OSError):
+        homes += [Path("/tmp", name) for name in os.listdir("/tmp") if name.startswith("diorama-")]
+    with contextlib.suppress(OSError):
+        homes += [Path("/run/user", name, "diorama") for name in os.listdir("/run/user")]
+    return [home / "views" for home in sorted(homes)]
 
 
 def _is_own(path: str) -> bool:
