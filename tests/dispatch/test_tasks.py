@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from typing import Any
 
 import pytest
@@ -108,7 +109,13 @@ def test_a_message_without_a_path_is_left_alone(fakes: Fakes) -> None:
 
 
 def test_other_mount_namespaces_cannot_be_entered(fakes: Fakes) -> None:
-    with pytest.raises(Unsupported) as caught:
-        fakes.ask(fakes.first, SetNs(3, 0))
-    assert caught.value.errno == errno.EPERM
-    assert fakes.ask(fakes.first, SetNs(3, 0x40000000)) is None
+    us = fakes.child(fakes.first, os.getpid(), 0)
+    with open("/proc/self/ns/mnt", "rb") as namespace, open("/dev/null", "rb") as none:
+        with pytest.raises(Unsupported) as caught:
+            fakes.ask(us, SetNs(namespace.fileno(), 0))
+        assert caught.value.errno == errno.EPERM
+        with pytest.raises(OSError, match="Invalid argument"):
+            fakes.ask(us, SetNs(none.fileno(), 0))
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        fakes.ask(us, SetNs(-1, 0))
+    assert fakes.ask(us, SetNs(3, 0x40000000)) is None
