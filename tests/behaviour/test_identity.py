@@ -400,6 +400,34 @@ def test_no_root_restarts_the_machine(bench: Bench, way: Way) -> None:
 
 
 @each_way(ROOT)
+def test_mounting_is_for_root(bench: Bench, way: Way) -> None:
+    bind = "mount --bind /usr /mnt"
+    other = f"setpriv --reuid 9 --clear-groups {bind} 2>&1"
+    script = f"{bind}; ls -d /mnt/bin; umount /mnt; {other}; ls -d /mnt/bin"
+    out = bench.inside(way, ["sh", "-c", script])
+    assert out.lines[0] == "/mnt/bin"
+    assert "superuser" in out.lines[1]
+    assert "/mnt/bin" not in out.lines[2:]
+
+
+RAW = """
+import ctypes, os, socket
+os.setgroups([]), os.setuid(5)
+for family in (socket.AF_INET, socket.AF_INET6, socket.AF_PACKET):
+    for flags in (0, socket.SOCK_CLOEXEC, socket.SOCK_NONBLOCK, socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC):
+        try:
+            socket.socket(family, socket.SOCK_RAW | flags, socket.IPPROTO_ICMP)
+        except OSError as error:
+            print(error.strerror)
+"""
+
+
+@each_way(run_with("--user", "root", "--mount", "memory:=/mnt"))
+def test_who_gives_up_root_has_no_raw_sockets(bench: Bench, way: Way) -> None:
+    assert bench.inside(way, python(RAW)).lines == ["Operation not permitted"] * 12
+
+
+@each_way(ROOT)
 def test_there_is_no_audit_log_to_write_to(bench: Bench, way: Way) -> None:
     script = """
     import socket

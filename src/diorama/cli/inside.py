@@ -137,10 +137,11 @@ def unmount(target: str, *, lazy: bool = False) -> None:
 def _need_view() -> None:
     try:
         os.close(_call(FsOpen(_TYPE.encode(), abi.FSOPEN_CLOEXEC)))
-    except OSError:
-        raise UsageError(
-            "this is not inside a view in which mounts can be made: start one with `diorama run --grow`"
-        ) from None
+    except OSError as error:
+        told = "this is not inside a view in which mounts can be made: start one with `diorama run --grow`"
+        if error.errno == errno.EPERM:  # outside of all views it is that for ordinary users, too
+            told += "; with --user, only its root may"
+        raise UsageError(told) from None
 
 
 def _set(context: int, key: str, value: str | None) -> None:

@@ -12,11 +12,10 @@ from diorama.catalogue import index
 from diorama.catalogue.kinds import Kind, LongKind, ULongKind, WideFlags
 from diorama.catalogue.model import Request, Spelling
 from diorama.catalogue.pointers import HandleKind
-from diorama.engine.held import Descriptor
+from diorama.dispatch.answering import Outcome
 from diorama.engine.rules import Rule, Test
 from diorama.errors import UsageError
 
-Outcome = int | Request | Descriptor | None
 Handler = Callable[[Any], Outcome]
 
 

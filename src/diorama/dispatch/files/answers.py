@@ -7,21 +7,19 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from diorama.catalogue.model import Request
-from diorama.engine.held import Descriptor
+from diorama.dispatch.answering import Answers, Outcome
 
 if TYPE_CHECKING:
     from diorama.dispatch.files.state import Files
     from diorama.view.mounts import Place
 
-__all__ = ["ANSWERS", "SYNTHETIC", "Answer", "Outcome", "answers", "fail", "on_synthetic"]
+__all__ = ["ANSWERS", "SYNTHETIC", "Outcome", "answers", "fail", "on_synthetic"]
 
-Outcome = int | Request | Descriptor | None
-Answer = Callable[["Files", Any], Outcome]
 AnswerAt = Callable[["Files", Any, "Place"], Outcome]
-F = TypeVar("F", bound=Answer)
 G = TypeVar("G", bound=AnswerAt)
 
-ANSWERS: dict[type[Request], Answer] = {}
+ANSWERS: Answers[Files] = Answers()
+answers = ANSWERS.on
 SYNTHETIC: dict[type[Request], AnswerAt] = {}
 """Of requests with one path that have no answer of their own: when it leads into a file system of ours."""
 
@@ -29,16 +27,6 @@ SYNTHETIC: dict[type[Request], AnswerAt] = {}
 def fail(code: int) -> OSError:
     """The error that gives the program this errno."""
     return OSError(code, os.strerror(code))
-
-
-def answers(*requests: type[Request]) -> Callable[[F], F]:
-    """Register a function as the answer to these requests."""
-
-    def register(function: F) -> F:
-        ANSWERS.update(dict.fromkeys(requests, function))
-        return function
-
-    return register
 
 
 def on_synthetic(*requests: type[Request]) -> Callable[[G], G]:

@@ -31,12 +31,7 @@ class FixedInView:
 
     def path(self) -> bytes:
         """Where it was found, as long as it is there."""
-        try:
-            if os.path.samestat(os.stat(self._path), os.fstat(self.fd)):
-                return self._path
-        except OSError:
-            pass
-        return b"/proc/%d/fd/%d" % (os.getpid(), self.fd)
+        return _path_of(self._path, self.fd)
 
     def close(self) -> None:
         """Let go of it."""
@@ -58,16 +53,21 @@ class FixedOnHost:
 
     def path(self) -> bytes:
         """Its own, as long as that leads there."""
-        try:
-            if os.path.samestat(os.stat(self._path), os.fstat(self.fd)):
-                return self._path
-        except OSError:
-            pass
-        return b"/proc/%d/fd/%d" % (os.getpid(), self.fd)
+        return _path_of(self._path, self.fd)
 
     def close(self) -> None:
         """Let go of it."""
         os.close(self.fd)
+
+
+def _path_of(path: bytes, fd: int) -> bytes:
+    """The path of an open file: where it was found, if it is there still."""
+    try:
+        if os.path.samestat(os.stat(path), os.fstat(fd)):
+            return path
+    except OSError:
+        pass
+    return b"/proc/%d/fd/%d" % (os.getpid(), fd)
 
 
 def fix_program(files: Files, task: Task, path: bytes) -> FixedInView:

@@ -52,16 +52,27 @@ _Removing = RemoveXattr | LRemoveXattr | FRemoveXattr | RemoveXattrAt
 _Listing = ListXattr | LListXattr | FListXattr | ListXattrAt
 
 
+def _begin(
+    files: Files, call: _Setting | _Getting | _Removing, place: Place, wanted: int
+) -> tuple[Remembered, Credentials] | None:
+    """What is there and who asks; None if the attribute is the host's, and may be asked for."""
+    check_arguments(call)
+    found, who = look(place), files.tasks.credentials(files.task(call.tracee))
+    if _is_remembered(call.name):
+        return found, who
+    _check_user(who, found, call.name, wanted)
+    return None
+
+
 @on_owned(SetXattr, LSetXattr, FSetXattr, SetXattrAt)
 def set_attribute(files: Files, call: _Setting, place: Place) -> Outcome | GoesOn:
     """Set an attribute."""
     if place.missing or place.mount.read_only:
         return GOES_ON
-    check_arguments(call)
-    found, who = look(place), files.tasks.credentials(files.task(call.tracee))
-    if not _is_remembered(call.name):
-        _check_user(who, found, call.name, os.W_OK)
+    begun = _begin(files, call, place, os.W_OK)
+    if begun is None:
         return GOES_ON
+    found, who = begun
     _check_change(who, call.name)
     if isinstance(call, SetXattrAt):
         address, size, flags = arguments_of(call)
@@ -89,11 +100,10 @@ def remove_attribute(files: Files, call: _Removing, place: Place) -> Outcome | G
     """Remove an attribute."""
     if place.missing or place.mount.read_only:
         return GOES_ON
-    check_arguments(call)
-    found, who = look(place), files.tasks.credentials(files.task(call.tracee))
-    if not _is_remembered(call.name):
-        _check_user(who, found, call.name, os.W_OK)
+    begun = _begin(files, call, place, os.W_OK)
+    if begun is None:
         return GOES_ON
+    found, who = begun
     _check_change(who, call.name)
     found.owners.set_attribute(found.path, found.status, call.name, None)
     return 0
@@ -104,11 +114,10 @@ def get_attribute(files: Files, call: _Getting, place: Place) -> Outcome | GoesO
     """Get an attribute."""
     if place.missing:
         return GOES_ON
-    check_arguments(call)
-    found, who = look(place), files.tasks.credentials(files.task(call.tracee))
-    if not _is_remembered(call.name):
-        _check_user(who, found, call.name, os.R_OK)
+    begun = _begin(files, call, place, os.R_OK)
+    if begun is None:
         return GOES_ON
+    found, who = begun
     if call.name.startswith(b"trusted.") and not who.has(CAP_SYS_ADMIN):
         raise fail(errno.ENODATA)
     value = found.owners.attributes(found.path, found.status).get(call.name)

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
-from diorama.catalogue.model import Request
-from diorama.dispatch.files.answers import Outcome, fail
+from diorama.dispatch.answering import Answers, Outcome
+from diorama.dispatch.files.answers import fail
 
 if TYPE_CHECKING:
     from diorama.dispatch.identity.state import Identities
 
-__all__ = ["ANSWERS", "Answer", "Outcome", "answers", "fail"]
+__all__ = ["ANSWERS", "Outcome", "answers", "fail"]
 
-Answer = Callable[["Identities", Any], Outcome]
-F = TypeVar("F", bound=Answer)
-
-ANSWERS: dict[type[Request], Answer] = {}
-
-
-def answers(*requests: type[Request]) -> Callable[[F], F]:
-    """Register a function as the answer to these requests."""
-
-    def register(function: F) -> F:
-        ANSWERS.update(dict.fromkeys(requests, function))
-        return function
-
-    return register
+ANSWERS: Answers[Identities] = Answers()
+answers = ANSWERS.on

@@ -62,7 +62,8 @@ class IdentityMediator:
     def tests(self) -> Tests:
         """Only some options are about identity."""
         from diorama.dispatch.identity.capabilities import OF_MEMORY, OPTIONS
-        from diorama.dispatch.identity.sockets import NETLINK_AUDIT, SO_PEERGROUPS
+        from diorama.dispatch.identity.privileges import socket_tests
+        from diorama.dispatch.identity.sockets import SO_PEERGROUPS
 
         numbers = sorted({*OPTIONS, *OF_MEMORY})
         options = (ArgumentTest("option", TEST_EQ, SO_PEERCRED, (SO_PEERGROUPS,)),)
@@ -70,7 +71,7 @@ class IdentityMediator:
             GetSockOpt: options,
             Prctl: (ArgumentTest("option", TEST_EQ, numbers[0], tuple(numbers[1:])),),
             SetSockOpt: (ArgumentTest("option", TEST_EQ, SO_PASSCRED),),
-            Socket: (ArgumentTest("protocol", TEST_EQ, NETLINK_AUDIT),),
+            Socket: socket_tests(),
         }
 
     def answer(self, call: Any) -> Outcome:

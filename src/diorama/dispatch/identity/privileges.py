@@ -11,8 +11,12 @@ import socket
 from typing import TYPE_CHECKING, Any, Final
 
 from diorama.abi import capability as abi
+from diorama.abi import socket as socket_abi
+from diorama.abi.netlink import NETLINK_AUDIT
 from diorama.catalogue import mounts, sockets, system, time
 from diorama.dispatch.identity.answers import Outcome, answers, fail
+from diorama.dispatch.subscription import ArgumentTest
+from diorama.engine._native import TEST_EQ
 from diorama.errors import Unsupported, warn_once
 
 if TYPE_CHECKING:
@@ -39,7 +43,16 @@ _NEEDED: Final[dict[type[Request], int]] = {
 }
 _FORBIDDEN: Final = "the host does not permit it, whoever a program is in the view"
 _RAW: Final = (socket.AF_INET, socket.AF_INET6)
-_TYPE: Final = 0xF
+_MOUNTING: Final = (
+    mounts.FsMount,
+    mounts.FsOpen,
+    mounts.FsPick,
+    mounts.Mount,
+    mounts.MountSetAttr,
+    mounts.MoveMount,
+    mounts.PivotRoot,
+    mounts.Umount2,
+)
 
 
 @answers(*_NEEDED)
@@ -63,12 +76,33 @@ def reboot(identities: Identities, call: system.Reboot) -> Outcome:
     raise Unsupported(call.NAME, "a view has no machine to restart or halt", errno.EPERM)
 
 
+@answers(*_MOUNTING)
+def mounting(identities: Identities, call: Any) -> Outcome:
+    """Who could mount over what its root uses would be root."""
+    if not identities.of(call.tracee).has(abi.CAP_SYS_ADMIN):
+        raise fail(errno.EPERM)
+    return None
+
+
 @answers(sockets.Socket)
 def make_socket(identities: Identities, call: sockets.Socket) -> Outcome:
-    """Packets as they are on the wire are for CAP_NET_RAW."""
+    """Packets as they are on the wire are for CAP_NET_RAW; the audit log is about the users of the host."""
     is_raw = call.family == socket.AF_PACKET or (
-        call.family in _RAW and call.type & _TYPE == socket.SOCK_RAW
+        call.family in _RAW and call.type & socket_abi.SOCK_TYPE_MASK == socket.SOCK_RAW
     )
     if is_raw and not identities.of(call.tracee).has(abi.CAP_NET_RAW):
         raise fail(errno.EPERM)
+    if call.family == socket.AF_NETLINK and call.protocol == NETLINK_AUDIT:
+        raise fail(errno.EPROTONOSUPPORT)
     return None
+
+
+def socket_tests() -> tuple[ArgumentTest, ...]:
+    """Which sockets these are: most are none of them."""
+    flags = (0, socket.SOCK_NONBLOCK, socket.SOCK_CLOEXEC, socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    first, *others = [socket.SOCK_RAW | flag for flag in flags]
+    return (
+        ArgumentTest("family", TEST_EQ, socket.AF_PACKET),
+        ArgumentTest("type", TEST_EQ, first, tuple(others)),
+        ArgumentTest("protocol", TEST_EQ, NETLINK_AUDIT),
+    )

@@ -14,9 +14,8 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from diorama.abi.capability import CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN
-from diorama.abi.netlink import NETLINK_AUDIT
-from diorama.abi.socket import AF_NETLINK, SO_PASSCRED, SO_PEERCRED, MsgHdr, parse_control
-from diorama.catalogue.sockets import GetSockOpt, RecvMMsg, RecvMsg, SendMMsg, SendMsg, SetSockOpt, Socket
+from diorama.abi.socket import SO_PASSCRED, SO_PEERCRED, MsgHdr, parse_control
+from diorama.catalogue.sockets import GetSockOpt, RecvMMsg, RecvMsg, SendMMsg, SendMsg, SetSockOpt
 from diorama.dispatch.identity.answers import Outcome, answers, fail
 from diorama.engine.taking import taken
 
@@ -24,21 +23,13 @@ if TYPE_CHECKING:
     from diorama.catalogue.model import Request, Tracee
     from diorama.dispatch.identity.state import Identities
 
-__all__ = ["NETLINK_AUDIT", "SO_PEERGROUPS"]
+__all__ = ["SO_PEERGROUPS"]
 
 SO_PEERGROUPS: Final = 59
 _CREDENTIALS: Final = socket.SOL_SOCKET, socket.SCM_CREDENTIALS
 _UCRED: Final = struct.Struct("<iII")
 _CONTROL_MAX: Final = 1 << 16
 _MESSAGES_MAX: Final = 1024
-
-
-@answers(Socket)
-def make(_: Identities, call: Socket) -> Outcome:
-    """The audit log is about the users of the host: a kernel without one has no such sockets."""
-    if call.family == AF_NETLINK and call.protocol == NETLINK_AUDIT:
-        raise fail(errno.EPROTONOSUPPORT)
-    return None
 
 
 # -- sending --------------------------------------------------------------------------------------

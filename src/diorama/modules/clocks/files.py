@@ -18,10 +18,12 @@ import stat
 import time
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import partial
 from typing import Final
 
 from diorama.errors import UsageError
-from diorama.interfaces.filesystem import Attributes, Changes, Entry, FileSystem, Lock
+from diorama.interfaces.control import ControlFile
+from diorama.interfaces.filesystem import Attributes, Changes, Entry, FileSystem
 from diorama.modules.options import Options
 from diorama.view.asking import asker
 from diorama.view.clock import NSEC, Clock, Course, Moment
@@ -49,61 +51,6 @@ def open_clock(rest: str, options: Options) -> Mount:
     if who is not None and who.clock is None:
         raise UsageError("cannot mount clock:: this view has no clock of its own; start it with --clock")
     return Mount(filesystem=ClockFiles(), kind=stat.S_IFDIR, source="clock:", type="clock")
-
-
-class _Opened:
-    """An open file: each read tells what is true then, each write sets it."""
-
-    keeps = False
-    direct = True
-    seeks = True
-    streams = False
-
-    def __init__(self, files: ClockFiles, inode: int, flags: int) -> None:
-        self._files = files
-        self._inode = inode
-        self.flags = flags
-
-    @property
-    def writes(self) -> bool:
-        return self.flags & os.O_ACCMODE != os.O_RDONLY
-
-    def read(self, offset: int, size: int) -> bytes:
-        return self._files.content(self._inode)[offset : offset + size]
-
-    def write(self, offset: int, data: bytes) -> int:
-        self._files.change(self._inode, data)
-        return len(data)
-
-    def copy(self, offset: int, target: object, to: int, size: int) -> int:
-        raise _fail(errno.ENOSYS)
-
-    def truncate(self, size: int) -> None:
-        """It has the length that it has."""
-
-    def allocate(self, mode: int, offset: int, length: int) -> None:
-        raise _fail(errno.EOPNOTSUPP)
-
-    def seek(self, offset: int, whence: int) -> int:
-        raise _fail(errno.EINVAL)
-
-    def control(self, command: int, argument: int, data: bytes, room: int) -> tuple[int, bytes]:
-        raise _fail(errno.ENOTTY)
-
-    def poll(self, changed: Callable[[], None]) -> int | None:
-        return None
-
-    def test_lock(self, lock: Lock) -> Lock | None:
-        return None
-
-    def set_lock(self, lock: Lock, *, waits: bool) -> None:
-        raise _fail(errno.ENOLCK)
-
-    def flush(self, owner: int = 0) -> None:
-        """All is written."""
-
-    def close(self) -> None:
-        """Nothing is kept."""
 
 
 class ClockFiles(FileSystem):
@@ -140,8 +87,8 @@ class ClockFiles(FileSystem):
         if changes.size is None:
             raise _fail(errno.EPERM)
 
-    def open_file(self, inode: int, flags: int) -> _Opened:
-        return _Opened(self, inode, flags)
+    def open_file(self, inode: int, flags: int) -> ControlFile:
+        return ControlFile(flags, partial(self.content, inode), partial(self.change, inode))
 
     def content(self, inode: int) -> bytes:
         """What a file tells now."""
