@@ -197,7 +197,7 @@ def test_a_disk_that_is_read_only_is_not_written(bench: Bench, way: Way) -> None
 
 
 WITHIN = """
-import fcntl, mmap, os, struct
+import ctypes, fcntl, mmap, os, struct
 fd = os.open("/dev/hda1", os.O_RDWR)
 with mmap.mmap(fd, 1 << 20) as mapped:
     mapped[-4:] = b"last"
@@ -206,6 +206,17 @@ for end in (4096, 1):
         mmap.mmap(fd, (1 << 20) + end)
     except OSError as error:
         print(error.strerror)
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = libc.mremap.restype = ctypes.c_void_p
+address, size, word = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+libc.mmap.argtypes = [address, size, word, word, word, ctypes.c_long]
+libc.mremap.argtypes = [address, size, size, word]
+libc.remap_file_pages.argtypes = [address, size, word, size, word]
+at = libc.mmap(None, 1 << 20, 3, mmap.MAP_SHARED, fd, 0)
+for length in (1 << 20, 0):
+    print(libc.mremap(at, length, (1 << 20) + 4096, 1) == 2**64 - 1, os.strerror(ctypes.get_errno()))
+print(libc.remap_file_pages(at, 4096, 0, 512, 0), os.strerror(ctypes.get_errno()))
+print(libc.mremap(at, 1 << 20, 4096, 1) == at)
 print(os.pread(fd, 5, (1 << 20) - 4))
 print(os.write(os.open("/dev/hda1", os.O_WRONLY | os.O_APPEND), b"first"), os.pread(fd, 5, 0))
 whole = os.open("/dev/hda", os.O_RDONLY)
@@ -231,8 +242,9 @@ def test_a_partition_ends_where_it_does_and_a_disk_protects_it(bench: Bench, way
     bench.prepare = prepare
     found = bench.inside(way, ["python3", "-c", WITHIN])
     assert found.lines == [
-        "No such device", "No such device", "b'last'", "5 b'first'", "Operation not permitted",
-        "Read-only file system", "5 b'again'",
+        "No such device", "No such device",
+        "True Bad address", "True Bad address", "-1 Invalid argument", "True",
+        "b'last'", "5 b'first'", "Operation not permitted", "Read-only file system", "5 b'again'",
     ], found.stderr  # fmt: skip
 
 

@@ -161,6 +161,8 @@ class Mediator:
             wanted |= READING
         if self._has_direct():
             wanted |= CLOSING | DIRECT | READING - {RemapFilePages, MRemap}
+        if any(stat.S_ISBLK(mount.kind) for mount in mounts):
+            wanted |= {MRemap, RemapFilePages}
         if self._grows or any(mount.no_exec for mount in mounts):
             wanted |= {MMap}
         self._sees = wanted if self._sees is None else self._sees & wanted

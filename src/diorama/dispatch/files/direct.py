@@ -149,6 +149,8 @@ class DirectFiles:
     def __init__(self, inodes: Inodes) -> None:
         self.is_seen = False
         """Whether calls about these numbers are seen."""
+        self.mapped: set[tuple[int, int]] = set()
+        """Files of the host that are mapped in the place of devices, by device and inode number."""
         self.on_close: Callable[[FileSystem, int], None] = _nothing
         """Told of a file that is open here no longer."""
         self._inodes = inodes

@@ -37,7 +37,7 @@ def refuse_execution(files: Files, call: MMap) -> None:
         raise fail(errno.EPERM)
 
 
-def map_device(call: MMap, file: DirectFile) -> int:
+def map_device(files: Files, call: MMap, file: DirectFile) -> int:
     """Map what a device has its bytes in, if that is a file, in the place of what stands for it."""
     special = file.special
     assert special is not None
@@ -46,6 +46,8 @@ def map_device(call: MMap, file: DirectFile) -> int:
         raise fail(errno.EACCES)
     fd, offset = special.mapping(call.offset, call.length)
     try:
+        status = os.fstat(fd)
+        files.direct.mapped.add((status.st_dev, status.st_ino))
         number = call.tracee.give(fd, cloexec=True)
     finally:
         os.close(fd)

@@ -247,7 +247,7 @@ def map_file(files: Files, call: MMap) -> Outcome:
     refuse_execution(files, call)
     direct = files.direct.find(files.task(call.tracee), call.fd)
     if direct is not None and direct.special is not None:
-        return map_device(call, direct)
+        return map_device(files, call, direct)
     pieces = files.lazy.find(files.task(call.tracee), call.fd)
     if pieces is not None:
         _keep(call.NAME, pieces, call.tracee, call.offset, call.length)
@@ -256,10 +256,14 @@ def map_file(files: Files, call: MMap) -> Outcome:
 
 @answers(MRemap)
 def remap(files: Files, call: MRemap) -> Outcome:
-    """A mapping that grows shows more of its file."""
-    found = _mapped(files, call.tracee, call.address)
-    if found is not None:
-        pieces, offset = found
+    """A mapping that grows shows more of its file, and of a device more than may be its own."""
+    if not (files.lazy.are_mapped or files.direct.mapped):
+        return None
+    identity, offset = _mapped(call.tracee, call.address)
+    if identity in files.direct.mapped and call.new_length > call.length:
+        raise Unsupported(call.NAME, "a mapping of a device does not grow", errno.EFAULT)
+    pieces = files.lazy.at(identity)
+    if pieces is not None:
         _keep(call.NAME, pieces, call.tracee, offset, call.new_length)
     return None
 
@@ -267,9 +271,14 @@ def remap(files: Files, call: MRemap) -> Outcome:
 @answers(RemapFilePages)
 def remap_pages(files: Files, call: RemapFilePages) -> Outcome:
     """Any page of the file may be wanted."""
-    found = _mapped(files, call.tracee, call.address)
-    if found is not None:
-        _keep(call.NAME, found[0], call.tracee, 0, found[0].size)
+    if not (files.lazy.are_mapped or files.direct.mapped):
+        return None
+    identity, _ = _mapped(call.tracee, call.address)
+    if identity in files.direct.mapped:
+        raise Unsupported(call.NAME, "pages of a mapped device stay where they are", errno.EINVAL)
+    pieces = files.lazy.at(identity)
+    if pieces is not None:
+        _keep(call.NAME, pieces, call.tracee, 0, pieces.size)
     return None
 
 
@@ -283,15 +292,12 @@ def _keep(name: str, pieces: Pieces, tracee: Tracee, offset: int, length: int) -
         raise Unsupported(name, why, errno.ENODEV) from None
 
 
-def _mapped(files: Files, tracee: Tracee, address: int) -> tuple[Pieces, int] | None:
-    """The pieces that are mapped at an address, and which offset of them is there (proc(5))."""
-    if not files.lazy.are_mapped:
-        return None
+def _mapped(tracee: Tracee, address: int) -> tuple[tuple[int, int], int]:
+    """The identity of the file that is mapped at an address, and which offset of it is there (proc(5))."""
     for start, end, offset, identity in _mappings(tracee.tid):
         if start <= address < end:
-            pieces = files.lazy.at(identity)
-            return None if pieces is None else (pieces, offset + address - start)
-    return None
+            return identity, offset + address - start
+    return (0, 0), 0
 
 
 def _mappings(tid: int) -> Iterator[tuple[int, int, int, tuple[int, int]]]:
