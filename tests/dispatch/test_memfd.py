@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -49,3 +52,25 @@ def test_several_may_ask_at_once_who_has_a_file_open() -> None:
         thread.join()
     os.close(fd)
     assert found == [False] * 15000
+
+
+LEASING = """
+import contextlib, fcntl, os, sys
+from diorama.dispatch.files import execution
+fd = os.open(sys.argv[1], os.O_RDONLY)
+assert not execution._is_busy(fd)
+fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+if not os.fork():
+    with contextlib.suppress(BlockingIOError):
+        os.open(sys.argv[1], os.O_WRONLY | os.O_NONBLOCK)
+    os._exit(0)
+os.wait()
+print("alive")
+"""
+
+
+def test_who_asks_for_a_lease_survives_that_it_is_broken(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    command = [sys.executable, "-c", LEASING, str(tmp_path / "file")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    assert (done.returncode, done.stdout) == (0, "alive\n"), done.stderr

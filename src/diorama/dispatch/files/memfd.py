@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import signal
@@ -27,7 +28,7 @@ from diorama.abi.fcntl import (
 
 __all__ = [
     "are_equal", "create_memfd", "digest", "give_to", "has_fine_times", "is_held", "is_written", "make_memfd",
-    "replace", "special_bits",
+    "replace", "special_bits", "survive_leases", "try_lease",
 ]  # fmt: skip
 
 _MFD_EXEC: Final = 0x10
@@ -49,19 +50,23 @@ def make_memfd(name: bytes, fill: Callable[[int], None], *, sealed: bool) -> int
         fd = os.open(f"/proc/self/fd/{writable}", os.O_RDONLY | os.O_CLOEXEC | os.O_NOATIME)
     finally:
         os.close(writable)
-    # A lease that is broken must not end us by a signal.
-    fcntl.fcntl(fd, F_SETSIG, signal.SIGURG)
+    survive_leases(fd)
     return fd
+
+
+def survive_leases(fd: int) -> None:
+    """A lease on it that is broken must not end us by a signal (SIGIO): SIGURG is ignored."""
+    fcntl.fcntl(fd, F_SETSIG, signal.SIGURG)
 
 
 def is_held(fd: int) -> bool:
     """Whether a file that we have open once, for reading, is open or mapped elsewhere."""
-    return not _leasable(fd, F_WRLCK)
+    return bool(try_lease(fd, F_WRLCK))
 
 
 def is_written(fd: int) -> bool:
     """Whether somebody has it open for writing, or mapped so."""
-    return not _leasable(fd, F_RDLCK)
+    return bool(try_lease(fd, F_RDLCK))
 
 
 def give_to(fd: int, uid: int, gid: int) -> None:
@@ -123,14 +128,15 @@ def has_fine_times() -> bool:
         os.close(fd)
 
 
-def _leasable(fd: int, kind: int) -> bool:
+def try_lease(fd: int, kind: int) -> int:
+    """Take a lease on an open file, one that survives leases, and give it back: 0, or why that cannot be."""
     with _leasing:  # an open file has one lease, whoever asks for it
         try:
             fcntl.fcntl(fd, F_SETLEASE, kind)
-        except OSError:
-            return False
+        except OSError as error:
+            return error.errno or errno.EAGAIN
         fcntl.fcntl(fd, F_SETLEASE, F_UNLCK)
-        return True
+        return 0
 
 
 def create_memfd(named: bytes) -> int:
