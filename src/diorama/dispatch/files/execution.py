@@ -26,7 +26,7 @@ from diorama.dispatch.files.answers import Outcome, answers
 from diorama.dispatch.files.directories import enter_view
 from diorama.dispatch.files.fixing import FixedOnHost
 from diorama.dispatch.files.hostformats import host_format
-from diorama.dispatch.files.memfd import survive_leases, try_lease
+from diorama.dispatch.files.memfd import try_lease
 from diorama.dispatch.files.owned import check_executable
 from diorama.dispatch.files.programs import path_for
 from diorama.dispatch.files.scripts import AS_GIVEN, HEAD, Arguments, script_line, with_arguments
@@ -392,7 +392,6 @@ def _head(fd: int) -> bytes:
 
 def _is_busy(fd: int) -> bool:
     """Whether somebody has a file open for writing, as far as we may ask: of our own files."""
-    survive_leases(fd)
     return try_lease(fd, fcntl.F_RDLCK) == errno.EAGAIN
 
 

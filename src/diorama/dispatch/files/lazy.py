@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from diorama.dispatch.files.memfd import create_memfd, is_held, survive_leases
+from diorama.dispatch.files.memfd import create_memfd, is_held
 from diorama.dispatch.files.patience import wait_for
 from diorama.dispatch.files.pieces import Budget, Pieces
 from diorama.engine.taking import can_take
@@ -53,7 +53,6 @@ class Lazy:
         self._close_unheld()
         fd = create_memfd(named)
         fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NOATIME)
-        survive_leases(fd)
         pieces = Pieces(fd, size, lambda offset, count: filesystem.read(inode, offset, count), self._budget)
         status = os.fstat(fd)
         with self._lock:
@@ -74,7 +73,6 @@ class Lazy:
         fd = os.open(f"/proc/self/fd/{pieces.fd}", os.O_RDONLY | os.O_CLOEXEC | os.O_NOATIME)
         os.dup2(fd, pieces.fd, inheritable=False)
         os.close(fd)
-        survive_leases(pieces.fd)
         self._forget(pieces)
 
     def retire(self, pieces: Pieces) -> None:

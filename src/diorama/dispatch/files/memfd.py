@@ -28,7 +28,7 @@ from diorama.abi.fcntl import (
 
 __all__ = [
     "are_equal", "create_memfd", "digest", "give_to", "has_fine_times", "is_held", "is_written", "make_memfd",
-    "replace", "special_bits", "survive_leases", "try_lease",
+    "replace", "special_bits", "try_lease",
 ]  # fmt: skip
 
 _MFD_EXEC: Final = 0x10
@@ -50,13 +50,7 @@ def make_memfd(name: bytes, fill: Callable[[int], None], *, sealed: bool) -> int
         fd = os.open(f"/proc/self/fd/{writable}", os.O_RDONLY | os.O_CLOEXEC | os.O_NOATIME)
     finally:
         os.close(writable)
-    survive_leases(fd)
     return fd
-
-
-def survive_leases(fd: int) -> None:
-    """A lease on it that is broken must not end us by a signal (SIGIO): SIGURG is ignored."""
-    fcntl.fcntl(fd, F_SETSIG, signal.SIGURG)
 
 
 def is_held(fd: int) -> bool:
@@ -129,9 +123,14 @@ def has_fine_times() -> bool:
 
 
 def try_lease(fd: int, kind: int) -> int:
-    """Take a lease on an open file, one that survives leases, and give it back: 0, or why that cannot be."""
+    """Take a lease on an open file, and give it back: 0, or why that cannot be.
+
+    One that is broken meanwhile must not end us by its signal (SIGIO); SIGURG is ignored.  Giving it back
+    takes the signal away, so it is set for each.
+    """
     with _leasing:  # an open file has one lease, whoever asks for it
         try:
+            fcntl.fcntl(fd, F_SETSIG, signal.SIGURG)
             fcntl.fcntl(fd, F_SETLEASE, kind)
         except OSError as error:
             return error.errno or errno.EAGAIN
