@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
-from diorama.cli.program import NOT_EXECUTABLE, NOT_FOUND
+from diorama.cli.program import become
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -25,9 +23,4 @@ def command(change: str, command: tuple[str, ...]) -> int:
     change_clock(change, own=bool(words))
     if not words:
         return 0
-    try:
-        os.execvp(words[0], words)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        click.echo(f"diorama: cannot run {words[0]}: {reason}", err=True)
-        return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+    return become(words)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
-from diorama.cli.program import NOT_EXECUTABLE, NOT_FOUND
+from diorama.cli.program import become
 
 
 @click.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})
@@ -33,11 +31,7 @@ def command(words: tuple[str, ...]) -> int:
     if not argv:
         click.echo(",".join(answer["tags"]) or "none")
         return 0
-    try:
-        os.execvp(argv[0], argv)
-    except OSError as error:
-        click.echo(f"diorama: cannot run {argv[0]}: {(error.strerror or '').lower()}", err=True)
-        return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+    return become(argv)
 
 
 def _parse(words: list[str]) -> tuple[str | None, list[str], list[str]]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from diorama.catalogue.model import Request
     from diorama.dispatch.identity.lookup import Account
 
-__all__ = ["become", "change_clock", "choose_stack", "mount", "unmount"]
+__all__ = ["be_user", "change_clock", "choose_stack", "mount", "unmount"]
 
 _TYPE: Final = "diorama"
 _ATTRIBUTES: Final = {
@@ -106,7 +106,7 @@ def change_clock(text: str, *, own: bool) -> None:
         _call(ClockAdjTime(CALL, memory.place(words.ljust(_TIMEX, b"\0"))), memory)
 
 
-def become(user: str) -> Account:
+def be_user(user: str) -> Account:
     """Let this process be a user of the view, `NAME|UID[:GROUP]`; `UsageError`."""
     from diorama.dispatch.identity.lookup import Accounts
     from diorama.view.account import ATTRIBUTE, PATH, write_identity

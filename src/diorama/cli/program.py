@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from diorama.cli import OWN_FAILURE
@@ -137,6 +138,17 @@ def _architecture(options: ViewOptions) -> str:
     if machine is None or machine.is_own:
         return ""
     return f": a program of {machine.name}; --arch {machine.name} runs it"
+
+
+def become(words: Sequence[str], program: str | None = None) -> int:
+    """Be another program from now on, which is looked for in PATH; the exit status if that cannot be."""
+    program = program or words[0]
+    try:
+        os.execvp(program, list(words))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        print(f"diorama: cannot run {program}: {reason}", file=sys.stderr)
+        return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
 
 
 def _cannot_start(options: ViewOptions, error: OSError) -> int:

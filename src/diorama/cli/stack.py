@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
-from diorama.cli.program import NOT_EXECUTABLE, NOT_FOUND
+from diorama.cli.program import become
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -36,9 +34,4 @@ def command(path: str, command: tuple[str, ...], *, families: str, verbose: bool
     if verbose:
         told = ", ".join(chosen) if chosen else "all address families but unix"
         click.echo(f"diorama: {path} for {told}", err=True)
-    try:
-        os.execvp(words[0], words)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        click.echo(f"diorama: cannot run {words[0]}: {reason}", err=True)
-        return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+    return become(words)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from diorama.cli.program import NOT_EXECUTABLE, NOT_FOUND
+from diorama.cli.program import become
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -28,9 +28,9 @@ def command(
     diorama su
     diorama su -s /bin/sh daemon -c id
     """
-    from diorama.cli.inside import become
+    from diorama.cli.inside import be_user
 
-    account = become(user)
+    account = be_user(user)
     shell, home = shell or account.shell, account.home
     if account.uid or login:
         os.environ.update(USER=account.name, LOGNAME=account.name)
@@ -39,12 +39,7 @@ def command(
         _begin_anew(home)
     name = os.path.basename(shell)
     words = [f"-{name}" if login else name, *(() if script is None else ("-c", script)), *arguments]
-    try:
-        os.execv(shell, words)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        click.echo(f"diorama: cannot run {shell}: {reason}", err=True)
-        return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+    return become(words, shell)
 
 
 def _begin_anew(home: str) -> None:

@@ -163,23 +163,7 @@ _NAMING: Final = frozenset[type["Request"]](
 )
 """Requests that tell addresses of sockets."""
 
-_ASKED_IN_LAYERS: Final = frozenset[type["Request"]]({
-    io.Ioctl,
-    dirs.GetDents,
-    dirs.GetDents64,
-    dirs.ReadDir,
-    files.FChMod,
-    files.FChOwn,
-    files.UTimeNsAt,
-    xattr.FGetXattr,
-    xattr.FListXattr,
-    xattr.FRemoveXattr,
-    xattr.FSetXattr,
-})
-"""Requests about descriptors that Python must answer where there are layers: the kernel holds one of them."""
 _LISTING: Final = frozenset[type["Request"]]({dirs.GetDents, dirs.GetDents64, dirs.ReadDir})
-
-
 _ASKED_OF_OWNED: Final = frozenset[type["Request"]]({
     files.FChMod,
     files.FChOwn,
@@ -190,6 +174,8 @@ _ASKED_OF_OWNED: Final = frozenset[type["Request"]]({
     xattr.FSetXattr,
 })
 """Requests about descriptors that Python must answer where a tree remembers who owns what."""
+_ASKED_IN_LAYERS: Final = _ASKED_OF_OWNED | _LISTING | {io.Ioctl}
+"""Requests about descriptors that Python must answer where there are layers: the kernel holds one of them."""
 
 
 def settle_calls(
