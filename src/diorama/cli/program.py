@@ -146,9 +146,20 @@ def become(words: Sequence[str], program: str | None = None) -> int:
     try:
         os.execvp(program, list(words))
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        unknown = "/" not in program and _is_missing(program)
+        reason = "command not found" if unknown else (error.strerror or str(error)).lower()
         print(f"diorama: cannot run {program}: {reason}", file=sys.stderr)
-        return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+        return NOT_FOUND if unknown or isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+
+
+def _is_missing(name: str) -> bool:
+    """Whether no directory of PATH has it.
+
+    One that is closed to us makes the search end with EACCES; shells look past it.
+    """
+    import shutil
+
+    return shutil.which(name, mode=os.F_OK) is None
 
 
 def _cannot_start(options: ViewOptions, error: OSError) -> int:
@@ -161,10 +172,7 @@ def _cannot_start(options: ViewOptions, error: OSError) -> int:
         missing = isinstance(error, FileNotFoundError)
         reason = "command not found" if missing else os.strerror(error.errno or 0)
     else:
-        import shutil
-
-        # A directory in PATH that is closed to us makes the search end with EACCES; shells look past it.
-        missing = shutil.which(name, mode=os.F_OK) is None
+        missing = _is_missing(name)
         reason = "command not found" if missing else os.strerror(error.errno or 0)
     print(f"diorama: {name}: {reason}", file=sys.stderr)
     return NOT_FOUND if missing else NOT_EXECUTABLE
