@@ -77,14 +77,44 @@ def test_what_is_pinned_is_not_closed(place: Place, monkeypatch: pytest.MonkeyPa
     one.close()
 
 
-def test_changed_attributes_mean_changed_content(place: Place) -> None:
+def test_changed_attributes_mean_changed_content(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     one = Contents(Inodes())
     first = one.pin(place, attributes(place))
-    second = one.pin(place, Attributes(0o100644, size=7, modified=1))
+    changed = Attributes(0o100644, size=7, modified=1)
+    monkeypatch.setattr(place.filesystem, "attributes", lambda inode: changed)
+    second = one.pin(place, changed)
     assert first is not second
     os.fstat(first.fd)
     one.unpin(first)
     one.unpin(second)
+    one.close()
+
+
+def test_a_status_from_before_a_save_does_not_bring_back_what_was_there(place: Place) -> None:
+    """Who opens a file has looked at it first, and somebody may have saved it since."""
+    one = Contents(Inodes())
+    first = one.pin(place, attributes(place))
+    looked_at, began = Attributes(0o100644, size=100, modified=1), threading.Event()
+    found: list[Content] = []
+
+    def opens() -> None:
+        began.set()
+        found.append(one.pin(place, looked_at))
+
+    opening = threading.Thread(target=opens)
+    with first.lock:
+        first.told = (looked_at.size, looked_at.modified)
+        one.unpin(first)
+        first.told = (-1, -1)  # it is being saved
+        opening.start()
+        began.wait(60)
+        opening.join(0.05)
+        assert not found, "what is there is told when it is saved"
+        now = attributes(place)
+        first.told = (now.size, now.modified)
+    opening.join(60)
+    assert found == [first]
+    one.unpin(first)
     one.close()
 
 

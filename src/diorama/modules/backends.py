@@ -96,6 +96,7 @@ class Backend:
         self._top = top.rstrip("/")
         self._keep = keep if keep is not None else 0.0 if self.protocols & _LOCAL else 1.0
         self._infos: OrderedDict[str, tuple[float, Info]] = OrderedDict()
+        self._changes = 0
         self._empty: set[str] = set()
         self._lock = threading.Lock()
         alone = not (self.is_local or getattr(_innermost(filesystem), "async_impl", False))
@@ -116,7 +117,7 @@ class Backend:
 
     def info(self, path: str) -> Info:
         """What is at a path, as fsspec tells it; ENOENT."""
-        known = self._remembered(path)
+        known, changes = self._remembered(path), self._changes
         if known is not None:
             return known
         with self._talk():
@@ -126,12 +127,12 @@ class Backend:
                 if path not in self._empty and not self._empty_below(path):
                     raise
                 found = {"name": self.full(path), "size": 0, "type": "directory"}
-        self._remember(path, found)
+        self._remember(path, found, changes)
         return found
 
     def listing(self, path: str) -> dict[str, Info]:
         """What is in a directory, by name."""
-        empty = self._empty_below(path)
+        empty, changes = self._empty_below(path), self._changes
         found: dict[str, Info] = {name: {"name": name, "size": 0, "type": "directory"} for name in empty}
         full = self.full(path)
         listed: list[Info] = []
@@ -149,13 +150,13 @@ class Backend:
             if name and given.strip("/") != full.strip("/"):
                 found[name] = info
                 if info.get("size") is not None or info.get("type") != "file":
-                    self._remember(f"{path}/{name}" if path else name, info)
+                    self._remember(f"{path}/{name}" if path else name, info, changes)
         return found
 
     def probe(self) -> None:
         """Ask for the top, which may be missing where directories are; whatever the backend raises."""
         with suppress(FileNotFoundError, NotADirectoryError):
-            self._remember("", self._ask(self.full("")))
+            self._remember("", self._ask(self.full("")), self._changes)
 
     def exists(self, path: str) -> bool:
         """Whether the backend itself has something there now."""
@@ -323,6 +324,7 @@ class Backend:
         """Ask again about this path and what is above it."""
         parent = path.rpartition("/")[0]
         with self._lock:
+            self._changes += 1
             self._infos.pop(path, None)
             self._infos.pop(parent, None)
         for one in (path, parent):
@@ -348,10 +350,13 @@ class Backend:
             then, info = self._infos.get(path, (0.0, None))
             return info if info is not None and time.monotonic() - then < self._keep else None
 
-    def _remember(self, path: str, info: Info) -> None:
+    def _remember(self, path: str, info: Info, changes: int) -> None:
+        """Keep what was asked when there had been so many changes: another one may have made it untrue."""
         if not self._keep:
             return
         with self._lock:
+            if changes != self._changes:
+                return
             self._infos[path] = time.monotonic(), info
             self._infos.move_to_end(path)
             while len(self._infos) > _MAX_INFOS:

@@ -28,7 +28,7 @@ import resource
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -100,23 +100,10 @@ class Contents:
 
         `whole`: all of it is there.  `fresh`: what is cached of it does not hold.
         """
-        filesystem = place.filesystem
-        assert filesystem is not None
-        key, told = (id(filesystem), place.inode), (attributes.size, attributes.modified)
-        with self._lock:
-            content = self._contents.get(key)
-            if content is not None and self._is_outdated(content, told):
-                self._drop(content)
-                content = None
-            if content is None:
-                content = self._contents[key] = Content(filesystem, place, told, clock=self.clock)
-                filesystem.attach(self)
-            elif content.opened and content.told != told:
-                fresh = True  # others have changed it, and who has it open is to see that
-            fresh &= content.fd >= 0
-            content.pins += 1
-            content.openers += 1
-            self._contents.move_to_end(key)
+        content, attributes = self._pinned(place, attributes)
+        if content.opened and content.told != (attributes.size, attributes.modified):
+            fresh = True  # others have changed it, and who has it open is to see that
+        fresh &= content.fd >= 0
         try:
             self._fill(content, attributes)
             if fresh:
@@ -130,6 +117,40 @@ class Contents:
                 self._drop(content)
             raise
         self._inodes.add(os.fstat(content.fd), place)
+        return content
+
+    def _pinned(self, place: Place, attributes: Attributes) -> tuple[Content, Attributes]:
+        """What is kept of a file, pinned, and the status of the file.
+
+        A status that is not what was told last may be from before a save: it is asked again while there is
+        none, or what was saved would be dropped for what was there before.
+        """
+        filesystem = place.filesystem
+        assert filesystem is not None
+        key, asked = (id(filesystem), place.inode), None
+        with ExitStack() as unsaved:
+            while True:
+                told = attributes.size, attributes.modified
+                with self._lock:
+                    content = self._contents.get(key)
+                    if content is None or content is asked or content.told == told:
+                        return self._pin(filesystem, place, told), attributes
+                unsaved.close()
+                unsaved.enter_context(content.lock)
+                attributes, asked = filesystem.attributes(place.inode), content
+
+    def _pin(self, filesystem: FileSystem, place: Place, told: tuple[int, int]) -> Content:
+        key = id(filesystem), place.inode
+        content = self._contents.get(key)
+        if content is not None and self._is_outdated(content, told):
+            self._drop(content)
+            content = None
+        if content is None:
+            content = self._contents[key] = Content(filesystem, place, told, clock=self.clock)
+            filesystem.attach(self)
+        content.pins += 1
+        content.openers += 1
+        self._contents.move_to_end(key)
         return content
 
     def unpin(self, content: Content) -> None:
