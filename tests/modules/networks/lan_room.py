@@ -29,6 +29,18 @@ def until(holds: Callable[[], Any], what: str = "it") -> Any:
     raise AssertionError(f"waited {LIMIT} s for {what}")
 
 
+def has_ended(pid: int) -> bool:
+    """Whether all threads of a process are gone, or wait for its parent: its descriptors are closed then.
+
+    One that is killed has no command line any more while its sockets still accept.
+    """
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state in "ZX" and len(os.listdir(f"/proc/{pid}/task")) <= 1
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 class Room:
     """LANs below a directory of their own; all that join leave at the end, and nothing may be left."""
 
@@ -70,4 +82,4 @@ def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Room]:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("lan:")]
 
 
-__all__ = ["LIMIT", "Room", "meeting", "room", "until"]
+__all__ = ["LIMIT", "Room", "has_ended", "meeting", "room", "until"]

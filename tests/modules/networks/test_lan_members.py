@@ -17,7 +17,7 @@ from diorama.errors import Unsupported, UsageError
 from diorama.modules.networks.lan import meeting, wire
 from diorama.modules.networks.lan.addresses import ADDRESS4, Place
 from diorama.modules.networks.lan.member import Member
-from modules.networks.lan_room import Room, until
+from modules.networks.lan_room import Room, has_ended, until
 
 
 def test_the_first_member_starts_the_keeper_and_the_last_one_ends_it(room: Room) -> None:
@@ -204,9 +204,10 @@ def test_what_a_killed_keeper_and_its_members_left_is_cleaned_by_the_next(room: 
         process.stdout.readline()
         (keeper,) = room.keepers()
         os.kill(process.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED)  # or it sees the keeper go, and starts another
         os.kill(keeper, signal.SIGKILL)
         process.kill()
-    until(lambda: not room.keepers(), "the keeper to be gone")
+    until(lambda: has_ended(keeper), "the keeper to be gone")
     assert "lan-office.sock" in room.files()
     assert meeting.connect("office", start=False) is None
     room.join()
