@@ -265,3 +265,19 @@ def test_a_redis_replica_sees_a_partition_and_its_healing(bench: Bench, lan: Lan
             if process is not None:
                 ask("-h", host, "shutdown", "nosave")
                 finish(process)
+
+
+def test_why_nobody_answers_outside_is_told(lan: Lan) -> None:
+    script = """
+there = ("255.255.255.255", 9)
+print(fails(socket.create_connection, there))
+for how in ("option", "connect"):
+    made = socket.socket()
+    made.settimeout(0)
+    print(errno.errorcode[made.connect_ex(there)])
+    select.select([], [made], [])
+    code = made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if how == "option" else made.connect_ex(there)
+    print(errno.errorcode[code], made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+"""
+    done = finish(lan.bench.start(lan.words(1, [sys.executable, "-c", HEAD + script], "allow=*")))
+    assert done.lines == ["ENETUNREACH", *["EINPROGRESS", "ENETUNREACH 0"] * 2], done.stderr

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import struct
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
@@ -49,6 +50,9 @@ _IP_BIND_ADDRESS_NO_PORT: Final = 24
 _IPV6_V6ONLY: Final = 26
 _TRIES: Final = 64
 _LO: Final = b"lo"
+_TCP_INFO: Final = 11
+_ACKNOWLEDGED: Final = struct.Struct("=120xQ")
+"""`tcpi_bytes_acked`, which counts the SYN too."""
 
 
 class LanEndpoint(Endpoint):
@@ -65,6 +69,8 @@ class LanEndpoint(Endpoint):
         self.plan = plan
         self.is_v6_only = False
         self.device = b""
+        self.is_relayed = False
+        """Whether a relay connects it on."""
         self.target: SocketAddress | None = None
         """What the program has connected it to."""
 
@@ -255,6 +261,10 @@ class LanEndpoint(Endpoint):
             return False
         return True
 
+    def reason(self, at: socket.socket, code: int) -> int:
+        """What a program is told of an error of the kernel's."""
+        return code
+
     # -- names --------------------------------------------------------------------------------
 
     def name(self, at: socket.socket) -> SocketAddress:
@@ -314,6 +324,12 @@ def _plain(address: Sequence[Any]) -> tuple[str, int]:
     return unmap(address[0]), address[1]
 
 
+def _has_talked(at: socket.socket) -> bool:
+    """Whether its peer has ever acknowledged anything."""
+    acknowledged: int = _ACKNOWLEDGED.unpack_from(at.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 256))[0]
+    return acknowledged > 0
+
+
 def _version_of(index: int, family: int) -> int:
     if family == AF_INET or index in (ANY4, LOOPBACK4, ADDRESS4):
         return 4
@@ -327,6 +343,37 @@ class StreamEndpoint(LanEndpoint):
     """
 
     is_wide = False
+
+    def __init__(self, plan: Plan, family: int, type: int, protocol: int) -> None:
+        super().__init__(plan, family, type, protocol)
+        self._begun: bytes | None = None
+        """The address that a relay, which need not be asked again, connects it at."""
+
+    def connect(self, at: socket.socket, address: SocketAddress) -> bytes | None:
+        is_end = getattr(address, "family", None) == AF_UNSPEC
+        if self._begun is not None and not is_end:
+            return self._begun
+        self._begun, self.is_relayed = None, False
+        packed = super().connect(at, address)
+        if self.is_relayed:
+            self._begun = packed
+        return packed
+
+    def way(self, at: socket.socket, destination: Destination, port: int) -> tuple[str, int]:
+        self.is_relayed = bool(port) and self.plan.needs_port(destination)
+        return super().way(at, destination, port)
+
+    def connected(self, at: socket.socket, code: int) -> int:
+        if code not in (0, errno.EINPROGRESS, errno.EALREADY, errno.EISCONN):
+            self._begun = None
+        return self.reason(at, code)
+
+    def reason(self, at: socket.socket, code: int) -> int:
+        """What a relay knows of an attempt that has failed; for the kernel it is a reset, or refused."""
+        if not self.is_relayed or code not in (errno.ECONNRESET, errno.ECONNREFUSED) or _has_talked(at):
+            return code
+        address, port = at.getsockname()[:2]
+        return self.plan.member.why((unmap(address), port)) or errno.ECONNREFUSED
 
     def index_of(self, at: socket.socket, text: str, *, is_mapped: bool) -> int:
         index = super().index_of(at, text, is_mapped=is_mapped)

@@ -13,7 +13,7 @@ import socket
 import struct
 from typing import Final
 
-__all__ = ["is_foreign", "is_heard"]
+__all__ = ["is_foreign", "is_heard", "state_between"]
 
 _SOCK_DIAG: Final = 4
 _BY_FAMILY: Final = 20
@@ -25,7 +25,10 @@ _SENDER: Final = ("127.0.0.1", 9)
 """Whom what is asked about would come from."""
 _LARGEST: Final = 8192
 _MESSAGE: Final = 16
+_STATE: Final = _MESSAGE + 1
 _ADDRESS: Final = _MESSAGE + 8
+_SENT_STATES: Final = range(1, 10)
+"""Those of sockets that have a peer (<net/tcp_states.h>)."""
 
 
 def is_heard(real: tuple[str, int], protocol: int) -> bool:
@@ -39,12 +42,28 @@ def is_foreign(real: tuple[str, int], protocol: int) -> bool:
     return found is not None and found != socket.inet_aton(real[0])
 
 
+def state_between(source: tuple[str, int], target: tuple[str, int]) -> int:
+    """The state (<net/tcp_states.h>) of TCP's socket at one address with a peer at another; 0: none."""
+    answer = _find(socket.IPPROTO_TCP, (source, target))
+    state = 0 if answer is None else answer[_STATE]
+    return state if state in _SENT_STATES else 0
+
+
 def _hearer(real: tuple[str, int], protocol: int) -> bytes | None:
     """The address of IPv4 at which who would hear this is bound (zeros: all); None if there is nobody."""
-    ends = [(real[1], socket.inet_aton(real[0])), (_SENDER[1], socket.inet_aton(_SENDER[0]))]
-    if protocol != socket.IPPROTO_TCP:
-        ends.reverse()  # udp_diag takes them the other way round
-    (one, here), (other, there) = ends
+    answer = _find(protocol, (real, _SENDER) if protocol == socket.IPPROTO_TCP else (_SENDER, real))
+    if answer is None:
+        return None
+    start = _ADDRESS + (12 if answer[_MESSAGE] == socket.AF_INET6 else 0)
+    return answer[start : start + 4]
+
+
+def _find(protocol: int, ends: tuple[tuple[str, int], tuple[str, int]]) -> bytes | None:
+    """What the kernel tells of the socket that is found for an address and its peer's; None: nothing.
+
+    They are the other way round for what is not TCP (udp_diag).
+    """
+    (here, one), (there, other) = ((socket.inet_aton(address), port) for address, port in ends)
     id = struct.pack("!HH16s16s", one, other, here, there) + struct.pack("=I", 0) + _NO_COOKIE
     request = struct.pack("=BBBxI", socket.AF_INET, protocol, 0, _ALL_STATES) + id
     head = struct.pack("=IHHII", _MESSAGE + len(request), _BY_FAMILY, _REQUEST, 1, 0)
@@ -56,5 +75,4 @@ def _hearer(real: tuple[str, int], protocol: int) -> bytes | None:
         if code == errno.ENOENT:
             return None
         raise OSError(code, os.strerror(code))
-    start = _ADDRESS + (12 if answer[_MESSAGE] == socket.AF_INET6 else 0)
-    return answer[start : start + 4]
+    return answer

@@ -144,12 +144,8 @@ class Keeper:
                 self._look_unseen()
             elif isinstance(message, wire.Order):
                 self._order(peer, message)
-            elif isinstance(message, wire.AskRelay) and peer.host:
-                real = self.services.relay(message.source, message.target, message.protocol)
-                peer.send(wire.Answer(message.id, real))
-            elif isinstance(message, wire.AskOutside) and peer.host:
-                there = message.address, message.port, message.protocol
-                peer.send(wire.Answer(message.id, self.services.outside(message.source, *there)))
+            elif isinstance(message, (wire.AskRelay, wire.AskOutside, wire.AskWhy)) and peer.host:
+                peer.send(self._answer(message))
             elif isinstance(message, wire.Pinged) and peer.host:
                 self.services.pinged(message)
             else:
@@ -158,6 +154,14 @@ class Keeper:
             peer.send(wire.Refused(str(error), error.code, getattr(message, "id", 0)))
             if not peer.host and not peer.is_watching:
                 peer.close()
+
+    def _answer(self, asked: wire.AskRelay | wire.AskOutside | wire.AskWhy) -> wire.Answer:
+        if isinstance(asked, wire.AskRelay):
+            return wire.Answer(asked.id, self.services.relay(asked.source, asked.target, asked.protocol))
+        if isinstance(asked, wire.AskWhy):
+            return wire.Answer(asked.id, None, self.services.why(asked.source))
+        there = asked.address, asked.port, asked.protocol
+        return wire.Answer(asked.id, self.services.outside(asked.source, *there))
 
     def _join(self, peer: Peer, hello: wire.Hello, descriptors: list[int]) -> None:
         _check_version(hello.version)

@@ -239,6 +239,13 @@ class Member:
         """What a real address of the gateway's stands for, which `outside` has told of."""
         return self._outside.get(real)
 
+    def why(self, source: tuple[str, int]) -> int:
+        """The errno with which a connection by a relay, from a real address, could not be made; 0: none."""
+        try:
+            return self._ask(lambda id: wire.AskWhy(id, source)).code
+        except OSError:
+            return 0  # without the keeper that would know
+
     def pinged(self, source: str, target: str, body: bytes, *, is_reply: bool) -> None:
         """A ping of this host's, or its answer, passes: identifier, sequence number, data.
 

@@ -89,6 +89,13 @@ def _set_index(endpoint: LanEndpoint, at: socket.socket, value: bytes) -> bool:
     return _set_device(endpoint, at, _LINKS[index])
 
 
+def _get_error(endpoint: LanEndpoint, at: socket.socket, size: int) -> bytes | None:
+    if not endpoint.is_relayed:
+        return None
+    code = at.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    return endpoint.reason(at, code).to_bytes(_INT, "little")[:size]
+
+
 def _also(option: int) -> Setter:
     """What is said of IPv6 is said of IPv4 too."""
 
@@ -103,6 +110,7 @@ def _also(option: int) -> Setter:
 
 GETTERS: Final[dict[tuple[int, int], Getter]] = {
     (SOL_IPV6, IPV6_V6ONLY): _get_only,
+    (SOL_SOCKET, socket.SO_ERROR): _get_error,
     (SOL_SOCKET, SO_PEERNAME): _get_peer,
     (SOL_SOCKET, SO_BINDTODEVICE): _get_device,
     (SOL_SOCKET, SO_BINDTOIFINDEX): _get_index,

@@ -6,7 +6,7 @@ listener at R hears nothing, as its queue is full; meanwhile a socket at C, besi
 to T; and when the answer would have come, a socket at R connects to C, where the program's own connection
 is being made. Two that connect to each other are connected (RFC 9293, 3.5, simultaneous open): the
 program's call ends then, and not before, whether it waits or polls. If T refuses, R does not listen any
-more, and refuses what the kernel sends next for the program.
+more, and the program's attempt is ended (`refusing`).
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from typing import Final
 from diorama.modules.networks.lan.addresses import parse_real
 from diorama.modules.networks.lan.loop import READ, URGENT, WRITE, Loop
 from diorama.modules.networks.lan.pipe import Pipe
+from diorama.modules.networks.lan.refusing import Refusal
 from diorama.modules.networks.lan.silence import hear, ignore
 from diorama.modules.networks.lan.stream import Side, Stream, Tap
 
-__all__ = ["Connection", "Doors", "Real", "Way", "beside", "relayed"]
+__all__ = ["Connection", "Doors", "Real", "Way", "beside", "relayed", "socket_at"]
 
 Real = tuple[str, int]
 
@@ -54,7 +55,7 @@ class Door:
     def __init__(self, real: Real) -> None:
         self.real = real
         self.users = 0
-        self.socket = _socket_at(real)
+        self.socket = socket_at(real)
         try:
             self.socket.listen(0)
             self._first = socket.create_connection(real, _PATIENCE)
@@ -90,7 +91,8 @@ class Doors:
             door.close()
 
 
-def _socket_at(real: Real) -> socket.socket:
+def socket_at(real: Real) -> socket.socket:
+    """A socket of TCP that does not wait, at an address that others share."""
     made = socket.socket()
     try:
         made.settimeout(0)
@@ -170,6 +172,9 @@ class Connection:
         self._target: Real = ("", 0)
         self._pause = _FIRST_PAUSE
         self._until = time.monotonic() + _PATIENCE
+        self._has_begun = False
+        self.code = 0
+        """The errno with which it could not be made."""
         if client is not None:
             _prepare(client)
         if self.tap is not None:
@@ -185,8 +190,8 @@ class Connection:
     def _connect_server(self) -> None:
         try:
             made = self._way.make()
-        except OSError:
-            self.abort()
+        except OSError as error:
+            self.abort(error.errno or errno.EIO)
             return
         _prepare(made)
         self._server, self._target = made, self._way.targets.pop(0)
@@ -215,11 +220,11 @@ class Connection:
         if self.tap is not None:
             (self.tap.refused if code else self.tap.answered)()
         then = self._begin if self._client is not None else self._connect_client
-        self.later(self._back.delay(), self.abort if code else then)
+        self.later(self._back.delay(), partial(self.abort, code) if code else then)
 
     def _connect_client(self) -> None:
         try:
-            made = _socket_at(self._real)
+            made = socket_at(self._real)
         except OSError:
             self.abort()
             return
@@ -256,6 +261,7 @@ class Connection:
         assert self._client is not None
         assert self._server is not None
         self._leave_door()
+        self._has_begun = True
         if self.tap is not None:
             self.tap.begun()
         client, server = Side(self._client), Side(self._server)
@@ -316,9 +322,24 @@ class Connection:
             if made is not None and place is not None:
                 (ignore if self._is_cut else hear)(made, place.number, [place.host])
 
-    def abort(self) -> None:
-        """End it for both sides: who is connected is reset, since that is not an end as it should be."""
+    def abort(self, code: int = 0) -> None:
+        """End it for both sides: who is connected is reset, since that is not an end as it should be.
+
+        `code` is the errno with which it could not be made.
+        """
+        self.code = code
         self._close()
+
+    @property
+    def ends(self) -> tuple[Real, Real]:
+        """From where the program connects, and to what door."""
+        return self._source, self._real
+
+    def refuse(self) -> Refusal | None:
+        """Let the program know that it could not be made, if that is so."""
+        if self._has_begun or not self._real[1]:
+            return None
+        return Refusal(self.loop, *self.ends, self._until, socket_at)
 
     def _leave_door(self) -> None:
         if self._door is not None:

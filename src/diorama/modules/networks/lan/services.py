@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import ip_address
+from typing import Any, Final
 
 from diorama.errors import UsageError
 from diorama.modules.networks.lan.addresses import ADDRESS4, ADDRESS6, ANY6, GATEWAY, Place, parse_real
@@ -20,12 +21,15 @@ from diorama.modules.networks.lan.loop import Loop
 from diorama.modules.networks.lan.pcap import Capture, End, TcpTap
 from diorama.modules.networks.lan.pipe import Pipes
 from diorama.modules.networks.lan.publishing import Publishing, candidates
+from diorama.modules.networks.lan.refusing import Refusal
 from diorama.modules.networks.lan.relay import Connection, Doors, Real, Way, beside, relayed
 from diorama.modules.networks.lan.resolver import Resolver, has_dns
 from diorama.modules.networks.lan.roster import gateway_record
 from diorama.modules.networks.lan.wire import Pinged, Published, State
 
 __all__ = ["Services"]
+
+_MOST: Final = 10_000
 
 
 class Services:
@@ -36,6 +40,8 @@ class Services:
         self._pipes = Pipes(self._conditions)
         self._doors = Doors()
         self._connections: set[Connection] = set()
+        self._refusals: dict[tuple[Real, Real], Refusal] = {}
+        self._reasons: dict[Real, int] = {}
         self._datagrams = Datagrams(loop, self._pipes, self._passed)
         self._gateway = Gateway(loop)
         self._publishing = Publishing(loop, state, self._come_in)
@@ -126,8 +132,28 @@ class Services:
         tap: TcpTap | None,
     ) -> None:
         way = Way(targets, self._pipes.between(*ends), self._pipes.between(*reversed(ends)), make, tap)
-        gone = self._connections.discard
+        self._reasons.pop(source, None)
+        refusal = self._refusals.pop((source, door), None)
+        if refusal is not None:
+            refusal.cancel()
+        gone = self._is_gone
         self._connections.add(Connection(self._loop, way, gone, doors=self._doors, real=door, source=source))
+
+    def _is_gone(self, connection: Connection) -> None:
+        """A connection has ended; who waits for one that could not be made is told."""
+        self._connections.discard(connection)
+        source, _ = connection.ends
+        if connection.code:
+            _limit(self._reasons)
+            self._reasons[source] = connection.code
+        refusal = connection.refuse()
+        if refusal is not None:
+            _limit(self._refusals)
+            self._refusals[connection.ends] = refusal
+
+    def why(self, source: Real) -> int:
+        """The errno with which the last connection from there could not be made; 0: there is none."""
+        return self._reasons.pop(source, 0)
 
     # -- to the outside and from there ----------------------------------------------------------
 
@@ -193,6 +219,12 @@ class Services:
         for one in (place, other):
             is6 = is6 or (one is not None and one.index in (ADDRESS6, ANY6))
         return End(place.host, record.address6 if is6 else record.address, place.port)
+
+
+def _limit(known: dict[Any, Any]) -> None:
+    """Forget the oldest of many."""
+    if len(known) >= _MOST:
+        del known[next(iter(known))]
 
 
 def _reset(client: socket.socket) -> None:

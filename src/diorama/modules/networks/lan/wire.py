@@ -21,6 +21,7 @@ __all__ = [
     "Answer",
     "AskOutside",
     "AskRelay",
+    "AskWhy",
     "Changed",
     "Done",
     "Hello",
@@ -39,7 +40,7 @@ __all__ = [
     "send",
 ]
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of these messages: who speaks another one is refused."""
 _LARGEST: Final = 1 << 20
 _MOST_DESCRIPTORS: Final = 4
@@ -166,6 +167,13 @@ class AskOutside(Struct, tag=True):
     protocol: str
 
 
+class AskWhy(Struct, tag=True):
+    """Why a connection from a real address, by a relay, could not be made."""
+
+    id: int
+    source: tuple[str, int]
+
+
 class Pinged(Struct, tag=True):
     """A ping or its answer passes: identifier, sequence number, data."""
 
@@ -176,10 +184,11 @@ class Pinged(Struct, tag=True):
 
 
 class Answer(Struct, tag=True):
-    """The real address to use in place of it; None: none."""
+    """The real address to use in place of it, None: none; or the errno that is the reason, 0: none."""
 
     id: int
     address: tuple[str, int] | None
+    code: int = 0
 
 
 class Order(Struct, tag=True):
@@ -206,6 +215,7 @@ Message = (
     | Seen
     | AskRelay
     | AskOutside
+    | AskWhy
     | Answer
     | Pinged
     | Order
