@@ -161,7 +161,7 @@ def measure(abi: Abi, headers: str, rows: list[tuple[Any, ...]], folder: Path) -
     # The kernel's headers serve both widths, but stand where only one of them looks.
     flags = ["-m32", "-idirafter", "/usr/include/x86_64-linux-gnu"] if abi is Abi.I386 else ["-m64"]
     subprocess.run(["gcc", *flags, "-w", "-o", program, source], check=True, timeout=50)
-    text = subprocess.run([program], check=True, capture_output=True, text=True, timeout=10).stdout
+    text = subprocess.run([program], check=True, capture_output=True, text=True, timeout=50).stdout
     return {key: int(value) for key, _, value in (line.partition("=") for line in text.splitlines())}
 
 

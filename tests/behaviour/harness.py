@@ -161,7 +161,7 @@ class Bench:
 
 def needs_mounting() -> None:
     """Skip unless a root may make mounts of the kernel's, in a namespace of his own."""
-    made = subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False, timeout=10)
+    made = subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False, timeout=50)
     if made.returncode:
         pytest.skip("needs unshare(1) and CAP_SYS_ADMIN")
 

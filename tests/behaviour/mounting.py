@@ -80,7 +80,7 @@ def native_run(argv: list[str], directory: Path) -> list[str]:
     directory.mkdir()
     lay(directory)
     command = [*ways, *argv]
-    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=50, check=False)
     return outcome(done)
 
 

@@ -33,7 +33,7 @@ class Counted:
         self._called(held)
 
     def run(self, *words: str | Path | int) -> tuple[str, str, int]:
-        done = self.view.run([str(word) for word in words], capture_output=True, text=True, timeout=30)
+        done = self.view.run([str(word) for word in words], capture_output=True, text=True, timeout=50)
         return done.stdout, done.stderr, done.returncode
 
 

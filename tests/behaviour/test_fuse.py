@@ -113,7 +113,7 @@ def test_an_image_is_read(bench: Bench, way: Way) -> None:
     def lay_image(work: Path) -> None:
         lay(work)
         command = ["mksquashfs", "source", "image", "-quiet", "-no-progress"]
-        subprocess.run(command, cwd=work, check=True, timeout=30)
+        subprocess.run(command, cwd=work, check=True, timeout=50)
 
     needs("squashfuse", "fusermount3")
     bench.prepare = lay_image

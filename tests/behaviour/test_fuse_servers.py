@@ -56,7 +56,7 @@ def test_an_image_is_served(bench: Bench, engine: str, server: str) -> None:
 
     def lay_image(work: Path) -> None:
         lay(work)
-        subprocess.run(command, cwd=work, check=True, timeout=30)
+        subprocess.run(command, cwd=work, check=True, timeout=50)
 
     bench.prepare = lay_image
     script = "cat mnt/file; cmp mnt/sub/large source/sub/large; sed -n \"s=.*$PWD/mnt ==p\" /proc/self/mounts"

@@ -43,7 +43,7 @@ def test_a_running_program_sees_what_is_mounted_meanwhile(engine: str, tmp_path:
             print(file=process.stdin, flush=True)
             assert heard(process) == ["first", "of the host", str(tmp_path / "mnt")]
             view.mount(tree(b"second\n"), tmp_path / "mnt")
-            out, _ = process.communicate("\n", timeout=30)
+            out, _ = process.communicate("\n", timeout=50)
             # As the kernel's: who stands in a directory stays below what is mounted on it.
             assert out == "first\n/proc/self/cwd/f\n"
         assert view.run(["cat", tmp_path / "mnt/f"], capture_output=True, text=True).stdout == "second\n"

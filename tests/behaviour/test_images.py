@@ -28,7 +28,7 @@ def lay(work: Path) -> None:
     (work / "source/program").chmod(0o755)
     if shutil.which("mksquashfs"):
         command = ["mksquashfs", "source", "squashfs", "-quiet", "-no-progress"]
-        subprocess.run(command, cwd=work, check=True, timeout=30)
+        subprocess.run(command, cwd=work, check=True, timeout=50)
 
 
 def lay_fat(work: Path) -> None:

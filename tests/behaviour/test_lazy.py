@@ -210,7 +210,7 @@ def test_a_failed_fetch_is_the_error_of_the_read(view: diorama.View, bench: Benc
         ObjectStore.failing = None
         _wait_until_open(process)
         ObjectStore.failing = ConnectionResetError(104, "gone")
-        _, errors = process.communicate(b"\n", timeout=30)
+        _, errors = process.communicate(b"\n", timeout=50)
         assert b"ConnectionResetError: [Errno 104]" in errors
         ObjectStore.failing = None
     assert run(view, bench, "head", "-c", "8", "mnt/file") == "\0" * 8
@@ -248,7 +248,7 @@ def test_who_waits_for_a_slow_fetch_can_be_killed(
         with view.Popen(["cat", "mnt/slow"], cwd=bench.work, stdout=subprocess.PIPE) as process:
             assert entered.wait(30)
             process.send_signal(sig)
-            assert process.wait(timeout=30) == -sig
+            assert process.wait(timeout=50) == -sig
         # A backend that is not asynchronous is asked by one thread at a time, also for who is gone.
         go_on.set()
         look = "wc -c < mnt/other; head -c 8 mnt/other"
@@ -275,7 +275,7 @@ def test_who_waits_for_a_slow_open_can_be_killed(
         with view.Popen(["cat", "mnt/small"], cwd=bench.work, stdout=subprocess.PIPE) as process:
             assert entered.wait(30)
             process.send_signal(signal.SIGINT)
-            assert process.wait(timeout=30) == -signal.SIGINT
+            assert process.wait(timeout=50) == -signal.SIGINT
     finally:
         go_on.set()
     assert run(view, bench, "cat", "mnt/small") == "text"

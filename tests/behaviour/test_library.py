@@ -51,8 +51,8 @@ SCRIPTS = {
         try: process.wait(timeout=0.1)
         except TimeoutExpired: print("still there")
         process.terminate(); print(process.wait(), process.poll(), process.returncode)
-        process = Popen(["sleep", "50"]); process.kill(); print(process.wait(timeout=5))
-        process = Popen(["sleep", "50"]); process.send_signal(1); print(process.wait(timeout=5))
+        process = Popen(["sleep", "50"]); process.kill(); print(process.wait(timeout=50))
+        process = Popen(["sleep", "50"]); process.send_signal(1); print(process.wait(timeout=50))
         process.terminate()
         """,
     "surroundings": """
@@ -113,7 +113,7 @@ def test_a_program_is_ended_with_its_view_and_says_so() -> None:
     view = diorama.View()
     process = view.Popen(["sleep", "30"])
     view.close()
-    assert process.wait(timeout=10) == -signal.SIGKILL
+    assert process.wait(timeout=50) == -signal.SIGKILL
     assert process.poll() == -signal.SIGKILL
 
 
@@ -122,7 +122,7 @@ def test_a_listener_is_not_inherited_by_the_next_program() -> None:
         view.answer("getppid", result=7)
         with view.Popen(["sleep", "30"], close_fds=False) as first:
             second = view.run(
-                ["ls", "-l", "/proc/self/fd"], close_fds=False, capture_output=True, text=True, timeout=30
+                ["ls", "-l", "/proc/self/fd"], close_fds=False, capture_output=True, text=True, timeout=50
             )
             first.kill()
     assert "seccomp" not in second.stdout

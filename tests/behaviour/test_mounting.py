@@ -218,7 +218,7 @@ def test_the_library_unmounts_while_programs_run(engine: str, tmp_path: Path) ->
             view.unmount(tmp_path / "mnt", lazy=True)
             with pytest.raises(diorama.UsageError, match="nothing is mounted there"):
                 view.unmount(tmp_path / "mnt")
-            out, _ = process.communicate("\n", timeout=30)
+            out, _ = process.communicate("\n", timeout=50)
     complaint = "No such file or directory"
     assert out == f"first\ncat: ../mnt/f: {complaint}\ncat: {tmp_path}/mnt/f: {complaint}\n"
 
@@ -400,7 +400,7 @@ def test_the_commands(engine: str, tmp_path: Path) -> None:
 def test_the_commands_say_where_they_are_of_no_use(tmp_path: Path) -> None:
     lay(tmp_path)
     command = [sys.executable, "-P", "-m", "diorama", "mount", "a", "mnt"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=50, check=False)
     assert (done.returncode, done.stdout) == (125, "")
     assert "not inside a view" in done.stderr
     assert "diorama run --grow" in done.stderr

@@ -57,7 +57,7 @@ ALONE = "['lo'] 101"
 def _needs_namespaces() -> None:
     words = ["unshare", "--net", *(() if os.geteuid() == 0 else ("--map-root-user",)), "true"]
     try:
-        done = subprocess.run(words, capture_output=True, check=False, timeout=20)
+        done = subprocess.run(words, capture_output=True, check=False, timeout=50)
     except FileNotFoundError:
         pytest.skip("needs unshare(1)")
     if done.returncode:

@@ -82,7 +82,7 @@ def count():
     return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
 def settled(wanted=None):
     # A thread that has told of its end is listed until the kernel has taken it away.
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 50
     while (found := count()) != wanted and found[1] > 1 and time.monotonic() < deadline:
         time.sleep(0.01)
     return found

@@ -211,7 +211,7 @@ class Doer:
         return found
 
     def close(self) -> None:
-        self.process.communicate(timeout=30)
+        self.process.communicate(timeout=50)
         assert self.process.returncode == 0
         assert self.errors.read_text() == ""
 

@@ -128,5 +128,5 @@ def test_a_root_comes_first(top: Path) -> None:
             view.root(top)
     with View() as view:
         view.root(top)
-        done = view.run(["/bin/cat", "/etc/motd"], capture_output=True, timeout=30)
+        done = view.run(["/bin/cat", "/etc/motd"], capture_output=True, timeout=50)
     assert (done.returncode, done.stdout) == (0, b"of the root\n")

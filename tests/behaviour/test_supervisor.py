@@ -32,7 +32,7 @@ def test_killed_at_a_random_time_it_leaves_no_program(bench: Bench, way: Way, se
     process = bench.start(way(["bash", "-c", BUSY]))
     time.sleep(pause)
     process.kill()
-    process.communicate(timeout=10)
+    process.communicate(timeout=50)
     assert left_alive() == []
 
 
@@ -42,7 +42,7 @@ def test_killed_while_threads_and_children_are_made(bench: Bench, programs: Prog
         process = bench.start(way(["bash", "-c", f"while :; do {programs('exit_race')} & sleep 0.02; done"]))
         time.sleep(pause)
         process.kill()
-        process.communicate(timeout=10)
+        process.communicate(timeout=50)
         assert left_alive() == []
 
 
@@ -53,7 +53,7 @@ def test_ended_by_a_signal_it_leaves_no_program(bench: Bench, way: Way, number: 
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
     process.send_signal(number)
-    process.communicate(timeout=10)
+    process.communicate(timeout=50)
     assert process.returncode in (-number, 128 + number)
     assert left_alive() == []
 
@@ -65,7 +65,7 @@ def test_when_its_first_process_is_killed_everything_ends(bench: Bench, way: Way
     assert process.stdout.readline() == b"ready\n"
     for child in children_of(process.pid):
         os.kill(child, signal.SIGKILL)
-    process.communicate(timeout=10)
+    process.communicate(timeout=50)
     assert process.returncode != 0
     assert left_alive() == []
 

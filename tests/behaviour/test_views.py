@@ -100,7 +100,7 @@ def test_a_program_whose_caller_is_killed_is_hung_up(bench: Bench, view: subproc
     assert joined.stdout is not None
     assert joined.stdout.readline() == b"ready\n"
     joined.kill()
-    joined.communicate(timeout=30)
+    joined.communicate(timeout=50)
     os.close(read)
     assert finish(view).status == 0  # which waits for who has joined
     assert (bench.directory / "told").read_text() == "hung up\n"
@@ -114,7 +114,7 @@ def test_the_view_lasts_as_long_as_who_has_joined(bench: Bench, view: subprocess
     view.stdin.close()
     view.stdin = None
     assert finish(joined, "still here\n").stdout == "still here\n"
-    assert view.wait(timeout=30) == 0
+    assert view.wait(timeout=50) == 0
 
 
 def test_a_name_is_one_view_s(bench: Bench, view: subprocess.Popen[bytes]) -> None:
@@ -132,7 +132,7 @@ def test_a_name_is_one_view_s(bench: Bench, view: subprocess.Popen[bytes]) -> No
 
 def test_the_name_of_a_view_that_was_killed_is_free(bench: Bench, view: subprocess.Popen[bytes]) -> None:
     view.kill()
-    view.communicate(timeout=30)
+    view.communicate(timeout=50)
     assert NAME not in command(bench, "ls").stdout
     found = command(bench, "exec", NAME, "true")
     assert (found.status, found.stderr.count("\n")) == (125, 1)

@@ -31,7 +31,7 @@ print(run(("cat",), 30, data=b"handed on"))
 def test_a_command_ends_in_time_and_leaves_nothing() -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", CODE]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=30, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=50, check=True)
     assert done.stdout.splitlines() == [
         "did not end within 0.5 s 'begun\\n' []",
         "status 3: why []",

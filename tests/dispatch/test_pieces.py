@@ -156,7 +156,7 @@ def test_two_who_want_the_same_fetch_it_once(backend: Backend, fd: int) -> None:
 
     def block(_offset: int, _size: int) -> None:
         entered.set()
-        go_on.wait(10)
+        go_on.wait(50)
 
     backend.hook = block
     found: list[bytes] = []
@@ -167,7 +167,7 @@ def test_two_who_want_the_same_fetch_it_once(backend: Backend, fd: int) -> None:
 
     threads = [threading.Thread(target=read) for _ in range(3)]
     threads[0].start()
-    assert entered.wait(10)
+    assert entered.wait(50)
     for thread in threads[1:]:
         thread.start()
     # Somebody else's piece is fetched meanwhile.
@@ -184,7 +184,7 @@ def test_two_who_want_the_same_fetch_it_once(backend: Backend, fd: int) -> None:
 def test_who_gives_up_leaves_nothing_pinned(backend: Backend, fd: int) -> None:
     pieces = Pieces(fd, SIZE, backend.fetch, Budget())
     go_on = threading.Event()
-    backend.hook = lambda _offset, _size: [go_on.wait(10)].clear()
+    backend.hook = lambda _offset, _size: [go_on.wait(50)].clear()
     started: list[threading.Thread] = []
 
     def give_up(work: Callable[[], None]) -> None:

@@ -49,7 +49,7 @@ def evaluate(tmp_path: Path, expressions: list[str]) -> list[int]:
     source.write_text(f"{includes} int main(void) {{ {lines} return 0; }}")
     program = tmp_path / "values"
     subprocess.run(["gcc", "-o", program, source], check=True, timeout=60)
-    output = subprocess.run([program], capture_output=True, check=True, timeout=10).stdout
+    output = subprocess.run([program], capture_output=True, check=True, timeout=50).stdout
     return [int(word) for word in output.split()]
 
 

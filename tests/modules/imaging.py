@@ -28,7 +28,7 @@ def needs(*programs: str) -> None:
 def run(*command: str | Path, stdin: str = "") -> str:
     environment = os.environ | {"MTOOLSRC": "/dev/null", "LC_ALL": "C.UTF-8", "TZ": "UTC", "PATH": PATH}
     return subprocess.run(
-        command, input=stdin, text=True, check=True, timeout=30, capture_output=True, env=environment
+        command, input=stdin, text=True, check=True, timeout=50, capture_output=True, env=environment
     ).stdout
 
 

@@ -164,7 +164,7 @@ def test_a_repository(tmp_path: Path) -> None:
     (repository / "sub").mkdir(parents=True)
     (repository / "sub/file").write_text("content")
     for command in ("init -q -b main", "add .", "-c user.name=a -c user.email=b commit -q -m one"):
-        subprocess.run(["git", "-C", repository, *command.split()], check=True, timeout=30)
+        subprocess.run(["git", "-C", repository, *command.split()], check=True, timeout=50)
     filesystem = make_mount(f"git://{repository}:main@sub").filesystem
     assert filesystem is not None
     assert content(filesystem, find(filesystem, "file")) == b"content"

@@ -76,7 +76,7 @@ def fails(code: int, call: Any, *arguments: Any) -> None:
 
 
 def wait_until(condition: Any) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 50
     while not condition():
         assert time.monotonic() < deadline, "it did not come to pass"
         time.sleep(0.001)

@@ -50,7 +50,7 @@ class Shelf(PathFileSystem):
     def save(self, path: str, content: bytes) -> None:
         if content:
             self.entered.set()
-            assert self.go_on.wait(10)
+            assert self.go_on.wait(50)
         self.held[path] = content
 
     def delete(self, path: str) -> None:
@@ -84,7 +84,7 @@ def saving(shelf: Shelf) -> Iterable[tuple[Shelf, int, threading.Thread]]:
     shelf.go_on.clear()
     thread = threading.Thread(target=save, args=(shelf, inode, b"content"))
     thread.start()
-    assert shelf.entered.wait(10)
+    assert shelf.entered.wait(50)
     yield shelf, inode, thread
     shelf.go_on.set()
     thread.join(10)
