@@ -41,7 +41,7 @@ for _ in range(int(count)):
 """
 CONNECTING = """
 for address in sys.argv[2:]:
-    with socket.create_connection((address, int(sys.argv[1])), timeout=60) as made:
+    with socket.create_connection((address, 53), timeout=60) as made:
         there = made.getpeername()
         made.sendall(b"echo" * 10000)
         made.shutdown(socket.SHUT_WR)
@@ -332,7 +332,7 @@ def test_a_host_tells_its_loopback_from_its_address(lan: Lan) -> None:
 
 WHERE = """
 made = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-made.bind(("::", 5000))
+made.bind(("::", 53))
 made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
 ready()
 for _ in range(2):
@@ -348,7 +348,7 @@ def test_where_a_datagram_was_sent_to_is_told(lan: Lan) -> None:
 for address, family in (A, socket.AF_INET), (A6, socket.AF_INET6):
     made = socket.socket(family, socket.SOCK_DGRAM)
     made.settimeout(60)
-    made.sendto(b"x", (address, 5000))
+    made.sendto(b"x", (address, 53))
     print(made.recvfrom(20)[1][0])
 """
     with lan.serving(1, WHERE) as serving:

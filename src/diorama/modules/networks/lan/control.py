@@ -29,7 +29,16 @@ IPV6_PKTINFO: Final = 50
 IPV6_HOPLIMIT: Final = 52
 IPV6_TCLASS: Final = 67
 IPV6_ORIGDSTADDR: Final = 74
-_EXTENDED_ERROR: Final = 16
+_ERROR: Final = struct.Struct("=IBBB9x")
+"""struct sock_extended_err: errno, origin, type, code, and what is left."""
+_ICMP: Final = 2
+_ICMP6: Final = 3
+_UNREACHABLE: Final = 3
+_UNREACHABLE6: Final = 1
+_CODES6: Final = {0: 0, 1: 3, 2: 4, 3: 4, 9: 1, 10: 1, 13: 1}
+"""Why it was unreachable: what ICMPv6 says for what ICMP says (RFC 4443, 3.1; RFC 792)."""
+_SOME_PORT: Final = 1536
+"""One that may stand at any address: below 1024 or not."""
 _LOOPBACKS: Final = (LOOPBACK4, LOOPBACK6)
 
 
@@ -51,14 +60,13 @@ def told(endpoint: DatagramEndpoint, at: socket.socket, level: int, kind: int, d
     if what in ((SOL_IP, IP_ORIGDSTADDR), (SOL_IPV6, IPV6_ORIGDSTADDR)):
         return _original(endpoint, data)
     if what in ((SOL_IP, IP_RECVERR), (SOL_IPV6, IPV6_RECVERR)):
-        offender = _offender(endpoint, at, data[_EXTENDED_ERROR:])
-        return level, kind, data[:_EXTENDED_ERROR] + offender
+        return level, kind, _error(endpoint, data)
     return level, kind, data
 
 
 def _heard_at(endpoint: DatagramEndpoint, real: str) -> tuple[str, int]:
     """Which address of the host a datagram was sent to, and by which link it came."""
-    place = parse_real(real, 2048)
+    place = parse_real(real, _SOME_PORT)
     if place is None:
         return real, ETH0
     came = getattr(endpoint.plan.heard, "place", None)
@@ -88,17 +96,23 @@ def _original(endpoint: DatagramEndpoint, data: bytes) -> Part:
     return SOL_IPV6, IPV6_ORIGDSTADDR, shown.pack()
 
 
-def _offender(endpoint: DatagramEndpoint, at: socket.socket, data: bytes) -> bytes:
-    address = parse_address(data)
-    if not isinstance(address, (InetAddress, Inet6Address)):
+def _error(endpoint: DatagramEndpoint, data: bytes) -> bytes:
+    """An error of the queue, and who has sent it: one of ICMP is one of ICMPv6 for what looks like IPv6."""
+    if len(data) < _ERROR.size:
         return data
-    place = parse_real(address.host, 2048)
+    head, rest = data[: _ERROR.size], data[_ERROR.size :]
+    address = parse_address(rest)
+    place = parse_real(getattr(address, "host", ""), _SOME_PORT)
     if place is None:
         return data
     version = 4 if endpoint.family == AF_INET else endpoint.version(place, None)
+    _, origin, what, code = _ERROR.unpack(head)
+    if version == 6 and (origin, what) == (_ICMP, _UNREACHABLE):
+        why = bytes((_ICMP6, _UNREACHABLE6, _CODES6.get(code, _CODES6[1])))
+        head = head[:4] + why + head[7:]
     target = getattr(endpoint.target, "host", "")
     text = endpoint.plan.text(place, version, is_loopback=_is_loopback(unmap(target)))
-    return endpoint.show(text, 0).pack()[: len(data)]
+    return head + endpoint.show(text, 0).pack()[: len(rest)]
 
 
 def given(endpoint: DatagramEndpoint, at: socket.socket, level: int, kind: int, data: bytes) -> Part | None:
