@@ -107,7 +107,7 @@ def socket_at(real: Real) -> socket.socket:
 
 @dataclass(slots=True)
 class Way:
-    """Where a connection leads: to the first of some addresses where somebody listens; by what sockets."""
+    """Where a connection leads: to the first of some addresses that hears it, if any; by what sockets."""
 
     targets: list[Real]
     forth: Pipe
@@ -188,6 +188,9 @@ class Connection:
     # -- being made ---------------------------------------------------------------------------
 
     def _connect_server(self) -> None:
+        if not self._way.targets:
+            self._server_is_connected(errno.ECONNREFUSED)
+            return
         try:
             made = self._way.make()
         except OSError as error:

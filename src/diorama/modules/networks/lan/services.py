@@ -107,11 +107,11 @@ class Services:
         try:
             if protocol == "udp":
                 return self._datagrams.ask(source, target)
-            if not is_heard(target, socket.IPPROTO_TCP):
-                return target  # which refuses
+            # A program of the machine's that is at all addresses is nobody here.
+            targets = [target] if is_heard(target, socket.IPPROTO_TCP) else []
             door = relayed(target[0]), target[1]
             tap = self._tap(self._end(one, other), self._end(other, one))
-            self._connect(source, door, [target], beside(source), (one.host, other.host), tap)
+            self._connect(source, door, targets, beside(source), (one.host, other.host), tap)
         except OSError as error:
             raise UsageError(f"no relay to {target}: {error}", error.errno or errno.EIO) from None
         return door
