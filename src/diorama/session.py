@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from diorama.dispatch.mediator import Mediator
     from diorama.dispatch.network.mediator import NetworkMediator
     from diorama.interfaces.clock import ViewClock
+    from diorama.modules.filesystems.sysfs.mounting import SystemDirectories
     from diorama.modules.formats import ChosenFormats
     from diorama.view.mounts import Mount
     from diorama.view.system import System
@@ -68,7 +69,7 @@ class View:
         from diorama.dispatch.router import Router
 
         self.router = Router(strict=strict, on_failure=self._failed)
-        self.programs = Programs(self.router, tracing, self._serve_fuse)
+        self.programs = Programs(self.router, tracing, self._complete)
         self._mediator: Mediator | None = None
         self._networks: NetworkMediator | None = None
         self.failures: list[BaseException] = []
@@ -77,6 +78,8 @@ class View:
         self._grows = grows
         self._clock: ViewClock | None = None
         self._kinds = Kinds()
+        self._told: System | None = None
+        self._system_directories: SystemDirectories | None = None
         if grows:
             self._files()
 
@@ -200,6 +203,7 @@ class View:
 
         if self.programs.are_running():
             raise UsageError("cannot tell of another system while programs run")
+        self._told = system
         self.router.add_inner(NamesMediator(self._files().files, system))
 
     def on(self, *names: str, path: str | bytes | None = None, **arguments: int) -> Callable[[_F], _F]:
@@ -332,13 +336,22 @@ class View:
             from diorama.dispatch.mediator import Mediator
             from diorama.dispatch.network.mediator import NetworkMediator
             from diorama.modules.filesystems.implicit import make_implicit
+            from diorama.modules.filesystems.sysfs.mounting import SystemDirectories
 
             self._mediator = Mediator(grows=self._grows, kinds=self._kinds, implicit=make_implicit)
+            self._system_directories = SystemDirectories(self._mediator.files)
+            self._mediator.files.mounting.on_attach = self._system_directories.follow
             self.router.add_base(self._mediator)
             self._networks = NetworkMediator(self._mediator.files, grows=self._grows)
             self.router.add_inner(self._networks)
             self.programs.mediator, self.programs.networks = self._mediator, self._networks
         return self._mediator
+
+    def _complete(self) -> None:
+        """What a view has besides, where it was mounted before and what it is made of is known."""
+        if self._told is not None and self._system_directories is not None:
+            self._system_directories.tell(self._told)
+        self._serve_fuse()
 
     def _serve_fuse(self) -> None:
         """Let programs be FUSE servers, in a view that grows, where they find a directory of devices."""

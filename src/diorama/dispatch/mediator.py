@@ -206,7 +206,7 @@ class Mediator:
         return [
             {"source": mount.source, "target": os.fsdecode(mount.point.view_path), "type": mount.type}
             for mount in self.files.tree.mounts
-            if mount.point is not None
+            if mount.point is not None and mount.blend is None
         ]
 
     def mount(self, mount: Mount, target: str | bytes | os.PathLike[str]) -> None:

@@ -323,6 +323,8 @@ class Network(ABC):
     """What the type of its mount is."""
     story: Story | None = None
     """What it tells of itself; None: netlink is a family as others."""
+    has_no_links = False
+    """Whether there is no interface at all, where it has no story."""
     hides_abstract = True
     """Whether its programs reach only such abstract names of AF_UNIX as programs of the view have bound."""
     guards = False

@@ -21,14 +21,17 @@ import itertools
 import stat
 import threading
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from diorama.abi.stat import make_device
 from diorama.view.filesystem import FileSystem
 from diorama.view.layers import Layers, LayersBelow
 from diorama.view.owning import Owners
 
-__all__ = ["Backing", "Beside", "Mount", "MountTree", "Place", "below", "copy_mounts", "is_within", "next_id"]
+__all__ = [
+    "Backing", "Beside", "Blend", "Mount", "MountTree", "Place", "below", "copy_mounts", "is_within",
+    "next_id",
+]  # fmt: skip
 
 _numbers = itertools.count(1)
 _ids = itertools.count(1 << 30)
@@ -58,6 +61,16 @@ class Beside(Protocol):
         ...
 
 
+class Blend(NamedTuple):
+    """What makes a mount a part of the one that it is on, to programs: no table has it, nobody unmounts it.
+
+    It is there for tasks that it `concerns` only; `device` is what stat(2) tells of its files.
+    """
+
+    concerns: Callable[[Any], bool]
+    device: int
+
+
 class Mount:
     """Something mounted: a subtree of the host, layers of such, or a file system.
 
@@ -68,13 +81,14 @@ class Mount:
     `subtree`, whose inode is `inode`; mounts of one file system have one `device`.  `is_bottom`: the host's
     own tree, below all that is mounted in a namespace.  `backing` is what there is of it besides, to be
     closed when no mount shows it any more; `owners` is what a tree of the host remembers of its files.
-    `beside` comes and goes with it, and it does so with another one because of `along`.  Compared by
-    identity.
+    `beside` comes and goes with it, and it does so with another one because of `along`.
+    `blend`: it is no mount to programs.  Compared by identity.
     """
 
     __slots__ = (
-        "along", "backing", "beside", "children", "device", "filesystem", "host", "id", "inode", "is_bottom",
-        "kind", "layers", "number", "options", "owners", "point", "read_only", "source", "subtree", "type",
+        "along", "backing", "beside", "blend", "children", "device", "filesystem", "host", "id", "inode",
+        "is_bottom", "kind", "layers", "number", "options", "owners", "point", "read_only", "source",
+        "subtree", "type",
     )  # fmt: skip
 
     def __init__(
@@ -104,6 +118,7 @@ class Mount:
         self.backing = backing
         self.beside: Beside | None = None
         self.along: Beside | None = None
+        self.blend: Blend | None = None
         self.owners = owners
         self.number = next(_numbers)
         self.device = self.number
@@ -125,7 +140,7 @@ class Mount:
     @property
     def st_dev(self) -> int:
         """The device number of files in a file system of ours: an unnamed one, as nfs has, from the top."""
-        return make_device(0, 0xFFFFF - self.device)
+        return make_device(0, 0xFFFFF - self.device) if self.blend is None else self.blend.device
 
     @property
     def no_exec(self) -> bool:
@@ -299,11 +314,12 @@ class MountTree:
             return tree, twins
 
     @staticmethod
-    def top(place: Place) -> Place:
-        """What is to be seen at a place: the root of the topmost mount on it, or itself."""
+    def top(place: Place, task: Any = None) -> Place:
+        """What is to be seen at a place, by a task: the root of the topmost mount on it, or itself."""
         found = place.mount.children.get(place.path)
         while found is not None:
-            place = found.root._replace(touched=True)
+            if task is None or found.blend is None or found.blend.concerns(task):
+                place = found.root._replace(touched=True)
             found = found.children.get(b"")
         return place
 
@@ -320,6 +336,8 @@ def copy_mounts(mount: Mount, part: Mount | None = None, path: bytes = b"") -> d
     copy = part or mount.copy()
     if part is None:
         copy.beside, copy.along = mount.beside, mount.along
+        if mount.blend is not None:
+            copy.blend, copy.id = mount.blend, mount.id
     copies = {mount: copy}
     for point, child in mount.children.items():
         if not is_within(point, path):

@@ -12,15 +12,20 @@ def is_covered(mount: Mount, path: bytes, *, exactly: bool = True) -> bool:
     children = mount.children
     if not children:
         return False
-    if exactly and path in children:
+    if exactly and _covers(children.get(path)):
         return True
     end = path.rfind(b"/")
     while end >= 0:
         path = path[:end]
-        if path in children:
+        if _covers(children.get(path)):
             return True
         end = path.rfind(b"/")
     return False
+
+
+def _covers(mount: Mount | None) -> bool:
+    """Whether what is below something mounted can be reached by nobody."""
+    return mount is not None and mount.blend is None
 
 
 def is_visible(mount: Mount) -> bool:

@@ -215,9 +215,8 @@ class _Walk:
 
     def _step(self, name: bytes, todo: list[bytes], follow: bool) -> Place | None:
         """Go down by one name; the result if that was the last one and is not a directory."""
-        mount = self.mount
         path = self.path + b"/" + name
-        covering = mount.children.get(path)
+        covering = self._covering(path)
         if covering is not None:
             return self._cross(covering, path, todo)
         try:
@@ -281,14 +280,24 @@ class _Walk:
         inode = filesystem.lookup(self.inode, name)
         return inode, filesystem.walked(inode).mode
 
-    def _cross(self, mount: Mount, path: bytes, todo: list[bytes]) -> Place | None:
-        """Enter what is mounted on `path`."""
+    def _covering(self, path: bytes) -> Place | None:
+        """The root of what is mounted on a path of the mount that we are in, if anything is."""
+        if path not in self.mount.children:
+            return None
+        here = Place(self.mount, path)
+        found = MountTree.top(here, self._task)
+        if found is here:
+            return None
         self.touched = True
-        straight, self._straight = self._straight, False
-        if self._restrict & RESOLVE_NO_XDEV:
+        if self._restrict & RESOLVE_NO_XDEV and found.mount.blend is None:
             raise _error(errno.EXDEV)
+        return found
+
+    def _cross(self, found: Place, path: bytes, todo: list[bytes]) -> Place | None:
+        """Enter what is mounted on `path`."""
+        straight, self._straight = self._straight, False
         text = (self.mount.host or b"") + path
-        self._go(MountTree.top(Place(self.mount, path)))
+        self._go(found)
         # A mount of the host's own place, on changes of the host's root.
         self._straight = straight and self.mount.host == text and _is_kernels_root(self._root)
         if S_ISDIR(self.mount.kind):
@@ -366,11 +375,11 @@ class _Walk:
             self._leave_pin()
             return
         while not path and (point := mount.point) is not None:
-            if self._restrict & RESOLVE_NO_XDEV:
+            if self._restrict & RESOLVE_NO_XDEV and mount.blend is None:
                 raise _error(errno.EXDEV)
             mount, path = point.mount, point.path
         path = path[: path.rfind(b"/")] if path else path
-        place = MountTree.top(Place(mount, path))
+        place = MountTree.top(Place(mount, path), self._task)
         self.touched |= place.touched
         self._straight &= not place.touched
         if place.touched and not S_ISDIR(place.mount.kind) and (todo or self._slash):
@@ -396,12 +405,9 @@ class _Walk:
         path = self.path + b"/" + name
         if name in (b".", b".."):
             return self._named(path, self.inode)
-        covering = self.mount.children.get(path)
+        covering = self._covering(path)
         if covering is not None:
-            self.touched = True
-            if self._restrict & RESOLVE_NO_XDEV:
-                raise _error(errno.EXDEV)
-            return MountTree.top(Place(self.mount, path))._replace(touched=True, slash=self._slash)
+            return covering._replace(slash=self._slash)
         try:
             inode, _mode = self._look(path, name)
         except FileNotFoundError:

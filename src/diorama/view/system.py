@@ -32,6 +32,26 @@ class Cpus:
     count: int
     mask: int
 
+    @property
+    def as_words(self) -> bytes:
+        """As the kernel prints it: groups of 32 bits in hexadecimal, the first no longer than it must be."""
+        groups = (self.count + 31) // 32
+        first = (self.count - 32 * (groups - 1) + 3) // 4
+        texts = [b"%08x" % (self.mask >> 32 * at & 0xFFFFFFFF) for at in reversed(range(groups))]
+        return b",".join([texts[0][8 - first :], *texts[1:]])
+
+    @property
+    def as_list(self) -> bytes:
+        """As in `0-2,4`."""
+        runs: list[list[int]] = []
+        for cpu in range(self.mask.bit_length()):
+            if self.mask >> cpu & 1:
+                if runs and runs[-1][1] == cpu - 1:
+                    runs[-1][1] = cpu
+                else:
+                    runs.append([cpu, cpu])
+        return b",".join([b"%d" % low if low == high else b"%d-%d" % (low, high) for low, high in runs])
+
 
 @dataclass(frozen=True, slots=True)
 class System:

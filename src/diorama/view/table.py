@@ -50,7 +50,7 @@ class MountTable:
         """What a task with this root sees, in the order of mounting; `lines` are the host's own."""
         found: list[Row] = []
         for mount in tree.mounts:
-            if is_visible(mount):
+            if mount.blend is None and is_visible(mount):
                 found += self._of_mount(mount, root, lines)
         return found
 
@@ -131,6 +131,8 @@ class MountTable:
         """The id of what a mount is mounted on."""
         assert mount.point is not None
         on, path = mount.point.mount, mount.point.path
+        if on.blend is not None:
+            return self._parent(on, lines)
         if on.host is None:
             return on.id
         below = _containing(lines, on.host + path)

@@ -69,6 +69,7 @@ class Mounting:
     `kinds` is set by who knows them.  `may_have` tells whether running programs can have a
     mount: of a file system of ours or not, read-only or not.  Whoever decides by a copy of the first
     namespace does not while it is `changing`, and is told by `on_change` of what else matters to him.
+    `on_attach` is told of what was mounted in a namespace.
     `on_release` is told when a file system or layers are about to be closed.  `held` are more mounts that
     somebody holds.
     """
@@ -81,6 +82,7 @@ class Mounting:
         self.changing: Callable[[], AbstractContextManager[None]] = nullcontext
         self.on_release: Callable[[Backing], None] = _nothing
         self.held: Callable[[], set[Mount]] = set
+        self.on_attach: Callable[[MountTree, Mount], None] = _nothing
         self._files = files
         self._trees: WeakSet[MountTree] = WeakSet([files.tree])
         self._loose: set[Mount] = set()
@@ -161,9 +163,7 @@ class Mounting:
                 raise fail(errno.ENOTDIR)
             self._check(below(mount))
             self._loose.discard(mount)
-            with self.changing_tree(tree):
-                tree.attach(mount, place)
-            self._beside.follow(tree, mount)
+            self._attach(tree, mount, place)
 
     def attach_new(self, tree: MountTree, mount: Mount, place: Place) -> None:
         """Put a loose mount on a place where there is nothing; EINVAL elsewhere."""
@@ -171,21 +171,24 @@ class Mounting:
             self._check_target(tree, place)
             self._check([mount])
             self._loose.discard(mount)
-            with self.changing_tree(tree):
-                tree.attach(mount, place)
-            enter_in_listing(self._files, place)
-            self._beside.follow(tree, mount)
+            self._attach(tree, mount, place)
 
     def put(self, mount: Mount, place: Place) -> None:
         """Put a mount on a place of the first namespace, which may be missing; before programs run."""
         with self.lock:
             self.keep(mount)
             self._loose.discard(mount)
-            with self.changing_tree(self._files.tree):
-                self._files.tree.attach(mount, place)
-            self._beside.follow(self._files.tree, mount)
-            if mount.kind == stat.S_IFBLK and mount.filesystem is not None:
-                self._files.system.setdefault(PARTITIONS, TABLE)
+            self._attach(self._files.tree, mount, place)
+
+    def _attach(self, tree: MountTree, mount: Mount, place: Place) -> None:
+        if mount.kind == stat.S_IFBLK and mount.filesystem is not None:
+            self._files.system.setdefault(PARTITIONS, TABLE)
+        with self.changing_tree(tree):
+            tree.attach(mount, place)
+        if place.missing:
+            enter_in_listing(self._files, place)
+        self._beside.follow(tree, mount)
+        self.on_attach(tree, mount)
 
     def move(self, tree: MountTree, source: Place, target: Place) -> None:
         """Put the mount whose root is `source` elsewhere, with what is mounted on it; EINVAL, ELOOP."""
@@ -330,7 +333,8 @@ class Mounting:
     @staticmethod
     def check_own(tree: MountTree, call: str, place: Place) -> None:
         """EINVAL unless a place is the root of a mount of a namespace; EPERM for the host's mounts."""
-        if is_mounted(place) and place.mount.point is not None and _is_in(tree, place.mount):
+        own = is_mounted(place) and place.mount.point is not None and place.mount.blend is None
+        if own and _is_in(tree, place.mount):
             return
         if place.filesystem is None and os.path.ismount(place.host_path):
             raise Unsupported(call, "what the host has mounted is not the view's to change", errno.EPERM)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from diorama.abi.fcntl import O_CREAT, O_DIRECTORY, O_EXCL, O_PATH
@@ -22,9 +23,14 @@ if TYPE_CHECKING:
     from diorama.view.mounts import Mount, MountTree, Place
     from diorama.view.task import Task
 
-__all__ = ["PARTITIONS", "TABLE", "answers_numbers", "by_number"]
+__all__ = [
+    "DRIVERS", "MAJORS", "PARTITIONS", "TABLE", "answers_numbers", "by_number", "devices_of",
+    "name_of_device",
+]  # fmt: skip
 
 PARTITIONS = b"/proc/partitions"
+DRIVERS = b"/proc/devices"
+_DEVICES = b"/dev/"
 
 
 def answers_numbers(tree: MountTree) -> bool:
@@ -64,22 +70,56 @@ def _status(files: Files, place: Place) -> Attributes:
     return Attributes(status.st_mode, device=status.st_rdev, uid=status.st_uid, gid=status.st_gid)
 
 
-# -- all block devices ----------------------------------------------------------------------------
+# -- all devices ----------------------------------------------------------------------------------
+
+
+def devices_of(tree: MountTree, kind: int) -> Iterator[Mount]:
+    """The mounts of special files of a type."""
+    for mount in tree.mounts:
+        if mount.filesystem is not None and mount.kind == kind and mount.point is not None:
+            yield mount
+
+
+def name_of_device(mount: Mount) -> bytes:
+    """What the system calls a device, as the kernel does by its path in /dev; elsewhere by its last name."""
+    path = mount.root.view_path
+    name = path.removeprefix(_DEVICES) if path.startswith(_DEVICES) else path.rpartition(b"/")[2]
+    return name.replace(b"/", b"!")
 
 
 def _partitions(_files: Files, subject: Subject) -> bytes:
     """The table of the system, with the block devices of the view (proc(5))."""
     lines = [subject.real() or b"major minor  #blocks  name\n\n"]
-    for mount in subject.reader.tree.mounts:
+    for mount in devices_of(subject.reader.tree, stat.S_IFBLK):
         filesystem = mount.filesystem
-        if filesystem is None or mount.kind != stat.S_IFBLK or mount.point is None:
-            continue
+        assert filesystem is not None
         device = filesystem.attributes(filesystem.root).device
         blocks = filesystem.statistics().blocks // 2
-        name = os.path.basename(mount.root.view_path)
+        name = name_of_device(mount).replace(b"!", b"/")
         lines.append(b"%4d  %7d %10d %s\n" % (os.major(device), os.minor(device), blocks, name))
     return b"".join(lines)
 
 
 TABLE = SystemFile(_partitions)
 """What /proc/partitions tells in a view with block devices."""
+
+
+def _drivers(_files: Files, subject: Subject) -> bytes:
+    """The major numbers of the system, with those of devices of the view, by what they are (proc(5))."""
+    told: list[bytes] = []
+    for part, kind in zip(subject.real().split(b"\n\n", 1), (stat.S_IFCHR, stat.S_IFBLK), strict=False):
+        head, *lines = part.rstrip(b"\n").split(b"\n")
+        known = {int(line.split()[0]) for line in lines}
+        for mount in devices_of(subject.reader.tree, kind):
+            assert mount.filesystem is not None
+            major = os.major(mount.filesystem.attributes(mount.filesystem.root).device)
+            if major and major not in known:
+                known.add(major)
+                lines.append(b"%3d %b" % (major, os.fsencode(mount.filesystem.title)))
+        lines.sort(key=lambda line: int(line.split()[0]))
+        told.append(b"\n".join([head, *lines, b""]))
+    return b"\n".join(told)
+
+
+MAJORS = SystemFile(_drivers)
+"""What /proc/devices tells in a view with devices."""

@@ -304,7 +304,7 @@ def _statx(place: Place, attributes: Attributes, mask: int) -> StatX:
         | (STATX_MNT_ID_UNIQUE if unique else STATX_MNT_ID)
         | (STATX_BTIME if attributes.created is not None else 0),
         stx_blksize=_BLOCK,
-        stx_attributes=0 if place.path else STATX_ATTR_MOUNT_ROOT,
+        stx_attributes=0 if place.path or place.mount.blend else STATX_ATTR_MOUNT_ROOT,
         stx_attributes_mask=STATX_ATTR_MOUNT_ROOT,
         stx_nlink=attributes.links,
         stx_uid=attributes.uid,

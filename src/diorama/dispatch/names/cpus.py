@@ -27,8 +27,8 @@ __all__ = ["cpu_files"]
 
 _BITS: Final = 64
 _SET: Final = 1024
-_LISTS: Final = ("online", "possible", "present")
 _NUMBERED: Final = {b"processor": 0, b"core id": 0, b"apicid": 0, b"initial apicid": 0}
+_PROCESSOR: Final = b"physical id"
 _COUNTED: Final = (b"siblings", b"cpu cores")
 _STATUS: Final = re.compile(rb"^(Cpus_allowed(?:_list)?):\t.*$", re.MULTILINE)
 _IDLE: Final = 3
@@ -118,14 +118,10 @@ def _check_right(names: Names, call: SchedSetAffinity, task: Task) -> None:
 
 
 def cpu_files(names: Names) -> Iterator[tuple[bytes, SystemFile]]:
-    """The files that tell how many CPUs there are."""
+    """The files of /proc that tell how many CPUs there are (of /sys: `diorama.modules.filesystems.sysfs`)."""
     count = names.system.cpus
     if count is None:
         return
-    listed = _as_list(_all(count)) + b"\n"
-    for name in _LISTS:
-        yield f"/sys/devices/system/cpu/{name}".encode(), SystemFile(lambda files, subject: listed)
-    yield b"/sys/devices/system/cpu/offline", SystemFile(lambda files, subject: b"\n")
     yield b"/proc/cpuinfo", _made(lambda real: _cpuinfo(real, count))
     yield b"/proc/stat", _made(lambda real: _stat(real, count))
 
@@ -152,6 +148,8 @@ def _numbered(text: bytes, number: int, count: int) -> bytes:
         name, colon, _ = line.partition(b":")
         if name.rstrip() in _NUMBERED:
             line = b"%b: %d" % (name, number) if colon else line
+        elif name.rstrip() == _PROCESSOR:
+            line = b"%b: 0" % name
         elif name.rstrip() in _COUNTED:
             line = b"%b: %d" % (name, count)
         lines.append(line)
@@ -176,26 +174,5 @@ def make_status(files: Files, subject: Subject) -> bytes:
     cpus = subject.task.cpus
     if cpus is None:
         return subject.real()
-    words = {b"Cpus_allowed": _as_words(cpus), b"Cpus_allowed_list": _as_list(cpus.mask)}
+    words = {b"Cpus_allowed": cpus.as_words, b"Cpus_allowed_list": cpus.as_list}
     return _STATUS.sub(lambda match: match[1] + b":\t" + words[match[1]], subject.real())
-
-
-def _as_words(cpus: Cpus) -> bytes:
-    """As the kernel prints it: groups of 32 bits in hexadecimal, the first one no longer than it must be."""
-    count, mask = cpus.count, cpus.mask
-    groups = (count + 31) // 32
-    first = (count - 32 * (groups - 1) + 3) // 4
-    texts = [b"%08x" % (mask >> 32 * at & 0xFFFFFFFF) for at in reversed(range(groups))]
-    return b",".join([texts[0][8 - first :], *texts[1:]])
-
-
-def _as_list(mask: int) -> bytes:
-    """As in `0-2,4`."""
-    runs: list[list[int]] = []
-    for cpu in range(mask.bit_length()):
-        if mask >> cpu & 1:
-            if runs and runs[-1][1] == cpu - 1:
-                runs[-1][1] = cpu
-            else:
-                runs.append([cpu, cpu])
-    return b",".join([b"%d" % low if low == high else b"%d-%d" % (low, high) for low, high in runs])

@@ -20,15 +20,15 @@ from diorama.dispatch.names.state import Names
 from diorama.engine.ourcall import make_call
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from diorama.dispatch.files.state import Files
 
-__all__ = ["memory_files"]
+__all__ = ["memory_files", "scaled_node"]
 
 _KIB: Final = 1024
 _PAGE: Final = 4096
-_LINE: Final = re.compile(rb"^(\w+(?:\(\w+\))?:\s+)(\d+) kB$", re.MULTILINE)
+_LINE: Final = re.compile(rb"^(Node \d+ |)(\w+(?:\(\w+\))?:\s+)(\d+) kB$", re.MULTILINE)
 _OF_THE_MACHINE: Final = (b"Swap", b"Vmalloc", b"Huge", b"DirectMap", b"Commit", b"Zswap", b"Cma", b"Percpu")
 _SCALED: Final = ("freeram", "sharedram", "bufferram")
 
@@ -70,15 +70,31 @@ def memory_files(names: Names) -> Iterator[tuple[bytes, SystemFile]]:
     yield b"/proc/meminfo", SystemFile(read)
 
 
-def _meminfo(real: bytes, total: int) -> bytes:
-    own = next(int(match[2]) for match in _LINE.finditer(real) if match[1].startswith(b"MemTotal:"))
+def _total(meminfo: bytes) -> int:
+    return next(int(match[3]) for match in _LINE.finditer(meminfo) if match[2].startswith(b"MemTotal:"))
+
+
+def _meminfo(real: bytes, total: int, own: int | None = None) -> bytes:
+    """With all but what is the machine's scaled as `total` is to `own`, or to what it has in all itself."""
+    own = own or _total(real)
 
     def told(match: re.Match[bytes]) -> bytes:
-        if match[1].startswith(_OF_THE_MACHINE):
+        if match[2].startswith(_OF_THE_MACHINE):
             return match[0]
-        value = b"%d" % (int(match[2]) * total // own)
-        width = len(match[1]) + len(match[2])
-        name = match[1].rstrip()
-        return name + value.rjust(width - len(name)) + b" kB"
+        value = b"%d" % (int(match[3]) * total // own)
+        width = len(match[2]) + len(match[3])
+        name = match[2].rstrip()
+        return match[1] + name + value.rjust(width - len(name)) + b" kB"
 
     return _LINE.sub(told, real)
+
+
+def scaled_node(node: bytes, nodes: Iterable[bytes], total: int) -> bytes:
+    """What the file `meminfo` of one of the `nodes` of the machine tells, of so many bytes in all of them."""
+    own = sum(_total(_of_node(one)) for one in nodes)
+    return _meminfo(_of_node(node), total // _KIB, own)
+
+
+def _of_node(node: bytes) -> bytes:
+    with open(node + b"/meminfo", "rb") as file:
+        return file.read()

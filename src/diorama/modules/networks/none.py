@@ -18,6 +18,7 @@ class NoNetwork(Network):
 
     title = "none"
     guards = True
+    has_no_links = True
 
     def make(self, family: int, type: int, protocol: int) -> Endpoint:
         """There is no such family (socket(2))."""
