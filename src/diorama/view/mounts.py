@@ -331,8 +331,13 @@ def below(mount: Mount) -> Iterator[Mount]:
         yield from below(child)
 
 
-def copy_mounts(mount: Mount, part: Mount | None = None, path: bytes = b"") -> dict[Mount, Mount]:
-    """Copies of a mount and all that is mounted on it; of `path` and below, if `part` shows that."""
+def copy_mounts(
+    mount: Mount, part: Mount | None = None, path: bytes = b"", *, only_blends: bool = False
+) -> dict[Mount, Mount]:
+    """Copies of a mount and all that is mounted on it; of `path` and below, if `part` shows that.
+
+    `only_blends`: of what is mounted on it only what is no mount to programs.
+    """
     copy = part or mount.copy()
     if part is None:
         copy.beside, copy.along = mount.beside, mount.along
@@ -340,9 +345,9 @@ def copy_mounts(mount: Mount, part: Mount | None = None, path: bytes = b"") -> d
             copy.blend, copy.id = mount.blend, mount.id
     copies = {mount: copy}
     for point, child in mount.children.items():
-        if not is_within(point, path):
+        if not is_within(point, path) or (only_blends and child.blend is None):
             continue
-        copies |= copy_mounts(child)
+        copies |= copy_mounts(child, only_blends=only_blends)
         _put(copies[child], Place(copy, point[len(path) :], child.point.inode if child.point else 0))
     return copies
 

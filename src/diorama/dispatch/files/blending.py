@@ -43,5 +43,9 @@ def blend(
     mount = Mount(filesystem=filesystem, source=filesystem.title, type=filesystem.title)
     mount.blend = Blend(concerns, files.host.stat(above.host_path).st_dev)
     mount.id = mount_id_of(files, above)
-    attach = files.mounting.attach_new if place.missing else files.mounting.attach
-    attach(tree, mount, place)
+    if tree is files.tree:
+        files.mounting.put(mount, place)
+    elif place.missing:
+        files.mounting.attach_new(tree, mount, place)
+    else:
+        files.mounting.attach(tree, mount, place)

@@ -123,8 +123,7 @@ class Mounting:
         part = below.part(place)
         if "ro" in options:
             part.read_only = True
-        if recursive:
-            copy_mounts(place.mount, part, place.path)
+        copy_mounts(place.mount, part, place.path, only_blends=not recursive)
         return self.keep(part)
 
     def keep(self, mount: Mount) -> Mount:
@@ -356,7 +355,7 @@ def _is_in(tree: MountTree, mount: Mount) -> bool:
 
 def _have_more(along: Sequence[Mount]) -> bool:
     """Whether something is mounted on one of these besides."""
-    return any(mount.children for mount in along)
+    return any(child.blend is None for mount in along for child in mount.children.values())
 
 
 def _parts(mount: Mount) -> tuple[Backing | None, ...]:

@@ -59,7 +59,7 @@ class Names(Folder):
 
 
 class Lazy(Mapping[bytes, "Node"]):
-    """The same node for all `names`, made by name when somebody asks for it, and others besides."""
+    """A node for each of `names`, made when somebody asks for it first, and others besides."""
 
     def __init__(
         self, names: Iterable[bytes], make: Callable[[bytes], Node], others: Mapping[bytes, Node]
@@ -67,9 +67,14 @@ class Lazy(Mapping[bytes, "Node"]):
         self._names = dict.fromkeys(names)
         self._make = make
         self._others = others
+        self._made: dict[bytes, Node] = {}
 
     def __getitem__(self, name: bytes) -> Node:
-        return self._make(name) if name in self._names else self._others[name]
+        if name not in self._names:
+            return self._others[name]
+        if name not in self._made:
+            self._made[name] = self._make(name)
+        return self._made[name]
 
     def __iter__(self) -> Iterator[bytes]:
         yield from self._names
