@@ -132,9 +132,12 @@ def test_all_that_tell_memory_agree(bench: Bench, engine: str) -> None:
         "lines = dict(line.split(':') for line in open('/proc/meminfo'))\n"
         "total, free = (int(lines[name].split()[0]) for name in ('MemTotal', 'MemAvailable'))\n"
         "print(total >> 10, 0 < free < total)\n"
+        "pages = dict(line.split() for line in open('/proc/vmstat'))\n"
+        "cached = int(lines['Cached'].split()[0]) + int(lines['Buffers'].split()[0])\n"
+        "print(0.5 < (int(pages['nr_file_pages']) * page >> 10) / cached < 2)\n"
     )
     found = bench.inside(SMALL.on(engine), [sys.executable, "-c", script])
-    assert found.lines == ["3072", "3072 True"]
+    assert found.lines == ["3072", "3072 True", "True"]
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,10 @@ def test_what_is_listed_is_found_and_can_be_read(bench: Bench, engine: str) -> N
 def test_each_process_has_the_interfaces_of_its_own_stack(bench: Bench, engine: str) -> None:
     way = run_with("--mount", f"{lan()}=/dev/net/lan", "--mount", "none:=/dev/net/none").on(engine)
     show = "cd /sys/class/net; cat */ifindex */operstate | xargs; ls /sys/devices/virtual/net | xargs"
-    inner = "ls -A /sys/class/net /sys/devices/virtual/net; cat /sys/class/net/lo/mtu; echo $?"
+    inner = (
+        "tail -n +3 /proc/net/dev; ls -A /sys/class/net /sys/devices/virtual/net;"
+        " cat /sys/class/net/lo/mtu; echo $?"
+    )
     script = (
         f"ls /sys/class/net; {DIORAMA} stack /dev/net/lan -- sh -c '{show}';"
         f"{DIORAMA} stack /dev/net/none -- sh -c '{inner}'"

@@ -29,6 +29,11 @@ __all__ = ["memory_files", "scaled_node"]
 _KIB: Final = 1024
 _PAGE: Final = 4096
 _LINE: Final = re.compile(rb"^(Node \d+ |)(\w+(?:\(\w+\))?:\s+)(\d+) kB$", re.MULTILINE)
+_PAGES: Final = re.compile(
+    rb"^(nr_(?:free_pages(?:_blocks)?|zone_\w+|(?:in)?active_\w+|unevictable|mlock|slab_\w+|anon_\w+|mapped|file_\w+"
+    rb"|dirty|dirty_\w*threshold|writeback|shmem\w*|kernel_stack|page_table_pages) )(\d+)$",
+    re.MULTILINE,
+)
 _OF_THE_MACHINE: Final = (b"Swap", b"Vmalloc", b"Huge", b"DirectMap", b"Commit", b"Zswap", b"Cma", b"Percpu")
 _SCALED: Final = ("freeram", "sharedram", "bufferram")
 
@@ -59,7 +64,7 @@ def _sysinfo() -> SysInfo:
 
 
 def memory_files(names: Names) -> Iterator[tuple[bytes, SystemFile]]:
-    """The file that tells of memory."""
+    """The files that tell of memory (of /sys: `diorama.modules.filesystems.sysfs`)."""
     total = names.system.memory
     if total is None:
         return
@@ -68,6 +73,14 @@ def memory_files(names: Names) -> Iterator[tuple[bytes, SystemFile]]:
         return _meminfo(subject.real(), total // _KIB)
 
     yield b"/proc/meminfo", SystemFile(read)
+    yield b"/proc/vmstat", SystemFile(lambda files, subject: _vmstat(subject.real(), total // _KIB))
+
+
+def _vmstat(real: bytes, total: int) -> bytes:
+    """With numbers of pages that there are scaled, and what has been counted since the beginning as it is."""
+    with open("/proc/meminfo", "rb") as file:
+        own = _total(file.read())
+    return _PAGES.sub(lambda match: match[1] + b"%d" % (int(match[2]) * total // own), real)
 
 
 def _total(meminfo: bytes) -> int:

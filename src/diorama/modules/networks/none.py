@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable, Mapping, Sequence
 
 from diorama.errors import UsageError
-from diorama.interfaces.network import Endpoint, Network, refuse
+from diorama.interfaces.network import Endpoint, Link, Network, Story, refuse
 from diorama.interfaces.stackfile import StackFile
 from diorama.modules.options import Options
 from diorama.view.mounts import Mount
 
 __all__ = ["NoNetwork", "open_none"]
+
+
+class _Nothing(Story):
+    """There is no interface."""
+
+    def links(self) -> Sequence[Link]:
+        return ()
 
 
 class NoNetwork(Network):
@@ -19,6 +27,12 @@ class NoNetwork(Network):
     title = "none"
     guards = True
     has_no_links = True
+
+    def files(self) -> Mapping[str, Callable[[], bytes]]:
+        """Those of /proc/net, in which there is nothing."""
+        from diorama.interfaces.procnet import proc_files
+
+        return proc_files(_Nothing())
 
     def make(self, family: int, type: int, protocol: int) -> Endpoint:
         """There is no such family (socket(2))."""
