@@ -13,6 +13,7 @@ import threading
 
 import pytest
 
+import diorama
 from diorama.errors import Unsupported, UsageError
 from diorama.modules.networks.lan import meeting, wire
 from diorama.modules.networks.lan.addresses import ADDRESS4, Place
@@ -211,6 +212,22 @@ def test_what_a_killed_keeper_and_its_members_left_is_cleaned_by_the_next(room: 
     assert "lan-office.sock" in room.files()
     assert meeting.connect("office", start=False) is None
     room.join()
+
+
+def test_who_leaves_when_the_keeper_has_just_been_killed_leaves_nothing_behind(room: Room) -> None:
+    mine = room.join()
+    (keeper,) = room.keepers()
+
+    def end() -> None:
+        """On the thread that would see the keeper go, and start another."""
+        os.kill(keeper, signal.SIGKILL)
+        until(lambda: has_ended(keeper), "the keeper to be gone")
+        mine.leave()
+
+    mine.on_change = end
+    with pytest.raises(UsageError):
+        diorama.Lan("office").set(latency="1ms")
+    until(lambda: not room.files(), "its files to be gone")
 
 
 def test_a_member_that_is_stopped_holds_nobody_up(room: Room) -> None:

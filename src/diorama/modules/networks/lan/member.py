@@ -15,6 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_network
 from typing import Final
@@ -36,6 +37,8 @@ from diorama.view.asking import asker
 __all__ = ["Host", "Member"]
 
 _ATTEMPTS: Final = 5
+_ATTEMPTS_AGAIN: Final = 50
+"""Of who was a member already: each of them takes a keeper that is killed while it lets us in."""
 _LASTING: Final = 60.0
 """Seconds that a relay of datagrams is used without asking again: half of those that it waits for some."""
 _MOST_RELAYS: Final = 10_000
@@ -302,12 +305,12 @@ class Member:
 
     # -- the thread that listens -----------------------------------------------------------------
 
-    def _enter(self, hello: wire.Hello) -> tuple[socket.socket, wire.Welcome]:
+    def _enter(self, hello: wire.Hello, attempts: int = _ATTEMPTS) -> tuple[socket.socket, wire.Welcome]:
         """A connection to a keeper that lets us in; `UsageError`.
 
         A keeper that is being killed may still take a connection, which ends then.
         """
-        for _ in range(_ATTEMPTS):
+        for _ in range(attempts):
             at = meeting.connect(hello.lan, start=True)
             if at is None:
                 break
@@ -351,6 +354,14 @@ class Member:
         self._socket.close()
         if self._claim >= 0:
             os.close(self._claim)
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Remove what a keeper has left that was killed when nobody would start another any more."""
+        with suppress(UsageError, OSError):
+            found = meeting.connect(self.lan, start=False)
+            if found is not None:
+                found.close()
 
     def _hear(self, message: wire.Message) -> None:
         if isinstance(message, wire.Changed):
@@ -387,7 +398,7 @@ class Member:
             version=wire.VERSION, pid=os.getpid(), lan=self.lan, again=self.host, known=self._state
         )
         try:
-            at, welcome = self._enter(hello)
+            at, welcome = self._enter(hello, _ATTEMPTS_AGAIN)
         except (UsageError, OSError) as error:
             with self._lock:
                 self._has_left = True
