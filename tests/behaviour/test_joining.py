@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -117,6 +118,28 @@ def test_a_view_that_is_stopped_holds_nobody_up(
     assert command(bench, "run", "--name", NAME, "--", "true").status == 125
     view.send_signal(signal.SIGCONT)
     assert command(bench, "exec", NAME, "echo", "goes on").stdout == "goes on\n"
+
+
+def test_views_that_hang_are_listed_as_what_they_are(
+    bench: Bench, view: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    place = tmp_path / "diorama/views"
+    with contextlib.ExitStack() as held:
+        for pid in (os.getpid(), os.getppid()):
+            hung = held.enter_context(socket.socket(socket.AF_UNIX))
+            hung.bind(str(place / str(pid)))
+            hung.listen()
+        (place / "hung").symlink_to(str(os.getpid()))
+        found = {one["pid"]: one for one in json.loads(command(bench, "ls", "--json").stdout)}
+        assert "does not answer" == found[os.getpid()]["trouble"] == found[os.getppid()]["trouble"]
+        assert (found[os.getpid()]["name"], found[view.pid]["name"]) == ("hung", NAME)
+        view.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, view.pid, os.WSTOPPED | os.WNOWAIT)
+        lines = command(bench, "ls").lines
+    assert {line.split(None, 4)[4] for line in lines if line.split()[1] in (NAME, "hung")} == {
+        "(does not answer)",
+        "(stopped)",
+    }
 
 
 @pytest.mark.usefixtures("view")

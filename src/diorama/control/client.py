@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from typing import Any, Final
 
 from diorama.control.messages import Messages, peer_of
-from diorama.control.places import connect, directories, find, is_heard, places
+from diorama.control.places import connect, directories, find, is_heard, name_of, places
 from diorama.errors import UsageError
 
 __all__ = ["ask", "descriptions", "own_view", "speak"]
 
 _PATIENCE: Final = 30.0
+_ANSWERS_SOON: Final = 5.0
+"""For what needs no more than a look, in seconds."""
+
+
+class _Stopped(UsageError):
+    """A view whose supervisor is stopped."""
 
 
 def speak(path: Path) -> Messages:
@@ -25,14 +32,14 @@ def speak(path: Path) -> Messages:
         raise UsageError(f"no view {path.name} is running any more")
     if _status_of(peer_of(link)[0])[:1] == [b"T"]:
         link.close()
-        raise UsageError(f"the view {path.name} is stopped, and cannot answer until it goes on")
+        raise _Stopped(f"the view {path.name} is stopped, and cannot answer until it goes on")
     return Messages(link)
 
 
-def ask(path: Path, message: dict[str, Any]) -> dict[str, Any]:
+def ask(path: Path, message: dict[str, Any], patience: float = _PATIENCE) -> dict[str, Any]:
     """The answer of the view at a socket; `UsageError` if it has none, or says why not."""
     messages = speak(path)
-    messages.link.settimeout(_PATIENCE)
+    messages.link.settimeout(patience)
     try:
         messages.send(message)
         answer = messages.read()
@@ -48,16 +55,30 @@ def ask(path: Path, message: dict[str, Any]) -> dict[str, Any]:
 
 
 def descriptions() -> list[dict[str, Any]]:
-    """What all running views tell of themselves; who does not answer, his number only."""
-    found: list[dict[str, Any]] = []
-    for path in places():
+    """What all running views tell of themselves; of who does not answer, what is known, and the `trouble`."""
+    found: dict[Path, dict[str, Any]] = {}
+    asked = places()
+
+    def look(path: Path) -> None:
         try:
-            found.append(ask(path, {"do": "describe"}))
+            found[path] = ask(path, {"do": "describe"}, _ANSWERS_SOON)
+        except _Stopped:
+            found[path] = _unanswered(path, "stopped")
         except UsageError:
-            if not is_heard(path):
-                continue
-            found.append({"pid": int(path.name), "name": None, "engine": None, "programs": [], "mounts": []})
-    return found
+            if is_heard(path):
+                found[path] = _unanswered(path, "does not answer")
+
+    threads = [threading.Thread(target=look, args=(path,)) for path in asked]
+    for thread in threads:  # all at once, so that several who do not answer take no longer than one
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [found[path] for path in asked if path in found]
+
+
+def _unanswered(path: Path, trouble: str) -> dict[str, Any]:
+    told = {"pid": int(path.name), "name": name_of(path), "engine": None, "programs": [], "mounts": []}
+    return {**told, "trouble": trouble}
 
 
 def own_view() -> Path:

@@ -20,7 +20,7 @@ from typing import Final
 
 from diorama.errors import UsageError
 
-__all__ = ["Place", "check_name", "connect", "directories", "find", "is_heard", "places"]
+__all__ = ["Place", "check_name", "connect", "directories", "find", "is_heard", "name_of", "places"]
 
 _NAME: Final = re.compile(r"(?!\d+$)[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _WAITING: Final = 64
@@ -140,6 +140,15 @@ def find(view: str) -> Path:
     if not found:
         raise UsageError(f"no view {view} is running; `diorama ls` shows those that are")
     return next(filter(is_heard, found), found[0]) if len(found) > 1 else found[0]
+
+
+def name_of(path: Path) -> str | None:
+    """What the view at a socket is called, without asking it."""
+    with contextlib.suppress(OSError):
+        for other in path.parent.iterdir():
+            if other.is_symlink() and os.readlink(other) == path.name:
+                return other.name
+    return None
 
 
 class Place:

@@ -103,14 +103,14 @@ def host_path(source: str, access: int = os.F_OK) -> str:
 
 
 def host_name(source: str) -> str:
-    """As `host_path`, also of what does not exist, in a view in a directory that does; `OSError`."""
+    """As `host_path`, to be written; also of what does not exist, in a view in a directory that does."""
     if _below.get() is None:
         return os.path.realpath(source)
     try:
-        return host_path(source)
+        return host_path(source, os.W_OK)
     except FileNotFoundError:
         head, name = os.path.split(source.rstrip("/"))
-        return os.path.join(host_path(head or "."), name)
+        return os.path.join(host_path(head or ".", os.W_OK), name)
 
 
 def bind_of(source: str) -> Mount:

@@ -11,7 +11,7 @@ from typing import Final, Protocol, TypeVar
 from diorama.abi.fcntl import PATH_MAX
 from diorama.view.credentials import Credentials
 
-__all__ = ["Host", "RealHost", "Status"]
+__all__ = ["Host", "RealHost", "Status", "is_in_our_user_namespace"]
 
 T = TypeVar("T")
 
@@ -108,9 +108,7 @@ class RealHost:
             found = Credentials.parse(file.read())
         if not found.capabilities and not found.permitted:
             return found
-        if os.readlink(f"/proc/{tid}/ns/user") == _user_namespace():
-            return found
-        return replace(found, capabilities=0, permitted=0)
+        return found if is_in_our_user_namespace(tid) else replace(found, capabilities=0, permitted=0)
 
 
 def _in_parts(error: OSError, path: bytes, ask: Callable[[bytes, int], T]) -> T:
@@ -127,6 +125,11 @@ def _in_parts(error: OSError, path: bytes, ask: Callable[[bytes, int], T]) -> T:
         return ask(path, fd)
     finally:
         os.close(fd)
+
+
+def is_in_our_user_namespace(tid: int) -> bool:
+    """Whether a thread's capabilities are about what ours are about."""
+    return os.readlink(f"/proc/{tid}/ns/user") == _user_namespace()
 
 
 _OURS: Final[list[str]] = []

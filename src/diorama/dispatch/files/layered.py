@@ -39,12 +39,14 @@ from diorama.view.credentials import Credentials
 from diorama.view.filesystem import Attributes
 from diorama.view.layers import PRIVATE_XATTRS, FoundInLayers, WholeLayers
 from diorama.view.mounts import Place
+from diorama.view.task import Task
 
 __all__ = [
     "absent",
     "change",
     "change_pair",
     "check_directory",
+    "copied_up",
     "is_of_layers",
     "making",
     "may",
@@ -111,6 +113,18 @@ def may(files: Files, tracee: Tracee, layers: WholeLayers, found: FoundInLayers,
     # What cannot be written where it is can be in its copy.
     is_read_only = os.statvfs(found.real).f_flag & _READ_ONLY
     return bool(is_read_only) and who.permits(attributes, wanted)
+
+
+def copied_up(files: Files, task: Task, place: Place) -> bytes:
+    """The host path of a file where it may be read and written, for a task that may; EACCES."""
+    layers, path = whole(place)
+    with layers.lock:
+        found = layers.find(path)
+        who, attributes = files.tasks.credentials(task), _attributes(layers, found)
+        wanted = os.R_OK if _is_lenient(layers, who, attributes) else os.R_OK | os.W_OK
+        if not who.permits(attributes, wanted):
+            raise fail(errno.EACCES)
+        return layers.raise_up(path)
 
 
 def _asked_by_program(tracee: Tracee, real: bytes, wanted: int) -> bool:

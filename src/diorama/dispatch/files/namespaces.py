@@ -17,9 +17,9 @@ from diorama.dispatch.files.answers import Outcome, answers
 from diorama.dispatch.files.sources import kind_of
 from diorama.dispatch.files.state import Files, fail
 from diorama.errors import Unsupported
-from diorama.view.credentials import CAP_SYS_CHROOT
+from diorama.view.credentials import CAP_SYS_CHROOT, Credentials
 from diorama.view.mounts import Place
-from diorama.view.task import CLONE_FILES, CLONE_FS, CLONE_NEWNS
+from diorama.view.task import CLONE_FILES, CLONE_FS, CLONE_NEWNS, Task
 
 CLONE_NEWUSER = 0x10000000
 
@@ -45,11 +45,19 @@ def change_root(files: Files, call: ChRoot) -> Outcome:
     if not stat.S_ISDIR(kind_of(files, place)):
         raise fail(errno.ENOTDIR)
     _check_search(files, call, place)
-    if not files.tasks.credentials(task).capabilities >> CAP_SYS_CHROOT & 1:
+    if not _may_change_root(files, task):
         raise fail(errno.EPERM)
     task.context.root = place._replace(touched=False, slash=False)
     files.changed(task)
     return 0
+
+
+def _may_change_root(files: Files, task: Task) -> bool:
+    """What it may in a user namespace of its own is not about files, but about its root it is."""
+    if files.tasks.credentials(task).has(CAP_SYS_CHROOT):
+        return True
+    with open(f"/proc/{task.tid}/status", "rb") as file:
+        return task.identity is None and Credentials.parse(file.read()).has(CAP_SYS_CHROOT)
 
 
 def _check_search(files: Files, call: ChRoot, place: Place) -> None:

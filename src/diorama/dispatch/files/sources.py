@@ -165,10 +165,23 @@ class Sources:
         return filesystem
 
     def host_path(self, path: str, access: int = os.F_OK) -> str:
-        """Where that is on the host, if the task may do that with it; EXDEV for what is not."""
+        """Where that is on the host, if the task may do that with it; EXDEV for what is not.
+
+        A file of layers that is to be written is its copy in the writable one.  A directory there is in
+        several places.
+        """
         place = self.find(path)
         if place.filesystem is not None:
             raise fail(errno.EXDEV)
+        if access & os.W_OK and place.mount.read_only:
+            raise fail(errno.EROFS)
+        if place.mount.layers is not None:
+            if kind_of(self._files, place) == stat.S_IFDIR:
+                raise fail(errno.EXDEV)
+            if access & os.W_OK:
+                from diorama.dispatch.files.layered import copied_up
+
+                return os.fsdecode(copied_up(self._files, self._task, place))
         if self._check is not None:
             self._check(place.host_path, access)
         return os.fsdecode(place.host_path)

@@ -31,7 +31,7 @@ from diorama.dispatch.files.synthetic import Synthetic
 from diorama.engine.descent import descends
 from diorama.view.filesystem import Attributes
 from diorama.view.formats import Entry
-from diorama.view.host import Host, RealHost, Status
+from diorama.view.host import Host, RealHost, Status, is_in_our_user_namespace
 from diorama.view.identity import Mapping
 from diorama.view.inodes import Inodes
 from diorama.view.mounts import Mount, MountTree, Place
@@ -182,7 +182,9 @@ class Files:
 
     def has_our_rights(self, tracee: Tracee) -> bool:
         """Whether what we may do to files is what the tracee may do: then we may do it in its stead."""
-        return self.acts and (not _PRIVILEGED or _rights(tracee.tid) == _rights(os.getpid()))
+        if not self.acts or not _PRIVILEGED:
+            return self.acts
+        return _rights(tracee.tid) == _rights(os.getpid()) and is_in_our_user_namespace(tracee.tid)
 
     # -- places -------------------------------------------------------------------------------
 
@@ -335,7 +337,9 @@ class Files:
     def is_ours(self, task: Task) -> bool:
         """Whether a task may open what we have open by its link in /proc (PTRACE_MODE_READ, ptrace(2))."""
         who = self.tasks.on_host(task)
-        return (who.uid, who.gid) == (os.geteuid(), os.getegid()) and not _PERMITTED & ~who.capabilities
+        if (who.uid, who.gid) != (os.geteuid(), os.getegid()) or _PERMITTED & ~who.capabilities:
+            return False
+        return self.tasks.are_alike() or is_in_our_user_namespace(task.tid)
 
     # -- contents -----------------------------------------------------------------------------
 

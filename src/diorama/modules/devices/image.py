@@ -72,9 +72,10 @@ def _opened(what: str, path: str, options: Options) -> tuple[int, Callable[[], N
         return _opened_in_view(path, options)
     if stat.S_IFMT(os.stat(real).st_mode) not in (stat.S_IFREG, stat.S_IFBLK):
         raise UsageError(f"cannot mount {what}: it is no regular file")
-    if options.read_only or not _may_write(path):
+    writable = None if options.read_only else _writable(path)
+    if writable is None:
         return os.open(real, os.O_RDONLY | os.O_CLOEXEC), None
-    fd = os.open(real, os.O_RDWR | os.O_CLOEXEC)
+    fd = os.open(writable, os.O_RDWR | os.O_CLOEXEC)
     return fd, partial(os.fsync, fd)
 
 
@@ -86,11 +87,13 @@ def _opened_in_view(path: str, options: Options) -> tuple[int, Callable[[], None
         return os.dup(file.fileno()), None
 
 
-def _may_write(path: str) -> bool:
+def _writable(path: str) -> str | None:
+    """Where it is on the host if it may be written there: in layers that is a copy in the writable one."""
     try:
-        return os.access(host_path(path, os.W_OK), os.W_OK)
+        real = host_path(path, os.W_OK)
     except OSError:
-        return False
+        return None
+    return real if os.access(real, os.W_OK) else None
 
 
 def _on_device(path: str, options: Options) -> BlockDevice | None:

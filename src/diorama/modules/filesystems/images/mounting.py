@@ -29,12 +29,13 @@ def open_image(rest: str, options: Options) -> Mount:
     what = f"image:{rest}"
     number = options.take("partition")
     with usage_errors(what), ExitStack() as held:
-        whole = held.enter_context(Part(_opened(what, rest)))
-        chosen = _chosen(what, whole, number)
-        part = whole if chosen is None else held.enter_context(whole.copy(chosen.start, chosen.size))
+        whole, chosen, part = _parts(held, what, _opened(what, rest), number)
         found = _found(what, part)
         way = way_for(what, found.type, part)
-        path = _writable_path(rest)
+        path = None if options.read_only or not (way.writes and way.can_write) else _writable_path(rest)
+        if path is not None and not os.path.samestat(os.stat(path), os.fstat(whole.fd)):  # a copy in layers
+            copy = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            whole, chosen, part = _parts(held, what, copy, number)
         writable = _may_write(what, whole, chosen, way, path, options)
         flags = tuple(sorted(flag for flag in way.flags if options.is_set(flag)))
         options.finish(what)
@@ -48,6 +49,14 @@ def open_image(rest: str, options: Options) -> Mount:
         type=found.type,
         options=options.shown,
     )
+
+
+def _parts(held: ExitStack, what: str, fd: int, number: str | None) -> tuple[Part, Partition | None, Part]:
+    """All of an image, and what of it is mounted."""
+    whole = held.enter_context(Part(fd))
+    chosen = _chosen(what, whole, number)
+    part = whole if chosen is None else held.enter_context(whole.copy(chosen.start, chosen.size))
+    return whole, chosen, part
 
 
 def _opened(what: str, rest: str) -> int:

@@ -85,13 +85,14 @@ def _hidden(layer: Layer, lower: bytes) -> frozenset[bytes]:
     return frozenset({layer.path}) if layer.path.startswith(below) else frozenset()
 
 
-def _directory(name: str, source: str) -> bytes:
+def _directory(name: str, source: str, access: int = os.F_OK) -> bytes:
     try:
-        path = host_path(name)
+        path = host_path(name, access)
         mode = os.stat(path).st_mode
     except OSError as error:
         why = (error.strerror or "not accessible").lower()
-        why = "it is not on the host" if error.errno == errno.EXDEV else why
+        if error.errno == errno.EXDEV:
+            why = "it is no directory of the host, or is in layers already"
         raise UsageError(f"cannot mount {source}: {name}: {why}", error.errno or errno.EINVAL) from None
     if not stat.S_ISDIR(mode):
         raise UsageError(f"cannot mount {source}: {name} is not a directory")
@@ -99,7 +100,7 @@ def _directory(name: str, source: str) -> bytes:
 
 
 def _upper(name: str, work_name: str | None, source: str) -> Upper:
-    tree = _directory(name, source)
+    tree = _directory(name, source, os.W_OK)
     named = work_name is not None
     if work_name is None:
         head, tail = os.path.split(os.fsdecode(tree))
