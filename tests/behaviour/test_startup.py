@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,20 @@ def test_a_start_up_file_that_fails_is_told_of_and_the_command_run(bench: Bench,
     found = bench.inside(run_with("--rc", str(failing)), ["echo", "here"])
     assert (found.stdout, found.status) == ("here\n", 0)
     assert found.stderr == f"diorama: {failing} has failed: its status is 3\n"
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_who_ends_a_start_up_file_ends_the_view(
+    bench: Bench, engine: str, tmp_path: Path, sent: signal.Signals
+) -> None:
+    hanging = script(tmp_path / "rc", "trap '' TERM INT; echo here; while sleep 1; do :; done")
+    way = run_with("--mount", "memory:=/mnt/memory", "--rc", str(hanging)).on(engine)
+    running = bench.start(way(["echo", "the command"]))
+    assert running.stdout is not None
+    assert running.stdout.readline() == b"here\n"
+    running.send_signal(sent)
+    found = finish(running)
+    assert (found.stdout, found.stderr, found.status) == ("", "", 128 + sent)
 
 
 def test_a_start_up_file_that_cannot_be_executed_is_one_line(bench: Bench, tmp_path: Path) -> None:

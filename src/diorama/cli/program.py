@@ -34,17 +34,9 @@ def run_program(view: View, options: ViewOptions) -> int:
         _require_no_notified_view_above(view)
         if options.verbose:
             _tell_engine(view)
-        if first:
-            from diorama.control.startup import run_startup
-
-            run_startup(view, first)
-        try:
-            # Descriptors that the caller's shell opened for the program are the program's.
-            process = view.Popen(list(options.command), close_fds=False, on_stop=terminal.stopped)
-        except OSError as error:
-            return _cannot_start(options, error)
-        control.runs(process.pid, list(options.command))
-        status = _wait(process, terminal, control, kill_on_exit=options.kill_on_exit)
+        status = _run_first(view, first, terminal)
+        if status is None:
+            status = _run_command(view, options, control, terminal)
     if view.failures or (view.unsaved and not status):
         status = OWN_FAILURE
     if view.gave_up:  # whoever still waits for a file system is not waited for
@@ -52,6 +44,31 @@ def run_program(view: View, options: ViewOptions) -> int:
         sys.stderr.flush()
         os._exit(status)
     return status
+
+
+def _run_first(view: View, files: list[str], terminal: Terminal) -> int | None:
+    """Run the start-up files; the exit status if somebody has ended that, and with it the view."""
+    if not files:
+        return None
+    from diorama.control.startup import run_startup
+
+    try:
+        run_startup(view, files, terminal.starting)
+    except Interrupted as interrupted:
+        return 128 + int(interrupted.args[0])
+    return None
+
+
+def _run_command(
+    view: View, options: ViewOptions, control: Control | Uncontrolled, terminal: Terminal
+) -> int:
+    try:
+        # Descriptors that the caller's shell opened for the program are the program's.
+        process = view.Popen(list(options.command), close_fds=False, on_stop=terminal.stopped)
+    except OSError as error:
+        return _cannot_start(options, error)
+    control.runs(process.pid, list(options.command))
+    return _wait(process, terminal, control, kill_on_exit=options.kill_on_exit)
 
 
 def _startup(view: View, options: ViewOptions) -> list[str]:

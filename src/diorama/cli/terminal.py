@@ -16,7 +16,8 @@ reaches both, and what the shell sees is diorama alone.  Hence:
   made again and again.
 
 What is to be passed on before the program's pid is known waits for that.  After its end, while others of the
-view go on, a signal means diorama: `Interrupted` is raised in the main thread, once.
+view go on, and while start-up files run before it, a signal means diorama: `Interrupted` is raised in the
+main thread, once.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class Terminal:
         self._pid: int | None = None
         self._waiting: list[int] = []
         self._job_stops: set[int] = set()
-        self._is_over = False
+        self._is_ours = False
+        self._early: list[int] = []
 
     def __enter__(self) -> Terminal:
         for sig in (*_TYPED, *_PASSED_ON):
@@ -63,6 +65,17 @@ class Terminal:
             signal.signal(sig, before)
 
     @contextlib.contextmanager
+    def starting(self) -> Generator[None]:
+        """While something is waited for before the program: signals are diorama's, also those before."""
+        self._is_ours = True
+        try:
+            if self._early:
+                raise Interrupted(self._early[0])
+            yield
+        finally:
+            self._is_ours = False
+
+    @contextlib.contextmanager
     def attached(self, pid: int) -> Generator[None]:
         """While the program with this pid runs, signals are its own; afterwards they are diorama's."""
         self._pid = pid
@@ -72,7 +85,7 @@ class Terminal:
             yield
         finally:
             self._pid = None
-            self._is_over = True
+            self._is_ours = True
 
     def stopped(self, sig: int) -> None:
         """The program was stopped by `sig`; 0: it goes on.  Called in the main thread."""
@@ -92,9 +105,11 @@ class Terminal:
             time.sleep(_WAKING_SECONDS / 20)
 
     def _handle(self, sig: int, _frame: FrameType | None) -> None:
-        if self._is_over and sig in _ENDING:
-            self._is_over = False
+        if self._is_ours and sig in _ENDING:
+            self._is_ours = False
             raise Interrupted(sig)
+        if self._pid is None and sig in _ENDING:
+            self._early.append(sig)
         if sig not in _PASSED_ON:
             self._job_stops.add(sig)
             return

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING
 from diorama.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
     from diorama.session import View
 
 __all__ = ["run_startup", "startup_files"]
@@ -35,11 +38,16 @@ def startup_files(named: str | None, *, wanted: bool) -> list[str]:
     return [path for path in (_FOR_ALL, os.path.join(home, "diorama", "rc")) if _may_run(path)]
 
 
-def run_startup(view: View, files: list[str]) -> None:
-    """Run them, one after the other; one that fails is told of, and the others and the command are run."""
+def run_startup(view: View, files: list[str], waiting: Callable[[], AbstractContextManager[None]]) -> None:
+    """Run them, one after the other; one that fails is told of, and the others and the command are run.
+
+    `waiting` is entered while one is waited for.
+    """
     for file in files:
         try:
-            status = view.Popen([file], stdin=subprocess.DEVNULL, close_fds=True).wait()
+            process = view.Popen([file], stdin=subprocess.DEVNULL, close_fds=True)
+            with waiting():
+                status = process.wait()
         except OSError as error:
             print(f"diorama: {file}: {(error.strerror or '').lower()}", file=sys.stderr)
             continue
