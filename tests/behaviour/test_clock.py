@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ import diorama
 from behaviour.harness import Bench, Way, each_way, run_with
 from behaviour.programs import Programs
 from diorama.dispatch.clock.waiting import SLICE, Deadline
+from diorama.engine.decider import Decider
 from diorama.errors import UsageError
 from diorama.view.clock import NSEC, Clock, Course, Kind, Moment
 
@@ -247,6 +249,42 @@ def test_outside_of_a_view_there_is_no_clock_to_change(bench: Bench) -> None:
     done = bench.native([sys.executable, "-P", "-m", "diorama", "clock", "freeze"])
     assert (done.status, done.stdout) == (125, "")
     assert "not inside a view with a clock" in done.stderr
+
+
+OWN_CLOCKS = """
+    import ctypes, os, sys, time
+    from diorama.view.clockspec import CALL, OWN
+    libc = ctypes.CDLL(None)
+    for at in range(1000, 1000 + int(sys.argv[1])):
+        pid = os.fork()
+        if not pid:
+            words = ctypes.create_string_buffer(f"{OWN}:at=@{at}".encode(), 256)
+            os._exit(libc.clock_adjtime(CALL, words) or int(time.time()) != at)
+        assert os.waitpid(pid, 0)[1] == 0
+"""
+
+
+def test_clocks_of_processes_that_are_gone_are_forgotten(
+    engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known: dict[int, Course] = {}
+    tell = Decider.clock
+
+    def note(decider: Decider, number: int, course: Course | None) -> None:
+        if course is None:
+            del known[number]
+        else:
+            known[number] = course
+        tell(decider, number, course)
+
+    monkeypatch.setattr(Decider, "clock", note)
+    with diorama.View(engine=engine, strict=True) as view:
+        view.clock.freeze()
+        for count in ("20", "1"):
+            argv = [sys.executable, "-c", textwrap.dedent(OWN_CLOCKS), count]
+            assert view.run(argv, timeout=60).returncode == 0
+            gc.collect()
+    assert sorted(known) == [0, 21]
 
 
 # -- changed while programs run ---------------------------------------------------------------

@@ -77,8 +77,8 @@ def descriptions() -> list[dict[str, Any]]:
 
 
 def _unanswered(path: Path, trouble: str) -> dict[str, Any]:
-    told = {"pid": int(path.name), "name": name_of(path), "engine": None, "programs": [], "mounts": []}
-    return {**told, "trouble": trouble}
+    known: dict[str, Any] = {"pid": int(path.name), "name": name_of(path), "engine": None}
+    return {**known, "programs": [], "mounts": [], "trouble": trouble}
 
 
 def own_view() -> Path:

@@ -284,10 +284,10 @@ class Decider:
         finally:
             _native.lib.dio_decider_clocks_release(self._handle)
 
-    def clock(self, number: int, course: Course) -> None:
-        """The course of a clock from now on."""
-        native = to_native(course)
-        _native.check(_native.lib.dio_decider_clock(self._handle, number, ctypes.byref(native)))
+    def clock(self, number: int, course: Course | None) -> None:
+        """The course of a clock from now on; None: there is no such clock any more."""
+        native = None if course is None else ctypes.byref(to_native(course))
+        _native.check(_native.lib.dio_decider_clock(self._handle, number, native))
 
     def time(self, number: int, clock: int) -> int | None:
         """What a clock id shows by a clock, in nanoseconds; None if that is the kernel's to say."""

@@ -2,7 +2,9 @@
 
 A process has the clock of the view unless it, or who made it, was given another.  What two processes have of
 one clock is the same clock: it is set for both.  The native library reads clocks; it is told of each course
-before anybody can see it, and no clock is read while a new course begins.
+before anybody can see it, and no clock is read while a new course begins.  It forgets the clock of processes
+that are all gone when there is another one to be told of: who finds out that nobody has a clock any more may
+be anywhere, also where no clock can be read.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from __future__ import annotations
 import os
 import threading
 import time
+import weakref
+from collections import deque
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
@@ -72,15 +76,22 @@ class Clocks:
         self.files = files
         self._decider = decider
         self._numbers = count()
+        self._unused: deque[int] = deque()
+        """Of clocks that nobody has any more."""
         self.timers = Timers()
         self.of_view = self._enter(None)
 
     def _enter(self, course: Course | None) -> Clock:
-        clock = Clock(next(self._numbers), host_moment, course)
-        self._decider.clock(clock.number, clock.course)
-        clock.holding = self._decider.no_clock_read
-        clock.on_change = lambda clock: self._decider.clock(clock.number, clock.course)
-        clock.read_wall = lambda: self._decider.time(clock.number, abi.CLOCK_REALTIME)
+        decider, number = self._decider, next(self._numbers)
+        clock = Clock(number, host_moment, course)
+        clock.holding = decider.no_clock_read
+        clock.on_change = lambda clock: decider.clock(clock.number, clock.course)
+        clock.read_wall = lambda: decider.time(number, abi.CLOCK_REALTIME)
+        weakref.finalize(clock, self._unused.append, number).atexit = False
+        with decider.no_clock_read():
+            while self._unused:
+                decider.clock(self._unused.popleft(), None)
+            decider.clock(number, clock.course)
         return clock
 
     def of(self, tracee: Tracee) -> Clock:
