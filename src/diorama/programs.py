@@ -20,7 +20,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from diorama.engine.choice import ENGINES, HANDLERS_RUN, NOTIFY, Choice, choose, make_tag, require
+from diorama.engine.choice import (
+    ENGINES,
+    GUARDIANS,
+    HANDLERS_RUN,
+    NOTIFY,
+    Choice,
+    choose,
+    make_tag,
+    require,
+    require_no_listener_above,
+)
 from diorama.engine.probe import Features, Paths, probe, resolve, to_native
 from diorama.errors import UsageError
 
@@ -208,6 +218,8 @@ class Programs:
         features = self._features = probe()
         require(features)
         self.choice = choose(self._engine, features, list(self._needs()), list(self._leanings()))
+        if self.choice.engine == GUARDIANS:
+            require_no_listener_above(features)
         options = _native.Options()
         options.paths = to_native(resolve(self._paths, features))
         options.shared = self._shared or features.yama >= 2

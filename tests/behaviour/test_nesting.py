@@ -1,8 +1,10 @@
-"""Mounts of what is mounted: whatever is seen in a view can be what another mount is made of."""
+"""Mounts of what is mounted, whatever is seen in a view, and views in views."""
 
 from __future__ import annotations
 
 import os
+import sys
+import textwrap
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from behaviour.harness import DIORAMA, Bench, Way, each_way, finish, run_with
+from engines import needs_notify
 from modules.imaging import needs, run
 
 INSIDE = " ".join(DIORAMA)
@@ -167,3 +170,47 @@ def test_another_root_in_a_user_namespace(bench: Bench, way: Way) -> None:
     script = "cd /tmp; echo text >file; ls /tmp; ls -d /etc; pwd"
     found = bench.inside(way, ["unshare", "-r", "chroot", "/r", "sh", "-c", script])
     assert (found.lines, found.stderr) == (["file", "/etc", "/tmp"], "")
+
+
+# -- views in views -------------------------------------------------------------------------------
+
+
+@each_way(run_with("--mount", "memory:=/mnt/outer"))
+def test_of_views_in_one_another_one_handles_something(bench: Bench, way: Way) -> None:
+    inner = f"{INSIDE} run --mount memory:=/mnt/inner"
+    script = f"""
+        {INSIDE} run -- sh -c 'echo text >/mnt/outer/file; cat /mnt/outer/file; exit 7'; echo $?
+        {inner} -- true; echo $?
+        {inner} --engine guardians -- true; echo $?
+        {INSIDE} run -- {inner} --engine guardians -- true; echo $?
+        {INSIDE} trace -o /dev/null -- true; echo $?
+    """
+    found = bench.inside(way, sh(script), limit=100)
+    assert found.lines == ["text", "7", *["125"] * 4], found.stderr
+    assert len(found.stderr.splitlines()) == 4
+    told = "cannot handle or trace calls inside of the view "
+    assert all(told in line for line in found.stderr.splitlines()), found.stderr
+
+
+@each_way(run_with())
+def test_a_view_in_one_that_handles_nothing_may(bench: Bench, way: Way) -> None:
+    inner = f"{INSIDE} run --engine guardians --mount memory:=/mnt/inner --"
+    found = bench.inside(way, sh(f"{inner} sh -c 'echo text >/mnt/inner/file; cat /mnt/inner/file'"))
+    assert (found.lines, found.stderr) == (["text"], "")
+
+
+@needs_notify
+def test_a_library_in_a_view_that_is_notified_traces_nothing(bench: Bench) -> None:
+    code = """
+        import diorama
+        with diorama.View(engine="guardians") as view:
+            view.answer("getppid", result=1)
+            try:
+                view.run(["true"])
+            except diorama.UsageError as error:
+                print(error)
+    """
+    way = run_with("--engine", "notify", "--mount", "memory:=/mnt/outer")
+    found = bench.inside(way, [sys.executable, "-P", "-c", textwrap.dedent(code)])
+    told = "cannot handle or trace calls inside of a view that handles some already"
+    assert (found.lines, found.stderr) == ([told], "")

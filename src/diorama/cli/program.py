@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
@@ -31,7 +32,7 @@ def run_program(view: View, options: ViewOptions) -> int:
     first = _startup(view, options)
     adopt_orphans()
     with view, _control(view, options) as control, Terminal() as terminal:
-        _require_no_notified_view_above(view)
+        _prepare(view)
         if options.verbose:
             _tell_engine(view)
         status = _run_first(view, first, terminal)
@@ -82,29 +83,32 @@ def _startup(view: View, options: ViewOptions) -> list[str]:
         raise
 
 
-def _require_no_notified_view_above(view: View) -> None:
-    """`UsageError` for a tracing view in one that is notified.
-
-    Of a call that both handle the kernel would tell the outer one alone: it prefers SECCOMP_RET_USER_NOTIF
-    to SECCOMP_RET_TRACE.
-    """
-    from diorama.engine.choice import GUARDIANS, NOTIFY
-
-    choice = view.prepare()
-    if choice is None or choice.engine != GUARDIANS:
-        return
-    from diorama.control.client import ask, own_view
+def _prepare(view: View) -> None:
+    """Settle what programs need; `UsageError`, which names the view around if that is what is in the way."""
     from diorama.errors import UsageError
 
     try:
-        above = ask(own_view(), {"do": "describe"})
+        view.prepare()
     except UsageError:
-        return
-    if above["engine"] == NOTIFY:
-        outer = above["name"] or above["pid"]
-        raise UsageError(
-            f"cannot handle or trace calls inside of the view {outer}, which handles some already"
-        )
+        outer = _view_around()
+        if outer is None:
+            raise
+        told = f"cannot handle or trace calls inside of the view {outer}, which handles some already"
+        raise UsageError(told) from None
+
+
+def _view_around() -> str | int | None:
+    """The innermost view that this process is in, and that handles something, as far as it can be found."""
+    from diorama.control.client import ask, own_views
+    from diorama.errors import UsageError
+
+    for path in own_views():
+        with contextlib.suppress(UsageError):
+            above = ask(path, {"do": "describe"})
+            if above["engine"] is not None:
+                outer: str | int = above["name"] or above["pid"]
+                return outer
+    return None
 
 
 def _tell_engine(view: View) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from diorama.control.messages import Messages, peer_of
 from diorama.control.places import connect, directories, find, is_heard, name_of, places
 from diorama.errors import UsageError
 
-__all__ = ["ask", "descriptions", "own_view", "speak"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["ask", "descriptions", "outer_view", "own_view", "own_views", "speak"]
 
 _PATIENCE: Final = 30.0
 _ANSWERS_SOON: Final = 5.0
@@ -83,13 +86,20 @@ def _unanswered(path: Path, trouble: str) -> dict[str, Any]:
 
 def own_view() -> Path:
     """The socket of the view that this process is in, the innermost one; `UsageError` outside."""
+    for path in own_views():
+        return path
+    raise UsageError("this is not inside a view, or its socket cannot be seen from here")
+
+
+def own_views() -> Iterator[Path]:
+    """The sockets of all views that this process is in, the innermost first."""
     homes, pid = directories(), os.getppid()
     while pid > 1:
         for home in homes:
             if os.path.lexists(home / str(pid)) and is_heard(home / str(pid)):
-                return home / str(pid)
+                yield home / str(pid)
+                break
         pid = int((_status_of(pid)[1:2] or [b"0"])[0])
-    raise UsageError("this is not inside a view, or its socket cannot be seen from here")
 
 
 def outer_view(view: str) -> Path:

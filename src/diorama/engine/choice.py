@@ -23,11 +23,14 @@ __all__ = [
     "make_tag",
     "missing_for_notify",
     "require",
+    "require_no_listener_above",
 ]
 
 GUARDIANS: Final = "guardians"
 NOTIFY: Final = "notify"
 ENGINES: Final = ("auto", GUARDIANS, NOTIFY)
+_ANOTHER: Final = 2
+"""What is found where somebody above has a listener."""
 # Why a view with handlers leans to guardians.
 HANDLERS_RUN: Final = "handlers may run calls, which costs a promotion each with notifications"
 
@@ -44,7 +47,7 @@ def missing_for_notify(features: Features) -> str | None:
     """What the kernel or the surroundings lack for notifications; None if nothing."""
     if not features.notif_killable:
         return "the kernel lacks SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (Linux 5.19)"
-    if features.user_notif == 2:
+    if features.user_notif == _ANOTHER:
         return "a process above this one has a seccomp listener, and there can be one only"
     if not features.user_notif:
         return "seccomp listeners are refused"
@@ -77,9 +80,22 @@ def choose(asked: str, features: Features, needs: Sequence[str], leanings: Seque
 def require(features: Features) -> None:
     """`UsageError` unless views can be had at all."""
     if not features.ptrace_allowed:
-        raise UsageError("ptrace is not permitted here (a container profile or Yama); see `diorama doctor`")
+        why = "a container profile, Yama, or somebody who traces us, as a view does"
+        raise UsageError(f"ptrace is not permitted here ({why}); see `diorama doctor`")
     if not (features.get_syscall_info and features.seccomp_filter):
         raise UsageError("this kernel lacks what views need (Linux 5.3, seccomp); see `diorama doctor`")
+
+
+def require_no_listener_above(features: Features) -> None:
+    """`UsageError` for tracing in a view that is notified.
+
+    Of a call that both handle the kernel would tell the outer one alone: it prefers SECCOMP_RET_USER_NOTIF
+    to SECCOMP_RET_TRACE.  Others who listen, such as a manager of containers, want few calls.
+    """
+    from diorama.engine.above import is_in_a_view
+
+    if features.user_notif == _ANOTHER and is_in_a_view():
+        raise UsageError("cannot handle or trace calls inside of a view that handles some already")
 
 
 def make_tag() -> int:
