@@ -38,6 +38,42 @@ class Programs:
             compile_program(source, target, flags)
         return target
 
+    def go(self, name: str) -> list[str]:
+        """The command line of a program in Go; skips the test where there is no go(1)."""
+        target = self._made(f"{name}.go", "go", name)
+        if not target.exists():
+            environment = os.environ | {"GOCACHE": str(target.parent / "cache"), "GOFLAGS": ""}
+            partial = target.with_suffix(f".{os.getpid()}")
+            compile_with(["go", "build", "-o", str(partial), str(SOURCES / f"{name}.go")], environment)
+            partial.rename(target)
+        return [str(target)]
+
+    def java(self, name: str) -> list[str]:
+        """The command line of a class in Java, likewise."""
+        target = self._made(f"{name}.java", "javac", f"{name}.class")
+        if not target.exists():
+            partial = target.parent / str(os.getpid())
+            compile_with(["javac", "-d", str(partial), str(SOURCES / f"{name}.java")], dict(os.environ))
+            (partial / target.name).rename(target)
+        options = ("-XX:-UsePerfData", "-XX:TieredStopAtLevel=1")
+        return ["java", *options, "-cp", str(target.parent), name]
+
+    def _made(self, source: str, compiler: str, target: str) -> Path:
+        """Where what is made of a source goes."""
+        if shutil.which(compiler) is None:
+            pytest.skip(f"{compiler} is not installed")
+        folder = self.directory / hashlib.sha256((SOURCES / source).read_bytes()).hexdigest()[:16]
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / target
+
+
+def compile_with(command: list[str], environment: dict[str, str]) -> None:
+    """Run a compiler that may take long on a busy machine."""
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=300, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+
 
 @functools.cache
 def headers() -> bytes:

@@ -66,6 +66,29 @@ def test_waits_are_as_long_as_the_program_thinks(
     assert all(line.endswith(": waited") for line in done.lines), done.lines
 
 
+IN_PYTHON = """
+    import time
+    wall, began = int(time.time()), time.monotonic()
+    time.sleep(0.2)
+    print(wall, str(time.monotonic() - began >= 0.2).lower())
+"""
+
+
+@each_way(*[run_with("--clock", clock) for clock in (STILL, "offset=1000d", "scale=20,at=2040-01-01")])
+@pytest.mark.parametrize("language", ["python", "go", "java"])
+def test_all_languages_agree(bench: Bench, way: Way, programs: Programs, language: str) -> None:
+    command = python(IN_PYTHON)
+    if language != "python":
+        command = programs.go("clock") if language == "go" else programs.java("Clock")
+    is_ahead = way.words[-1].startswith("offset")
+    expected = time.time() + 1000 * 86400 if is_ahead else LATER.timestamp()
+    done = bench.inside(way, command, limit=100)
+    wall, slept = done.stdout.split()
+    assert (slept, done.stderr, done.status) == ("true", "", 0)
+    late = 0 if way.words[-1] == STILL else 20 * 100
+    assert int(expected) <= int(wall) <= expected + late
+
+
 @each_way(run_with("--clock", "scale=100"))
 def test_a_long_sleep_is_short(bench: Bench, way: Way) -> None:
     began = time.monotonic()
