@@ -51,6 +51,17 @@ def test_a_view_is_listed_while_it_runs(bench: Bench, view: subprocess.Popen[byt
     assert NAME not in command(bench, "ls").stdout
 
 
+def test_a_view_is_one_line_whatever_its_command_is(bench: Bench, view: subprocess.Popen[bytes]) -> None:
+    script = "echo ready\nread line"
+    joined = bench.start([*DIORAMA, "exec", NAME, "--", "sh", "-c", script])
+    assert joined.stdout is not None
+    assert joined.stdout.readline() == b"ready\n"
+    (line,) = [line for line in command(bench, "ls").lines if line.startswith(f"{view.pid} ")]
+    while "ready read" not in line:  # it runs before the view has noted that
+        (line,) = [line for line in command(bench, "ls").lines if line.startswith(f"{view.pid} ")]
+    assert finish(joined, "\n").status == 0
+
+
 def test_a_command_joins_a_view(bench: Bench, view: subprocess.Popen[bytes]) -> None:
     bench.environment["GIVEN"] = "yes"
     script = "cat; echo $GIVEN; pwd; umask; cat /mnt/file 2>/dev/null || echo none; echo err >&2; exit 7"

@@ -32,7 +32,7 @@ def command(*, as_json: bool) -> int:
 
 
 def _row(view: dict[str, Any]) -> tuple[str, ...]:
-    programs = [f"{program['pid']} {program['command']}" for program in view["programs"]]
+    programs = [f"{program['pid']} {' '.join(program['command'].split())}" for program in view["programs"]]
     if "trouble" in view:
         return str(view["pid"]), view["name"] or "-", "-", "-", f"({view['trouble']})"
     mounts = str(len(view["mounts"]))
