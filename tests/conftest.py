@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 
 from engines import ENGINES
 
 pytest.register_assert_rewrite("behaviour.harness")
+
+
+def pytest_configure() -> None:
+    """What a shell ignores for its background jobs, programs of the tests are to be told."""
+    for sig in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(sig) is signal.SIG_IGN:
+            signal.signal(sig, signal.default_int_handler if sig == signal.SIGINT else signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
