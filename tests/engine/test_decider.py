@@ -165,6 +165,7 @@ def told(world: World, dirfd: int, path: bytes, flags: int) -> tuple[Verdict, ob
     return verdict, (ino, mode, int.from_bytes(buffer.raw[48:56], "little"))
 
 
+@pytest.mark.timeout(300)
 @settings(max_examples=600, deadline=None)
 @given(
     tree=trees, source=trees, mounts=mounted, path=paths, absolute=st.booleans(), follow=st.booleans(),
@@ -209,6 +210,7 @@ def test_verdicts_on_paths_are_those_of_the_resolver(
             assert have == expected(found, follow=follow)
 
 
+@pytest.mark.timeout(300)
 @settings(max_examples=300, deadline=None)
 @given(source=trees, path=st.one_of(paths, likely), flags=st.sampled_from([
     os.O_RDONLY, os.O_RDWR, os.O_WRONLY | os.O_TRUNC, os.O_RDONLY | os.O_NOFOLLOW, os.O_WRONLY | os.O_CREAT,
@@ -245,6 +247,7 @@ def test_what_is_opened_is_what_the_resolver_leads_to(
         assert verdict.kind != RUN or not found.touched
 
 
+@pytest.mark.timeout(300)
 @settings(max_examples=300, deadline=None)
 @given(source=trees, path=st.one_of(paths, likely), flags=st.sampled_from([
     os.O_RDONLY, os.O_RDWR | os.O_NOFOLLOW, os.O_WRONLY | os.O_TRUNC, os.O_WRONLY | os.O_CREAT,

@@ -82,6 +82,7 @@ class Owned:
         return self.world.tasks.credentials(self.world.task).permits(seen.attributes, os.R_OK)
 
 
+@pytest.mark.timeout(300)
 @settings(max_examples=150, deadline=None)
 @given(
     modes=st.lists(MODES, min_size=8, max_size=8), owners=st.lists(OWNERS, min_size=8, max_size=8),

@@ -73,6 +73,7 @@ def compare(world: World, dirfd: int, text: bytes, *, follow: bool) -> VerdictKi
     return verdict.kind
 
 
+@pytest.mark.timeout(300)
 @settings(max_examples=400, deadline=None)
 @given(
     tree=trees, source=trees, mounts=mounted, path=paths, begin=places, absolute=st.booleans(),
@@ -190,6 +191,7 @@ def cover(name: str, content: dict[str, object], *, read_only: bool = False) -> 
     return Covered(world, tree, view)
 
 
+@pytest.mark.timeout(300)
 @settings(max_examples=400, deadline=None)
 @given(
     content=trees, made=changes, path=paths, begin=places, absolute=st.booleans(), follow=st.booleans(),

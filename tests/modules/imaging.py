@@ -8,6 +8,7 @@ import random
 import shutil
 import stat
 import subprocess
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -81,10 +82,11 @@ def iso_image(path: Path, **how: object) -> None:
 def damaged(data: bytes, seed: int) -> bytes:
     """Some bytes are changed, where there are any."""
     luck = random.Random(seed)
-    used = [place for place in range(0, len(data), 512) if any(data[place : place + 512])]
+    in_use = (place for place in range(0, len(data), 512) if any(data[place : place + 512]))
+    used = list(islice(in_use, 40))
     changed = bytearray(data)
     for _ in range(luck.choice((1, 3, 10, 40))):
-        changed[luck.choice(used[:40]) + luck.randrange(512)] = luck.choice((0, 255, luck.randrange(256)))
+        changed[luck.choice(used) + luck.randrange(512)] = luck.choice((0, 255, luck.randrange(256)))
     return bytes(changed[: luck.randrange(len(changed))] if luck.random() < 0.1 else changed)
 
 
