@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from behaviour.harness import Bench, Way, each_way, finish, run_with
 from diorama import View
+from diorama.abi.elf import find_interpreter
 from diorama.errors import UsageError
 from diorama.modules.networks.none import NoNetwork
 
 NONE = run_with("--net", "none:")
+PACKED = run_with("--net", "none:", "--mount", "zip:packed.zip=/mnt")
 BOTH = run_with("--net", "none:", "--mount", "host:=/dev/net/host")
 HOST = run_with("--net", "host:")
 SHIFTED = run_with(module="shifted")
@@ -400,3 +404,35 @@ def test_a_network_that_cannot_be_had_is_named(net: str, why: str) -> None:
 def test_families_have_names() -> None:
     with View() as view, pytest.raises(UsageError, match="unknown address family 'inet7'"):
         view.stack("none:", "inet7")
+
+
+def pack(work: Path) -> None:
+    with zipfile.ZipFile(work / "packed.zip", "w") as packed:
+        packed.writestr("hello", "ciao\n")
+        for name, content in (("cat", Path("/bin/cat").read_bytes()), ("script", b"#!/mnt/cat\nread\n")):
+            info = zipfile.ZipInfo(name)
+            info.external_attr = 0o100755 << 16
+            packed.writestr(info, content)
+
+
+@each_way(PACKED)
+def test_who_may_look_into_no_process_outside_has_the_files_of_a_view(bench: Bench, way: Way) -> None:
+    bench.prepare = pack
+    out = bench.inside(way, ["sh", "-c", "cat /mnt/hello; /mnt/cat /mnt/hello; /mnt/script"])
+    assert out.lines == ["ciao", "ciao", "#!/mnt/cat", "read"], out.stderr
+
+
+def test_who_may_look_into_no_process_outside_runs_by_another_loader(bench: Bench, engine: str) -> None:
+    with open("/bin/cat", "rb") as program:
+        loader = find_interpreter(program.fileno())
+    if loader is None:
+        pytest.skip("needs a program with a loader")
+    path = os.fsdecode(loader.path)
+
+    def lay(work: Path) -> None:
+        shutil.copy(path, work / "loader")
+
+    bench.prepare = lay
+    way = run_with("--net", "none:", "--mount", f"loader={path}").on(engine)
+    out = bench.inside(way, ["cat", "/proc/self/cmdline", "/proc/self/comm"])
+    assert out.stdout.endswith("\0cat\n"), out.stderr

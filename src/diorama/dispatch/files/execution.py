@@ -303,9 +303,12 @@ class _Search:
         name = os.path.basename(file.place.view_path)
         old = None if file.fd is None else find_interpreter(file.fd)
         new = None if old is None else self._loader(old)
+        is_confined = self._files.is_confined
+        if old is not None and new is None and is_confined and file.place.filesystem is not None:
+            new = old.path  # a copy where the program may go
         if old is not None and new is not None and file.fd is not None:
             self._check(file)
-            alone = not self._files.has_our_rights(self._call.tracee)
+            alone = is_confined or not self._files.has_our_rights(self._call.tracee)
             copy = self._files.programs.copy(file.fd, file.place, old, new, for_others=alone)
             self._leases.callback(self._files.programs.release, copy)
             return _Program(copy.path, name, None, way)

@@ -113,6 +113,8 @@ class Files:
         self.table = MountTable(self.host)
         self.tells_execs = True
         self.acts = True
+        self.is_confined = False
+        """Whether programs may look into no process outside of the view, so not into ours (landlock(7))."""
         self.on_change: Callable[[Task], None] = _nobody
         self.on_restriction: Callable[[], None] = _nothing
         self.on_strangers: Callable[[], None] = _nothing
@@ -336,6 +338,8 @@ class Files:
 
     def is_ours(self, task: Task) -> bool:
         """Whether a task may open what we have open by its link in /proc (PTRACE_MODE_READ, ptrace(2))."""
+        if self.is_confined:
+            return False
         who = self.tasks.on_host(task)
         if (who.uid, who.gid) != (os.geteuid(), os.getegid()) or _PERMITTED & ~who.capabilities:
             return False

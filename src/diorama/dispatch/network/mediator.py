@@ -61,6 +61,7 @@ class NetworkMediator:
         with self._starting:
             if self._confinement is None:
                 self._confinement = Confinement()
+                self.networks.files.is_confined = True
                 self.networks.files.on_close.append(self._confinement.close)
         return self._confinement.run(lambda: launch(command, program, tag))
 
