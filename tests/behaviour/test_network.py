@@ -140,6 +140,22 @@ def test_a_network_is_mounted_inside(bench: Bench, way: Way) -> None:
     assert out.lines == [refused, "made", "0"], out.stderr
 
 
+@each_way(GROWING)
+def test_who_has_chosen_a_network_that_others_do_not_see_has_that(bench: Bench, way: Way) -> None:
+    """It was mounted in a namespace of its own, or is mounted no longer: nobody gets the host's instead."""
+    ours = f"{sys.executable} -P -m diorama"
+    trying = f"""{sys.executable} -c 'import socket; socket.socket()' 2>&1 | tail -n 1"""
+    script = f"""
+        : > net
+        unshare -m sh -c '{ours} mount none: net; {ours} stack $PWD/net -- sh try'
+        {ours} mount none: net; {ours} stack $PWD/net -- sh -c 'umount net; sh try'; sh try
+        """
+    bench.prepare = lambda work: (work / "try").write_text(f"{trying}\n")  # type: ignore[func-returns-value]
+    out = bench.inside(way, ["sh", "-c", script])
+    refused = "OSError: [Errno 97] Address family not supported by protocol"
+    assert out.lines == [refused, refused], out.stderr
+
+
 TALKING = """
 import array, os, select, socket, struct, sys, threading
 HOST = sys.argv[1]

@@ -213,7 +213,7 @@ class Tasks:
 
     __slots__ = (
         "_awaited", "_by_tid", "_host", "_inodes", "_ours", "_tree", "are_alike", "changed", "clock", "cpus",
-        "fix_program", "identity", "opened", "owner", "stacks", "uts",
+        "fix_program", "has_chosen_stacks", "identity", "opened", "owner", "stacks", "uts",
     )  # fmt: skip
 
     def __init__(self, tree: MountTree, host: Host, inodes: Inodes) -> None:
@@ -223,6 +223,8 @@ class Tasks:
         self._by_tid: dict[int, Task] = {}
         self._awaited: dict[int, tuple[Task, bytes]] = {}
         self.stacks = NO_STACKS
+        self.has_chosen_stacks = False
+        """Whether any task has a network of its own, or had one, which may be mounted no longer."""
         self.identity: Identity | None = None
         self.uts: Uts | None = None
         self.cpus: Cpus | None = None
@@ -324,6 +326,7 @@ class Tasks:
 
     def choose_stack(self, task: Task, network: Any, families: frozenset[int]) -> None:
         """Let the process of a task have a network, for some families or for all (`Stacks.choose`)."""
+        self.has_chosen_stacks = True
         chosen = task.stacks.choose(network, families)
         for other in list(self._by_tid.values()):
             if other.pid == task.pid:

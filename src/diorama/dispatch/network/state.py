@@ -79,8 +79,10 @@ class Networks:
     @property
     def is_used(self) -> bool:
         """Whether any task may have a network of its own."""
-        tree = self.files.tree
-        return any(network_of(mount.filesystem) is not None for mount in tree.mounts)
+        tasks = self.files.tasks
+        if tasks.has_chosen_stacks or tasks.stacks:
+            return True
+        return any(network_of(mount.filesystem) is not None for mount in self.files.tree.mounts)
 
     def task(self, tracee: Tracee) -> Task:
         """The task of a tracee."""
