@@ -140,9 +140,10 @@ struct table *decider_table(struct dio_decider *decider);
 /* What is known of the process of a thread; 0, or -EAGAIN if that cannot be told. */
 int decider_find(struct dio_decider *decider, pid_t tid, struct dio_process *out);
 int decider_is_virtual(struct dio_decider *decider, const struct stat *status);
-/* Whether a descriptor of what is virtual, by its link in /proc, is open for writing, or of a file with locks. */
+/* Whether a descriptor of what is virtual, by its link in /proc, is open for writing, or of a file with locks or in pieces. */
 int closing_matters(struct dio_decider *decider, const char *name, const struct stat *status);
-/* Whether it is a socket of ours, for a file of which nothing is kept here: or that cannot be told. */
+/* Whether it is a socket of ours, for a file of which nothing is kept here, a file with locks or one in pieces: or that
+ * cannot be told. */
 int decider_is_direct(struct dio_decider *decider, pid_t tid, int32_t fd);
 /* The mount and the inode that a real object stands for; 0 if that is not known. */
 int decider_stands(struct dio_decider *decider, const struct stat *status, int32_t *mount, uint64_t *inode);

@@ -281,17 +281,19 @@ static int descriptor_writes(const char *name) {
     return lstat(name, &link) || link.st_mode & S_IWUSR;
 }
 
-/* All memfds are known by their device; one that is known by its number too is a file with locks. */
-int closing_matters(struct dio_decider *d, const char *name, const struct stat *status) {
+/* All memfds are known by their device; one that is known by its number too is a file with locks, or in pieces. */
+static int memfd_is_minded(struct dio_decider *d, const struct stat *status) {
     struct identity_entry one = {.dev = status->st_dev, .ino = status->st_ino};
-    if (descriptor_writes(name))
-        return 1;
     if (!S_ISREG(status->st_mode))
         return 0;
     pthread_rwlock_rdlock(&d->lock);
     int found = sorted_find(&d->identities, &one) != NULL;
     pthread_rwlock_unlock(&d->lock);
     return found;
+}
+
+int closing_matters(struct dio_decider *d, const char *name, const struct stat *status) {
+    return descriptor_writes(name) || memfd_is_minded(d, status);
 }
 
 int decider_is_direct(struct dio_decider *d, pid_t tid, int32_t fd) {
@@ -303,5 +305,5 @@ int decider_is_direct(struct dio_decider *d, pid_t tid, int32_t fd) {
     int error = identity_read(AT_FDCWD, name, &status);
     if (error)
         return error != -ENOENT;
-    return S_ISSOCK(status.st_mode) && decider_is_virtual(d, &status);
+    return memfd_is_minded(d, &status) || (S_ISSOCK(status.st_mode) && decider_is_virtual(d, &status));
 }

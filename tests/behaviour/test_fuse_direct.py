@@ -411,4 +411,5 @@ def test_a_huge_file_is_not_read_as_a_whole(served: Served) -> None:
         print(os.fstat(fd).st_size >> 30, os.pread(fd, 3, 4 << 30), os.lseek(fd, -1, os.SEEK_END) >> 30)
     """
     assert served.run(script) == [r"5 b'\x04\x04\x04' 4"]
-    assert served.requests("READ") == ["READ"]
+    assert 0 < len(served.requests("READ")) < 10
+    assert served.run(script.replace("O_RDONLY", "O_RDWR")) == [r"5 b'\x04\x04\x04' 4"]

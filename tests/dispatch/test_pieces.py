@@ -219,3 +219,47 @@ def test_whatever_is_read_is_the_content(steps: list[tuple[int, int, bool]], roo
             assert len(pieces._budget.cached) * CHUNK <= room * CHUNK
     finally:
         os.close(fd)
+
+
+@pytest.mark.parametrize("size", [SIZE + CHUNK, SIZE, 3 * CHUNK + 5, 0])
+def test_what_does_not_hold_any_more_is_fetched_again(backend: Backend, fd: int, size: int) -> None:
+    """What is cached, what is kept, and what is being read just now."""
+    pieces = Pieces(fd, SIZE, backend.fetch, Budget())
+    pieces.keep(CHUNK, 2 * CHUNK)
+    with pieces.hold(0, 1):
+        pass
+    with pieces.hold(2 * CHUNK, 3 * CHUNK):
+        backend.content = random.Random(8).randbytes(size)
+        pieces.renew(size)
+    assert os.pread(fd, CHUNK, CHUNK) == backend.content[CHUNK : 2 * CHUNK]
+    assert os.fstat(fd).st_size == size
+    with pieces.hold(0, size):
+        assert os.pread(fd, size + 1, 0) == backend.content
+
+
+def test_what_is_being_fetched_when_it_does_not_hold_any_more(backend: Backend, fd: int) -> None:
+    pieces = Pieces(fd, SIZE, backend.fetch, Budget())
+    other = CONTENT[::-1]
+
+    def change(_offset: int, _size: int) -> None:
+        backend.hook = lambda _offset, _size: None
+        pieces.renew(SIZE)
+
+    backend.hook = change
+    pieces.keep(0, 1)
+    backend.content = other
+    pieces.renew(SIZE)
+    with pieces.hold(0, SIZE):
+        assert os.pread(fd, SIZE, 0) == other
+
+
+def test_a_file_that_has_become_shorter(backend: Backend, fd: int) -> None:
+    """Where that is no error it ends there."""
+    pieces = Pieces(fd, SIZE, backend.fetch, Budget(), shrinks=True)
+    backend.content = CONTENT[: 2 * CHUNK + 7]
+    with pieces.hold(CHUNK, SIZE):
+        assert os.pread(fd, SIZE, 0)[CHUNK:] == backend.content[CHUNK:]
+    assert pieces.size == os.fstat(fd).st_size == 2 * CHUNK + 7
+    strict = Pieces(fd, SIZE, backend.fetch, Budget())
+    with pytest.raises(OSError, match="too early"), strict.hold(0, SIZE):
+        pass

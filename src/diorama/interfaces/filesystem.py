@@ -74,6 +74,9 @@ class FileSystem(ABC):
     """Whether what is saved is of use after `close`."""
     lazy_above: int | None = None
     """Of regular files with more bytes than this, pieces are asked by `read`: they are never copied whole."""
+    large_above: int | None = None
+    """As `lazy_above`, of files that are only read, where it `tells_at_close`: they get large descriptors,
+    and what is done with others is not slowed down."""
     judges_xattrs = False
     """Whether it says itself which names extended attributes may have, and whether there is one to remove."""
     tells_at_close = False

@@ -252,6 +252,9 @@ class FileSystem(Protocol):
     def lazy_above(self) -> int | None: ...
 
     @property
+    def large_above(self) -> int | None: ...
+
+    @property
     def judges_xattrs(self) -> bool: ...
 
     @property

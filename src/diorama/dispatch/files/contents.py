@@ -73,7 +73,7 @@ class Contents:
 
     def __init__(self, inodes: Inodes, lazy: Lazy | None = None) -> None:
         self.clock: Clock | None = None
-        self._lazy = lazy or Lazy()
+        self._lazy = Lazy() if lazy is None else lazy
         self._inodes = inodes
         self._lock = threading.RLock()
         self._contents: OrderedDict[Key, Content] = OrderedDict()
@@ -94,18 +94,25 @@ class Contents:
     # -- opening ------------------------------------------------------------------------------
 
     def pin(
-        self, place: Place, attributes: Attributes, *, whole: bool = False, fresh: bool = False
+        self,
+        place: Place,
+        attributes: Attributes,
+        *,
+        whole: bool = False,
+        fresh: bool = False,
+        high: bool = False,
     ) -> Content:
         """The memfd of a regular file, which stays until `unpin`; `OSError` if it cannot be read.
 
-        `whole`: all of it is there.  `fresh`: what is cached of it does not hold.
+        `whole`: all of it is there.  `fresh`: what is cached of it does not hold.  `high`: it may be held in
+        pieces, where a file system wants that for large descriptors.
         """
         content, attributes = self._pinned(place, attributes)
         if content.opened and content.told != (attributes.size, attributes.modified):
             fresh = True  # others have changed it, and who has it open is to see that
         fresh &= content.fd >= 0
         try:
-            self._fill(content, attributes)
+            self._fill(content, attributes, high=high and not whole)
             if fresh:
                 self._refill(content, attributes)
             if whole:
@@ -183,6 +190,7 @@ class Contents:
         with content.lock:
             if content.pieces is None:
                 return
+            content.ours += content.watch >= 0  # as in `written`
             self._lazy.finish(content.pieces, empty=empty)
             content.pieces = None
             set_status(content, content.filesystem.attributes(content.place.inode))
@@ -197,8 +205,11 @@ class Contents:
     def truncate(self, content: Content, size: int) -> None:
         """Set the length of what is open: ETXTBSY while it is run."""
         if content.filesystem.tells_at_close and not content.is_orphan:
-            self.complete(content)
             with content.lock:
+                if content.pieces is not None:
+                    content.filesystem.set_attributes(content.place.inode, Changes(size=size))
+                    self._refill(content, content.filesystem.attributes(content.place.inode))
+                    return
                 self.save(content)
                 truncate_there(content, size)
             return
@@ -371,9 +382,12 @@ class Contents:
     def store(self, filesystem: FileSystem, inode: int, offset: int, data: bytes) -> None:
         """A part of a file has this content."""
         with self.kept(filesystem, inode) as content:
-            if content is None or content.pieces is not None:
+            if content is None:
                 return
             with content.lock:
+                if content.pieces is not None:
+                    self._refill(content, filesystem.attributes(inode))
+                    return
                 is_clean = not content.needs_saving()
                 with content.written() as fd:
                     if fd is not None:
@@ -391,7 +405,13 @@ class Contents:
     def _refill(self, content: Content, attributes: Attributes) -> None:
         """Read again what nobody has changed here; who has it open sees what it has become."""
         with content.lock:
-            if content.pieces is not None or content.fd < 0 or content.is_orphan or content.needs_saving():
+            if content.pieces is not None:
+                content.pieces.renew(attributes.size)
+                set_status(content, attributes)
+                content.stamp = (0, 0, 0)
+                content.told = (attributes.size, attributes.modified)
+                return
+            if content.fd < 0 or content.is_orphan or content.needs_saving():
                 return
             scratch = memfd.create_memfd(b"fresh")
             try:
@@ -416,13 +436,14 @@ class Contents:
         if content.is_orphan:
             self.settle_orphan(content)
 
-    def _fill(self, content: Content, attributes: Attributes) -> None:
+    def _fill(self, content: Content, attributes: Attributes, *, high: bool) -> None:
         with content.lock:
             if content.fd >= 0:
                 return
             filesystem, inode = content.filesystem, content.place.inode
             named = os.path.basename(content.place.view_path)
-            if self._lazy.wants(filesystem, attributes):
+            wants_high = high and self._lazy.wants_high(filesystem, attributes)
+            if wants_high or self._lazy.wants(filesystem, attributes):
                 content.pieces = self._lazy.add(named, filesystem, inode, attributes.size)
                 content.fd = content.pieces.fd
             else:

@@ -88,6 +88,7 @@ class Deciding:
         files.tasks.opened = _DecidersOpened(self.decider, self._numbers)
         files.inodes.on_add = self._identify
         files.lockers.on_locked = self._identify_one
+        files.lazy.on_add = self._identify_one
         for status in files.points:
             self._identify(status)
         files.on_change = self._remember

@@ -41,6 +41,7 @@ from diorama.catalogue.model import Request
 from diorama.dispatch.files.answers import Outcome, answers, fail
 from diorama.dispatch.files.direct import HIGH, LOW
 from diorama.dispatch.files.locking import LOCKING, lock_range
+from diorama.dispatch.files.whole import is_high, make_whole
 from diorama.engine.taking import taken
 from diorama.errors import Unsupported
 
@@ -306,7 +307,7 @@ def move_directly(files: Files, call: SendFile | CopyFileRange | Splice) -> bool
 @answers(Dup)
 def duplicate(files: Files, call: Dup) -> Outcome:
     """Another descriptor, with a number that is seen."""
-    if files.direct.find(files.task(call.tracee), call.fd) is None:
+    if not is_high(files, files.task(call.tracee), call.fd):
         return None
     return int(call.tracee.syscall.fcntl(call.fd, F_DUPFD, HIGH))
 
@@ -316,25 +317,31 @@ def control(files: Files, call: Fcntl) -> Outcome:
     """Locks, and what concerns the number, and the flags, which the socket has not."""
     if call.command in LOCKING:
         return lock_range(files, call)
-    file = files.direct.find(files.task(call.tracee), call.fd)
+    task = files.task(call.tracee)
+    if call.command in (F_DUPFD, F_DUPFD_CLOEXEC):
+        if 0 <= call.argument < HIGH and is_high(files, task, call.fd):
+            return int(call.tracee.syscall.fcntl(call.fd, call.command, HIGH))
+        return None
+    file = files.direct.find(task, call.fd)
     if file is None:
         return None
-    if call.command in (F_DUPFD, F_DUPFD_CLOEXEC):
-        if 0 <= call.argument < HIGH:
-            return int(call.tracee.syscall.fcntl(call.fd, call.command, HIGH))
-    elif call.command == F_GETFL:
+    if call.command == F_GETFL:
         return file.flags
-    elif call.command == F_SETFL:
+    if call.command == F_SETFL:
         file.change_flags(call.argument)
         return 0
     return None
 
 
 def check_number(files: Files, call: Request, fd: int, number: int) -> None:
-    """EMFILE if such a file would get a number that is not seen."""
-    if LOW <= number < HIGH and files.direct.find(files.task(call.tracee), fd) is not None:
+    """EMFILE if such a file would get a number that is not seen; one in pieces is made whole for it."""
+    if not LOW <= number < HIGH:
+        return
+    task = files.task(call.tracee)
+    if files.direct.find(task, fd) is not None:
         why = f"a file with direct input and output has no descriptor from {LOW} to {HIGH - 1}"
         raise Unsupported(call.NAME, why, errno.EMFILE)
+    make_whole(files, task, call.NAME, files.lazy.find(task, fd))
 
 
 def open_high(tracee: Tracee, fd: int, *, cloexec: bool) -> int:

@@ -2,7 +2,8 @@
 
 That needs every call which reads by descriptor to be seen, and so a filter that was made for it: one that a
 view has when a file system that wants it was mounted before its programs ran.  Without that a file is fetched
-whole.
+whole; or, where calls about large descriptors are seen (`diorama.dispatch.files.direct`), one that is only
+read gets such a descriptor.  If another number is wanted for it, the file is made whole before.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class Lazy:
     def __init__(self) -> None:
         self.is_seen = False
         """Whether calls that read are seen."""
+        self.on_add: Callable[[os.stat_result], None] = _nothing
+        """Told of what has pieces: who gives it another descriptor is to be asked about."""
         self._budget = Budget()
         self._known: dict[tuple[int, int], Pieces] = {}
         self._retired: list[Pieces] = []
@@ -48,15 +51,28 @@ class Lazy:
         limit = filesystem.lazy_above
         return self.is_seen and limit is not None and attributes.size > limit and can_take()
 
+    @staticmethod
+    def wants_high(filesystem: FileSystem, attributes: Attributes) -> bool:
+        """Whether a regular file that is only read is to be held in pieces, if calls about it are seen."""
+        limit = filesystem.large_above
+        return limit is not None and attributes.size > limit and can_take()
+
     def add(self, named: bytes, filesystem: FileSystem, inode: int, size: int) -> Pieces:
         """A memfd that will have the content of a file in pieces."""
         self._close_unheld()
         fd = create_memfd(named)
         fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NOATIME)
-        pieces = Pieces(fd, size, lambda offset, count: filesystem.read(inode, offset, count), self._budget)
+        pieces = Pieces(
+            fd,
+            size,
+            lambda offset, count: filesystem.read(inode, offset, count),
+            self._budget,
+            shrinks=filesystem.tells_at_close,
+        )
         status = os.fstat(fd)
         with self._lock:
             self._known[status.st_dev, status.st_ino] = pieces
+        self.on_add(status)
         return pieces
 
     def finish(self, pieces: Pieces, *, empty: bool = False) -> None:
@@ -74,6 +90,9 @@ class Lazy:
         os.dup2(fd, pieces.fd, inheritable=False)
         os.close(fd)
         self._forget(pieces)
+
+    def __len__(self) -> int:
+        return len(self._known)
 
     def retire(self, pieces: Pieces) -> None:
         """Nobody will open it any more: close it as soon as nobody has it open."""
@@ -123,6 +142,10 @@ class Lazy:
     def are_mapped(self) -> bool:
         """Whether a program may have mapped some."""
         return any(pieces.has_kept for pieces in list(self._known.values()))
+
+
+def _nothing(_status: os.stat_result) -> None:
+    return
 
 
 def waiter(tracee: Tracee) -> Callable[[Callable[[], None]], None]:

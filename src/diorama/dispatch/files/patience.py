@@ -15,6 +15,8 @@ from collections.abc import Callable
 from signal import SIGCHLD, SIGCONT, SIGKILL, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGWINCH
 from typing import Final, Generic, TypeVar
 
+from diorama.view.asking import asker
+
 __all__ = ["wait_for"]
 
 T = TypeVar("T")
@@ -29,6 +31,9 @@ def wait_for(tid: int, work: Callable[[], T], late: Callable[[T], None] | None =
 
     A result that nobody waits for any more is given to `late`.
     """
+    who = asker()
+    if who is not None:
+        who.step_aside()  # who is waited for may be a program of the view
     errand = _Errand(work, late)
     threading.Thread(target=errand.run, name="diorama-fetch", daemon=True).start()
     while not errand.done.wait(_TICK):

@@ -69,9 +69,14 @@ class Budget:
 
 
 class Pieces:
-    """The missing and the present parts of one memfd; `fd`, open for writing, is its."""
+    """The missing and the present parts of one memfd; `fd`, open for writing, is its.
 
-    def __init__(self, fd: int, size: int, fetch: Fetch, budget: Budget) -> None:
+    What `shrinks` has become shorter when a fetch gives nothing; else that is an error.
+    """
+
+    def __init__(
+        self, fd: int, size: int, fetch: Fetch, budget: Budget, *, shrinks: bool = False
+    ) -> None:
         os.ftruncate(fd, size)
         self.fd = fd
         self.size = size
@@ -80,6 +85,9 @@ class Pieces:
         """Held while an offset of an open file is read, used and set."""
         self._fetch = fetch
         self._budget = budget
+        self._shrinks = shrinks
+        self._stale: set[int] = set()
+        self._renewals = 0
         self._kept: set[int] = set()
         self._fetching: set[int] = set()
         self._next = 0
@@ -133,6 +141,32 @@ class Pieces:
             self.size = 0
             self._count = 0
 
+    def renew(self, size: int) -> None:
+        """What is here does not hold any more: it is fetched again, and has another size; `OSError`."""
+        with self._budget.changed:
+            self._resize(size)
+            for _, chunk in [key for key in self._budget.cached if key[0] is self]:
+                if not self.pins[chunk]:
+                    self.punch(chunk)
+            self._stale = self._fetching | {chunk for chunk, count in self.pins.items() if count}
+            self._renewals += 1
+            kept = sorted(self._kept)
+        for chunk in kept:
+            self._store(chunk * CHUNK, self._fetch(chunk * CHUNK, CHUNK))
+
+    def _resize(self, size: int) -> None:
+        """Set the size; with the lock held."""
+        os.ftruncate(self.fd, size)
+        self.size, self._count = size, -(-size // CHUNK)
+        gone = [chunk for chunk in self._kept if chunk >= self._count]
+        self._kept.difference_update(gone)
+        self._budget.kept -= len(gone)
+
+    def _store(self, start: int, data: bytes) -> int:
+        """Write what was fetched, as far as the file goes; how much."""
+        with self._budget.changed:
+            return _write(self.fd, data[: max(self.size - start, 0)], start)
+
     def release(self) -> None:
         """Its part of the budget is not ours to count any more: it is complete, or nobody has it."""
         with self._budget.changed:
@@ -141,8 +175,13 @@ class Pieces:
             self._budget.kept -= len(self._kept)
 
     def _keep(self, chunks: range, wait: Waiter) -> None:
-        for chunk in chunks:
+        todo = list(reversed(chunks))
+        while todo:
+            chunk = todo[-1]
             with self.hold(chunk * CHUNK, (chunk + 1) * CHUNK, wait), self._budget.changed:
+                if chunk in self._stale:
+                    continue
+                todo.pop()
                 self._budget.cached.pop((self, chunk), None)
                 self._budget.kept += chunk not in self._kept
                 self._kept.add(chunk)
@@ -158,6 +197,8 @@ class Pieces:
         return range(start // CHUNK, -(-end // CHUNK)) if start < end else range(0)
 
     def _is_present(self, chunk: int) -> bool:
+        if chunk in self._stale:
+            return False
         if chunk in self._kept:
             return True
         if (self, chunk) not in self._budget.cached:
@@ -213,17 +254,23 @@ class Pieces:
             self._fetching.update(run)
             return run
 
+    def _ended(self, start: int) -> int:
+        """There is nothing from here on."""
+        if not self._shrinks:
+            raise OSError(errno.EIO, f"{os.strerror(errno.EIO)}: the file ends too early")
+        with self._budget.changed:
+            self._resize(min(start, self.size))
+        return 0
+
     def _fill(self, run: range) -> None:
-        start, end = run.start * CHUNK, min(run.stop * CHUNK, self.size)
+        start, end, renewals = run.start * CHUNK, min(run.stop * CHUNK, self.size), self._renewals
         try:
             while start < end:
                 data = self._fetch(start, end - start)[: end - start]
-                if not data:
-                    raise OSError(errno.EIO, f"{os.strerror(errno.EIO)}: the file ends too early")
-                with self._budget.changed:
-                    if start >= self.size:
-                        break  # it was emptied meanwhile
-                    start += _write(self.fd, data, start)
+                done = self._store(start, data) if data else self._ended(start)
+                if not done:
+                    break  # it was emptied meanwhile
+                start += done
         except BaseException:
             with self._budget.changed:
                 self._fetching.difference_update(run)
@@ -231,8 +278,11 @@ class Pieces:
             raise
         with self._budget.changed:
             self._fetching.difference_update(run)
-            for chunk in run if self.size else ():
-                self._budget.cached[self, chunk] = None
+            if renewals == self._renewals:
+                self._stale.difference_update(run)
+            for chunk in run:
+                if chunk < self._count and chunk not in self._kept:
+                    self._budget.cached[self, chunk] = None
             self._budget.changed.notify_all()
             self._budget.trim()
 

@@ -148,9 +148,9 @@ def _deliver(tracee: Tracee, pieces: Pieces, places: list[Piece], offset: int) -
                 data = os.pread(pieces.fd, wanted, offset + total)
             done = put(tracee.memory, address + at, data)
             total += done
+            if done < len(data) and not total:
+                raise fail(errno.EFAULT)
             if done < wanted:
-                if not total:
-                    raise fail(errno.EFAULT)
                 return total
     return total
 
@@ -250,7 +250,9 @@ def map_file(files: Files, call: MMap) -> Outcome:
         return map_device(files, call, direct)
     pieces = files.lazy.find(files.task(call.tracee), call.fd)
     if pieces is not None:
-        _keep(call.NAME, pieces, call.tracee, call.offset, call.length)
+        # Where it is not seen that a mapping grows, any of it may be wanted.
+        start, length = (call.offset, call.length) if files.lazy.is_seen else (0, pieces.size)
+        _keep(call.NAME, pieces, call.tracee, start, length)
     return None
 
 

@@ -355,14 +355,15 @@ class Files:
         *,
         whole: bool = False,
         fresh: bool = False,
+        high: bool = False,
     ) -> Content:
         """The memfd of a regular file, kept open here until the task asks for something else or ends.
 
         `whole`: all of it is there, for who reads it without being seen.  `fresh`: what is cached of it does
-        not hold.
+        not hold.  `high`: as in `Contents.pin`.
         """
         contents = self.synthetic.contents
-        pin = partial(contents.pin, place, attributes, whole=whole, fresh=fresh)
+        pin = partial(contents.pin, place, attributes, whole=whole, fresh=fresh, high=high)
         is_slow = place.filesystem is not None and place.filesystem.lazy_above is not None
         content = wait_for(task.tid, pin, late=contents.unpin) if is_slow else pin()
         self.unpin(task)

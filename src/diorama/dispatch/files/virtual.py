@@ -18,6 +18,7 @@ from diorama.dispatch.files.entries import check_may_change, check_may_make, cre
 from diorama.dispatch.files.patience import wait_for
 from diorama.dispatch.files.state import Files, fail
 from diorama.dispatch.files.synthetic import name_of
+from diorama.dispatch.files.whole import can_be_high, make_whole
 from diorama.engine.held import Descriptor
 from diorama.view.filesystem import Attributes, OpenFile
 from diorama.view.mounts import Place
@@ -25,6 +26,7 @@ from diorama.view.mounts import Place
 if TYPE_CHECKING:
     from diorama.abi.fcntl import OpenHow
     from diorama.catalogue.files import OpenAt, OpenAt2
+    from diorama.dispatch.files.content import Content
     from diorama.view.task import Task
 
 __all__ = ["OpenedDirectly", "open_content", "open_device", "open_virtual"]
@@ -174,11 +176,13 @@ def open_content(
     assert place.filesystem is not None
     if opened is None and not flags & fcntl.O_PATH:
         opened = place.filesystem.open_file(place.inode, flags)
-    if opened is not None and files.direct.is_seen and (opened.direct or _is_huge(files, place)):
+    high = _is_high(files, task, place, flags)
+    if opened is not None and files.direct.is_seen and (opened.direct or _is_huge(files, place, high=high)):
         raise OpenedDirectly(files.direct.open(place, opened, flags))
     try:
         fresh = opened is not None and not (opened.keeps or flags & fcntl.O_TRUNC)
-        content = files.content(task, place, place.filesystem.attributes(place.inode), fresh=fresh)
+        attributes = place.filesystem.attributes(place.inode)
+        content = files.content(task, place, attributes, fresh=fresh, high=high)
     except PermissionError:
         # Who only writes need not be able to read what there is.
         if opened is not None and flags & fcntl.O_ACCMODE == fcntl.O_WRONLY and files.direct.is_seen:
@@ -196,8 +200,29 @@ def open_content(
             open_it()
         else:
             wait_for(task.tid, open_it)  # to write to it takes all of it
+    _give_high(files, task, content, flags, high=high)
     # The path is a link, which must be followed.
     return content.path, flags & ~_DONE
+
+
+def _is_high(files: Files, task: Task, place: Place, flags: int) -> bool:
+    """Whether what is opened is large and only read, and so may be held in pieces."""
+    assert place.filesystem is not None
+    limit = place.filesystem.large_above
+    if limit is None or place.filesystem.attributes(place.inode).size <= limit:
+        return False
+    if flags & fcntl.O_PATH:
+        return files.direct.is_seen
+    return not flags & (fcntl.O_ACCMODE | fcntl.O_TRUNC) and can_be_high(files, task)
+
+
+def _give_high(files: Files, task: Task, content: Content, flags: int, *, high: bool) -> None:
+    """What is in pieces gets a descriptor at which it is seen that it is read: `OpenedDirectly`."""
+    if content.pieces is None or files.lazy.is_seen or flags & fcntl.O_PATH:
+        return
+    if high:
+        raise OpenedDirectly(os.open(content.path, flags & ~_DONE | os.O_CLOEXEC))
+    make_whole(files, task, "open", content.pieces)
 
 
 def _let_go(opened: OpenFile | None) -> None:
@@ -205,12 +230,13 @@ def _let_go(opened: OpenFile | None) -> None:
         opened.close()
 
 
-def _is_huge(files: Files, place: Place) -> bool:
-    """Whether a file is too large to be kept here, and is not yet."""
+def _is_huge(files: Files, place: Place, *, high: bool) -> bool:
+    """Whether a file is too large to be kept here, and is not yet, nor will be in pieces."""
     assert place.filesystem is not None
-    if place.filesystem.attributes(place.inode).size <= _HUGE:
+    if high or place.filesystem.attributes(place.inode).size <= _HUGE:
         return False
-    return files.synthetic.contents.find(place.filesystem, place.inode) is None
+    content = files.synthetic.contents.find(place.filesystem, place.inode)
+    return content is None or content.pieces is not None
 
 
 def _open_unnamed(files: Files, task: Task, place: Place, how: OpenHow) -> tuple[bytes, int]:

@@ -373,7 +373,8 @@ class Channel:
             if not size:
                 self._end()
                 return False
-            message = self._assembly.add(bytes(self._buffer[:size]))
+            # What wakes us at the end is no message.
+            message = None if self._is_closed else self._assembly.add(bytes(self._buffer[:size]))
             if message is not None:
                 self._take(message)
         except BlockingIOError:

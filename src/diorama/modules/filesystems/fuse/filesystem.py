@@ -86,6 +86,7 @@ class FuseFileSystem(FileSystem):
     writable = True
     judges_xattrs = True
     tells_at_close = True
+    large_above = 64 << 20
 
     def __init__(
         self,
