@@ -363,6 +363,20 @@ static int64_t moment(uint64_t seconds, uint32_t nanoseconds) {
     return (int64_t)(seconds * (uint64_t)NSEC + nanoseconds); /* seconds are signed, although the header says not */
 }
 
+/* As the kernel has it: a file is of some type, and no larger than a file can be. Else Python says what is wrong. */
+static int is_possible(const struct fuse_attr *attr) {
+    switch (attr->mode & S_IFMT) {
+    case S_IFREG:
+    case S_IFDIR:
+    case S_IFLNK:
+    case S_IFCHR:
+    case S_IFBLK:
+    case S_IFIFO:
+    case S_IFSOCK: return attr->size <= INT64_MAX;
+    default: return 0;
+    }
+}
+
 static struct dio_told_node node_of(const struct server *server, uint64_t inode, const struct fuse_attr *attr) {
     struct dio_told_node node = {.inode = inode, .number = attr->ino, .size = attr->size, .blocks = attr->blocks,
                                  .device = attr->rdev, .mode = attr->mode, .links = attr->nlink, .uid = attr->uid,
@@ -385,6 +399,8 @@ int session_node(struct session *s, uint64_t inode, struct dio_told_node *out) {
     if (!request.what.node || !session_begin(s) ||
         ask(s, &request, &body, sizeof body, &answer, sizeof answer) <= 0)
         return 0;
+    if (!is_possible(&answer.attr.attr))
+        return 0;
     *out = node_of(told_server(s->told), inode, &answer.attr.attr);
     told_store_node(s->told, out, until(answer.attr.attr_valid, answer.attr.attr_valid_nsec), request.mark);
     return 1;
@@ -400,7 +416,7 @@ static int entered(struct session *s, uint64_t directory, const struct left *req
         pthread_mutex_lock(&server->lock);
         inode = nodes_enter(&server->nodes, entry->nodeid, entry->generation, 1);
         pthread_mutex_unlock(&server->lock);
-        if (!inode)
+        if (!inode || !is_possible(&entry->attr))
             return 0;
     }
     *out = node_of(server, inode, &entry->attr);

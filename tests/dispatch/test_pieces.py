@@ -253,6 +253,17 @@ def test_what_is_being_fetched_when_it_does_not_hold_any_more(backend: Backend, 
         assert os.pread(fd, SIZE, 0) == other
 
 
+def test_a_size_that_nothing_can_have_costs_nothing(backend: Backend, fd: int) -> None:
+    size = (1 << 63) - 1
+    pieces = Pieces(fd, size, backend.fetch, Budget(), shrinks=True)
+    with pytest.raises(OSError, match="Cannot allocate"):
+        pieces.keep(0, size)
+    with pytest.raises(OSError, match="too large"):
+        pieces.complete()
+    with pieces.hold(0, 10):
+        assert os.pread(fd, 10, 0) == CONTENT[:10]
+
+
 def test_a_file_that_has_become_shorter(backend: Backend, fd: int) -> None:
     """Where that is no error it ends there."""
     pieces = Pieces(fd, SIZE, backend.fetch, Budget(), shrinks=True)

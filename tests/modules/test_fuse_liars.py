@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import random
 import stat
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from diorama.fuse.naming import RenameIn
 from diorama.fuse.operations import NOTICES
-from diorama.fuse.wire import DirEnt, InHeader, OutHeader
+from diorama.fuse.wire import Attr, DirEnt, InHeader, OutHeader
 from diorama.interfaces.filesystem import Attributes, Changes
 from diorama.modules.filesystems.fuse.channel import make_pair
 from diorama.modules.filesystems.fuse.filesystem import FuseFileSystem
@@ -200,3 +201,31 @@ def test_a_name_that_is_none_is_an_error_of_the_listing() -> None:
         filesystem.close()
 
 
+
+
+@pytest.mark.parametrize("lie", [{"size": 1 << 63}, {"size": (1 << 64) - 1}, {"mode": 0}, {"mode": 0o177777}])
+@pytest.mark.parametrize("valid", [0, 60])
+def test_a_file_that_cannot_be_is_an_error_of_that_file(lie: dict[str, int], valid: int) -> None:
+    """As for the kernel, whose LOOKUP and GETATTR are EIO then; others and its name are there."""
+    sock, theirs = make_pair()
+    with theirs:
+        server = Server(theirs, valid=valid)
+        number = server.add(b"file", b"content")
+        server.add(b"other", b"content")
+        told = server.attr
+
+        def attr(one: int) -> Attr:
+            fields = {"ino": one, "size": 7, "mode": stat.S_IFREG | 0o644, "nlink": 1}
+            return Attr(**fields | lie) if one == number else told(one)
+
+        server.attr = attr  # type: ignore[method-assign]
+        server.start()
+        filesystem = FuseFileSystem(sock, "test")
+        try:
+            for _ in range(2):
+                with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+                    filesystem.attributes(filesystem.lookup(filesystem.root, b"file"))
+                assert [one.name for one in filesystem.entries(filesystem.root)] == [b"file", b"other"]
+            assert filesystem.attributes(filesystem.lookup(filesystem.root, b"other")).size == 7
+        finally:
+            filesystem.close()

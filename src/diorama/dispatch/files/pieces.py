@@ -122,6 +122,8 @@ class Pieces:
     def keep(self, start: int, end: int, wait: Waiter = _here) -> None:
         """Have a range present for good; ENOMEM when that is too much for the view."""
         chunks = self._chunks(start, end)
+        if len(chunks) * CHUNK > self._budget.room_kept + CHUNK:
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))  # a server may claim any size
         with self._budget.changed:
             new = [chunk for chunk in chunks if chunk not in self._kept]
             if (self._budget.kept + len(new)) * CHUNK > self._budget.room_kept:

@@ -242,9 +242,7 @@ class FuseFileSystem(FileSystem):
         inode = self._known.entered(directory, name, *reply.entry)
         return inode, self._files.add(FuseFile(self._files, inode, flags, opened))
 
-    def create_unnamed(
-        self, directory: int, attributes: Attributes, flags: int
-    ) -> tuple[int, FuseFile]:
+    def create_unnamed(self, directory: int, attributes: Attributes, flags: int) -> tuple[int, FuseFile]:
         """Make a regular file that has no name, and open it."""
         wanted = CreateIn(flags & ~os.O_CLOEXEC, attributes.mode)
         try:
@@ -443,7 +441,8 @@ class FuseFileSystem(FileSystem):
                 if one.name in (b".", b".."):
                     continue
                 if one.entry is not None and one.attributes is not None and one.entry.nodeid:
-                    self._known.entered(directory, one.name, one.entry, one.attributes, mark)
+                    with contextlib.suppress(OSError):  # who asks for it is told
+                        self._known.entered(directory, one.name, one.entry, one.attributes, mark)
                 yield Entry(one.name, one.dirent.ino, one.dirent.type << 12)
         raise _error(errno.EIO)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 from collections.abc import Generator
 from typing import Final
 
@@ -18,10 +19,16 @@ __all__ = ["attributes_of", "attributes_told", "segments", "to_set", "unless_unk
 
 _NSEC: Final = 10**9
 _SECTOR: Final = 512
+_MOST: Final = (1 << 63) - 1
+_TYPES: Final = frozenset(
+    {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK}
+)
 
 
 def attributes_of(attr: Attr, *, unchecked: bool) -> Attributes:
-    """The status of a node, as the server tells it."""
+    """The status of a node, as the server tells it; EIO for one that no file can have, as in the kernel."""
+    if stat.S_IFMT(attr.mode) not in _TYPES or attr.size > _MOST:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
     return Attributes(
         mode=attr.mode,
         size=attr.size,
