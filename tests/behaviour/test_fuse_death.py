@@ -28,6 +28,25 @@ def test_a_server_that_is_killed_in_the_middle_of_everything(bench: Bench, way: 
 
 
 @each_engine
+def test_a_server_that_is_killed_is_unmounted_if_it_wants_that(bench: Bench, way: Way) -> None:
+    """By fusermount3, which waits for its end, and finds its mount by a mount on the root."""
+    needs("squashfuse", "fusermount3", "mksquashfs")
+    bench.prepare = lay
+    script = f"""
+        mksquashfs source image -quiet -no-progress >/dev/null
+        {START}
+        serve squashfuse -f -o auto_unmount image mnt
+        cat mnt/file; kill -9 $server
+        for i in $(seq 600); do
+            grep -q " $PWD/mnt fuse" /proc/self/mounts || break
+            sleep 0.05
+        done
+        ls mnt; grep -c " $PWD/mnt fuse" /proc/self/mounts
+    """
+    assert bench.inside(way, ["bash", "-c", script]).stdout == "content\n0\n"
+
+
+@each_engine
 def test_who_waits_for_a_server_that_is_killed_is_told_so(bench: Bench, way: Way) -> None:
     """Or asks just then."""
     script = """

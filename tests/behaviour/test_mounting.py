@@ -22,6 +22,18 @@ SAME = {
 bind("a", "mnt"); show("mnt"); show("mnt/sub/file"); write("mnt/new"); show("a/new")
 umount("mnt"); show("mnt"); umount("mnt")
 """,
+    "a mount on the root shows in tables that are open, and nowhere else": """
+bind("a", "mnt"); bind("b", "mnt/sub"); sys.stdout.flush()
+if not os.fork():
+    print(libc.unshare(0x20000)); os.chdir("mnt")
+    table, read = open("/proc/self/mounts"), open("/proc/self/mountinfo")
+    before = len(read.readlines())
+    bind(".", "/", MS_REC)
+    print([line.split()[1] for line in table.readlines()[before:]], [line.split()[4] for line in read])
+    print(os.path.exists("/sub"), os.path.exists("/proc/self")); sys.stdout.flush()
+    os._exit(0)
+os.wait(); umount("mnt/sub"); umount("mnt")
+""",
     "mounts stack": """
 bind("a", "mnt"); bind("b", "mnt"); show("mnt"); umount("mnt"); show("mnt"); umount("mnt"); show("mnt")
 """,

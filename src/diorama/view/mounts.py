@@ -267,15 +267,17 @@ class Place(NamedTuple):
 class MountTree:
     """The mounts of one namespace, beginning with the host's own tree.
 
-    `lock` is held for each change; hold it for what must be one.
+    `lock` is held for each change; hold it for what must be one.  `covers` are mounts on the root that came
+    when programs were there: nobody finds them, since all begin below.
     """
 
-    __slots__ = ("__weakref__", "lock", "mounts", "root")
+    __slots__ = ("__weakref__", "covers", "lock", "mounts", "root")
 
     def __init__(self, root: Mount | None = None) -> None:
         self.root = root or Mount(host=b"/", source="host")
         self.root.is_bottom = True
         self.mounts: tuple[Mount, ...] = (self.root,)
+        self.covers: tuple[Mount, ...] = ()
         self.lock = threading.RLock()
 
     @property
@@ -288,6 +290,12 @@ class MountTree:
         with self.lock:
             _put(mount, self.top(place))
             self.mounts = (*self.mounts, *below(mount))
+
+    def cover(self, mount: Mount) -> None:
+        """Put a mount, with what is mounted on it, above the root that programs have."""
+        with self.lock:
+            mount.point = self.base.root
+            self.covers = (*self.covers, *below(mount))
 
     def move(self, mount: Mount, place: Place) -> None:
         """Put a mount that is in the tree, with what is mounted on it, on another place."""

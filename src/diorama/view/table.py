@@ -49,7 +49,7 @@ class MountTable:
     def rows(self, tree: MountTree, root: Place, lines: Sequence[MountLine]) -> list[Row]:
         """What a task with this root sees, in the order of mounting; `lines` are the host's own."""
         found: list[Row] = []
-        for mount in tree.mounts:
+        for mount in (*tree.mounts, *tree.covers):
             if mount.blend is None and is_visible(mount):
                 found += self._of_mount(mount, root, lines)
         return found

@@ -155,14 +155,22 @@ class Mounting:
     # -- changing a tree ----------------------------------------------------------------------
 
     def attach(self, tree: MountTree, mount: Mount, place: Place) -> None:
-        """Put a loose mount on a place; ENOTDIR unless both are directories or neither, EINVAL elsewhere."""
+        """Put a loose mount on a place; ENOTDIR unless both are directories or neither, EINVAL elsewhere.
+
+        On the root it is found by nobody, since who is there stays below: in the table only.
+        """
         with self.lock:
-            self._check_target(tree, place)
+            covers = is_mounted(place) and place.mount is tree.base and tree is not self._files.tree
+            if not covers:
+                self._check_target(tree, place)
             if stat.S_ISDIR(mount.kind) != stat.S_ISDIR(kind_of(self._files, place)):
                 raise fail(errno.ENOTDIR)
             self._check(below(mount))
             self._loose.discard(mount)
-            self._attach(tree, mount, place)
+            if covers:
+                tree.cover(mount)
+            else:
+                self._attach(tree, mount, place)
 
     def attach_new(self, tree: MountTree, mount: Mount, place: Place) -> None:
         """Put a loose mount on a place where there is nothing; EINVAL elsewhere."""

@@ -12,6 +12,7 @@ from diorama.abi import mount as abi
 from diorama.abi.fcntl import AT_EACCESS, AT_FDCWD
 from diorama.catalogue.mounts import Mount as MountCall
 from diorama.catalogue.mounts import Umount2
+from diorama.dispatch.files.again import show_again
 from diorama.dispatch.files.answers import Outcome, answers
 from diorama.dispatch.files.mounting import is_mounted
 from diorama.dispatch.files.sources import Sources
@@ -102,11 +103,14 @@ def _mount(
 
 
 def _attach(files: Files, call: MountCall, made: Mount, target: Place) -> None:
+    tree = files.task(call.tracee).tree
     try:
-        files.mounting.attach(files.task(call.tracee).tree, made, target)
+        files.mounting.attach(tree, made, target)
     except BaseException:
         files.mounting.discard(made)
         raise
+    if target.same(tree.base.root):
+        show_again(files, call.tracee)
 
 
 def set_flags(mount: Mount, names: list[str]) -> None:
