@@ -27,6 +27,7 @@ __all__ = [
     "Content",
     "Key",
     "changed_of",
+    "refill",
     "relative_access",
     "save_content",
     "save_status",
@@ -234,6 +235,32 @@ def set_status(content: Content, attributes: Attributes) -> None:
         os.fchmod(fd, stat.S_IMODE(attributes.mode) & 0o777)
     content.agree()
     content.is_racy = not memfd.has_fine_times()
+
+
+def refill(content: Content, attributes: Attributes) -> None:
+    """Read again what nobody has changed here; who has it open sees what it has become."""
+    with content.lock:
+        if content.pieces is not None:
+            content.pieces.renew(attributes.size)
+            set_status(content, attributes)
+            content.stamp = (0, 0, 0)
+            content.told = (attributes.size, attributes.modified)
+            return
+        if content.fd < 0 or content.is_orphan or content.needs_saving():
+            return
+        scratch = memfd.create_memfd(b"fresh")
+        try:
+            content.filesystem.copy_content(content.place.inode, scratch)
+            if not memfd.are_equal(scratch, content.fd):
+                with content.written() as fd:
+                    if fd is not None:
+                        memfd.replace(fd, scratch)
+        finally:
+            os.close(scratch)
+        set_status(content, attributes)
+        content.told = (attributes.size, attributes.modified)
+        if content.mappers:
+            content.mark = memfd.digest(content.fd)
 
 
 def truncate_there(content: Content, size: int) -> None:

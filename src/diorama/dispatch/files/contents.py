@@ -39,6 +39,7 @@ from diorama.dispatch.files.content import (
     Content,
     Key,
     changed_of,
+    refill,
     relative_access,
     save_content,
     save_status,
@@ -114,7 +115,7 @@ class Contents:
         try:
             self._fill(content, attributes, high=high and not whole)
             if fresh:
-                self._refill(content, attributes)
+                refill(content, attributes)
             if whole:
                 self.complete(content)
         except BaseException:
@@ -208,7 +209,7 @@ class Contents:
             with content.lock:
                 if content.pieces is not None:
                     content.filesystem.set_attributes(content.place.inode, Changes(size=size))
-                    self._refill(content, content.filesystem.attributes(content.place.inode))
+                    refill(content, content.filesystem.attributes(content.place.inode))
                     return
                 self.save(content)
                 truncate_there(content, size)
@@ -377,7 +378,7 @@ class Contents:
         """A file has another content now."""
         with self.kept(filesystem, inode) as content:
             if content is not None:
-                self._refill(content, filesystem.attributes(inode))
+                refill(content, filesystem.attributes(inode))
 
     def store(self, filesystem: FileSystem, inode: int, offset: int, data: bytes) -> None:
         """A part of a file has this content."""
@@ -386,7 +387,7 @@ class Contents:
                 return
             with content.lock:
                 if content.pieces is not None:
-                    self._refill(content, filesystem.attributes(inode))
+                    refill(content, filesystem.attributes(inode))
                     return
                 is_clean = not content.needs_saving()
                 with content.written() as fd:
@@ -401,31 +402,6 @@ class Contents:
             if content is None or content.pieces is not None:
                 return b""
             return os.pread(content.fd, size, offset)
-
-    def _refill(self, content: Content, attributes: Attributes) -> None:
-        """Read again what nobody has changed here; who has it open sees what it has become."""
-        with content.lock:
-            if content.pieces is not None:
-                content.pieces.renew(attributes.size)
-                set_status(content, attributes)
-                content.stamp = (0, 0, 0)
-                content.told = (attributes.size, attributes.modified)
-                return
-            if content.fd < 0 or content.is_orphan or content.needs_saving():
-                return
-            scratch = memfd.create_memfd(b"fresh")
-            try:
-                content.filesystem.copy_content(content.place.inode, scratch)
-                if not memfd.are_equal(scratch, content.fd):
-                    with content.written() as fd:
-                        if fd is not None:
-                            memfd.replace(fd, scratch)
-            finally:
-                os.close(scratch)
-            set_status(content, attributes)
-            content.told = (attributes.size, attributes.modified)
-            if content.mappers:
-                content.mark = memfd.digest(content.fd)
 
     def _release(self, content: Content) -> None:
         with self._lock:
