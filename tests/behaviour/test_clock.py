@@ -187,7 +187,7 @@ print([one.wait() for one in started])
 
 @each_way(run_with("--clock", STILL))
 def test_a_clock_is_inherited_at_each_clone(bench: Bench, way: Way) -> None:
-    done = bench.inside(way, [sys.executable, "-P", "-c", FORKS])
+    done = bench.inside(way, [sys.executable, "-P", "-W", "ignore", "-c", FORKS])
     assert (done.lines, done.stderr) == (["[0, 0, 0, 0]"], "")
 
 

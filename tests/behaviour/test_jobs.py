@@ -143,6 +143,7 @@ PYTHON = {
         start = time.monotonic(); time.sleep(0.4)
         has_slept = time.monotonic() - start >= 0.4
         while caught.count(2) <= 3: signal.pause()
+        signal.setitimer(signal.ITIMER_REAL, 0)
         print(has_slept, caught.count(1), caught.count(2) > 3)
     """,
 }

@@ -540,8 +540,10 @@ signal.siginterrupt(signal.SIGALRM, True)
 libc = ctypes.CDLL(None, use_errno=True)
 sock = socket.socket()
 address = b"\\2\\0" + (80).to_bytes(2, "big") + socket.inet_aton("192.0.2.7") + bytes(8)
-signal.setitimer(signal.ITIMER_REAL, 0.3)
-print(libc.connect(sock.fileno(), address, 16), errno.errorcode[ctypes.get_errno()])
+signal.setitimer(signal.ITIMER_REAL, 0.3, 0.3)
+found = libc.connect(sock.fileno(), address, 16), errno.errorcode[ctypes.get_errno()]
+signal.setitimer(signal.ITIMER_REAL, 0)
+print(*found)
 """
     with Server(echo) as far, Socks(far.where) as proxy:
         proxy.agrees.clear()
