@@ -20,7 +20,9 @@ from diorama.abi.capability import (
     CAP_KILL,
     CAP_SETGID,
     CAP_SETUID,
+    CAP_SYS_NICE,
     CAP_SYS_PTRACE,
+    CAP_SYS_RESOURCE,
     FILE_CAPABILITIES,
     NGROUPS_MAX,
     SECBIT_KEEP_CAPS,
@@ -211,6 +213,15 @@ class Identity:
             return True
         same = {other.uid, other.euid, other.suid} == {uid} and {other.gid, other.egid, other.sgid} == {gid}
         return same and not other.permitted & ~capabilities
+
+    def may_schedule(self, other: Identity) -> bool:
+        """Whether it may say when and where another runs, sched_setaffinity(2)."""
+        return self.euid in (other.euid, other.uid) or self.has(CAP_SYS_NICE)
+
+    def may_limit(self, other: Identity) -> bool:
+        """Whether it may see and set limits of another, prlimit(2)."""
+        same = {other.uid, other.euid, other.suid} == {self.uid}
+        return (same and {other.gid, other.egid, other.sgid} == {self.gid}) or self.has(CAP_SYS_RESOURCE)
 
     def closes_memory(self, before: Identity) -> bool:
         """Whether changing from `before` to this makes a process undumpable (PR_SET_DUMPABLE, prctl(2))."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import socket
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from diorama.abi.fcntl import F_SETFL
 from diorama.abi.socket import SO_PASSCRED, SO_PEERCRED
-from diorama.catalogue.processes import Prctl
-from diorama.catalogue.sockets import GetSockOpt, SetSockOpt, Socket
+from diorama.catalogue.io import Fcntl
+from diorama.catalogue.processes import Prctl, PrLimit64
+from diorama.catalogue.sockets import GetSockOpt, SetSockOpt, Socket, SocketPair
 from diorama.dispatch.identity.answers import ANSWERS, Outcome
 from diorama.dispatch.identity.state import Identities
 from diorama.dispatch.subscription import ArgumentTest
-from diorama.engine._native import TEST_EQ
+from diorama.engine._native import TEST_EQ, TEST_NE
 
 if TYPE_CHECKING:
     from diorama.catalogue.model import Request
@@ -26,8 +29,11 @@ _SUBJECTS: Final = (
     "becoming",
     "capabilities",
     "execution",
+    "flags",
     "inheritance",
+    "meeting",
     "privileges",
+    "scheduling",
     "signals",
     "sockets",
     "status",
@@ -68,10 +74,13 @@ class IdentityMediator:
         numbers = sorted({*OPTIONS, *OF_MEMORY})
         options = (ArgumentTest("option", TEST_EQ, SO_PEERCRED, (SO_PEERGROUPS,)),)
         return {
+            Fcntl: (ArgumentTest("command", TEST_EQ, F_SETFL),),
             GetSockOpt: options,
+            PrLimit64: (ArgumentTest("pid", TEST_NE, 0), ArgumentTest("new", TEST_NE, 0)),
             Prctl: (ArgumentTest("option", TEST_EQ, numbers[0], tuple(numbers[1:])),),
             SetSockOpt: (ArgumentTest("option", TEST_EQ, SO_PASSCRED),),
             Socket: socket_tests(),
+            SocketPair: (ArgumentTest("family", TEST_EQ, socket.AF_UNIX),),
         }
 
     def answer(self, call: Any) -> Outcome:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from diorama.abi import capability as abi
 from diorama.abi import socket as socket_abi
+from diorama.abi.mount import OPEN_TREE_CLONE
 from diorama.abi.netlink import NETLINK_AUDIT
 from diorama.catalogue import mounts, sockets, system, time
 from diorama.dispatch.identity.answers import Outcome, answers, fail
@@ -80,6 +81,15 @@ def reboot(identities: Identities, call: system.Reboot) -> Outcome:
 def mounting(identities: Identities, call: Any) -> Outcome:
     """Who could mount over what its root uses would be root."""
     if not identities.of(call.tracee).has(abi.CAP_SYS_ADMIN):
+        raise fail(errno.EPERM)
+    return None
+
+
+@answers(mounts.OpenTree, mounts.OpenTreeAttr)
+def open_tree(identities: Identities, call: mounts.OpenTree | mounts.OpenTreeAttr) -> Outcome:
+    """A copy of a mount, or one with other attributes, is as good as a mount."""
+    changes = call.flags & OPEN_TREE_CLONE or (isinstance(call, mounts.OpenTreeAttr) and call.size)
+    if changes and not identities.of(call.tracee).has(abi.CAP_SYS_ADMIN):
         raise fail(errno.EPERM)
     return None
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from diorama.catalogue.model import Tracee
     from diorama.dispatch.identity.state import Identities
 
-__all__ = ["behind"]
+__all__ = ["behind", "in_group"]
 
 _PID: Final = re.compile(rb"^Pid:\t(\d+)$", re.MULTILINE)
 _LAST_SIGNAL: Final = 64
@@ -39,14 +39,13 @@ def kill(identities: Identities, call: Kill) -> Outcome:
         return None
     if call.pid != -1 and identities.of(call.tracee).has(CAP_KILL):
         return None
-    return _send_each(identities, call, _addressed(call))
+    addressed = sorted(members() - {call.tracee.pid}) if call.pid == -1 else in_group(-call.pid, call.tracee)
+    return _send_each(identities, call, addressed)
 
 
-def _addressed(call: Kill) -> list[int]:
-    """The processes that are meant by a number that is none of one."""
-    if call.pid == -1:
-        return sorted(members() - {call.tracee.pid})
-    group = -call.pid or _field(call.tracee.pid, _GROUP)
+def in_group(number: int, tracee: Tracee) -> list[int]:
+    """The processes of a group; 0 is a tracee's own."""
+    group = number or _field(tracee.pid, _GROUP)
     pids = [int(name) for name in os.listdir("/proc") if name.isdecimal()]
     return [pid for pid in pids if _field(pid, _GROUP) == group]
 

@@ -20,8 +20,9 @@ from diorama.dispatch.identity.answers import Outcome, answers, fail
 from diorama.engine.taking import taken
 
 if TYPE_CHECKING:
-    from diorama.catalogue.model import Request, Tracee
+    from diorama.catalogue.model import Tracee
     from diorama.dispatch.identity.state import Identities
+    from diorama.view.identity import Identity
 
 __all__ = ["SO_PEERGROUPS"]
 
@@ -173,11 +174,10 @@ def get_option(identities: Identities, call: GetSockOpt) -> Outcome:
     """Who the other end is."""
     if call.level != socket.SOL_SOCKET or call.option not in (SO_PEERCRED, SO_PEERGROUPS):
         return None
-    peer = _peer(call)
+    peer = _peer(identities, call)
     if peer is None:
         return None
-    pid, uid, gid = peer
-    who = identities.find(pid)
+    pid, uid, gid, who = peer
     if call.option == SO_PEERCRED:
         mapping = identities.mapping
         ids = (mapping.user(uid), mapping.group(gid)) if who is None else (who.euid, who.egid)
@@ -193,15 +193,15 @@ def get_option(identities: Identities, call: GetSockOpt) -> Outcome:
     return 0
 
 
-def _peer(call: Request) -> tuple[int, int, int] | None:
-    """Process, user and group of the other end as the kernel knows them; None if there is none."""
-    assert isinstance(call, GetSockOpt)
+def _peer(identities: Identities, call: GetSockOpt) -> tuple[int, int, int, Identity | None] | None:
+    """Process, user and group of the other end as the kernel knows them, and who that was in the view."""
     tracee = call.tracee
     try:
         with taken(tracee.tid, tracee.pid, call.fd) as ours, socket.socket(fileno=os.dup(ours)) as at:
             if at.family != socket.AF_UNIX:
                 return None
             pid, uid, gid = _UCRED.unpack(at.getsockopt(socket.SOL_SOCKET, SO_PEERCRED, _UCRED.size))
+            who = identities.meetings.at(pid, at) or identities.find(pid)
     except OSError:
         return None
-    return (pid, uid, gid) if pid else None
+    return (pid, uid, gid, who) if pid else None

@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 from diorama.abi.capability import CAP_SETGID, CAP_SETUID
+from diorama.dispatch.identity.meeting import Meetings
 from diorama.engine.descent import descends
 from diorama.view.identity import Identity, Mapping
 
@@ -35,6 +36,7 @@ class Identities:
         """Whether somebody asks to be told who sends messages (SO_PASSCRED)."""
         self.said: dict[int, tuple[int, int, int]] = {}
         """As whom processes have sent messages, if they have said so (SCM_CREDENTIALS)."""
+        self.meetings = Meetings()
 
     def task(self, tracee: Tracee) -> Task:
         """The task of a tracee."""

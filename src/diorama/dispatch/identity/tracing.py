@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from diorama.abi.capability import CAP_SYS_PTRACE
 from diorama.catalogue.processes import (
+    GetRobustList,
     KCmp,
     PidFdGetFd,
     ProcessMAdvise,
@@ -15,6 +16,7 @@ from diorama.catalogue.processes import (
     ProcessVmWriteV,
     Ptrace,
 )
+from diorama.catalogue.scheduling import MigratePages, MovePages
 from diorama.dispatch.identity.answers import Outcome, answers, fail
 from diorama.dispatch.identity.signals import behind
 
@@ -33,10 +35,11 @@ def ptrace(identities: Identities, call: Ptrace) -> Outcome:
     return None
 
 
-@answers(ProcessVmReadV, ProcessVmWriteV)
-def memory(identities: Identities, call: ProcessVmReadV | ProcessVmWriteV) -> Outcome:
-    """The memory of a process."""
-    _check(identities, call.tracee, call.pid)
+@answers(GetRobustList, MigratePages, MovePages, ProcessVmReadV, ProcessVmWriteV)
+def memory(identities: Identities, call: Any) -> Outcome:
+    """The memory of a process, what is in it and where that is."""
+    if call.pid:
+        _check(identities, call.tracee, call.pid)
     return None
 
 
@@ -58,7 +61,7 @@ def by_descriptor(identities: Identities, call: Any) -> Outcome:
 
 
 def _check(identities: Identities, tracee: Tracee, target: int) -> None:
-    if target == tracee.pid:
+    if target in (tracee.pid, tracee.tid):
         return
     other = identities.find(target)
     if other is None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from diorama.dispatch.files.state import Files
-    from diorama.view.task import Task
+    from diorama.view.task import Task, Tasks
 
 __all__ = ["cpu_files"]
 
@@ -105,12 +105,22 @@ def _ours(tid: int | None = None) -> int:
 
 def _check_right(names: Names, call: SchedSetAffinity, task: Task) -> None:
     """EPERM unless it is the caller's own, or the caller may do all (sched_setaffinity(2))."""
+    if names.files.tasks.identity is not None:
+        _check_identity(names.files.tasks, names.task(call.tracee), task)
+        return
     who = names.files.tasks.credentials(names.task(call.tracee))
     try:
         owner = os.stat(f"/proc/{task.tid}").st_uid
     except OSError:
         raise fail(errno.ESRCH) from None
     if owner != who.uid and not who.capabilities >> 23 & 1:  # CAP_SYS_NICE
+        raise fail(errno.EPERM)
+
+
+def _check_identity(tasks: Tasks, caller: Task, target: Task) -> None:
+    """Where programs are users of the view."""
+    who, other = caller.identity or tasks.identity, target.identity or tasks.identity
+    if who is not None and other is not None and caller is not target and not who.may_schedule(other):
         raise fail(errno.EPERM)
 
 
