@@ -1,15 +1,19 @@
-"""Users of a view: what they may do to the processes of others, and whom they have met."""
+"""Users of a view: what becomes of them, what they may do to the processes of others, whom they have met."""
 
 from __future__ import annotations
 
 import os
 import platform
+import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from behaviour.harness import Bench, Way, each_way, run_with
+from behaviour.programs import Programs
 
 ROOT = run_with("--user", "root")
 WITH_CPUS = run_with("--user", "root", "--cpus", "2")
@@ -21,6 +25,45 @@ PYTHON = "/usr/bin/python3"
 
 def python(script: str, *arguments: str | Path) -> list[str]:
     return [sys.executable, "-c", script, *map(str, arguments)]
+
+
+def with_set_user_id(directory: Path, program: Path) -> Path:
+    """A directory with the program, and with one that gives who executes it the user of its owner."""
+    place = directory / "programs"
+    place.mkdir()
+    shutil.copy(program, place / "plain")
+    shutil.copy(program, place / "of_root")
+    (place / "of_root").chmod(0o4755)
+    return place
+
+
+@each_way(ROOT)
+def test_all_transitions_are_as_a_model_in_c_says(bench: Bench, way: Way, programs: Programs) -> None:
+    place = with_set_user_id(bench.directory, programs("transitions"))
+    out = bench.inside(way, [place / "plain", place, "15", "20"])
+    assert out.lines == ["15 of 15 rounds of 20 transitions are as the model says"]
+
+
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """A directory that everybody may search."""
+    with tempfile.TemporaryDirectory(prefix="diorama-identity-") as name:
+        os.chmod(name, 0o755)
+        yield Path(name)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may be anybody natively")
+def test_the_kernel_says_what_the_model_in_c_says(
+    bench: Bench, programs: Programs, open_directory: Path
+) -> None:
+    if tuple(map(int, platform.release().split(".")[:2])) < (6, 16):
+        pytest.skip("before Linux 6.16 an exec is judged by the real user")
+    no_new_privs = "NoNewPrivs:\t1" in Path("/proc/self/status").read_text()
+    if no_new_privs or os.statvfs(open_directory).f_flag & os.ST_NOSUID:
+        pytest.skip("set-user-ID programs give nothing here")
+    place = with_set_user_id(open_directory, programs("transitions"))
+    out = bench.native([place / "plain", place, "400", "20"])
+    assert out.lines == ["400 of 400 rounds of 20 transitions are as the model says"]
 
 
 SCHEDULING = """
