@@ -1,7 +1,7 @@
 /* decide_owned.c - what a mount remembers of its files (`diorama.view.owning`).
  *
  * The note of a file or directory is an extended attribute of it: "UID GID MODE", then "cMAJOR:MINOR" or "bMAJOR:MINOR"
- * for what stands for a device.  Without a note it is as the host has it, where our own user stands for root.  Of what
+ * for what stands for a device, and "a" for what has an access control list, which only Python reads.  Without a note it is as the host has it, where our own user stands for root.  Of what
  * can have no attributes there may be notes elsewhere, which only Python reads. */
 #include "deciding.h"
 
@@ -12,6 +12,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+static const char LISTED[] = " a";
 enum { NOTE_ROOM = 128, BITS = 07777 };
 
 static const char NOTE[] = "user.overlay.diorama.owner";
@@ -62,8 +63,9 @@ static int note_apply(char *text, struct stat *status) {
 
 static int is_noted(const struct stat *status) { return S_ISREG(status->st_mode) || S_ISDIR(status->st_mode); }
 
-int owned_show(const struct mounted *m, const char *link, struct stat *status) {
-    char text[NOTE_ROOM];
+/* What is to be seen of a file; its note, if it has one, stays in `text`. */
+static int owned_look(const struct mounted *m, const char *link, struct stat *status, char text[NOTE_ROOM]) {
+    text[0] = 0;
     if (m->owned == DIO_OWNED_ASKED || (!is_noted(status) && m->notes && !access(m->notes, F_OK)))
         return -1;
     ssize_t n = is_noted(status) ? note_read(link, text) : 0;
@@ -76,6 +78,11 @@ int owned_show(const struct mounted *m, const char *link, struct stat *status) {
     if (status->st_gid == getegid())
         status->st_gid = 0;
     return 0;
+}
+
+int owned_show(const struct mounted *m, const char *link, struct stat *status) {
+    char text[NOTE_ROOM];
+    return owned_look(m, link, status, text);
 }
 
 int owned_has_note(const struct mounted *m, const char *link) {
@@ -99,8 +106,11 @@ void dio_decider_map(struct dio_decider *d, uint32_t host_uid, uint32_t uid, uin
 
 int owned_lets_all(const struct mounted *m, const char *link, mode_t bits) {
     struct stat status;
+    char text[NOTE_ROOM];
     mode_t all = bits << 6 | bits << 3 | bits;
-    return !stat(link, &status) && !owned_show(m, link, &status) && (status.st_mode & all) == all;
+    if (stat(link, &status) || owned_look(m, link, &status, text) || (status.st_mode & all) != all)
+        return 0;
+    return !strstr(text, LISTED);
 }
 
 /* ---- verdicts ---- */

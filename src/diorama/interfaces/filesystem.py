@@ -77,6 +77,9 @@ class FileSystem(ABC):
     large_above: int | None = None
     """As `lazy_above`, of files that are only read, where it `tells_at_close`: they get large descriptors,
     and what is done with others is not slowed down."""
+    has_acls = False
+    """Whether it keeps access control lists, acl(5): those of `Attributes` when a file is made, and the
+    attributes `system.posix_acl_access` and `system.posix_acl_default`, which follow when a mode changes."""
     judges_xattrs = False
     """Whether it says itself which names extended attributes may have, and whether there is one to remove."""
     tells_at_close = False

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from diorama.abi.fcntl import R_OK, W_OK, X_OK
+from diorama.view.acl import NOBODY, begin
 from diorama.view.filesystem import Attributes
 
 __all__ = [
@@ -48,7 +49,6 @@ _STATUS: Final = re.compile(
     rb"(?s:.*?)\nGroups:\t([\d ]*)\n(?s:.*?)\nCapPrm:\t(\w+)\nCapEff:\t(\w+)\n"
 )
 """What counts in a status, in the order that the kernel has had since it tells the umask."""
-_ALL: Final = (1 << 64) - 1
 _MIGHTY: Final = sum(1 << one for one in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID))
 
 
@@ -120,13 +120,8 @@ class Credentials:
         """Whether it may do what the R_OK, W_OK, X_OK bits say."""
         if attributes.unchecked:
             return not (wanted & X_OK and stat.S_ISREG(attributes.mode)) or bool(attributes.mode & 0o111)
-        if attributes.uid == self.uid:
-            granted = attributes.mode >> 6
-        elif self.is_in_group(attributes.gid):
-            granted = attributes.mode >> 3
-        else:
-            granted = attributes.mode
-        if not wanted & ~granted & (R_OK | W_OK | X_OK):
+        wanted &= R_OK | W_OK | X_OK
+        if self._is_granted(attributes, wanted):
             return True
         if not self.capabilities:
             return False
@@ -136,6 +131,18 @@ class Credentials:
             return True
         can_run = is_directory or not wanted & X_OK or attributes.mode & 0o111
         return bool(can_run) and self.has(CAP_DAC_OVERRIDE)
+
+    def _is_granted(self, attributes: Attributes, wanted: int) -> bool:
+        """Whether mode or access control list grant it."""
+        if attributes.uid == self.uid:
+            return not wanted & ~(attributes.mode >> 6)
+        if attributes.acl is not None and attributes.mode & stat.S_IRWXG:
+            group = attributes.gid
+            return attributes.acl.permits(
+                wanted, self.uid, lambda id: self.is_in_group(group if id == NOBODY else id)
+            )
+        granted = attributes.mode >> 3 if self.is_in_group(attributes.gid) else attributes.mode
+        return not wanted & ~granted
 
     def may_replace(self, directory: Attributes, victim: Attributes) -> bool:
         """Whether the sticky bit of a directory lets it remove or rename what is there."""
@@ -151,7 +158,10 @@ class Credentials:
 
     def make(self, mode: int, directory: Attributes) -> tuple[int, int, int]:
         """Mode, owner and group of what is made with this mode (and type) in a directory; inode(7)."""
-        mode &= ~self.umask if not stat.S_ISLNK(mode) else _ALL
+        if directory.default_acl is not None and not stat.S_ISLNK(mode):
+            mode = begin(directory.default_acl, mode)[0]
+        elif not stat.S_ISLNK(mode):
+            mode &= ~self.umask
         if not directory.mode & stat.S_ISGID:
             return mode, self.uid, self.gid
         if stat.S_ISDIR(mode):

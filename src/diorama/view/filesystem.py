@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
+    from diorama.view.acl import Acl
     from diorama.view.formats import Formats
     from diorama.view.special import Argument, OpenSpecial
 
@@ -31,7 +32,8 @@ class Attributes:
     count nanoseconds since the epoch; those that are None are `modified`.  Owner and group are the caller's
     by default.  `allocated` is the room taken, in bytes, if that is not the size.  `unchecked`: who may do
     what with it is for the file system to tell, and not by mode and owner.  `number` is the inode number that
-    programs are to see, if that is not the one that the view knows it by.
+    programs are to see, if that is not the one that the view knows it by.  `acl` is its access control list,
+    if it has one that says more than `mode`, `default_acl` that of a directory for what is made there.
     """
 
     mode: int
@@ -47,6 +49,8 @@ class Attributes:
     allocated: int | None = None
     unchecked: bool = False
     number: int | None = None
+    acl: Acl | None = None
+    default_acl: Acl | None = None
 
     @property
     def kind(self) -> int:
@@ -256,6 +260,9 @@ class FileSystem(Protocol):
 
     @property
     def judges_xattrs(self) -> bool: ...
+
+    @property
+    def has_acls(self) -> bool: ...
 
     @property
     def tells_at_close(self) -> bool: ...

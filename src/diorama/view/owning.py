@@ -13,6 +13,7 @@ import stat
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from diorama.view.acl import Acl
 from diorama.view.filesystem import Attributes
 
 __all__ = ["HIDDEN_XATTRS", "Owned", "Owners", "host_mode"]
@@ -20,6 +21,7 @@ __all__ = ["HIDDEN_XATTRS", "Owned", "Owners", "host_mode"]
 HIDDEN_XATTRS: Final = b"user.overlay."
 """How the extended attributes begin in which it is noted: none of the file's own, as for layers."""
 
+_MARKS: Final = (b"+", b"a")
 _READS_AND_WRITES: Final = 0o600
 _SEARCHES: Final = 0o700
 
@@ -39,6 +41,7 @@ class Owned:
     """What is to be seen of a file: owner, group, mode with the type, and the device that it is.
 
     `marked`: there is something else to be heeded when it is written to, its capabilities (capabilities(7)).
+    `listed`: it has an access control list, `acl`, or a directory one for what is made there, `default_acl`.
     """
 
     uid: int
@@ -46,11 +49,21 @@ class Owned:
     mode: int
     device: int = 0
     marked: bool = False
+    listed: bool = False
+    acl: Acl | None = None
+    default_acl: Acl | None = None
 
     @property
     def attributes(self) -> Attributes:
         """What permissions follow from."""
-        return Attributes(self.mode, uid=self.uid, gid=self.gid, device=self.device)
+        return Attributes(
+            self.mode,
+            uid=self.uid,
+            gid=self.gid,
+            device=self.device,
+            acl=self.acl,
+            default_acl=self.default_acl,
+        )
 
     @property
     def is_device(self) -> bool:
@@ -58,27 +71,27 @@ class Owned:
         return stat.S_ISCHR(self.mode) or stat.S_ISBLK(self.mode)
 
     def pack(self) -> bytes:
-        """As a note: owner, group, permission bits, and `c8:1`, `b8:1` for devices, `+` if marked."""
+        """As a note: owner, group, permission bits, `c8:1` or `b8:1` for a device, `+` and `a` as marks."""
         text = b"%d %d %o" % (self.uid, self.gid, stat.S_IMODE(self.mode))
         if self.is_device:
             kind = b"c" if stat.S_ISCHR(self.mode) else b"b"
             text += b" %s%d:%d" % (kind, os.major(self.device), os.minor(self.device))
-        return text + b" +" if self.marked else text
+        return text + (b" +" if self.marked else b"") + (b" a" if self.listed else b"")
 
     @classmethod
     def unpack(cls, text: bytes, kind: int) -> Owned | None:
         """From a note of a file of this type; None if it cannot be read."""
         try:
             uid, gid, mode, *rest = text.split()
-            device, marked = 0, False
+            device = 0
             for word in rest:
-                if word == b"+":
-                    marked = True
+                if word in _MARKS:
                     continue
                 major, minor = word[1:].split(b":")
                 kind = {b"c": stat.S_IFCHR, b"b": stat.S_IFBLK}[word[:1]]
                 device = os.makedev(int(major), int(minor))
-            return cls(int(uid), int(gid), kind | int(mode, 8) & 0o7777, device, marked)
+            bits = kind | int(mode, 8) & 0o7777
+            return cls(int(uid), int(gid), bits, device, b"+" in rest, b"a" in rest)
         except (ValueError, KeyError):
             return None
 

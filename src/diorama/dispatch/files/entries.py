@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from diorama.dispatch.files.state import Files, fail
 from diorama.dispatch.files.synthetic import name_of
+from diorama.view.acl import begin
 from diorama.view.asking import now
 from diorama.view.filesystem import Attributes, FileSystem, OpenFile
 from diorama.view.mounts import Mount, Place
@@ -118,6 +119,7 @@ def check_may_make(files: Files, task: Task, filesystem: FileSystem, directory: 
 
 def new_file(files: Files, task: Task, mode: int, directory: Attributes, device: int = 0) -> Attributes:
     """The status of what a task makes in a directory, with this type and mode."""
+    _, acl, default_acl = begin(directory.default_acl, mode)
     mode, uid, gid = files.tasks.maker(task).make(mode, directory)
     time = now()
     return Attributes(
@@ -130,6 +132,8 @@ def new_file(files: Files, task: Task, mode: int, directory: Attributes, device:
         accessed=time,
         changed=time,
         created=time,
+        acl=acl,
+        default_acl=default_acl,
     )
 
 

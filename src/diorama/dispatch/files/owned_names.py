@@ -16,6 +16,7 @@ from diorama.abi.fcntl import AT_REMOVEDIR, RENAME_EXCHANGE, RENAME_NOREPLACE
 from diorama.catalogue.paths import LinkAt, MkDirAt, MkNodAt, RenameAt2, SymlinkAt, UnlinkAt
 from diorama.catalogue.sockets import Bind
 from diorama.dispatch.files.answers import Outcome
+from diorama.dispatch.files.lists import give_lists
 from diorama.dispatch.files.making import may_link
 from diorama.dispatch.files.objections import parent_of
 from diorama.dispatch.files.owned import GOES_ON, GoesOn, check, look, on_owned, parent_attributes
@@ -47,10 +48,11 @@ def note_made(
 ) -> None:
     """Let what was made, with this mode and type, belong to who has made it."""
     who = files.tasks.maker(files.task(call.tracee))
-    mode, uid, gid = who.make(mode, directory)
-    path = place.mount.real(place.path)
-    assert place.mount.owners is not None
-    place.mount.owners.change(path, os.lstat(path), uid=uid, gid=gid, mode=mode, device=device)
+    seen, uid, gid = who.make(mode, directory)
+    path, owners = place.mount.real(place.path), place.mount.owners
+    assert owners is not None
+    owners.change(path, os.lstat(path), uid=uid, gid=gid, mode=seen, device=device)
+    give_lists(owners, path, os.lstat(path), directory, mode)
 
 
 @on_owned(MkDirAt, MkNodAt, SymlinkAt)
@@ -103,10 +105,12 @@ def _make_device(files: Files, call: MkNodAt, place: Place, kind: int, directory
             raise
         os.mknod(path, stat.S_IFREG | 0o600)
         owners.change(path, os.lstat(path), uid=uid, gid=gid, mode=mode, device=call.device)
+        give_lists(owners, path, os.lstat(path), directory, kind | call.mode & 0o7777)
         return
     try:
         link = b"/proc/self/fd/%d" % fd
         owners.change(link, os.fstat(fd), uid=uid, gid=gid, mode=mode, device=call.device)
+        give_lists(owners, link, os.fstat(fd), directory, kind | call.mode & 0o7777)
         # Only with a descriptor the library makes the call that follows links.
         root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -150,19 +154,32 @@ def rename(files: Files, call: RenameAt2, old: Place) -> GoesOn:
         return GOES_ON
     if call.flags & RENAME_NOREPLACE and not new.missing:
         raise fail(errno.EEXIST)
+    if _is_below(old, new) or _is_below(new, old):
+        return GOES_ON  # which cannot be
     _check_victim(files, call, old)
     if new.missing:
         check(files, call, parent_attributes(new), _CHANGING)
     else:
         _check_victim(files, call, new)
     _mark(old, new)
-    moved = [old, new] if call.flags & RENAME_EXCHANGE and not new.missing else [old]
+    exchanges = bool(call.flags & RENAME_EXCHANGE)
+    if not (new.missing or exchanges) and _is_directory(old) != _is_directory(new):
+        return GOES_ON
+    moved = [old, new] if exchanges and not new.missing else [old]
     if os.path.dirname(old.path) != os.path.dirname(new.path):
         for one in moved:
             found = look(one)
             if stat.S_ISDIR(found.status.st_mode):
                 check(files, call, found.attributes, os.W_OK)
     return GOES_ON
+
+
+def _is_below(place: Place, other: Place) -> bool:
+    return place.path.startswith(other.path + b"/")
+
+
+def _is_directory(place: Place) -> bool:
+    return stat.S_ISDIR(look(place).status.st_mode)
 
 
 @on_owned(LinkAt)

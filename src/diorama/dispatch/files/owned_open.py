@@ -16,6 +16,7 @@ from typing import Final
 from diorama.abi import fcntl
 from diorama.abi.fcntl import OpenHow
 from diorama.catalogue.files import OpenAt, OpenAt2
+from diorama.dispatch.files.lists import give_lists
 from diorama.dispatch.files.objections import parent_of
 from diorama.dispatch.files.owned import Remembered, check, look
 from diorama.dispatch.files.owned_attributes import drop_privileges
@@ -59,6 +60,8 @@ def may_open(files: Files, call: Opening, place: Place, how: OpenHow) -> Remembe
     found = look(place)
     if stat.S_ISLNK(found.status.st_mode):
         return None
+    if flags & fcntl.O_DIRECTORY and not stat.S_ISDIR(found.status.st_mode):
+        return None
     wanted = _WANTED[flags & fcntl.O_ACCMODE]
     if flags & fcntl.O_TRUNC:
         wanted |= os.W_OK
@@ -82,7 +85,9 @@ def open_temporary(
     who = files.tasks.maker(files.task(call.tracee))
     mode, uid, gid = who.make(stat.S_IFREG | how.mode & 0o7777, directory.attributes)
     fd = os.open(directory.path, how.flags | os.O_CLOEXEC, 0o600)
-    directory.owners.change(b"/proc/self/fd/%d" % fd, os.fstat(fd), uid=uid, gid=gid, mode=mode)
+    link = b"/proc/self/fd/%d" % fd
+    directory.owners.change(link, os.fstat(fd), uid=uid, gid=gid, mode=mode)
+    give_lists(directory.owners, link, os.fstat(fd), directory.attributes, stat.S_IFREG | how.mode & 0o7777)
     files.note_opened(call.tracee, os.fstat(fd), mount)
     return Descriptor(fd, cloexec=bool(how.flags & os.O_CLOEXEC))
 

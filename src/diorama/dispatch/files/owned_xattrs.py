@@ -2,7 +2,7 @@
 
 Those that only administrators may set (trusted.*, and security.* with the capabilities of files) are
 remembered; those of users are the host's own, if who asks has the permissions that are remembered.  Access
-control lists would be about users of the host: there are none, as in a file system that was mounted without.
+control lists are remembered; those of the host would be about its users, and are not shown.
 """
 
 from __future__ import annotations
@@ -32,10 +32,12 @@ from diorama.catalogue.xattr import (
     SetXattrAt,
 )
 from diorama.dispatch.files.answers import Outcome
+from diorama.dispatch.files.lists import LISTS, judge_list, list_of
 from diorama.dispatch.files.objections import check_arguments
 from diorama.dispatch.files.owned import GOES_ON, GoesOn, Remembered, look, on_owned
 from diorama.dispatch.files.state import Files, fail
 from diorama.dispatch.files.xattrs import arguments_of, fill, put_value
+from diorama.view.acl import ACCESS
 from diorama.view.credentials import CAP_SETFCAP, CAP_SYS_ADMIN, Credentials
 from diorama.view.mounts import Place
 from diorama.view.owning import HIDDEN_XATTRS
@@ -73,7 +75,8 @@ def set_attribute(files: Files, call: _Setting, place: Place) -> Outcome | GoesO
     if begun is None:
         return GOES_ON
     found, who = begun
-    _check_change(who, call.name)
+    if call.name not in LISTS:
+        _check_change(who, call.name)
     if isinstance(call, SetXattrAt):
         address, size, flags = arguments_of(call)
     else:
@@ -81,6 +84,9 @@ def set_attribute(files: Files, call: _Setting, place: Place) -> Outcome | GoesO
     value = call.tracee.memory.read(address, size) if size else b""
     if len(value) < size:
         raise fail(errno.EFAULT)
+    if call.name in LISTS:
+        _set_list(who, found, call.name, value)
+        return 0
     if call.name == _CAPABILITY and not _is_capability(value):
         raise fail(errno.EINVAL)
     is_there = call.name in found.owners.attributes(found.path, found.status)
@@ -104,9 +110,23 @@ def remove_attribute(files: Files, call: _Removing, place: Place) -> Outcome | G
     if begun is None:
         return GOES_ON
     found, who = begun
+    if call.name in LISTS:
+        _set_list(who, found, call.name, None)
+        return 0
     _check_change(who, call.name)
     found.owners.set_attribute(found.path, found.status, call.name, None)
     return 0
+
+
+def _set_list(who: Credentials, found: Remembered, name: bytes, value: bytes | None) -> None:
+    acl, mode = judge_list(who, found.attributes, name, value)
+    has_list = (found.seen.acl if name == ACCESS else found.seen.default_acl) is not None
+    if acl is not None:
+        found.owners.set_attribute(found.path, found.status, name, acl.pack())
+    elif has_list:
+        found.owners.set_attribute(found.path, found.status, name, None)
+    if mode is not None:
+        found.owners.change(found.path, found.status, mode=mode)
 
 
 @on_owned(GetXattr, LGetXattr, FGetXattr, GetXattrAt)
@@ -120,7 +140,10 @@ def get_attribute(files: Files, call: _Getting, place: Place) -> Outcome | GoesO
     found, who = begun
     if call.name.startswith(b"trusted.") and not who.has(CAP_SYS_ADMIN):
         raise fail(errno.ENODATA)
-    value = found.owners.attributes(found.path, found.status).get(call.name)
+    if call.name in LISTS:
+        value: bytes | None = list_of(found.attributes, call.name)
+    else:
+        value = found.owners.attributes(found.path, found.status).get(call.name)
     if value is None:
         return GOES_ON if call.name.startswith(b"security.") and call.name != _CAPABILITY else _absent()
     if isinstance(call, GetXattrAt):
@@ -143,7 +166,7 @@ def list_attributes(files: Files, call: _Listing, place: Place) -> Outcome | Goe
         if error.errno not in (errno.EOPNOTSUPP, errno.EPERM):
             raise
         names = []
-    names = [name for name in names if not name.startswith(HIDDEN_XATTRS) and not _is_list(name)]
+    names = [name for name in names if not name.startswith(HIDDEN_XATTRS) and name not in LISTS]
     names += [name for name in found.owners.attributes(found.path, found.status) if name not in names]
     shown = [name for name in names if not name.startswith(b"trusted.") or who.has(CAP_SYS_ADMIN)]
     return fill(call.names, b"".join([name + b"\0" for name in shown]), min(call.size, _LIST_MAX))
@@ -154,11 +177,7 @@ def _absent() -> int:
 
 
 def _is_remembered(name: bytes) -> bool:
-    return name.startswith(_REMEMBERED)
-
-
-def _is_list(name: bytes) -> bool:
-    return name.startswith(b"system.posix_acl_")
+    return name.startswith(_REMEMBERED) or name in LISTS
 
 
 def _check_change(who: Credentials, name: bytes) -> None:

@@ -28,9 +28,11 @@ from diorama.catalogue.xattr import (
 )
 from diorama.dispatch.files.answers import Outcome, on_synthetic
 from diorama.dispatch.files.entries import check_may_change
+from diorama.dispatch.files.lists import LISTS, judge_list, list_of
 from diorama.dispatch.files.state import Files, fail
+from diorama.view.acl import ACCESS
 from diorama.view.credentials import CAP_SYS_ADMIN, Credentials
-from diorama.view.filesystem import Attributes, FileSystem
+from diorama.view.filesystem import Attributes, Changes, FileSystem
 from diorama.view.mounts import Place
 
 if TYPE_CHECKING:
@@ -45,8 +47,6 @@ _LIST_MAX: Final = 65536
 _ARGS_SIZE: Final = 16
 _PAGE: Final = 4096
 _AT_FLAGS: Final = AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH
-_ACLS: Final = (b"system.posix_acl_access", b"system.posix_acl_default")
-
 
 _Call = (
     SetXattr
@@ -118,6 +118,8 @@ def remove_attribute(
     _check_name(call)
     check_may_change(place.mount)
     filesystem, attributes = _look(files, place)
+    if call.name in LISTS and filesystem.has_acls:
+        return _set_list(files, call, place, attributes, None)
     _check_permission(files, call, place, attributes, os.W_OK)
     if not filesystem.judges_xattrs:
         filesystem.get_xattr(place.inode, call.name)  # ENODATA
@@ -137,10 +139,27 @@ def _set(files: Files, call: _Call, place: Place, address: int, size: int, flags
         raise fail(errno.EFAULT)
     check_may_change(place.mount)
     filesystem, attributes = _look(files, place)
+    if call.name in LISTS and filesystem.has_acls:
+        return _set_list(files, call, place, attributes, value)
     _check_permission(files, call, place, attributes, os.W_OK)
     if flags:
         _check_presence(filesystem, place.inode, call.name, flags)
     filesystem.set_xattr(place.inode, call.name, value)
+    files.synthetic.attributes_changed(place)
+    return 0
+
+
+def _set_list(files: Files, call: _Call, place: Place, was: Attributes, value: bytes | None) -> int:
+    who = files.tasks.credentials(files.task(call.tracee))
+    acl, mode = judge_list(who, was, call.name, value)
+    filesystem = place.filesystem
+    assert filesystem is not None
+    if acl is not None:
+        filesystem.set_xattr(place.inode, call.name, acl.pack())
+    elif (was.acl if call.name == ACCESS else was.default_acl) is not None:
+        filesystem.remove_xattr(place.inode, call.name)
+    if mode is not None:
+        files.synthetic.change(place, Changes(mode=mode))
     files.synthetic.attributes_changed(place)
     return 0
 
@@ -159,8 +178,10 @@ def _check_presence(filesystem: FileSystem, inode: int, name: bytes, flags: int)
 def _get(files: Files, call: _Call, place: Place, address: int, size: int) -> int:
     _check_name(call)
     filesystem, attributes = _look(files, place)
+    if call.name in LISTS and filesystem.has_acls:
+        return put_value(call, list_of(attributes, call.name), address, size)
     _check_permission(files, call, place, attributes, os.R_OK)
-    if call.name in _ACLS:
+    if call.name in LISTS:
         raise fail(errno.EOPNOTSUPP)
     return put_value(call, filesystem.get_xattr(place.inode, call.name), address, size)
 
@@ -226,7 +247,7 @@ def _check_permission(files: Files, call: _Call, place: Place, attributes: Attri
 def _check_kind(place: Place, name: bytes) -> None:
     """Whether a file system knows attributes but those of users, of administrators and for security."""
     judges = place.filesystem is not None and place.filesystem.judges_xattrs
-    if not judges or name in _ACLS:
+    if not judges or name in LISTS:
         raise fail(errno.EOPNOTSUPP)
 
 

@@ -93,7 +93,7 @@ def _choose(known: dict[Key, Identity], end: socket.socket) -> Key:
     if end.getsockname() or _A_PAIR not in known:
         # It has been closed: the last one, if it is one that has connected.
         connectors = [key for key in known if isinstance(key, int) and key > 0]
-        return (connectors or list(known))[-1]
+        return connectors[-1] if connectors else next(reversed(known))
     return _A_PAIR
 
 

@@ -21,6 +21,7 @@ from typing import Final
 from diorama.errors import UsageError
 from diorama.interfaces.filesystem import Attributes, Changes, Entry, FileSystem, Statistics
 from diorama.modules.options import Options
+from diorama.view.acl import ACCESS, DEFAULT, Acl
 from diorama.view.asking import now
 from diorama.view.mounts import Mount
 
@@ -77,6 +78,8 @@ class Node:
             self.changed,
             self.created,
             taken,
+            acl=Acl.known(self.xattrs.get(ACCESS)),
+            default_acl=Acl.known(self.xattrs.get(DEFAULT)),
         )
 
 
@@ -87,6 +90,7 @@ class MemoryFileSystem(FileSystem):
     writable = True
     saves_late = True
     lasts = False
+    has_acls = True
 
     def __init__(self, mode: int = 0o755) -> None:
         self.lock = threading.RLock()
@@ -223,6 +227,9 @@ class MemoryFileSystem(FileSystem):
             node = self.node(inode)
             if changes.mode is not None:
                 node.mode = stat.S_IFMT(node.mode) | changes.mode
+                acl = Acl.known(node.xattrs.get(ACCESS))
+                if acl is not None:
+                    node.xattrs[ACCESS] = acl.changed(changes.mode).pack()
             node.uid = node.uid if changes.uid is None else changes.uid
             node.gid = node.gid if changes.gid is None else changes.gid
             if changes.size is not None:
@@ -293,6 +300,11 @@ class MemoryFileSystem(FileSystem):
             created=modified if attributes.created is None else attributes.created,
             device=attributes.device,
             target=target,
+            xattrs={
+                name: acl.pack()
+                for name, acl in ((ACCESS, attributes.acl), (DEFAULT, attributes.default_acl))
+                if acl is not None
+            },
         )
         return inode
 

@@ -23,6 +23,7 @@ from typing import Final
 
 from diorama.errors import UsageError
 from diorama.modules.filesystems.ownerdb import OwnerTable
+from diorama.view.acl import ACCESS, DEFAULT, Acl
 from diorama.view.owning import HIDDEN_XATTRS, Owned, host_mode
 
 __all__ = ["RememberedOwners"]
@@ -34,6 +35,7 @@ _HAVE_XATTRS: Final = (stat.S_IFREG, stat.S_IFDIR)
 _ABSENT: Final = (errno.ENODATA, errno.EOPNOTSUPP)
 _REFUSED: Final = (errno.EACCES, errno.EPERM)
 _CAPABILITY: Final = b"security.capability"
+_MARKING: Final = (_CAPABILITY, ACCESS, DEFAULT)
 
 
 class RememberedOwners:
@@ -72,7 +74,11 @@ class RememberedOwners:
         kind = stat.S_IFMT(status.st_mode)
         note = self._note(path, status, kind)
         known = None if note is None else Owned.unpack(note, kind)
-        return known or self._plain(status)
+        if known is None or not known.listed:
+            return known or self._plain(status)
+        values = self.attributes(path, status)
+        acl, default_acl = (Acl.known(values.get(name)) for name in (ACCESS, DEFAULT))
+        return replace(known, acl=acl, default_acl=default_acl)
 
     def _plain(self, status: os.stat_result) -> Owned:
         """What is seen of a file of which nothing is remembered."""
@@ -116,6 +122,8 @@ class RememberedOwners:
                 device=was.device if device is None else device,
             )
             self._remember(path, status, wanted)
+            if mode is not None and was.acl is not None:
+                self._write_attribute(path, status, ACCESS, was.acl.changed(mode).pack())
 
     def _remember(self, path: bytes, status: os.stat_result, wanted: Owned) -> None:
         kind = stat.S_IFMT(status.st_mode)
@@ -178,21 +186,31 @@ class RememberedOwners:
     def set_attribute(self, path: bytes, status: os.stat_result, name: bytes, value: bytes | None) -> None:
         """Set one of them, or remove it if there is no value."""
         with self._lock:
-            if name == _CAPABILITY and value is not None:
-                self._mark(path, status, marked=True)
-            if not self._in_file(stat.S_IFMT(status.st_mode)):
-                self._table.set_attribute(path, status, name, value)
-            elif value is not None:
-                _set(path, status, _ATTRIBUTE + name, value)
-            else:
-                os.removexattr(path, _ATTRIBUTE + name)
-            if name == _CAPABILITY and value is None:
-                self._mark(path, status, marked=False)
+            was = self.look(path, status)
+            if value is not None and name in _MARKING:
+                self._mark(path, status, was, name)
+            self._write_attribute(path, status, name, value)
+            if value is None and name in _MARKING:
+                self._unmark(path, status, was, name)
 
-    def _mark(self, path: bytes, status: os.stat_result, *, marked: bool) -> None:
-        was = self.look(path, status)
-        if was.marked != marked:
-            self._remember(path, status, replace(was, marked=marked))
+    def _write_attribute(self, path: bytes, status: os.stat_result, name: bytes, value: bytes | None) -> None:
+        if not self._in_file(stat.S_IFMT(status.st_mode)):
+            self._table.set_attribute(path, status, name, value)
+        elif value is not None:
+            _set(path, status, _ATTRIBUTE + name, value)
+        else:
+            os.removexattr(path, _ATTRIBUTE + name)
+
+    def _mark(self, path: bytes, status: os.stat_result, was: Owned, name: bytes) -> None:
+        marked = replace(was, marked=True) if name == _CAPABILITY else replace(was, listed=True)
+        if marked != was:
+            self._remember(path, status, marked)
+
+    def _unmark(self, path: bytes, status: os.stat_result, was: Owned, name: bytes) -> None:
+        if name == _CAPABILITY:
+            self._remember(path, status, replace(was, marked=False))
+        elif (was.default_acl if name == ACCESS else was.acl) is None:
+            self._remember(path, status, replace(was, listed=False, acl=None, default_acl=None))
 
 
 def _has_xattrs(directory: bytes) -> bool:
