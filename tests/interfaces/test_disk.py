@@ -74,6 +74,15 @@ def test_partitions_have_the_numbers_of_linux() -> None:
     assert shown(disk) == {1: (8, 100), 2: (200, 2), 4: (2000, 10), 5: (208, 92), 6: (508, 90)}
 
 
+def test_a_table_counts_in_the_sectors_of_its_disk() -> None:
+    device = Bytes()
+    device.sector = 4096
+    table(device, 0, (0x83, 8, 100), (0x05, 200, 700))
+    table(device, 200 * 8, (0x83, 8, 92))
+    disk, _ = mounted(device)
+    assert shown(disk) == {1: (64, 800), 2: (1600, 8), 5: (1664, 736)}
+
+
 @pytest.mark.parametrize(
     ("name", "names"),
     [(b"hda", [b"hda1", b"hda2"]), (b"disk0", [b"disk0p1", b"disk0p2"])],

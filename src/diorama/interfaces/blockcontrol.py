@@ -28,7 +28,7 @@ def control(opened: OpenedBlock, command: int, argument: Argument) -> int:
     """The result; what nobody else knows the device is asked, which knows nothing but ENOTTY."""
     answer = _ANSWERS.get(command)
     if answer is None:
-        return opened.file.device.ioctl(command, argument)
+        return opened.file.ask(lambda: opened.file.device.ioctl(command, argument))
     return answer(opened, argument)
 
 
@@ -92,7 +92,7 @@ def _discard(opened: OpenedBlock, argument: Argument) -> int:
     offset, size = _range(opened, argument)
     if opened.file.is_read_only:
         raise refuse(errno.EPERM)
-    opened.file.device.discard(opened.file.start + offset, size)
+    opened.file.ask(lambda: opened.file.device.discard(opened.file.start + offset, size))
     return 0
 
 

@@ -94,7 +94,7 @@ class OpenedBlock(OpenedDevice):
         size = min(size, self.file.size - offset)
         if size <= 0:
             return b""
-        data = self.file.device.read(self.file.start + offset, size)
+        data = self.file.ask(lambda: self.file.device.read(self.file.start + offset, size))
         if len(data) != size:
             raise refuse(errno.EIO)
         return data
@@ -109,9 +109,9 @@ class OpenedBlock(OpenedDevice):
                 return 0
             raise refuse(errno.ENOSPC)
         data = data[:room]
-        self.file.device.write(self.file.start + offset, data)
+        self.file.ask(lambda: self.file.device.write(self.file.start + offset, data))
         if self.flags & os.O_DSYNC:
-            self.file.device.sync()
+            self.file.ask(self.file.device.sync)
         return len(data)
 
     def place(self, position: int, offset: int, whence: int) -> int:
@@ -164,7 +164,7 @@ class OpenedBlock(OpenedDevice):
         """Let there be zeros."""
         if self.file.is_read_only:
             raise refuse(errno.EPERM)
-        self.file.device.zero(self.file.start + offset, size)
+        self.file.ask(lambda: self.file.device.zero(self.file.start + offset, size))
 
     def flush(self, owner: int = 0) -> None:
         """What was written is there already."""

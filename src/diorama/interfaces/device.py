@@ -34,7 +34,8 @@ their sectors, their partitions):
                 os.pwrite(file.fileno(), data, offset)
 
 `--mount py:./mirror.py:Mirror('a','b')=/dev/mirror` puts it where programs find it.  Methods are called by
-several threads at once, each while its program waits: lock what is shared.  An `OSError` is the program's
+several threads at once, each while its program waits: lock what is shared.  Who is killed while it
+waits in one is not waited for.  An `OSError` is the program's
 errno; whatever else they raise is EIO for the program, and a traceback.
 """
 
@@ -70,6 +71,9 @@ class Device:
     """The second number; None for one that no other device of this process has."""
     mode = 0o600
     """Its permissions."""
+    waits = True
+    """Whether a method may take its time: then each is called on a thread of its own, so that programs can be
+    killed, and the view can end, while they wait there."""
     changed: Callable[[], None] = staticmethod(_nothing)
     """To be called when `poll` would answer otherwise than before, or what was not ready may be: set by the
     view when the device is mounted."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from diorama.errors import warn_once
+from diorama.interfaces.apart import apart
 from diorama.interfaces.asking import asker
 from diorama.interfaces.device import Argument, CharacterDevice, Device, refuse
 from diorama.interfaces.filesystem import Attributes, Changes, Entry, FileSystem, Lock, OpenFile
@@ -137,11 +138,15 @@ class DeviceFile(FileSystem):
         """One open(2)."""
 
     def sync(self) -> None:
-        self.device.sync()
+        self.ask(self.device.sync)
 
     def close(self) -> None:
         self.stop()
-        told(self.device.close)
+        told(lambda: self.ask(self.device.close))
+
+    def ask(self, work: Callable[[], T]) -> T:
+        """Call a method of the device, which may take its time; EINTR for who is killed meanwhile."""
+        return apart(work, lambda: self._is_closed) if self.device.waits else work()
 
     def stop(self) -> None:
         """Nobody is told of changes any more, and nobody waits for one."""
@@ -304,7 +309,7 @@ class OpenedDevice(ABC):
     def poll(self, changed: Callable[[], None]) -> int | None:
         """For what the device says to be ready."""
         try:
-            events = self.polled()
+            events = self.file.ask(self.polled)
         except OSError:
             raise
         except Exception as error:
@@ -323,7 +328,7 @@ class OpenedDevice(ABC):
         while True:
             mark = self.file.mark()
             try:
-                return work()
+                return self.file.ask(work)
             except BlockingIOError:
                 if self.flags & os.O_NONBLOCK:
                     raise
@@ -336,7 +341,7 @@ class CharacterFile(DeviceFile):
     device: CharacterDevice
 
     def open_special(self, inode: int, flags: int) -> OpenedDevice:
-        opened = self.device.open(flags)
+        opened = self.ask(lambda: self.device.open(flags))
         if opened is not self.device:
             self.heed(opened)
         return _OpenedCharacter(self, opened, flags)
@@ -368,10 +373,10 @@ class _OpenedCharacter(OpenedDevice):
         return done
 
     def place(self, position: int, offset: int, whence: int) -> int:
-        return self.device.seek(position, offset, whence)
+        return self.file.ask(lambda: self.device.seek(position, offset, whence))
 
     def ioctl(self, command: int, argument: Argument) -> int:
-        return self.device.ioctl(command, argument)
+        return self.file.ask(lambda: self.device.ioctl(command, argument))
 
     def polled(self) -> int | None:
         return self.device.poll()
@@ -383,9 +388,9 @@ class _OpenedCharacter(OpenedDevice):
         raise refuse(errno.ESPIPE if not self.device.seeks else errno.ENODEV)
 
     def flush(self, owner: int = 0) -> None:
-        self.device.flush()
+        self.file.ask(self.device.flush)
 
     def close(self) -> None:
         self.file.unwatch(self)
         if self.device is not self.file.device:
-            told(self.device.released)
+            told(lambda: self.file.ask(self.device.released))

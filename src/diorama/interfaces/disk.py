@@ -13,9 +13,10 @@ import itertools
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
 from diorama.errors import warn_once
+from diorama.interfaces.apart import apart
 from diorama.interfaces.blockfile import BlockFile
 from diorama.interfaces.device import BlockDevice, refuse
 from diorama.interfaces.devicefile import Numbers, told
@@ -23,6 +24,8 @@ from diorama.interfaces.partitions import Partition, found_in
 from diorama.view.mounts import Mount
 
 __all__ = ["Disk"]
+
+T = TypeVar("T")
 
 _MINORS: Final = 64
 """Of each disk: what its partitions with greater numbers have is far from all others."""
@@ -80,7 +83,7 @@ class Disk:
         with self.table_lock:
             if any(part.opens for part in self.partitions):
                 raise refuse(errno.EBUSY)
-            found, damage = found_in(self._at, self.device.size)
+            found, damage = found_in(self._at, self.device.size, self.device.sector)
             if damage:
                 warn_once(self.source, f"damaged partition table: {damage}")
             wanted = {part.number: part for part in map(self._inside, found) if part is not None}
@@ -148,7 +151,7 @@ class Disk:
         if part.end > self.device.size:
             warn_once(self.source, f"its partition {part.number} ends behind the end of the disk")
             part = replace(part, size=self.device.size - part.start)
-        return replace(part, size=min(part.size, 1024)) if part.is_extended else part
+        return replace(part, size=min(part.size, max(1024, self.device.sector))) if part.is_extended else part
 
     def _made(self, part: Partition) -> Mount:
         base, minor = self._numbers, self._numbers.minor or 0
@@ -158,7 +161,10 @@ class Disk:
 
     def _at(self, offset: int, size: int) -> bytes:
         size = min(size, self.device.size - offset)
-        return self.device.read(offset, size) if size > 0 and offset >= 0 else b""
+        return self._ask(lambda: self.device.read(offset, size)) if size > 0 and offset >= 0 else b""
+
+    def _ask(self, work: Callable[[], T]) -> T:
+        return apart(work, lambda: False) if self.device.waits else work()
 
     # -- who has it open ----------------------------------------------------------------------
 
@@ -190,7 +196,7 @@ class Disk:
             self._users -= 1
             last = not self._users
         if last:
-            told(self.device.close)
+            told(lambda: self._ask(self.device.close))
 
 
 def _file(mount: Mount) -> BlockFile:

@@ -56,27 +56,28 @@ def partitions_of(read: Read, size: int) -> list[Partition]:
 
     Without those that only have others in them.
     """
-    return [one for one in _all_of(read, size) if not one.is_extended]
+    return [one for one in _all_of(read, size, _SECTORS[0]) if not one.is_extended]
 
 
-def found_in(read: Read, size: int) -> tuple[list[Partition], str]:
+def found_in(read: Read, size: int, sector: int) -> tuple[list[Partition], str]:
     """As `partitions_of`, with extended ones, as far as a table can be read; what is wrong with the rest."""
     found: list[Partition] = []
     try:
-        found.extend(_all_of(read, size))
+        found.extend(_all_of(read, size, sector))
     except DamagedTable as error:
         return found, str(error)
     return found, ""
 
 
-def _all_of(read: Read, size: int) -> Iterator[Partition]:
+def _all_of(read: Read, size: int, unit: int) -> Iterator[Partition]:
+    """With an MBR in which sectors have so many bytes; a GPT says it itself."""
     sector = read(0, 512)
     if len(sector) < 512 or sector[510:] != b"\x55\xaa":
         return iter(_backup(read, size))
     entries = _entries(sector)
     if any(kind == _PROTECTIVE for kind, _, _ in entries):
         return iter(_gpt(read, size))
-    return _mbr(read, entries)
+    return _mbr(read, entries, unit)
 
 
 def overlap(partitions: Sequence[Partition]) -> tuple[Partition, Partition] | None:
@@ -101,24 +102,24 @@ def _entries(sector: bytes) -> list[tuple[int, int, int]]:
     return found
 
 
-def _mbr(read: Read, entries: list[tuple[int, int, int]]) -> Generator[Partition, None, None]:
+def _mbr(read: Read, entries: list[tuple[int, int, int]], unit: int) -> Generator[Partition, None, None]:
     for number, (kind, start, count) in enumerate(entries, 1):
         if kind and count:
-            yield Partition(number, start * 512, count * 512, is_extended=kind in _EXTENDED)
+            yield Partition(number, start * unit, count * unit, is_extended=kind in _EXTENDED)
     for kind, start, count in entries:
         if kind in _EXTENDED and count:
-            yield from _logical(read, start)
+            yield from _logical(read, start, unit)
             return
 
 
-def _logical(read: Read, base: int) -> Generator[Partition, None, None]:
+def _logical(read: Read, base: int, unit: int) -> Generator[Partition, None, None]:
     """Each logical partition has a table of its own, which leads to the next one."""
     place, seen = base, set[int]()
     while True:
         if place in seen or len(seen) > _MAX_LOGICAL:
             raise DamagedTable("its extended partitions lead in a circle")
         seen.add(place)
-        sector = read(place * 512, 512)
+        sector = read(place * unit, 512)
         if sector[510:] != b"\x55\xaa":
             raise DamagedTable("the chain of its extended partitions is broken")
         following = 0
@@ -126,7 +127,7 @@ def _logical(read: Read, base: int) -> Generator[Partition, None, None]:
             if kind in _EXTENDED and count:
                 following = following or base + start
             elif kind and count:
-                yield Partition(4 + len(seen), (place + start) * 512, count * 512)
+                yield Partition(4 + len(seen), (place + start) * unit, count * unit)
         if not following:
             return
         place = following

@@ -26,6 +26,7 @@ class BytesFile(BlockDevice):
 
     title = "disk"
     major = 3
+    waits = False
 
     def __init__(
         self, fd: int, size: int, *, read_only: bool = False, save: Callable[[], None] | None = None

@@ -115,6 +115,7 @@ class OnBlockFile(BlockDevice):
         self._file = file
         self._is_closed = False
         self.size, self.sector = file.size, file.device.sector
+        self.waits = file.device.waits
         file.disk.use()
 
     def read(self, offset: int, size: int) -> bytes:

@@ -21,6 +21,7 @@ class Null(CharacterDevice):
     """Nothing is in it, and takes everything."""
 
     title = "null"
+    waits = False
     major, minor, mode = 1, 3, 0o666
     seeks = True
 
