@@ -219,16 +219,28 @@ static int all_natural(const struct dio_course *course) {
            is_natural(course, DIO_CLOCK_RAW) && is_natural(course, DIO_CLOCK_BOOTTIME);
 }
 
+/* Whether somebody waits for a time that may be set meanwhile: he must look at the clock now and then. */
+static int is_for_wall_time(enum dio_wait form, uint32_t first, int is_absolute) {
+    switch (form) {
+    case DIO_WAIT_CLOCK: return is_absolute && kind_of((int32_t)first) == DIO_CLOCK_WALL;
+    case DIO_WAIT_FUTEX: return futex_clock(first) == DIO_CLOCK_WALL;
+    case DIO_WAIT_WALL: return 1;
+    default: return 0;
+    }
+}
+
 int decide_wait(struct dio_decider *d, const struct dio_decision *decision, const struct dio_asked *asked,
                 uint32_t number) {
     struct dio_course course;
     int kind;
     if (!clock_find(d, number, &course))
         return 0;
-    if (all_natural(&course))
-        return 1;
     uint32_t first = (uint32_t)arg_of(asked, decision->arg);
     int is_absolute = arg_of(asked, decision->flags_arg) & 1; /* TIMER_ABSTIME */
+    if (is_for_wall_time((enum dio_wait)decision->fixed_flags, first, is_absolute))
+        return 0;
+    if (all_natural(&course))
+        return 1;
     switch ((enum dio_wait)decision->fixed_flags) {
     case DIO_WAIT_DURATION: return has_natural_pace(&course);
     case DIO_WAIT_MILLISECONDS: return (int32_t)first <= 0 || has_natural_pace(&course);

@@ -135,7 +135,9 @@ static void steps(void) {
 static void waits(void) {
     struct dio_course c = natural;
     set(&c);
-    CHECK(runs(SLEEP, 0, 0, 0) && runs(QUEUE, 0, 0, 0) && runs(TIMER, 0, 1, 0));
+    CHECK(runs(SLEEP, 0, 0, 0) && runs(TIMER, 0, 1, 0) && runs(NANOSLEEP, CLOCK_REALTIME, 0, 0));
+    CHECK(!runs(QUEUE, 0, 0, 0) && !runs(NANOSLEEP, CLOCK_REALTIME, 1, 0)); /* the date may be set meanwhile */
+    CHECK(!runs(FUTEX, 0, FUTEX_LOCK_PI, 0) && !runs(FUTEX, 0, FUTEX_WAIT_BITSET | FUTEX_CLOCK_REALTIME, 0));
     c.shown[DIO_CLOCK_WALL] = 1; /* another date, and the same pace */
     set(&c);
     CHECK(runs(SLEEP, 0, 0, 0) && runs(POLL, 0, 0, 9) && !runs(QUEUE, 0, 0, 0));

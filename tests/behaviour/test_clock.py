@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
-import subprocess
 import sys
 import textwrap
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,8 +17,6 @@ import diorama
 from behaviour.harness import Bench, Way, each_way, run_with
 from behaviour.programs import Programs
 from diorama.dispatch.clock.waiting import SLICE, Deadline
-from diorama.engine.decider import Decider
-from diorama.errors import UsageError
 from diorama.view.clock import NSEC, Clock, Course, Kind, Moment
 
 LATER = datetime(2040, 1, 1, tzinfo=UTC)
@@ -274,93 +269,6 @@ def test_outside_of_a_view_there_is_no_clock_to_change(bench: Bench) -> None:
     assert "not inside a view with a clock" in done.stderr
 
 
-OWN_CLOCKS = """
-    import ctypes, os, sys, time
-    from diorama.view.clockspec import CALL, OWN
-    libc = ctypes.CDLL(None)
-    for at in range(1000, 1000 + int(sys.argv[1])):
-        pid = os.fork()
-        if not pid:
-            words = ctypes.create_string_buffer(f"{OWN}:at=@{at}".encode(), 256)
-            os._exit(libc.clock_adjtime(CALL, words) or int(time.time()) != at)
-        assert os.waitpid(pid, 0)[1] == 0
-"""
-
-
-def test_clocks_of_processes_that_are_gone_are_forgotten(
-    engine: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    known: dict[int, Course] = {}
-    tell = Decider.clock
-
-    def note(decider: Decider, number: int, course: Course | None) -> None:
-        if course is None:
-            del known[number]
-        else:
-            known[number] = course
-        tell(decider, number, course)
-
-    monkeypatch.setattr(Decider, "clock", note)
-    with diorama.View(engine=engine, strict=True) as view:
-        view.clock.freeze()
-        for count in ("20", "1"):
-            argv = [sys.executable, "-c", textwrap.dedent(OWN_CLOCKS), count]
-            assert view.run(argv, timeout=60).returncode == 0
-            gc.collect()
-    assert sorted(known) == [0, 21]
-
-
-# -- changed while programs run ---------------------------------------------------------------
-
-
-def test_who_sleeps_wakes_when_time_is_advanced(engine: str) -> None:
-    with diorama.View(engine=engine, strict=True) as view:
-        view.clock.scale(2)
-        before = view.clock.now()
-        process = view.Popen(["sleep", "2d"])
-        while "S" not in Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]:
-            time.sleep(0.01)
-        while process.poll() is None:
-            view.clock.advance(3600)
-            time.sleep(0.02)
-        assert process.returncode == 0
-        assert view.clock.now() - before >= timedelta(hours=1)
-
-
-def test_time_that_stands_still_goes_on_when_it_is_told_to(engine: str) -> None:
-    with diorama.View(engine=engine, strict=True) as view:
-        view.clock.change("scale=0")
-        code = python("import time; time.sleep(0.5); print(time.monotonic())")
-        process = view.Popen(code, stdout=subprocess.PIPE, text=True)
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(1.5)
-        stands = view.clock.monotonic()
-        assert view.clock.monotonic() == stands
-        view.clock.scale(5)
-        told = process.communicate(timeout=60)[0]
-        assert float(told) >= stands + 0.5
-
-
-def test_from_python(engine: str) -> None:
-    with diorama.View(engine=engine, strict=True) as view:
-        view.clock.freeze()
-        view.clock.set(LATER)
-        assert view.clock.now() == LATER
-        done = view.run(["date", "-u", "+%FT%T"], capture_output=True, text=True, timeout=60)
-        assert done.stdout == "2040-01-01T00:00:00\n"
-        view.clock.advance(60)
-        assert view.clock.now() == LATER + timedelta(minutes=1)
-        view.clock.offset(0)
-        with pytest.raises(UsageError, match="negative"):
-            view.clock.advance(-1)
-        with pytest.raises(UsageError, match="1970"):
-            view.clock.set(-5)
-        for change in view.clock.set, view.clock.offset, view.clock.advance:
-            for number in float("inf"), float("nan"):
-                with pytest.raises(UsageError, match="cannot set the clock"):
-                    change(number)
-
-
 @needs_gcc
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="needs x86-64")
 @each_way(run_with("--clock", STILL))
@@ -429,6 +337,21 @@ AT_ONCE = """
 def test_what_does_not_wait_and_what_is_too_long(bench: Bench, way: Way) -> None:
     done = bench.inside(way, python(AT_ONCE))
     assert (done.lines, done.stderr) == (bench.native(python(AT_ONCE)).lines, "")
+
+
+@each_way(run_with("--clock", "scale=2"))
+def test_what_is_left_of_a_wait_that_never_ends(bench: Bench, way: Way) -> None:
+    code = python("""
+        import ctypes, errno, signal, struct
+        libc, rest = ctypes.CDLL(None, use_errno=True), ctypes.create_string_buffer(16)
+        signal.signal(signal.SIGALRM, lambda *_: None)
+        libc.siginterrupt(signal.SIGALRM, 1)
+        for seconds in 2**62, 2**63 - 1:
+            signal.setitimer(signal.ITIMER_REAL, 0.2, 0.2)
+            print(libc.nanosleep(struct.pack("qq", seconds, 5), rest), errno.errorcode[ctypes.get_errno()])
+            print(struct.unpack("qq", rest)[0] // 10**8)
+    """)
+    assert bench.same(way, code).lines == ["-1 EINTR", "92"] * 2
 
 
 @each_way(run_with("--clock", "step=1000"))

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-__all__ = ["adopt_orphans", "descends", "end_all", "filters_of", "members"]
+__all__ = ["adopt_orphans", "descends", "end_all", "filters_of", "members", "relatives"]
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _ROUNDS: Final = 200
@@ -84,6 +84,16 @@ def members() -> set[int]:
     """All processes of our views that can be found: our descendants that have more filters than we."""
     ours = filters_of(os.getpid()) or 0
     return {pid for pid in _family(set(_children(os.getpid()))) if _is_within(pid, ours)}
+
+
+def relatives(pids: Iterable[int]) -> set[int]:
+    """All processes of the views that these are in, as far as we have started them."""
+    tops: set[int] = set()
+    for pid in pids:
+        line = [pid, *_ancestors(pid)]
+        if os.getpid() in line[1:]:
+            tops.add(line[line.index(os.getpid(), 1) - 1])
+    return _family(tops)
 
 
 def descends(pid: int) -> bool:

@@ -145,7 +145,7 @@ def _up(value: Fraction) -> int:
     return -(-value.numerator // value.denominator)
 
 
-def _nobody(_clock: Clock) -> None:
+def _nobody(_clock: Clock, _before: Course | None = None) -> None:
     return
 
 
@@ -157,7 +157,8 @@ class Clock:
     """A course that can be changed, for the processes that have it.  Any thread.
 
     `now` reads the host's clocks.  While `holding` nobody reads this clock, and `on_change` is told of every
-    course then.  `read_wall` is a reading of the wall clock, by which one with a step goes on.
+    course then; `after_change` of the one before, when all see the new one.  `read_wall` is a reading of the
+    wall clock, by which one with a step goes on.
     """
 
     def __init__(self, number: int, now: Callable[[], Moment], course: Course | None = None) -> None:
@@ -165,6 +166,7 @@ class Clock:
         self.now = now
         self.holding: Callable[[], AbstractContextManager[None]] = nullcontext
         self.on_change: Callable[[Clock], None] = _nobody
+        self.after_change: Callable[[Clock, Course], None] = _nobody
         self.read_wall: Callable[[], int | None] = _nothing
         self._lock = threading.Lock()
         moment = now()
@@ -184,6 +186,7 @@ class Clock:
                 course = self._course if stepped is None else self._course.with_wall(now, stepped)
                 self._course = how(course, now)
                 self.on_change(self)
+            self.after_change(self, course)
 
     def begun(self) -> Course:
         """Its course, as one that begins now."""

@@ -18,6 +18,8 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from diorama.abi import time as abi
+from diorama.dispatch.clock.following import Following
+from diorama.engine.descent import relatives
 from diorama.view.clock import Clock, Course, Kind, Moment
 
 if TYPE_CHECKING:
@@ -79,6 +81,7 @@ class Clocks:
         self._unused: deque[int] = deque()
         """Of clocks that nobody has any more."""
         self.timers = Timers()
+        self._following, self._follows = Following(host_moment), threading.Lock()
         self.of_view = self._enter(None)
 
     def _enter(self, course: Course | None) -> Clock:
@@ -86,6 +89,7 @@ class Clocks:
         clock = Clock(number, host_moment, course)
         clock.holding = decider.no_clock_read
         clock.on_change = lambda clock: decider.clock(clock.number, clock.course)
+        clock.after_change = self._follow
         clock.read_wall = lambda: decider.time(number, abi.CLOCK_REALTIME)
         weakref.finalize(clock, self._unused.append, number).atexit = False
         with decider.no_clock_read():
@@ -93,6 +97,14 @@ class Clocks:
                 decider.clock(self._unused.popleft(), None)
             decider.clock(number, clock.course)
         return clock
+
+    def _follow(self, clock: Clock, before: Course) -> None:
+        """Let timers that are set for a time of a clock follow it."""
+        tasks = self.files.tasks
+        known = {task.pid: self.of_task(task) for task in tasks.all()}
+        pids = {pid for pid in relatives(known) if known.get(pid, self.of_view) is clock}
+        with self._follows:
+            self._following.follow(pids, before, clock.course)
 
     def of(self, tracee: Tracee) -> Clock:
         """The clock that a tracee has."""

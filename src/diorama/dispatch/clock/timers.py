@@ -1,7 +1,8 @@
 """Timers: what the kernel is to do after a time.
 
 A timer is set for what its time is for the host at that moment, and goes off by itself.  So it keeps the
-schedule that it was given when the clock is changed later.  Set while time stands still, it never goes off.
+schedule that it was given when the clock is changed later, unless it is one of a descriptor that is set for a
+time (`following`).  Set while time stands still, it never goes off.
 """
 
 from __future__ import annotations

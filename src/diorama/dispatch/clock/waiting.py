@@ -2,8 +2,9 @@
 
 Whatever a call waits for is made a *deadline* on a clock of the program, and waited for in slices of the
 host's time, between which the clock is looked at: it may have been changed, and where time stands still the
-deadline never comes.  So a change is noticed within a slice.  What the kernel waits for by itself (a wait
-that is the same for the host) was settled before (`native/decide_clock.c`), and ends when it would have.
+deadline never comes.  So a change is noticed within a slice.  What the kernel waits for by itself (a duration
+that is the same for the host) was settled before (`native/decide_clock.c`), and ends when it would have; who
+waits for a time of the wall clock always comes here, since that can be set.
 
 A wait that is cut into slices begins again in each: who was woken in between finds out by what he waits for
 (a futex word that has another value, a descriptor that is ready), as after a signal.
@@ -38,6 +39,8 @@ __all__ = ["SLICE", "Deadline"]
 
 SLICE: Final = NSEC
 """The longest time of the host after which a wait looks at the clock again."""
+_LAST: Final = (1 << 63) - 1
+"""Nothing is later (KTIME_MAX of Linux)."""
 _MSEC: Final = 1_000_000
 _MOST_MSEC: Final = (1 << 31) - 1
 _LONG: Final = 8 * 4
@@ -54,7 +57,7 @@ class Deadline:
     @classmethod
     def after(cls, clock: Clock, duration: int) -> Deadline:
         """When a duration from now on is over."""
-        return cls(clock, Kind.MONOTONIC, clock.shown(Kind.MONOTONIC) + duration)
+        return cls(clock, Kind.MONOTONIC, min(clock.shown(Kind.MONOTONIC) + duration, _LAST))
 
     def left(self) -> int:
         """How much is left for the program; not more than 0 when it has come."""
