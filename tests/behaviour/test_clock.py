@@ -339,21 +339,6 @@ def test_what_does_not_wait_and_what_is_too_long(bench: Bench, way: Way) -> None
     assert (done.lines, done.stderr) == (bench.native(python(AT_ONCE)).lines, "")
 
 
-@each_way(run_with("--clock", "scale=2"))
-def test_what_is_left_of_a_wait_that_never_ends(bench: Bench, way: Way) -> None:
-    code = python("""
-        import ctypes, errno, signal, struct
-        libc, rest = ctypes.CDLL(None, use_errno=True), ctypes.create_string_buffer(16)
-        signal.signal(signal.SIGALRM, lambda *_: None)
-        libc.siginterrupt(signal.SIGALRM, 1)
-        for seconds in 2**62, 2**63 - 1:
-            signal.setitimer(signal.ITIMER_REAL, 0.2, 0.2)
-            print(libc.nanosleep(struct.pack("qq", seconds, 5), rest), errno.errorcode[ctypes.get_errno()])
-            print(struct.unpack("qq", rest)[0] // 10**8)
-    """)
-    assert bench.same(way, code).lines == ["-1 EINTR", "92"] * 2
-
-
 @each_way(run_with("--clock", "step=1000"))
 def test_what_is_past_by_a_step_is_past(bench: Bench, way: Way) -> None:
     done = bench.inside(
@@ -396,6 +381,12 @@ def test_who_waits_for_a_time_that_only_went_by_backwards_waits_in_slices() -> N
     clock = Clock(1, lambda: later, Course(at, at, Fraction(-1), Fraction(1)))
     assert Deadline(clock, Kind.WALL, 995 * NSEC).next() == (SLICE, later.wall + SLICE)
     assert Deadline(clock, Kind.WALL, 990 * NSEC).next() == (0, later.wall)
+
+
+def test_nothing_is_waited_for_longer_than_the_kernel_can() -> None:
+    at = Moment(*[1000 * NSEC] * 4)
+    clock = Clock(1, lambda: at, Course(at, at))
+    assert Deadline.after(clock, 1 << 70).left() == (1 << 63) - 1 - 1000 * NSEC
 
 
 @each_way(run_with("--mount", "clock:=/mnt/clock"))

@@ -66,6 +66,17 @@ def test_who_waits_for_a_server_that_is_killed_is_told_so(bench: Bench, way: Way
 
 
 @each_engine
+def test_a_server_that_was_killed_is_unmounted_by_umount(bench: Bench, way: Way) -> None:
+    script = """
+        kill -9 $server; wait $server 2>/dev/null
+        ls mnt 2>&1 | grep -o "Transport endpoint is not connected"
+        umount mnt; echo $?; ls -d mnt
+        """
+    out = serve(bench, way, "bindfs -f source mnt", script, stop=False)
+    assert (out.lines, out.stderr) == (["Transport endpoint is not connected", "0", "mnt"], "")
+
+
+@each_engine
 def test_a_program_that_waits_for_a_slow_server_is_interrupted(bench: Bench, way: Way) -> None:
     """By SIGINT, from outside of its call."""
     needs("bindfs", "fusermount3")

@@ -24,6 +24,8 @@ def read_link(files: Files, call: ReadLinkAt) -> Outcome:
     if place.filesystem is not None:
         if place.missing:
             raise fail(errno.ENOENT)
+        if not place.path and stat.S_ISDIR(place.mount.kind):
+            raise fail(errno.EINVAL)  # whether its server answers or not, by which umount(8) goes
         # As Linux, nobody is asked for the target of what is no link: encfs, for one, has an answer.
         if place.filesystem.attributes(place.inode).kind != stat.S_IFLNK:
             raise fail(errno.EINVAL)
