@@ -117,6 +117,7 @@ struct dio_decider {
     struct reached *reached; /* REACHED of them, each at the hash of its file, or NULL */
     struct rights rights;
     struct mapping mapping;
+    struct keeper *keeper; /* of files that are opened again (fusekept.c) */
     atomic_int strangers; /* somebody may have namespaces of its own */
     size_t sweep_at;      /* entries of `opened` at which what is closed is forgotten */
     uint8_t no_openat2, no_cached;
@@ -241,6 +242,11 @@ int decide_wait(struct dio_decider *d, const struct dio_decision *decision, cons
 /* Answers a call with one path, whose walk has ended with WALK_TOLD, if what was told is enough for that. */
 void decide_told(struct dio_decider *decider, const struct dio_decision *decision, const struct dio_asked *asked,
                  const struct walk *w, struct dio_verdict *out);
+
+/* ---- files that are opened again ---- */
+
+int keeper_init(struct dio_decider *decider);
+void keeper_free(struct dio_decider *decider);
 
 /* ---- who owns what ---- */
 

@@ -115,6 +115,8 @@ int dio_decider_new(struct dio_decider **out) {
         error = -pthread_rwlock_init(&d->lock, NULL);
     if (!error)
         error = clocks_init(d);
+    if (!error)
+        error = keeper_init(d);
     if (error) {
         table_release(d->table);
         free(d);
@@ -141,6 +143,7 @@ void dio_decider_free(struct dio_decider *d) {
     free(d->stands.items);
     free(d->reached);
     clocks_free(d);
+    keeper_free(d);
     pthread_rwlock_destroy(&d->lock);
     free(d);
 }

@@ -16,6 +16,7 @@
 #define SYNC (AT_STATX_FORCE_SYNC | AT_STATX_DONT_SYNC)
 #define AT_KNOWN (AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH)
 
+enum { LARGE = 0100000 /* O_LARGEFILE, which is 0 where all files may be large */ };
 enum { BLOCK = 4096, NAME_LONGEST = 255, MOUNT_ROOT = 0x2000, MOUNT_ID = 0x1000 };
 
 /* As of Linux 5.8; older headers lack it. */
@@ -31,6 +32,10 @@ struct telling {
     uint32_t flags;
     struct dio_told_node node;
     struct session session;
+    uint64_t directory; /* which has `name`, the last of the way */
+    const char *name;
+    size_t length;
+    int likely; /* that it is opened here */
     int is_type; /* of `node` no more than the type is known */
 };
 
@@ -46,6 +51,11 @@ static int may_search(const struct telling *t) {
            rights_equal(t->decider, t->asked->tid);
 }
 
+/* Whether a file is opened here, if it is kept. */
+static int may_open(const struct telling *t) {
+    return t->asked->may_give && !(t->flags & ~(uint32_t)(O_NONBLOCK | O_NOCTTY | O_CLOEXEC | O_NOFOLLOW | LARGE));
+}
+
 /* Whether what is asked for will give the answer, or be of use to Python, which opens. */
 static int may_ask(const struct telling *t) {
     const struct server *server = told_server(t->mount->told);
@@ -53,7 +63,7 @@ static int may_ask(const struct telling *t) {
     case DIO_DO_STAT:
     case DIO_DO_STATX: return 1;
     case DIO_DO_ACCESS: return !server->unchecked;
-    case DIO_DO_OPEN: return atomic_load(&server->keeps);
+    case DIO_DO_OPEN: return atomic_load(&server->keeps) || t->likely;
     default: return 0;
     }
 }
@@ -92,6 +102,9 @@ static enum found told_walk(struct telling *t, const struct walk *w) {
             continue;
         if (length == 2 && name[0] == '.' && name[1] == '.')
             return FOUND_UNSURE;
+        t->directory = t->node.inode;
+        t->name = name;
+        t->length = length;
         if (!name_find(t, t->node.inode, name, length))
             return FOUND_UNSURE;
         if (!t->node.inode)
@@ -185,6 +198,24 @@ static void tell_access(const struct telling *t, struct dio_verdict *out) {
     answer_value(out, 0);
 }
 
+/* A file that was open before. */
+static void tell_open(struct telling *t, const struct walk *w, struct dio_verdict *out) {
+    const struct kept_place at = {.told = t->mount->told, .mount = w->mount, .directory = t->directory, .name = t->name,
+                                  .length = t->length, .node = &t->node};
+    if (!may_open(t) || !t->name || !S_ISREG(t->node.mode))
+        return;
+    int fd = kept_open(t->decider, &t->session, &at, t->flags);
+    if (fd == KEPT_ASK)
+        return;
+    if (fd < 0) {
+        answer_value(out, fd);
+        return;
+    }
+    out->kind = DIO_VERDICT_GIVE;
+    out->fd = fd;
+    out->fd_flags = t->flags & O_CLOEXEC;
+}
+
 /* Whether Python has nothing to object to before it looks. */
 static int arguments_are_known(const struct telling *t) {
     switch (t->decision->op) {
@@ -209,7 +240,10 @@ void decide_told(struct dio_decider *decider, const struct dio_decision *decisio
         table_has_points(w->table, w->mount, "", 0))
         return;
     t.session = (struct session){.told = t.mount->told, .asked = asked};
+    t.likely = decision->op == DIO_DO_OPEN && may_open(&t) && kept_is_likely(decider);
     enum found found = told_walk(&t, w);
+    if (found == FOUND_NODE && decision->op == DIO_DO_OPEN)
+        tell_open(&t, w, out);
     session_end(&t.session);
     if (found == FOUND_NO_NAME)
         answer_value(out, -ENOENT);

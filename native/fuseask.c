@@ -40,7 +40,8 @@ int server_init(struct server *server, int unchecked) {
     server->unchecked = unchecked;
     atomic_init(&server->watched, -1);
     atomic_init(&server->unique, FIRST_UNIQUE);
-    if (pthread_mutex_init(&server->reading, NULL) || pthread_mutex_init(&server->lock, NULL))
+    if (pthread_mutex_init(&server->reading, NULL) || pthread_mutex_init(&server->lock, NULL) ||
+        pthread_mutex_init(&server->sending, NULL))
         error = -ENOMEM;
     return error;
 }
@@ -49,11 +50,18 @@ void server_free(struct server *server) {
     nodes_free(&server->nodes);
     pthread_mutex_destroy(&server->reading);
     pthread_mutex_destroy(&server->lock);
+    pthread_mutex_destroy(&server->sending);
 }
 
 /* ---- who reads ---- */
 
-void dio_told_open(struct dio_told *told, int is_open) { atomic_store(&told_server(told)->open, is_open); }
+/* Afterwards nobody sends who has not seen it. */
+void dio_told_open(struct dio_told *told, int is_open) {
+    struct server *server = told_server(told);
+    atomic_store(&server->open, is_open);
+    pthread_mutex_lock(&server->sending);
+    pthread_mutex_unlock(&server->sending);
+}
 
 int dio_told_read(struct dio_told *told, int wait) {
     struct server *server = told_server(told);
@@ -185,7 +193,8 @@ uint64_t dio_told_adopt(struct dio_told *told, uint32_t opcode, uint64_t node, c
     for (int i = 0; i < LEFT && !unique; i++) {
         struct left *left = &server->left[i];
         if (!left->what.unique || left->what.tid != tid || left->what.opcode != opcode || left->what.node != node ||
-            strcmp(left->name, name ? name : "") || left->mark != atomic_load(&server->changes))
+            strcmp(left->name, name ? name : "") ||
+            (opcode != FUSE_OPEN && left->mark != atomic_load(&server->changes)))
             continue;
         unique = left->what.unique;
         left_take(server, left);
@@ -254,6 +263,7 @@ static int session_begin(struct session *s) {
         return s->state > 0;
     s->state = -1;
     left_disown(server);
+    given_release(s->told);
     if (!atomic_load(&server->open) || thread_caller(s->asked->tid, &s->uid, &s->gid, &s->pid) || may_wait(s->asked))
         return 0;
     atomic_fetch_add(&server->asked, 1);
@@ -294,28 +304,33 @@ static int request_send(const struct session *s, const struct left *request, con
 }
 
 /* Takes the answer if it is one: 1, or the server's -errno; 0 if it is for somebody else to read. */
-static int answer_take(const struct session *s, uint64_t unique, void *answer, size_t size) {
+static int answer_take(const struct session *s, uint64_t unique, void *answer, size_t size, size_t *got) {
     struct fuse_out_header *header = answer;
     ssize_t n = answer_peek(s->told, header, 0);
     if (n < (ssize_t)sizeof *header || header->unique != unique || header->len != (size_t)n)
         return 0;
     if (header->error ? (size_t)n != sizeof *header || header->error < -ERRNO_MOST || header->error > 0
-                      : (size_t)n != size)
+                      : (got ? (size_t)n > size : (size_t)n != size))
         return 0;
     recv(told_socket(s->told), answer, size, MSG_DONTWAIT);
+    if (got)
+        *got = (size_t)n;
     return header->error ? header->error : 1;
 }
 
-/* As `answer_take`; `mark` is from before the question. */
-static int ask(struct session *s, struct left *request, const void *body, size_t size, void *answer, size_t room) {
+/* `mark` is from before the question. */
+int session_ask(struct session *s, struct left *request, const void *body, size_t size, void *answer, size_t room,
+                size_t *got) {
     struct server *server = told_server(s->told);
+    if (!request->what.node || !session_begin(s))
+        return 0;
     request->what.unique = unique_next(server);
     request->mark = atomic_load(&server->changes);
     request->what.tid = (pid_t)syscall(SYS_gettid);
     atomic_store(&server->busy, request->what.node);
     int result = 0;
     if (atomic_load(&server->left_count) < LEFT && request_send(s, request, body, size)) {
-        result = answer_take(s, request->what.unique, answer, room);
+        result = answer_take(s, request->what.unique, answer, room, got);
         if (!result)
             leave(server, request);
     }
@@ -396,8 +411,7 @@ int session_node(struct session *s, uint64_t inode, struct dio_told_node *out) {
     const struct fuse_getattr_in body = {0};
     struct attr_answer answer;
     request.what.node = dio_told_number(s->told, inode);
-    if (!request.what.node || !session_begin(s) ||
-        ask(s, &request, &body, sizeof body, &answer, sizeof answer) <= 0)
+    if (session_ask(s, &request, &body, sizeof body, &answer, sizeof answer, NULL) <= 0)
         return 0;
     if (!is_possible(&answer.attr.attr))
         return 0;
@@ -432,10 +446,10 @@ int session_name(struct session *s, uint64_t directory, const char *name, size_t
     struct left request = {.what = {.opcode = FUSE_LOOKUP}};
     struct entry_answer answer;
     request.what.node = dio_told_number(s->told, directory);
-    if (!request.what.node || length >= NAME_ROOM || !session_begin(s))
+    if (length >= NAME_ROOM)
         return 0;
     memcpy(request.name, name, length);
-    int result = ask(s, &request, request.name, length + 1, &answer, sizeof answer);
+    int result = session_ask(s, &request, request.name, length + 1, &answer, sizeof answer, NULL);
     if (result == -ENOENT) {
         told_store_name(s->told, directory, name, length, 0, 0, request.mark);
         *out = (struct dio_told_node){0};

@@ -41,13 +41,28 @@ struct left {
     char name[NAME_ROOM];
 };
 
-/* The server of a file system.  `lock` guards nodes and what is left, and is taken last. */
+/* An open file as the server knows it: its handle, the flags with which it was opened, and what the server said to it. */
+struct handle {
+    uint64_t number;
+    uint32_t flags, how;
+};
+
+/* A handle for somebody else; `tid` 0: free. */
+struct given {
+    pid_t tid;
+    uint64_t node;
+    struct handle handle;
+};
+
+/* The server of a file system.  `lock` guards nodes, what is left and what is given, and is taken last.  `sending` is
+ * held by who sends without reading. */
 struct server {
-    pthread_mutex_t reading, lock;
+    pthread_mutex_t reading, lock, sending;
     struct nodes nodes;
     struct left left[LEFT];
     struct dio_left posted[POSTED]; /* what nobody waits for; `unique` 0: free */
-    atomic_uint left_count, posted_count, asked;
+    struct given given[LEFT];
+    atomic_uint left_count, posted_count, given_count, asked;
     atomic_int open, here /* somebody reads in this library */, watched;
     atomic_int keeps; /* what was told last of a name, and of its attributes, held for a time */
     atomic_ullong unique, changes, busy;
@@ -77,5 +92,41 @@ int session_node(struct session *s, uint64_t inode, struct dio_told_node *out);
  * 0 if Python must ask. */
 int session_name(struct session *s, uint64_t directory, const char *name, size_t length, struct dio_told_node *out);
 void session_end(struct session *s);
+/* Asks, with a number that is put into the request: 1, or the server's -errno, or 0 if Python must ask.  The answer has
+ * the size of `room`, or with `got` any up to that. */
+int session_ask(struct session *s, struct left *request, const void *body, size_t size, void *answer, size_t room,
+                size_t *got);
+
+/* ---- opening (fuseopen.c) ---- */
+
+enum { READ_HEAD = 16 /* before the content in an answer */ };
+/* Has the server open a file: as `session_ask`. */
+int session_open(struct session *s, uint64_t node, uint32_t flags, struct handle *out);
+/* Reads; `answer` has room for the content, which begins at READ_HEAD.  The number of bytes, or -1 if that is not known. */
+ssize_t session_read(struct session *s, uint64_t node, const struct handle *handle, uint64_t offset, uint32_t size,
+                     void *answer);
+/* Tells that it is closed: 0, or -EAGAIN while that cannot be sent. */
+int server_release(struct dio_told *told, uint64_t node, const struct handle *handle);
+/* Leaves a handle to this thread, which goes on in Python. */
+void server_give(struct dio_told *told, uint64_t node, const struct handle *handle);
+/* Releases what this thread was given in an earlier call and has not taken. */
+void given_release(struct dio_told *told);
+
+/* ---- files that are opened again (fusekept.c) ---- */
+
+/* What a walk has found: a name in a directory, and the attributes of its file. */
+struct kept_place {
+    struct dio_told *told;
+    int32_t mount;
+    uint64_t directory;
+    const char *name;
+    size_t length;
+    const struct dio_told_node *node;
+};
+#define KEPT_ASK INT32_MIN
+/* A descriptor, or the server's -errno, or KEPT_ASK. */
+int kept_open(struct dio_decider *decider, struct session *s, const struct kept_place *at, uint32_t flags);
+/* Whether it is likely that what is opened is kept. */
+int kept_is_likely(struct dio_decider *decider);
 
 #endif

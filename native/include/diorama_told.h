@@ -59,6 +59,7 @@ struct dio_left {
     uint64_t unique, node;
     uint32_t opcode;
     int32_t tid; /* of the thread of ours */
+    uint32_t flags, pad; /* of OPEN */
 };
 
 /* Whether the server may be asked: from its answer to INIT until nobody may any more. */
@@ -87,6 +88,52 @@ DIO_API uint64_t dio_told_adopt(struct dio_told *told, uint32_t opcode, uint64_t
 DIO_API int dio_told_give_up(struct dio_told *told);
 /* A left request by its number, which is the caller's now: 0, or -ENOENT. */
 DIO_API int dio_told_find_left(struct dio_told *told, uint64_t unique, struct dio_left *out);
+
+/* A file was opened for a thread that goes on in Python: its handle, and what the server said to it (FOPEN_*). */
+DIO_API void dio_told_give(struct dio_told *told, const struct dio_left *asked, uint64_t handle, uint32_t how);
+/* Such a one for this thread, which is the caller's now; 0: there is none. */
+DIO_API int dio_told_given(struct dio_told *told, uint64_t node, uint32_t flags, uint64_t *handle, uint32_t *how);
+/* Takes a lease on an open file (fcntl(2)), and gives it back: 0, or why that cannot be. */
+DIO_API int dio_lease(int fd, int kind);
+
+/* ---- files that are opened again (fusekept.c) ------------------------------------------------ */
+
+enum { DIO_KEPT_HANDLES = 16 };
+
+/* A file by its name and what was told of it; `most`: so much is read at once. */
+struct dio_kept {
+    struct dio_told *told;
+    uint64_t inode, directory, size;
+    int64_t modified;
+    const char *name;
+    size_t length;
+    int32_t mount;
+    uint32_t most;
+};
+
+struct dio_kept_handle {
+    uint64_t handle;
+    uint32_t flags, how; /* as in OPEN and its answer */
+};
+
+/* `watch` of an inotify instance, -1 if it is not watched. */
+struct dio_taken {
+    int32_t watch;
+    uint32_t count;
+    struct dio_kept_handle handles[DIO_KEPT_HANDLES];
+};
+
+struct dio_decider;
+/* Who is told by the kernel of what is closed. */
+DIO_API void dio_decider_watches(struct dio_decider *decider, int inotify);
+/* From now on it may be opened for reading without asking; `fd` is its content, for reading, which nobody has open. */
+DIO_API int dio_decider_keep(struct dio_decider *decider, const struct dio_kept *what, int fd);
+/* No longer: what is open of it is the caller's to release.  -ENOENT if it was not. */
+DIO_API int dio_decider_take(struct dio_decider *decider, const struct dio_told *told, uint64_t inode,
+                             struct dio_taken *out);
+/* Waits for events of inotify, and settles what concerns what is kept; the size of others, which are for the caller.  0 when
+ * `stop` can be read. */
+DIO_API ssize_t dio_decider_listen(struct dio_decider *decider, int inotify, int stop, void *events, size_t room);
 
 /* ---- writing to a FUSE server (fusewrite.c) -------------------------------------------------- */
 

@@ -253,7 +253,34 @@ class FuseWrite(c.Structure):
 
 
 class Left(c.Structure):
-    _fields_ = [("unique", c.c_uint64), ("node", c.c_uint64), ("opcode", c.c_uint32), ("tid", c.c_int32)]
+    _fields_ = [
+        ("unique", c.c_uint64),
+        ("node", c.c_uint64),
+        ("opcode", c.c_uint32),
+        ("tid", c.c_int32),
+        ("flags", c.c_uint32),
+        ("pad", c.c_uint32),
+    ]
+
+
+class Kept(c.Structure):
+    _fields_ = [
+        ("told", c.c_void_p),
+        *((name, c.c_uint64) for name in ("inode", "directory", "size")),
+        ("modified", c.c_int64),
+        ("name", c.c_char_p),
+        ("length", c.c_size_t),
+        ("mount", c.c_int32),
+        ("most", c.c_uint32),
+    ]
+
+
+class KeptHandle(c.Structure):
+    _fields_ = [("handle", c.c_uint64), ("flags", c.c_uint32), ("how", c.c_uint32)]
+
+
+class Taken(c.Structure):
+    _fields_ = [("watch", c.c_int32), ("count", c.c_uint32), ("handles", KeptHandle * 16)]
 
 
 class Mounted(c.Structure):
@@ -399,6 +426,11 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "dio_decider_forget": (None, [c.c_void_p, c.c_int]),
     "dio_decider_identity": (c.c_int, [c.c_void_p, c.c_uint64, c.c_uint64]),
     "dio_decider_stands": (c.c_int, [c.c_void_p, c.c_uint64, c.c_uint64, c.c_int32, c.c_uint64]),
+    "dio_decider_watches": (None, [c.c_void_p, c.c_int]),
+    "dio_decider_keep": (c.c_int, [c.c_void_p, _P(Kept), c.c_int]),
+    "dio_decider_take": (c.c_int, [c.c_void_p, c.c_void_p, c.c_uint64, _P(Taken)]),
+    "dio_decider_listen": (c.c_ssize_t, [c.c_void_p, c.c_int, c.c_int, c.c_void_p, c.c_size_t]),
+    "dio_lease": (c.c_int, [c.c_int, c.c_int]),
     "dio_told_new": (c.c_int, [c.c_int, c.c_int, _P(c.c_void_p)]),
     "dio_told_free": (None, [c.c_void_p]),
     "dio_told_end": (None, [c.c_void_p]),
@@ -426,6 +458,8 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "dio_told_adopt": (c.c_uint64, [c.c_void_p, c.c_uint32, c.c_uint64, c.c_char_p]),
     "dio_told_give_up": (c.c_int, [c.c_void_p]),
     "dio_told_find_left": (c.c_int, [c.c_void_p, c.c_uint64, _P(Left)]),
+    "dio_told_give": (None, [c.c_void_p, _P(Left), c.c_uint64, c.c_uint32]),
+    "dio_told_given": (c.c_int, [c.c_void_p, c.c_uint64, c.c_uint32, _P(c.c_uint64), _P(c.c_uint32)]),
     "dio_fuse_write": (c.c_int, [_P(FuseWrite), c.c_uint32]),
     "dio_decide": (c.c_int, [c.c_void_p, _P(Asked), _P(Verdict)]),
     "dio_call_hold": (c.c_int, [c.c_int, c.c_int64, c.c_int]),

@@ -31,6 +31,7 @@ __all__ = [
     "Decision",
     "Do",
     "Follow",
+    "Keep",
     "Mounted",
     "Needs",
     "Owning",
@@ -134,6 +135,20 @@ class Decision:
     mode_arg: int = NO_ARG
     mask_arg: int = NO_ARG
     fixed_flags: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """A file that is to be opened again, by its name in a directory, as it was: see `struct dio_kept`."""
+
+    told: int
+    inode: int
+    directory: int
+    name: bytes
+    size: int
+    modified: int
+    mount: int
+    most: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,6 +362,34 @@ class Decider:
     def stands(self, dev: int, ino: int, mount: int, inode: int) -> None:
         """A real object stands for an inode of a mount (by its index)."""
         _native.check(_native.lib.dio_decider_stands(self._handle, dev, ino, mount, inode))
+
+    # -- files that are opened again ----------------------------------------------------------
+
+    def watches(self, inotify: int) -> None:
+        """What is kept is watched by that, or not any more (-1)."""
+        _native.lib.dio_decider_watches(self._handle, inotify)
+
+    def keep(self, what: Keep, fd: int) -> None:
+        """A file may be opened for reading without asking; `fd` is its content, which nobody has open."""
+        native = _native.Kept(
+            what.told, what.inode, what.directory, what.size, what.modified, what.name, len(what.name)
+        )
+        native.mount, native.most = what.mount, what.most
+        _native.check(_native.lib.dio_decider_keep(self._handle, ctypes.byref(native), fd))
+
+    def take(self, told: int, inode: int) -> tuple[int, list[tuple[int, int, int]]]:
+        """Take a file back: its watch, -1 if there is none, and handle, flags and answer of what is open."""
+        taken = _native.Taken()
+        _native.lib.dio_decider_take(self._handle, told, inode, ctypes.byref(taken))
+        found = (taken.handles[index] for index in range(taken.count))
+        return taken.watch, [(one.handle, one.flags, one.how) for one in found]
+
+    def listen(self, inotify: int, stop: int, room: ctypes.Array[ctypes.c_char]) -> bytes:
+        """The next events of inotify(7) that do not concern what is kept; none when `stop` can be read."""
+        size = _native.check(
+            _native.lib.dio_decider_listen(self._handle, inotify, stop, room, ctypes.sizeof(room))
+        )
+        return room.raw[:size]
 
     def decide(
         self,

@@ -7,7 +7,9 @@ import errno
 import os
 from typing import Any
 
-__all__ = ["OurMemory", "make_call"]
+from diorama.engine import _native
+
+__all__ = ["OurMemory", "make_call", "take_lease"]
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -20,6 +22,11 @@ def make_call(number: int, *args: int) -> int:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
     return result
+
+
+def take_lease(fd: int, kind: int) -> int:
+    """Take a lease on an open file (fcntl(2)), and give it back: 0, or why that cannot be."""
+    return int(_native.lib.dio_lease(fd, kind))
 
 
 class OurMemory:

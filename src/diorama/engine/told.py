@@ -189,6 +189,17 @@ class Told:
         found = _native.Left()
         return None if _native.brief.dio_told_find_left(self._handle, unique, ctypes.byref(found)) else found
 
+    def give(self, asked: _native.Left, handle: int, how: int) -> None:
+        """A file was opened for a thread that has left the request natively: `given` for it."""
+        _native.lib.dio_told_give(self._handle, ctypes.byref(asked), handle, how)
+
+    def given(self, node: int, flags: int) -> tuple[int, int] | None:
+        """The handle, and what the server said to it, of a file that was opened natively for this thread."""
+        handle, how = ctypes.c_uint64(), ctypes.c_uint32()
+        references = ctypes.byref(handle), ctypes.byref(how)
+        found = _native.brief.dio_told_given(self._handle, node, flags, *references)
+        return (handle.value, how.value) if found else None
+
     def end(self) -> None:
         """Nothing holds any more; the socket may be closed."""
         _native.lib.dio_told_end(self._handle)

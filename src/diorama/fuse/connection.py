@@ -189,10 +189,10 @@ class Connection:
             self._unique += 2 * count
         return first
 
-    def expect(self, name: str, unique: int, node: int) -> None:
+    def expect(self, name: str, unique: int, node: int, room: int = 0) -> None:
         """A request with a reserved number is sent, and its answer will be received here."""
         with self._lock:
-            self._pending[unique] = _Pending(OPERATIONS[name], 0, node)
+            self._pending[unique] = _Pending(OPERATIONS[name], room, node)
 
     def interrupt(self, unique: int) -> bytes | None:
         """The message that nobody waits for a request any more; None if it is answered or was interrupted.

@@ -98,6 +98,8 @@ class FileSystem(ABC):
 
     told: Told | None = None
     """What it has told of names and attributes, and how long that holds: then not all is asked."""
+    reopens = 0
+    """How much of a file is read at once where it is opened by `told` alone; 0: it is not."""
     formats: Formats | None = None
     """By what files are run in a namespace that has it mounted (`diorama.modules.filesystems.binfmt`)."""
 
@@ -151,6 +153,10 @@ class FileSystem(ABC):
         None if the file system need not know of it.
         """
         return None
+
+    def reopened(self, inode: int, handle: int, flags: int, how: int) -> OpenFile:
+        """A file was opened by `told` alone, with these flags, and with this answer."""
+        raise NotImplementedError
 
     def open_special(self, inode: int, flags: int) -> OpenSpecial | None:
         """A device special file is being opened, of which each read and write is for us (`devicefile`).

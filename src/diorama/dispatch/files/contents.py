@@ -85,8 +85,8 @@ class Contents:
         self.on_orphan: Callable[[Content], None] = _nothing
         self.on_forget: Callable[[Content], None] = _nothing
         self.on_drop: Callable[[Content], None] = _nothing
-        self.on_failure: Callable[[Content, OSError], None] = _ignored
-        self.is_held_elsewhere: Callable[[FileSystem, int], bool] = _never
+        self.on_failure: Callable[[Content, OSError], None] = lambda _content, _error: None
+        self.is_held_elsewhere: Callable[[FileSystem, int], bool] = lambda _filesystem, _inode: False
 
     def __iter__(self) -> Iterator[Content]:
         with self._lock:
@@ -149,7 +149,7 @@ class Contents:
 
     def _pin(self, filesystem: FileSystem, place: Place, told: tuple[int, int]) -> Content:
         key = id(filesystem), place.inode
-        content = self._contents.get(key)
+        content = self.holding.take_back(self._contents.get(key))
         if content is not None and self._is_outdated(content, told):
             self._drop(content)
             content = None
@@ -200,6 +200,9 @@ class Contents:
 
     def find(self, filesystem: FileSystem | None, inode: int) -> Content | None:
         """The memfd of a file, if there is one now."""
+        return self.holding.take_back(self._look(filesystem, inode))
+
+    def _look(self, filesystem: FileSystem | None, inode: int) -> Content | None:
         content = self._contents.get((id(filesystem), inode))
         return content if content is not None and content.fd >= 0 else None
 
@@ -228,7 +231,7 @@ class Contents:
         if not filesystem.writable:
             return attributes
         with self._lock:
-            content = self.find(filesystem, inode)
+            content = self._look(filesystem, inode)
             if content is None or content.pieces is not None:
                 return attributes
             if filesystem.told is not None and not (content.writers or content.is_dirty):
@@ -438,6 +441,7 @@ class Contents:
         return not (content.pins or content.is_held or content.needs_saving())
 
     def _evict(self, content: Content) -> None:
+        self.holding.take_back(content)
         if content.is_orphan:
             self.settle_orphan(content)
             return
@@ -470,6 +474,7 @@ class Contents:
 
     def _close(self, content: Content) -> None:
         if content.fd >= 0:
+            self.holding.take_back(content)
             if content.writers and not content.is_orphan:
                 content.filesystem.differs(content.place.inode, does=False)
             self.on_drop(content)
@@ -486,11 +491,3 @@ class Contents:
 
 def _nothing(_content: Content) -> None:
     return
-
-
-def _ignored(_content: Content, _error: OSError) -> None:
-    return
-
-
-def _never(_filesystem: FileSystem, _inode: int) -> bool:
-    return False

@@ -15,6 +15,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from diorama.dispatch.files.keeping import Keeping
 from diorama.dispatch.files.numbered import answers_numbers
 from diorama.dispatch.settling import Numbers, settle_calls, stack_of, system_files
 from diorama.engine.decider import Checked, Decider, Decision, Mounted
@@ -97,6 +98,12 @@ class Deciding:
         files.on_strangers = self.decider.strangers
         files.tasks.are_alike = self.decider.are_alike
         files.on_division = self.divide
+        keeping = Keeping(self.decider, files.inodes, self._numbers.of, self._gives)
+        files.synthetic.contents.holding.keeper = keeping
+
+    def _gives(self) -> bool:
+        """Whether programs can be given descriptors, and are who the kernel says."""
+        return not self._files.tells_execs and self._files.tasks.identity is None
 
     def mounted(self) -> None:
         """Something was mounted, or may be done by us no longer."""

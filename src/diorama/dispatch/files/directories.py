@@ -40,7 +40,7 @@ def get_entries(files: Files, call: GetDents64 | GetDents | ReadDir) -> Outcome:
         size = list_layered(files, call, layout) if files.has_layers else None
         size = list_points(files, call, layout) if size is None and len(files.points) else size
         return list_owned(files, call, layout) if size is None and files.has_owners(task) else size
-    if place.filesystem is None or not _is_directory(place):
+    if place.filesystem is None or not _has_directory(files, task, call.fd):
         return None
     if files.synthetic.is_nameless(place.filesystem, place.inode):
         raise fail(errno.ENOENT)
@@ -135,6 +135,14 @@ def _enter(files: Files, call: ChDir | FChDir, changed: ChDir | FChDir, mount: M
     result = changed.run()
     files.enter_mount(task, mount)
     return result
+
+
+def _has_directory(files: Files, task: Task, fd: int) -> bool:
+    """Whether a descriptor of ours is of a directory: what stands for one is one, and nothing else is."""
+    try:
+        return stat.S_ISDIR(files.tasks.status(task, fd).st_mode)
+    except OSError:
+        return False  # it was closed meanwhile, which the kernel says
 
 
 def _is_directory(place: Place) -> bool:

@@ -4,6 +4,7 @@ Each open of a program adds one.  The kernel tells when an open file is gone, bu
 only once; which of them it was it does not tell.  So one is closed for each time that it tells, and all of
 them as soon as nobody has the file open any more, for which it can be asked at any time.  What it may still
 tell of these by then must not close one that was opened later: who listens begins anew (`on_left`).
+Then the `keeper` may have it, which opens it again without asking here; whoever needs it takes it back.
 
 One thread at a time closes, with the lock of the content: who needs a file to be closed before he goes on
 (`leave`) waits for who is about to.
@@ -16,7 +17,7 @@ import os
 import threading
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from diorama.view.asking import asker, patiently
 
@@ -24,12 +25,16 @@ if TYPE_CHECKING:
     from diorama.dispatch.files.content import Content
     from diorama.view.filesystem import OpenFile
 
-__all__ = ["Holding"]
+__all__ = ["Holding", "Keeper"]
 
 _TICK: Final = 0.05
 
 
 def _nothing(_content: Content) -> None:
+    return
+
+
+def _ignored(_content: Content, _watch: int) -> None:
     return
 
 
@@ -57,11 +62,31 @@ def _locked(content: Content) -> Generator[None, None, None]:
         content.lock.release()
 
 
+class Keeper(Protocol):
+    """Who keeps what nobody has open, and listens to what is closed."""
+
+    def keep(self, content: Content, before: Callable[[Content], None]) -> bool:
+        """Whether it may be opened there from now on; `before` that its watch is another."""
+        ...
+
+    def take(self, content: Content) -> tuple[int, list[OpenFile]]:
+        """Not any more: the watch on it, -1 if there is none, and what is open of it."""
+        ...
+
+    def watches(self, inotify: int) -> None:
+        """What is kept is watched by that."""
+
+    def listen(self, inotify: int, stop: int) -> bytes:
+        """The events of what is not kept; none when `stop` can be read."""
+        ...
+
+
 class Holding:
     """That of one view's contents, of which `lock` guards the tables.  Any thread.
 
     `save` saves what nobody writes any more.  `on_hold` is told of what will be open, and `on_left`, with the
-    lock, of what is not open any more.
+    lock, of what is not open any more.  `on_taken`, also with the lock, is told of what is open and has a
+    watch that it does not know of.
     """
 
     def __init__(self, lock: AbstractContextManager[Any], save: Callable[[Content], None]) -> None:
@@ -69,6 +94,8 @@ class Holding:
         self._save = save
         self.on_hold: Callable[[Content], None] = _nothing
         self.on_left: Callable[[Content], None] = _nothing
+        self.on_taken: Callable[[Content, int], None] = _ignored
+        self.keeper: Keeper | None = None
 
     def hold(self, content: Content, opened: OpenFile) -> None:
         """A program is about to open it, of which the file system has made `opened`."""
@@ -126,6 +153,23 @@ class Holding:
                     self.on_left(content)
             for one in gone:
                 one.close()
+            with self._lock:
+                is_idle = content.fd >= 0 and not (content.pins or content.openers or content.opened)
+                if is_idle and self.keeper is not None and not content.is_kept:
+                    content.is_kept = self.keeper.keep(content, self.on_left)
+
+    def take_back(self, content: Content | None) -> Content | None:
+        """What the keeper has is known here again."""
+        if content is None or not content.is_kept:
+            return content
+        with self._lock:
+            if content.is_kept and self.keeper is not None:
+                content.is_kept = False
+                watch, opened = self.keeper.take(content)
+                content.opened += opened
+                if watch >= 0:
+                    self.on_taken(content, watch)
+        return content
 
     def _is_left(self, content: Content) -> bool:
         with self._lock:

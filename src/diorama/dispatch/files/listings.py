@@ -25,7 +25,8 @@ _FIRST: Final = 3
 class _Listing:
     """One directory: the offset of each name, and the entries in the order of their offsets.
 
-    `counted`: so many entries of it are counted in all.
+    `counted`: so many entries of it are counted in all.  `dots` are the numbers of `.` and `..` while it has
+    that `path`.
     """
 
     def __init__(self) -> None:
@@ -33,6 +34,8 @@ class _Listing:
         self.next = _FIRST
         self.entries: list[DirEntry] = []
         self.is_fresh = False
+        self.path: bytes | None = None
+        self.dots = (0, 0)
         self.counted = 0
         self.lock = threading.Lock()
 
@@ -50,11 +53,10 @@ class _Listing:
             if name not in self.offsets:
                 entries.append(entry_of(host, name, mount, self._offset(known, name)))
         entries.sort(key=_offset)
-        self.entries = [
-            DirEntry(number_of(place), 1, DT_DIR, b"."),
-            DirEntry(_parent(place), 2, DT_DIR, b".."),
-            *entries,
-        ]
+        if self.path != place.path:
+            self.path, self.dots = place.path, (number_of(place), _parent(place))
+        here, above = self.dots
+        self.entries = [DirEntry(here, 1, DT_DIR, b"."), DirEntry(above, 2, DT_DIR, b".."), *entries]
 
     def _offset(self, known: dict[bytes, int], name: bytes) -> int:
         off = known.get(name)

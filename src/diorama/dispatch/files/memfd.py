@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
-import signal
 import stat
-import threading
 from collections.abc import Callable
 from functools import cache
 from typing import Final
@@ -20,11 +17,9 @@ from diorama.abi.fcntl import (
     F_SEAL_SEAL,
     F_SEAL_SHRINK,
     F_SEAL_WRITE,
-    F_SETLEASE,
-    F_SETSIG,
-    F_UNLCK,
     F_WRLCK,
 )
+from diorama.engine.ourcall import take_lease
 
 __all__ = [
     "are_equal", "create_memfd", "digest", "give_to", "has_fine_times", "is_held", "is_written", "make_memfd",
@@ -34,7 +29,6 @@ __all__ = [
 _MFD_EXEC: Final = 0x10
 _SEALS: Final = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE
 _CHUNK: Final = 1 << 20
-_leasing: Final = threading.Lock()
 
 
 def make_memfd(name: bytes, fill: Callable[[int], None], *, sealed: bool) -> int:
@@ -123,19 +117,8 @@ def has_fine_times() -> bool:
 
 
 def try_lease(fd: int, kind: int) -> int:
-    """Take a lease on an open file, and give it back: 0, or why that cannot be.
-
-    One that is broken meanwhile must not end us by its signal (SIGIO); SIGURG is ignored.  Giving it back
-    takes the signal away, so it is set for each.
-    """
-    with _leasing:  # an open file has one lease, whoever asks for it
-        try:
-            fcntl.fcntl(fd, F_SETSIG, signal.SIGURG)
-            fcntl.fcntl(fd, F_SETLEASE, kind)
-        except OSError as error:
-            return error.errno or errno.EAGAIN
-        fcntl.fcntl(fd, F_SETLEASE, F_UNLCK)
-        return 0
+    """Take a lease on an open file, and give it back: 0, or why that cannot be."""
+    return take_lease(fd, kind)
 
 
 def create_memfd(named: bytes) -> int:

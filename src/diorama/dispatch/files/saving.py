@@ -154,6 +154,7 @@ class Saver:
         contents.on_writing = self._writing
         contents.holding.on_hold = self._holding
         contents.holding.on_left = self._dropped
+        contents.holding.on_taken = self._taken
         contents.on_orphan = self._orphan
         contents.on_drop = self._dropped
 
@@ -172,6 +173,8 @@ class Saver:
         thread.join(0 if is_stuck else None)
         if thread.is_alive():
             return
+        if self._contents.holding.keeper is not None:
+            self._contents.holding.keeper.watches(-1)
         os.close(self._stop[0])
         os.close(self._inotify)
         self._inotify = -1
@@ -200,6 +203,11 @@ class Saver:
                 return
             self._by_watch[content.watch] = content
 
+    def _taken(self, content: Content, watch: int) -> None:
+        with self._lock:
+            content.watch = watch
+            self._by_watch[watch] = content
+
     def _dropped(self, content: Content) -> None:
         with self._lock:
             if content.watch >= 0 and self._inotify >= 0:
@@ -218,19 +226,30 @@ class Saver:
             warn_once("inotify_init1", f"{error.strerror}: {_LATE}")
             return False
         self._stop, self._is_stopped = os.pipe(), False
+        if self._contents.holding.keeper is not None:
+            self._contents.holding.keeper.watches(self._inotify)
         self._thread = threading.Thread(target=self._run, name="saver", daemon=True)
         self._thread.start()
         return True
 
     def _run(self) -> None:
         assert self._stop is not None
+        keeper = self._contents.holding.keeper
+        listen = self._listen if keeper is None else keeper.listen
+        while data := listen(self._inotify, self._stop[0]):
+            for watch, mask in _events(data):
+                self._closed(watch, mask)
+
+    @staticmethod
+    def _listen(inotify: int, stop: int) -> bytes:
+        """As `Keeper.listen`, when nothing is kept."""
         poll = select.poll()
-        poll.register(self._inotify, select.POLLIN)
-        poll.register(self._stop[0], select.POLLIN)
-        while all(fd != self._stop[0] for fd, _ in poll.poll()):
+        poll.register(inotify, select.POLLIN)
+        poll.register(stop, select.POLLIN)
+        while all(fd != stop for fd, _ in poll.poll()):
             with contextlib.suppress(BlockingIOError):
-                for watch, mask in _events(os.read(self._inotify, _ROOM)):
-                    self._closed(watch, mask)
+                return os.read(inotify, _ROOM)
+        return b""
 
     def _closed(self, watch: int, mask: int) -> None:
         with self._lock:

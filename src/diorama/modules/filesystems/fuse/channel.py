@@ -40,6 +40,7 @@ from diorama.modules.filesystems.fuse.leaving import Leaving
 from diorama.modules.filesystems.fuse.waiting import Nobody, Waiting, caller, make_pair
 
 if TYPE_CHECKING:
+    from diorama.engine._native import Left
     from diorama.engine.ending import Identity
     from diorama.engine.told import Told
 
@@ -92,6 +93,7 @@ class Channel:
         self._left = Leaving(told, self.connection)
         self._forgetting = Forgetting(self.connection, told, self.tell)
         self._is_noticing = False
+        self._left_one: Left | None = None
         self._buffer = memoryview(bytearray(_MAX_MESSAGE))
         self._assembly = Assembly(self.connection)
         self._askers = 0
@@ -131,6 +133,8 @@ class Channel:
         with self._lock:
             if self._is_lost:
                 raise self._left.gone()
+            if (opened := self._left.given(name, node, records)) is not None:
+                return opened
             unique, message = self._left.adopt(name, node, records, names), None
             if not unique:
                 unique, message = connection.request(
@@ -374,7 +378,7 @@ class Channel:
                 self._end()
                 return False
             # What wakes us at the end is no message.
-            message = None if self._is_closed else self._assembly.add(bytes(self._buffer[:size]))
+            message = None if self._is_closed else self._whole(bytes(self._buffer[:size]))
             if message is not None:
                 self._take(message)
         except BlockingIOError:
@@ -387,6 +391,15 @@ class Channel:
             if self._is_noticing:
                 self._notice(begins=False)
         return not self._is_lost
+
+    def _whole(self, part: bytes) -> bytes | None:
+        """A message that is whole now; None if more is to come, or nobody waits for it."""
+        with self._lock:
+            left = self._left.expect(part)
+            if left is not None and self._left.opened(left, part):
+                return None
+            self._left_one = left or self._left_one
+        return self._assembly.add(part)
 
     def _notice(self, *, begins: bool) -> None:
         self._is_noticing = begins
@@ -436,8 +449,7 @@ class Channel:
             return not (is_busy or self._is_lost)
 
     def _take(self, message: bytes) -> None:
-        with self._lock:
-            left = self._left.expect(message)
+        left, self._left_one = self._left_one, None
         try:
             told = self.connection.receive(message)
         except ProtocolError:

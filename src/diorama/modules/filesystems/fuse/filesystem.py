@@ -38,7 +38,7 @@ from diorama.modules.filesystems.fuse.file import Asking, FuseFile
 from diorama.modules.filesystems.fuse.known import Known
 from diorama.modules.filesystems.fuse.notices import Notices
 from diorama.modules.filesystems.fuse.opened import OpenFiles
-from diorama.modules.filesystems.fuse.translation import to_set, unless_unknown
+from diorama.modules.filesystems.fuse.translation import as_unsupported, to_set, unless_unknown
 from diorama.modules.filesystems.fuse.writing import WritingChannel
 
 if TYPE_CHECKING:
@@ -175,6 +175,15 @@ class FuseFileSystem(FileSystem):
                 self._set_size(inode, opened.handle, 0)
         return opened
 
+    @property
+    def reopens(self) -> int:  # type: ignore[override]
+        """How much of a file is read at once where it is opened natively; 0 if the server opens nothing."""
+        return self._files.most_read if self._channel.connection.knows("OPEN") else 0
+
+    def reopened(self, inode: int, handle: int, flags: int, how: int) -> FuseFile:
+        """A file was opened natively."""
+        return self._files.add(FuseFile(self._files, inode, flags, OpenOut(handle, how)))
+
     def statistics(self) -> Statistics:
         """Its size."""
         (found,) = self._ask("STATFS", self.root).records
@@ -190,7 +199,7 @@ class FuseFileSystem(FileSystem):
 
     def get_xattr(self, inode: int, name: bytes) -> bytes:
         """The value of an extended attribute."""
-        with _unsupported():
+        with as_unsupported():
             return self._ask("GETXATTR", inode, GetXattrIn(_XATTR_MAX), names=(name,), room=_XATTR_MAX).data
 
     def list_xattrs(self, inode: int) -> Sequence[bytes]:
@@ -323,13 +332,13 @@ class FuseFileSystem(FileSystem):
 
     def set_xattr(self, inode: int, name: bytes, value: bytes) -> None:
         """Set an extended attribute."""
-        with _unsupported():
+        with as_unsupported():
             self._ask("SETXATTR", inode, SetXattrIn(len(value)), names=(name,), data=value)
         self._known.changed(inode)
 
     def remove_xattr(self, inode: int, name: bytes) -> None:
         """Remove an extended attribute."""
-        with _unsupported():
+        with as_unsupported():
             self._ask("REMOVEXATTR", inode, names=(name,))
         self._known.changed(inode)
 
@@ -487,13 +496,4 @@ class FuseFileSystem(FileSystem):
 
 def _look(look: Callable[[], None], _cache: ContentCache | None) -> None:
     look()
-
-
-@contextlib.contextmanager
-def _unsupported() -> Generator[None, None, None]:
-    """ENOSYS is EOPNOTSUPP where an extended attribute was asked for."""
-    try:
-        yield
-    except OSError as error:
-        raise _error(errno.EOPNOTSUPP) if error.errno == errno.ENOSYS else error from None
 

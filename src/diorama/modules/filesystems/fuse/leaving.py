@@ -12,15 +12,20 @@ import threading
 from typing import TYPE_CHECKING
 
 from diorama.engine.told import FIRST_NATIVE
+from diorama.fuse.connection import ProtocolError, Reply
+from diorama.fuse.handles import OpenIn, OpenOut
 from diorama.fuse.operations import OPERATIONS
 
 if TYPE_CHECKING:
+    from diorama.engine._native import Left
     from diorama.engine.told import Told
     from diorama.fuse.connection import Connection
     from diorama.fuse.wire import Wire
 
 __all__ = ["Leaving"]
 
+_ROOM = 1 << 20
+"""More than is read at once."""
 _HEAD = slice(8, 16)
 """Where the number of its request stands in an answer."""
 
@@ -28,7 +33,7 @@ _HEAD = slice(8, 16)
 class Leaving:
     """The requests of one connection that were left.
 
-    Each is taken once: `adopt` and `expect` are called with one lock.
+    Each is taken once: all but `abort` and `gone` are called with one lock.
     """
 
     def __init__(self, told: Told, connection: Connection) -> None:
@@ -38,30 +43,51 @@ class Leaving:
 
     def adopt(self, name: str, node: int, records: tuple[Wire, ...], names: tuple[bytes, ...]) -> int:
         """The same request, if this thread has left it: it is to be waited for.  0 if not."""
-        if name != "LOOKUP" and (name != "GETATTR" or any(records[0].encode())):
+        if name == "OPEN" and isinstance(records[0], OpenIn):
+            names = (b"%d" % records[0].flags,)
+        elif name != "LOOKUP" and (name != "GETATTR" or any(records[0].encode())):
             return 0
         unique = self._told.adopt(OPERATIONS[name].number, node, names)
         if unique:
             self._connection.expect(name, unique, node)
         return unique
 
-    def expect(self, message: bytes) -> int:
-        """Let this be the answer to a request that was left and is not adopted, if it is.
-
-        The thread that has made it, or 0.
-        """
+    def expect(self, message: bytes) -> Left | None:
+        """Let this be the answer to a request that was left and is not adopted, if it is: that request."""
         unique = int.from_bytes(message[_HEAD], "little")
         left = self._told.find_left(unique) if unique >= FIRST_NATIVE else None
         if left is None:
-            return 0
+            return None
         name = next(one.name for one in OPERATIONS.values() if one.number == left.opcode)
-        self._connection.expect(name, unique, left.node)
-        return int(left.tid)
+        self._connection.expect(name, unique, left.node, _ROOM if name == "READ" else 0)
+        return left
 
-    def abort(self, tid: int) -> None:
-        """The answer for a thread was none."""
-        if tid:
-            self._aborted.add(tid)
+    def opened(self, left: Left, message: bytes) -> bool:
+        """Whether it was to open a file: that is for who has asked, if he still asks.  `ProtocolError`."""
+        if left.opcode != OPERATIONS["OPEN"].number:
+            return False
+        try:
+            reply = self._connection.receive(message)
+        except ProtocolError:
+            self.abort(left)
+            raise
+        if isinstance(reply, Reply) and not reply.error:
+            (opened,) = reply.records
+            assert isinstance(opened, OpenOut)
+            self._told.give(left, opened.fh, opened.open_flags)
+        return True
+
+    def given(self, name: str, node: int, records: tuple[Wire, ...]) -> Reply | None:
+        """The answer that this thread has to an OPEN already."""
+        if name != "OPEN" or not isinstance(records[0], OpenIn):
+            return None
+        given = self._told.given(node, records[0].flags)
+        return None if given is None else Reply(0, OPERATIONS[name], records=(OpenOut(*given),))
+
+    def abort(self, left: Left | None) -> None:
+        """The answer was none."""
+        if left is not None and left.tid:
+            self._aborted.add(left.tid)
 
     def gone(self) -> OSError:
         """The server is gone: who has asked just now is told so as those who wait, and others are not."""

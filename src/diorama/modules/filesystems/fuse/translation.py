@@ -15,7 +15,9 @@ from diorama.fuse.flags import FAttr
 from diorama.fuse.wire import Attr
 from diorama.interfaces.filesystem import Attributes, Changes
 
-__all__ = ["attributes_of", "attributes_told", "segments", "to_set", "unless_unknown", "write_at"]
+__all__ = [
+    "as_unsupported", "attributes_of", "attributes_told", "segments", "to_set", "unless_unknown", "write_at",
+]  # fmt: skip
 
 _NSEC: Final = 10**9
 _SECTOR: Final = 512
@@ -122,3 +124,14 @@ def unless_unknown() -> Generator[None, None, None]:
     except OSError as error:
         if error.errno != errno.ENOSYS:
             raise
+
+
+@contextlib.contextmanager
+def as_unsupported() -> Generator[None, None, None]:
+    """ENOSYS is EOPNOTSUPP where an extended attribute was asked for."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP)) from None

@@ -1,0 +1,368 @@
+/* fusekept.c - files of FUSE servers that are opened for reading again, without the interpreter.
+ *
+ * Python opens a file the first time, and puts its content into a memfd (`diorama.dispatch.files.contents`).  When nobody
+ * has it open any more it lets it be *kept* here: then whoever opens it by the same name, as it was, gets another open
+ * file of that memfd, when the server has opened it and its content is still the same.  Whoever needs to know more of
+ * it takes it back first, with what is open by then; what is being opened meanwhile goes to Python too.
+ *
+ * Who has it open is known as there: the kernel tells that an open file is gone (inotify), and whether there is still one
+ * (by refusing a lease).  One handle is released for each time that it tells, and all when there is none.  What is told
+ * of those that were released so by then is *due*, and releases nothing. */
+#include "told.h"
+
+#include <fcntl.h>
+#include <linux/fuse.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/inotify.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { SLOTS = 1024, LARGEST = 1 << 20, LATE_MS = 50, LIKELY = 16, UNLIKELY = 3, TRIES = 16 };
+enum { READABLE = 0444, UNCACHED = FOPEN_DIRECT_IO | FOPEN_NONSEEKABLE | (1 << 4) /* FOPEN_STREAM */ };
+
+struct kept {
+    struct kept *next, *next_watched;
+    struct dio_kept what;
+    int fd /* of Python, which takes it back before it closes that */, watch /* -1: not watched */;
+    unsigned users, count, due;
+    int is_gone;
+    struct handle handles[DIO_KEPT_HANDLES];
+    char name[];
+};
+
+/* What could not be released just now. */
+struct late {
+    struct late *next;
+    struct dio_told *told;
+    uint64_t node;
+    struct handle handle;
+};
+
+struct keeper {
+    pthread_mutex_t lock; /* of all; taken before those of what was told */
+    int inotify;          /* -1: nothing is kept */
+    struct kept *slots[SLOTS], *watched[SLOTS] /* by the number of the watch */;
+    struct late *late;
+    atomic_uint count;
+    atomic_int likely, tried;
+};
+
+static struct kept **slot_of(struct keeper *keeper, const struct dio_told *told, uint64_t inode) {
+    uint64_t hash = (inode ^ (uintptr_t)told >> 4) * UINT64_C(0x9e3779b97f4a7c15);
+    return &keeper->slots[(hash >> 40) % SLOTS];
+}
+
+static struct kept **kept_at(struct keeper *keeper, const struct dio_told *told, uint64_t inode) {
+    struct kept **at = slot_of(keeper, told, inode);
+    while (*at && ((*at)->what.told != told || (*at)->what.inode != inode))
+        at = &(*at)->next;
+    return at;
+}
+
+/* With the lock. */
+static void kept_unuse(struct kept *kept) {
+    if (--kept->users)
+        return;
+    dio_told_free(kept->what.told);
+    free(kept);
+}
+
+/* ---- who has something open ---- */
+
+int dio_lease(int fd, int kind) {
+    static pthread_mutex_t leasing = PTHREAD_MUTEX_INITIALIZER; /* an open file has one lease, whoever asks for it */
+    int error = 0;
+    pthread_mutex_lock(&leasing);
+    /* One that is broken meanwhile must not end us by its signal (SIGIO); SIGURG is ignored.  Giving it back takes the
+     * signal away, so it is set for each. */
+    if (fcntl(fd, F_SETSIG, SIGURG) || fcntl(fd, F_SETLEASE, kind))
+        error = errno ? errno : EAGAIN;
+    else
+        fcntl(fd, F_SETLEASE, F_UNLCK);
+    pthread_mutex_unlock(&leasing);
+    return error;
+}
+
+static void handle_release(struct keeper *keeper, const struct kept *kept, const struct handle *handle) {
+    uint64_t node = dio_told_number(kept->what.told, kept->what.inode);
+    if (!node || !server_release(kept->what.told, node, handle))
+        return;
+    struct late *late = malloc(sizeof *late);
+    if (!late)
+        return;
+    *late = (struct late){.next = keeper->late, .told = told_take(kept->what.told), .node = node, .handle = *handle};
+    keeper->late = late;
+}
+
+static void late_release(struct keeper *keeper) {
+    pthread_mutex_lock(&keeper->lock);
+    for (struct late **at = &keeper->late; *at;) {
+        struct late *late = *at;
+        if (server_release(late->told, late->node, &late->handle)) {
+            at = &late->next;
+            continue;
+        }
+        *at = late->next;
+        dio_told_free(late->told);
+        free(late);
+    }
+    pthread_mutex_unlock(&keeper->lock);
+}
+
+/* The kernel tells that an open file of it is gone. */
+static void kept_closed(struct keeper *keeper, struct kept *kept) {
+    if (!dio_lease(kept->fd, F_WRLCK)) {
+        kept->due = kept->count ? kept->due + kept->count - 1 : kept->due - (kept->due > 0);
+        for (unsigned i = 0; i < kept->count; i++)
+            handle_release(keeper, kept, &kept->handles[i]);
+        kept->count = 0;
+    } else if (kept->due) {
+        kept->due--;
+    } else if (kept->count) {
+        handle_release(keeper, kept, &kept->handles[0]);
+        kept->count--;
+        memmove(kept->handles, kept->handles + 1, kept->count * sizeof *kept->handles);
+    }
+}
+
+static struct kept **watched_at(struct keeper *keeper, int watch) {
+    struct kept **at = &keeper->watched[(unsigned)watch % SLOTS];
+    while (*at && (*at)->watch != watch)
+        at = &(*at)->next_watched;
+    return at;
+}
+
+/* Settles what is told of what is kept; the size of the rest, which comes to stand at the beginning. */
+static size_t events_settle(struct keeper *keeper, char *events, size_t size) {
+    size_t left = 0;
+    pthread_mutex_lock(&keeper->lock);
+    for (size_t at = 0; at + sizeof(struct inotify_event) <= size;) {
+        struct inotify_event event;
+        memcpy(&event, events + at, sizeof event);
+        size_t length = sizeof event + event.len;
+        struct kept *kept = *watched_at(keeper, event.wd);
+        if (kept && event.mask & (IN_CLOSE_WRITE | IN_CLOSE_NOWRITE)) {
+            kept_closed(keeper, kept);
+        } else {
+            memmove(events + left, events + at, length);
+            left += length;
+        }
+        at += length;
+    }
+    pthread_mutex_unlock(&keeper->lock);
+    return left;
+}
+
+ssize_t dio_decider_listen(struct dio_decider *decider, int inotify, int stop, void *events, size_t room) {
+    struct keeper *keeper = decider->keeper;
+    struct pollfd ready[] = {{.fd = inotify, .events = POLLIN}, {.fd = stop, .events = POLLIN}};
+    for (;;) {
+        pthread_mutex_lock(&keeper->lock);
+        int has_late = keeper->late != NULL;
+        pthread_mutex_unlock(&keeper->lock);
+        if (poll(ready, 2, has_late ? LATE_MS : -1) < 0 && errno != EINTR)
+            return -errno;
+        if (has_late)
+            late_release(keeper);
+        if (ready[1].revents)
+            return 0;
+        ssize_t n = ready[0].revents ? read(inotify, events, room) : 0;
+        size_t left = n > 0 ? events_settle(keeper, events, (size_t)n) : 0;
+        if (left)
+            return (ssize_t)left;
+    }
+}
+
+/* ---- keeping, and taking back ---- */
+
+int keeper_init(struct dio_decider *decider) {
+    decider->keeper = calloc(1, sizeof *decider->keeper);
+    if (!decider->keeper)
+        return -ENOMEM;
+    decider->keeper->inotify = -1;
+    return -pthread_mutex_init(&decider->keeper->lock, NULL);
+}
+
+void keeper_free(struct dio_decider *decider) {
+    struct keeper *keeper = decider->keeper;
+    for (size_t i = 0; keeper && i < SLOTS; i++)
+        while (keeper->slots[i]) {
+            struct kept *kept = keeper->slots[i];
+            keeper->slots[i] = kept->next;
+            kept_unuse(kept);
+        }
+    while (keeper && keeper->late) {
+        struct late *late = keeper->late;
+        keeper->late = late->next;
+        dio_told_free(late->told);
+        free(late);
+    }
+    free(keeper);
+}
+
+void dio_decider_watches(struct dio_decider *decider, int inotify) {
+    pthread_mutex_lock(&decider->keeper->lock);
+    decider->keeper->inotify = inotify;
+    pthread_mutex_unlock(&decider->keeper->lock);
+}
+
+int dio_decider_keep(struct dio_decider *decider, const struct dio_kept *what, int fd) {
+    struct keeper *keeper = decider->keeper;
+    struct kept *kept = calloc(1, sizeof *kept + what->length);
+    if (!kept)
+        return -ENOMEM;
+    kept->what = *what;
+    kept->what.name = memcpy(kept->name, what->name, what->length);
+    kept->what.told = told_take(what->told);
+    kept->fd = fd;
+    kept->watch = -1;
+    kept->users = 1;
+    pthread_mutex_lock(&keeper->lock);
+    struct kept **at = slot_of(keeper, what->told, what->inode);
+    kept->next = *at;
+    *at = kept;
+    atomic_fetch_add(&keeper->count, 1);
+    pthread_mutex_unlock(&keeper->lock);
+    return 0;
+}
+
+int dio_decider_take(struct dio_decider *decider, const struct dio_told *told, uint64_t inode, struct dio_taken *out) {
+    struct keeper *keeper = decider->keeper;
+    *out = (struct dio_taken){.watch = -1};
+    pthread_mutex_lock(&keeper->lock);
+    struct kept **at = kept_at(keeper, told, inode), *kept = *at;
+    if (kept) {
+        *at = kept->next;
+        atomic_fetch_sub(&keeper->count, 1);
+        kept->is_gone = 1;
+        for (; out->count < kept->count; out->count++)
+            out->handles[out->count] = (struct dio_kept_handle){
+                .handle = kept->handles[out->count].number,
+                .flags = kept->handles[out->count].flags,
+                .how = kept->handles[out->count].how,
+            };
+        if (kept->watch >= 0)
+            *watched_at(keeper, kept->watch) = kept->next_watched;
+        if (kept->count)
+            out->watch = kept->watch;
+        else if (kept->watch >= 0)
+            inotify_rm_watch(keeper->inotify, kept->watch);
+        kept->watch = -1;
+        kept_unuse(kept);
+    }
+    pthread_mutex_unlock(&keeper->lock);
+    return kept ? 0 : -ENOENT;
+}
+
+/* ---- opening ---- */
+
+int kept_is_likely(struct dio_decider *decider) {
+    struct keeper *keeper = decider->keeper;
+    if (!atomic_load(&keeper->count))
+        return 0;
+    return atomic_load(&keeper->likely) > 0 || atomic_fetch_add(&keeper->tried, 1) % TRIES == 0;
+}
+
+static int may_be_read(const struct dio_decider *decider, const struct session *s, const struct dio_told_node *node) {
+    if (node->unchecked || (node->mode & READABLE) == READABLE)
+        return 1;
+    return node->mode & S_IRUSR && !decider->rights.privileged && node->uid == geteuid() &&
+           rights_equal((struct dio_decider *)decider, s->asked->tid);
+}
+
+/* What is kept of a file that is as it was, which is in use until it is put back. */
+static struct kept *kept_find(struct keeper *keeper, const struct kept_place *at) {
+    pthread_mutex_lock(&keeper->lock);
+    struct kept *kept = *kept_at(keeper, at->told, at->node->inode);
+    const struct dio_kept *what = kept ? &kept->what : NULL;
+    if (kept && (what->mount != at->mount || what->directory != at->directory || what->length != at->length ||
+                 memcmp(what->name, at->name, at->length) || what->size != at->node->size ||
+                 what->modified != at->node->modified || kept->count == DIO_KEPT_HANDLES))
+        kept = NULL;
+    if (kept)
+        kept->users++;
+    pthread_mutex_unlock(&keeper->lock);
+    int likely = atomic_load(&keeper->likely);
+    int next = kept ? likely + 1 : likely - UNLIKELY;
+    atomic_store(&keeper->likely, next > LIKELY ? LIKELY : next < 0 ? 0 : next);
+    return kept;
+}
+
+/* Whether the server gives the content that is kept.  If it is taken back meanwhile that says nothing, which is seen when
+ * it is opened. */
+static int content_is(struct session *s, uint64_t node, const struct kept *kept, const struct handle *handle) {
+    uint32_t most = kept->what.most;
+    struct stat status;
+    if (fstat(kept->fd, &status) || (uint64_t)status.st_size != kept->what.size)
+        return 0;
+    char *answer = kept->what.size ? malloc(READ_HEAD + 2 * (size_t)most) : NULL;
+    char *expected = answer ? answer + READ_HEAD + most : NULL;
+    ssize_t n = answer ? (ssize_t)most : 0;
+    int is_same = answer || !kept->what.size;
+    uint64_t offset = 0;
+    while (is_same && n == (ssize_t)most) {
+        n = session_read(s, node, handle, offset, most, answer);
+        is_same = n >= 0 && pread(kept->fd, expected, (size_t)n, (off_t)offset) == n &&
+                  !memcmp(answer + READ_HEAD, expected, (size_t)n);
+        offset += n > 0 ? (uint64_t)n : 0;
+    }
+    free(answer);
+    return is_same && offset == kept->what.size;
+}
+
+static int watch_begin(struct keeper *keeper, struct kept *kept, const char *link) {
+    kept->watch = inotify_add_watch(keeper->inotify, link, IN_CLOSE_WRITE | IN_CLOSE_NOWRITE);
+    if (kept->watch < 0)
+        return -1;
+    struct kept **at = &keeper->watched[(unsigned)kept->watch % SLOTS];
+    kept->next_watched = *at;
+    *at = kept;
+    return 0;
+}
+
+/* A new open file, by this handle; -1 if it must be opened by Python.  With the lock. */
+static int kept_reopen(struct keeper *keeper, struct kept *kept, const struct handle *handle, uint32_t flags) {
+    char link[40];
+    if (kept->is_gone || kept->count == DIO_KEPT_HANDLES || keeper->inotify < 0)
+        return -1;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", kept->fd);
+    if (kept->watch < 0 && watch_begin(keeper, kept, link))
+        return -1;
+    /* The link must be followed.  O_NONBLOCK: somebody's lease shall not hold us up. */
+    int fd = (int)syscall(SYS_openat, AT_FDCWD, link, (flags & ~(uint32_t)O_NOFOLLOW) | O_CLOEXEC | O_NONBLOCK, 0);
+    if (fd < 0)
+        return -1;
+    kept->handles[kept->count++] = *handle; /* closing it is told like any other */
+    int how = flags & O_NONBLOCK ? -1 : fcntl(fd, F_GETFL);
+    if (how >= 0)
+        fcntl(fd, F_SETFL, how & ~O_NONBLOCK);
+    return fd;
+}
+
+int kept_open(struct dio_decider *decider, struct session *s, const struct kept_place *at, uint32_t flags) {
+    struct keeper *keeper = decider->keeper;
+    if (at->node->links != 1 || at->node->size > LARGEST || told_differs(at->told, at->node->inode) ||
+        !may_be_read(decider, s, at->node))
+        return KEPT_ASK;
+    struct kept *kept = kept_find(keeper, at);
+    if (!kept)
+        return KEPT_ASK;
+    struct handle handle;
+    uint64_t node = dio_told_number(at->told, at->node->inode);
+    int result = session_open(s, node, flags & ~(uint32_t)(O_NOCTTY | O_CLOEXEC), &handle), fd = -1;
+    int is_same = result > 0 && !(handle.how & UNCACHED) &&
+                  (handle.how & FOPEN_KEEP_CACHE || content_is(s, node, kept, &handle));
+    pthread_mutex_lock(&keeper->lock);
+    if (is_same)
+        fd = kept_reopen(keeper, kept, &handle, flags);
+    kept_unuse(kept);
+    pthread_mutex_unlock(&keeper->lock);
+    if (result > 0 && fd < 0)
+        server_give(at->told, node, &handle);
+    if (fd >= 0)
+        return fd;
+    return result < 0 && result != -ENOSYS ? result : KEPT_ASK;
+}

@@ -1,0 +1,271 @@
+"""Files of FUSE mounts that are opened again: without the interpreter, where programs are given descriptors.
+
+Each test has a program open a file until that is so; what is seen then is what is seen when Python opens it.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import stat
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import diorama
+from behaviour.harness import Bench
+from behaviour.served import Handles, Served, refuse, serve
+from diorama.fuse.flags import FOpen
+from modules.fuse_server import FOREVER
+
+LINES = """
+    def again(line):
+        exec(line, globals())
+        print("done", flush=True)
+
+    for line in sys.stdin:
+        again(line)
+"""
+READ = "fd = os.open('mnt/file', os.O_RDONLY); print(os.read(fd, 100), flush=True); os.close(fd)"
+REPEATED = 200
+
+
+class Program:
+    """A program of the view that does what it is told, line by line."""
+
+    def __init__(self, served: Served) -> None:
+        self.served = served
+        self.opened = 0
+        """How often Python has opened something."""
+        really = served.filesystem.open_file
+
+        def open_file(inode: int, flags: int) -> Any:
+            self.opened += 1
+            return really(inode, flags)
+
+        served.filesystem.open_file = open_file  # type: ignore[method-assign]
+        self.popen: diorama.Popen = served.start(LINES)
+
+    def do(self, line: str) -> list[str]:
+        """What it prints."""
+        assert self.popen.stdin is not None
+        assert self.popen.stdout is not None
+        self.popen.stdin.write(line.encode() + b"\n")
+        self.popen.stdin.flush()
+        found: list[str] = []
+        while (said := self.popen.stdout.readline().decode().rstrip()) != "done":
+            assert said, self.popen.communicate(timeout=40)
+            found.append(said)
+        return found
+
+    def warm(self) -> None:
+        """Open it until Python is not asked."""
+        for _ in range(REPEATED):
+            before = self.opened
+            self.do(READ)
+            if self.opened == before:
+                return
+        raise AssertionError("it is always opened by Python")
+
+    def end(self) -> None:
+        self.popen.communicate(timeout=40)
+
+
+@pytest.fixture
+def again(bench: Bench) -> Iterator[Served]:
+    """A server, and a view whose programs can be given descriptors."""
+    yield from serve("notify", bench)
+
+
+@pytest.fixture
+def handles(again: Served) -> Handles:
+    again.server.add(b"file", b"content")
+    return Handles(again.server)
+
+
+@pytest.fixture
+def program(again: Served, handles: Handles) -> Iterator[Program]:
+    found = Program(again)
+    yield found
+    found.end()
+
+
+def all_released(handles: Handles) -> bool:
+    return sorted(handles.released) == list(range(1, len(handles.flags) + 1))
+
+
+@pytest.mark.parametrize("valid", [0, FOREVER], ids=["asked", "told"])
+def test_each_open_is_still_one_for_the_server(
+    again: Served, handles: Handles, program: Program, valid: int
+) -> None:
+    again.server.valid = valid
+    program.warm()
+    before = len(handles.flags)
+    for _ in range(10):
+        assert program.do(READ) == ["b'content'"]
+    assert len(handles.flags) == before + 10
+    again.wait(lambda: all_released(handles))
+
+
+def test_what_it_holds_now_is_what_is_read(again: Served, handles: Handles, program: Program) -> None:
+    program.warm()
+    (node,) = (node for number, node in again.server.nodes.items() if number != 1)
+    for content in (b"CONTENT", b"longer content", b"", b"end"):
+        node.content = content
+        assert program.do(READ) == [repr(content)]
+    again.wait(lambda: all_released(handles))
+
+
+def test_another_time_drops_what_is_cached(again: Served, handles: Handles, program: Program) -> None:
+    handles.how = FOpen.KEEP_CACHE
+    program.warm()
+    (node,) = (node for number, node in again.server.nodes.items() if number != 1)
+    node.content = b"CONTENT"
+    assert program.do(READ) == ["b'content'"]
+    node.mtime = 12
+    assert program.do(READ) == ["b'CONTENT'"]
+
+
+def test_what_the_server_says_to_an_open_is_told(again: Served, handles: Handles, program: Program) -> None:
+    program.warm()
+    again.server.override["OPEN"] = refuse(errno.EBUSY)
+    assert program.do("print(told(os.open, 'mnt/file', os.O_RDONLY))") == ["EBUSY"]
+
+
+def test_a_server_that_wants_each_read_itself_gets_it(
+    again: Served, handles: Handles, program: Program
+) -> None:
+    program.warm()
+    handles.how = FOpen.DIRECT_IO
+    before = again.requests("READ")
+    assert program.do(READ) == ["b'content'"]
+    assert len(again.requests("READ")) > len(before)
+    again.wait(lambda: all_released(handles))
+
+
+def test_a_handle_lasts_as_long_as_the_open_file(again: Served, handles: Handles, program: Program) -> None:
+    program.warm()
+    again.wait(lambda: all_released(handles))
+    program.do("a = os.open('mnt/file', os.O_RDONLY); b = os.dup(a); c = os.open('mnt/file', os.O_RDONLY)")
+    program.do("os.close(a)")
+    ours = len(handles.flags)
+    program.do("os.mkdir('mnt/after'); os.rmdir('mnt/after')")
+    assert len(handles.released) == ours - 2
+    program.do("os.close(b)")
+    again.wait(lambda: len(handles.released) == ours - 1)
+    program.do("os.close(c)")
+    again.wait(lambda: all_released(handles))
+
+
+def test_who_is_killed_lets_go_of_what_was_open(again: Served, handles: Handles, program: Program) -> None:
+    program.warm()
+    program.do(
+        "pid = os.fork(); pid or (os.open('mnt/file', os.O_RDONLY), os.kill(os.getpid(), 9));"
+        " os.waitpid(pid, 0)"
+    )
+    again.wait(lambda: all_released(handles))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "os.write(os.open('mnt/file', os.O_WRONLY), b'new')",
+        "told(fcntl.flock, fd, fcntl.LOCK_EX)",
+        "os.unlink('mnt/file')",
+        "os.close(os.open('/proc/self/fd/%d' % fd, os.O_RDONLY))",
+        "print(os.fstat(fd).st_size, os.readlink('/proc/self/fd/%d' % fd)[-8:])",
+        "os.rename('mnt/file', 'mnt/other')",
+        "os.chmod('mnt/file', 0o600)",
+        "os.truncate('mnt/file', 0)",
+        "subprocess.run(['cat'], stdin=fd, check=True, stdout=subprocess.DEVNULL)",
+    ],
+    ids=["write", "lock", "unlink", "reopen", "status", "rename", "mode", "truncate", "pass"],
+)
+def test_whatever_else_is_done_with_it_meanwhile(
+    again: Served, handles: Handles, program: Program, other: str
+) -> None:
+    program.warm()
+    program.do(f"fd = os.open('mnt/file', os.O_RDONLY); {other}; os.close(fd)")
+    program.do("os.path.exists('mnt/file') and os.close(os.open('mnt/file', os.O_RDONLY))")
+    program.do("os.closerange(3, 100)")
+    again.wait(lambda: all_released(handles))
+
+
+def test_a_removed_file_is_read_by_who_has_it_open_and_closed_before_it_is_forgotten(
+    again: Served, handles: Handles, program: Program
+) -> None:
+    program.warm()
+    said = program.do(
+        "fd = os.open('mnt/file', os.O_RDONLY); os.unlink('mnt/file'); print(os.read(fd, 100));"
+        " print(told(os.open, 'mnt/file', os.O_RDONLY)); os.close(fd)"
+    )
+    assert said == ["b'content'", "ENOENT"]
+    again.wait(lambda: again.server.forgotten)
+    assert all_released(handles)
+
+
+@pytest.mark.parametrize("slow", ["OPEN", "READ"])
+def test_a_slow_server_is_asked_once(again: Served, handles: Handles, program: Program, slow: str) -> None:
+    program.warm()
+    really = again.server.override.get(slow, again.server.read)
+    before = len(handles.flags)
+
+    def later(header: Any, body: bytes) -> Any:
+        def answer() -> None:
+            again.server.answer(header.unique, really(header, body) or b"")
+
+        threading.Timer(0.15, answer).start()
+
+    again.server.override[slow] = later
+    assert program.do(READ) == ["b'content'"]
+    assert len(handles.flags) == before + 1
+    again.wait(lambda: all_released(handles))
+
+
+def test_programs_at_once(again: Served, handles: Handles, program: Program) -> None:
+    program.warm()
+    script = """
+        for _ in range(4):
+            pid = os.fork()
+            if not pid:
+                for _ in range(50):
+                    fd = os.open("mnt/file", os.O_RDONLY)
+                    assert os.read(fd, 100) == b"content"
+                    os.close(fd)
+                os._exit(0)
+        print([os.wait()[1] for _ in range(4)])
+    """
+    before = len(handles.flags)
+    assert again.run(script) == ["[0, 0, 0, 0]"]
+    assert len(handles.flags) == before + 200
+    again.wait(lambda: all_released(handles))
+
+
+def test_a_server_that_is_gone(again: Served, handles: Handles, program: Program) -> None:
+    program.warm()
+
+    def go(header: Any, body: bytes) -> bytes:
+        again.server.socket.shutdown(socket.SHUT_RDWR)
+        raise OSError(errno.EIO, "gone")
+
+    again.server.override["OPEN"] = go
+    script = "print(told(os.open, 'mnt/file', os.O_RDONLY), told(os.stat, 'mnt/file'))"
+    assert program.do(script) == ["ECONNABORTED ENOTCONN"]
+
+
+def test_who_lists_a_directory_again_asks_for_no_names(served: Served) -> None:
+    above = served.server.add(b"above", mode=stat.S_IFDIR | 0o755)
+    served.server.add(b"below", mode=stat.S_IFDIR | 0o755, parent=above)
+    script = """
+        fd = os.open("mnt/above/below", os.O_RDONLY | os.O_DIRECTORY)
+        os.listdir(fd)
+        os.mkdir("mnt/mark")
+        print(os.listdir(fd))
+    """
+    assert served.run(script) == ["[]"]
+    since = served.server.log[served.server.log.index("MKDIR") :]
+    assert since.count("OPENDIR") == 1
+    assert "LOOKUP" not in since
+    assert since.count("GETATTR") <= 1  # fstat(2)
