@@ -41,7 +41,7 @@ for _ in range(int(count)):
 """
 CONNECTING = """
 for address in sys.argv[2:]:
-    with socket.create_connection((address, 53), timeout=60) as made:
+    with socket.create_connection((address, int(sys.argv[1])), timeout=60) as made:
         there = made.getpeername()
         made.sendall(b"echo" * 10000)
         made.shutdown(socket.SHUT_WR)
