@@ -181,6 +181,21 @@ def test_it_has_no_small_number(direct: Served) -> None:
     assert direct.run(script) == ["True EMFILE 600 b'012'"]
 
 
+def test_it_has_the_number_of_standard_input_if_that_is_free(direct: Served) -> None:
+    """As `tar` closes that and duplicates its archive, and aborts if it gets another."""
+    script = """
+        libc = __import__("ctypes").CDLL(None)
+        fd = os.open("mnt/file", os.O_RDONLY)
+        os.close(0)
+        print(libc.dup(fd), os.read(0, 3), libc.dup(fd) >= 512)
+        os.close(0)
+        print(fcntl.fcntl(fd, fcntl.F_DUPFD, 0), os.read(0, 3), fcntl.fcntl(fd, fcntl.F_DUPFD, 1) >= 512)
+        os.close(0)
+        print(os.open("mnt/file", os.O_RDONLY), os.read(0, 3))
+    """
+    assert direct.run(script) == ["0 b'012' True", "0 b'345' True", "0 b'012'"]
+
+
 def test_it_is_not_passed_to_where_it_would_not_be_seen(direct: Served) -> None:
     script = """
         import socket

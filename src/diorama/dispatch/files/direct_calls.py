@@ -309,7 +309,18 @@ def duplicate(files: Files, call: Dup) -> Outcome:
     """Another descriptor, with a number that is seen."""
     if not is_high(files, files.task(call.tracee), call.fd):
         return None
-    return int(call.tracee.syscall.fcntl(call.fd, F_DUPFD, HIGH))
+    return _duplicate(call, F_DUPFD, 0)
+
+
+def _duplicate(call: Dup | Fcntl, command: int, start: int) -> int:
+    """The lowest number from one on that is seen: who has closed one of the first three relies on it."""
+    tracee = call.tracee
+    if any(not os.path.lexists(f"/proc/{tracee.tid}/fd/{number}") for number in range(start, LOW)):
+        made = int(tracee.syscall.fcntl(call.fd, command, start))
+        if not LOW <= made < HIGH:
+            return made
+        tracee.syscall.close(made)  # another thread was faster
+    return int(tracee.syscall.fcntl(call.fd, command, HIGH))
 
 
 @answers(Fcntl)
@@ -320,7 +331,7 @@ def control(files: Files, call: Fcntl) -> Outcome:
     task = files.task(call.tracee)
     if call.command in (F_DUPFD, F_DUPFD_CLOEXEC):
         if 0 <= call.argument < HIGH and is_high(files, task, call.fd):
-            return int(call.tracee.syscall.fcntl(call.fd, call.command, HIGH))
+            return _duplicate(call, call.command, call.argument)
         return None
     file = files.direct.find(task, call.fd)
     if file is None:
@@ -350,6 +361,8 @@ def open_high(tracee: Tracee, fd: int, *, cloexec: bool) -> int:
         low = tracee.give(fd, cloexec=cloexec)
     finally:
         os.close(fd)
+    if low < LOW:
+        return low
     try:
         return int(tracee.syscall.fcntl(low, F_DUPFD_CLOEXEC if cloexec else F_DUPFD, HIGH))
     except OSError as error:
