@@ -119,18 +119,28 @@ class View:
         """
         self._files().unmount(target, lazy=lazy)
 
-    def root(self, directory: str | os.PathLike[str], *options: str, bare: bool = False) -> None:
+    def root(
+        self,
+        directory: str | os.PathLike[str],
+        *options: str,
+        bare: bool = False,
+        layer: str | os.PathLike[str] | None = None,
+    ) -> None:
         """Make a directory of the caller's the root of the view; to be said before anything is mounted.
 
         The host's `/proc`, `/dev` and `/sys` are mounted in it, unless it is to be `bare`; whatever else is
         wanted is for `mount`.  Programs are looked for in it, and start in the directory of the caller's path
-        if it has one, else in `/`.  `UsageError` as for `mount`.
+        if it has one, else in `/`.  With a `layer`, that has what is changed, as for `cow`.  `UsageError` as
+        for `mount`.
         """
         from diorama.modules.sources import make_mount
 
         if self.programs.are_running() or self._files().has_mounts:
             raise UsageError(f"cannot make {directory} the root: something is mounted or runs already")
-        self._files().mount(make_mount(directory, *options), "/")
+        source: str | os.PathLike[str] = directory
+        if layer is not None:
+            source, options = f"cow:{os.fspath(directory)}", (f"layer={os.fspath(layer)}", *options)
+        self._files().mount(make_mount(source, *options), "/")
         for name in () if bare else _OF_THE_HOST:
             self._files().mount(make_mount(name), name)
         self.router.changed = True

@@ -52,6 +52,24 @@ def inside(bench: Bench, top: Path, engine: str, command: str, *options: str) ->
     return bench.inside(Way(way.name, way.words), ["sh", "-c", command])
 
 
+def test_what_is_changed_in_it_is_in_a_layer(bench: Bench, top: Path, engine: str, tmp_path: Path) -> None:
+    layer = tmp_path / "layer"
+    script = """
+        echo changed >/etc/motd; echo new >/etc/new; cat /etc/motd /absolute /above /etc/new; ls /etc
+        cat /etc/passwd; cd /home/me; echo text >file; cat file; pwd; readlink /proc/self/exe
+        """
+    found = inside(bench, top, engine, script, "--cow", str(layer))
+    assert found.lines[:4] == ["changed"] * 3 + ["new"]
+    assert set(found.lines[4:-3]) >= {"motd", "new"}
+    assert found.lines[-3:] == ["text", "/home/me", "/bin/readlink"]
+    assert found.stderr.count("No such file or directory") == 1
+    assert (top / "etc/motd").read_text() == "of the root\n"
+    assert not (top / "etc/new").exists()
+    assert (layer / "tree/home/me/file").read_text() == "text\n"
+    again = inside(bench, top, engine, "cat /etc/motd /etc/new", "--cow", str(layer))
+    assert (again.lines, again.stderr) == (["changed", "new"], "")
+
+
 def test_nothing_else_is_there(bench: Bench, top: Path, engine: str) -> None:
     found = inside(bench, top, engine, "ls /; cat /etc/motd /absolute /above; cat /etc/passwd; ls /usr/bin")
     assert set(found.lines[:-3]) >= {"bin", "dev", "etc", "home", "odd", "srv", "proc", "sys", "tmp"}

@@ -114,7 +114,7 @@ class ViewOptions:
 
     def _furnish(self, view: View) -> None:
         self._lay_root(view)
-        if self.cow is not None:
+        if self.cow is not None and self.root is None:
             view.cow(self.cow)
         self._tell_system(view)
         for text in self.mount:
@@ -132,7 +132,7 @@ class ViewOptions:
 
     def _lay_root(self, view: View) -> None:
         if self.root is not None:
-            view.root(self.root, *(["remember"] if self.remember else []), bare=self.bare)
+            view.root(self.root, *(["remember"] if self.remember else []), bare=self.bare, layer=self.cow)
         elif self.bare:
             raise UsageError("--bare says what is in another root: it needs --root DIR")
         elif self.remember:
@@ -168,7 +168,7 @@ _DECORATORS = (
     click.option(
         "--cow",
         metavar="LAYER",
-        help="Let everything be changed, and keep the changes in the directory LAYER.",
+        help="Let everything be changed, in DIR with --root, and keep the changes in the directory LAYER.",
     ),
     click.option(
         "--mount",
