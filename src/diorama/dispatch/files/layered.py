@@ -33,8 +33,11 @@ from diorama.catalogue.xattr import (
 )
 from diorama.dispatch.files.acting import act
 from diorama.dispatch.files.answers import Outcome
+from diorama.dispatch.files.attributes import may_give, number
 from diorama.dispatch.files.objections import check_arguments
 from diorama.dispatch.files.state import Files, fail
+from diorama.errors import Unsupported
+from diorama.view.acl import ACCESS, Acl
 from diorama.view.credentials import Credentials
 from diorama.view.filesystem import Attributes
 from diorama.view.layers import PRIVATE_XATTRS, FoundInLayers, WholeLayers
@@ -47,6 +50,7 @@ __all__ = [
     "change_pair",
     "check_directory",
     "copied_up",
+    "gives",
     "is_of_layers",
     "making",
     "may",
@@ -60,6 +64,7 @@ _OWNING: Final = (FChModAt2, FChOwnAt, FileSetAttr)
 _SETTING: Final = (SetXattr, LSetXattr, SetXattrAt, FSetXattr)
 _REMOVING: Final = (RemoveXattr, LRemoveXattr, RemoveXattrAt, FRemoveXattr)
 _READ_ONLY: Final = 1
+_SPECIAL: Final = 0o7000
 _NAME_MAX: Final = 255
 _DOTS: Final = (b".", b"..")
 
@@ -84,11 +89,14 @@ def absent(path: bytes) -> OSError:
 # -- permissions ----------------------------------------------------------------------------------
 
 
-def _attributes(layers: WholeLayers, found: FoundInLayers) -> Attributes:
+def _attributes(files: Files, layers: WholeLayers, found: FoundInLayers) -> Attributes:
+    """As they are in the view."""
     owner, status = layers.owner(found), found.status
-    if owner is None:
-        return Attributes(status.st_mode, uid=status.st_uid, gid=status.st_gid)
-    return Attributes(stat.S_IFMT(status.st_mode) | owner.mode, uid=owner.uid, gid=owner.gid)
+    uid, gid = (status.st_uid, status.st_gid) if owner is None else (owner.uid, owner.gid)
+    if files.mapping is not None:
+        uid, gid = files.mapping.user(uid), files.mapping.group(gid)
+    mode = status.st_mode if owner is None else stat.S_IFMT(status.st_mode) | owner.mode
+    return Attributes(mode, uid=uid, gid=gid)
 
 
 def _is_lenient(layers: WholeLayers, who: Credentials, attributes: Attributes) -> bool:
@@ -99,7 +107,7 @@ def _is_lenient(layers: WholeLayers, who: Credentials, attributes: Attributes) -
 def may(files: Files, tracee: Tracee, layers: WholeLayers, found: FoundInLayers, wanted: int) -> bool:
     """Whether a program may do with a file what the R_OK, W_OK, X_OK bits say."""
     who = files.tasks.credentials(files.task(tracee))
-    attributes = _attributes(layers, found)
+    attributes = _attributes(files, layers, found)
     if wanted & os.W_OK and _is_lenient(layers, who, attributes):
         wanted &= ~os.W_OK
         if stat.S_ISREG(attributes.mode):
@@ -148,10 +156,10 @@ def _check_victim(
     """EACCES or EPERM unless a program may take a name away."""
     check_directory(files, tracee, layers, parent_of(path))
     who = files.tasks.credentials(files.task(tracee))
-    directory = _attributes(layers, layers.find(parent_of(path)))
+    directory = _attributes(files, layers, layers.find(parent_of(path)))
     if _is_lenient(layers, who, directory):
         return
-    if not who.may_replace(directory, _attributes(layers, found)):
+    if not who.may_replace(directory, _attributes(files, layers, found)):
         raise fail(errno.EPERM)
 
 
@@ -284,7 +292,45 @@ def _alter(files: Files, call: Request, rule: PathRule, place: Place) -> Outcome
         layers.raise_up(path, owning=True)
         if layers.change_owner(path, _id(call.owner), _id(call.group)):
             return 0
+        if gives(files):
+            return _give(files, call, layers, path)
+    if isinstance(call, _SETTING) and call.name == ACCESS and layers.owner(layers.find(path)) is not None:
+        return _set_list(call, layers, path)
     return act(files, call, _at(call, rule, layers.raise_up(path, owning=owning), place))
+
+
+def _set_list(call: SetXattr | LSetXattr | FSetXattr | SetXattrAt, layers: WholeLayers, path: bytes) -> int:
+    """Set an access control list of what is somebody else's, if that are but permission bits (cp -a)."""
+    value = call.value.read() if not isinstance(call, SetXattrAt) else b""
+    acl = Acl.unpack(value) if value else None
+    if acl is None or not acl.is_mode:
+        raise fail(errno.EOPNOTSUPP)
+    acl.check()
+    owner = layers.owner(layers.find(path))
+    layers.change_mode(path, (owner.mode if owner is not None else 0) & _SPECIAL | acl.mode)
+    return 0
+
+
+def gives(files: Files) -> bool:
+    """Whether owners that are chosen in the view are recorded, since the host lets nobody have them."""
+    return files.tasks.identity is not None and os.geteuid() != 0
+
+
+def _give(files: Files, call: FChOwnAt, layers: WholeLayers, path: bytes) -> int:
+    """Record an owner, for who may give the file to him; ids are those of the host."""
+    found = layers.find(path)
+    who = files.tasks.credentials(files.task(call.tracee))
+    was, uid, gid = _attributes(files, layers, found), number(call.owner), number(call.group)
+    mapping = files.mapping
+    seen_uid = uid if uid is None or mapping is None else mapping.user(uid)
+    seen_gid = gid if gid is None or mapping is None else mapping.group(gid)
+    lost = who.drops(was)
+    if not may_give(who, was, seen_uid, seen_gid) or (lost and not who.owns(was)):
+        raise fail(errno.EPERM)
+    if was.kind not in (stat.S_IFREG, stat.S_IFDIR):
+        raise Unsupported(call.NAME, "layers remember only who owns files and directories", errno.EPERM)
+    layers.give(path, uid, gid, stat.S_IMODE(was.mode) & ~lost)
+    return 0
 
 
 def refuse_private(call: Request) -> None:
@@ -304,7 +350,7 @@ def _check_change(
     if not files.has_our_rights(call.tracee):
         return  # the copy has owner and mode, and the call is the program's own
     who = files.tasks.credentials(files.task(call.tracee))
-    attributes = _attributes(layers, found)
+    attributes = _attributes(files, layers, found)
     if owning:
         if not who.owns(attributes) and not _is_lenient(layers, who, attributes):
             raise fail(errno.EPERM)

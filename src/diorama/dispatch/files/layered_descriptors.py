@@ -14,7 +14,7 @@ from diorama.catalogue.files import FChMod, FChModAt2, FChOwn, FChOwnAt, UTimeNs
 from diorama.catalogue.model import Request
 from diorama.catalogue.xattr import FRemoveXattr, FSetXattr, RemoveXattr, SetXattr
 from diorama.dispatch.files.answers import Outcome
-from diorama.dispatch.files.layered import change, refuse_private, whole
+from diorama.dispatch.files.layered import change, gives, refuse_private, whole
 from diorama.dispatch.files.state import Files
 from diorama.errors import Unsupported
 from diorama.view.mounts import Place
@@ -37,7 +37,8 @@ def change_open_file(files: Files, call: Change, fd: int) -> Outcome:
         return None
     refuse_private(call)
     layers, path = whole(place)
-    if layers.in_upper(real) and layers.real_owner(real, status.st_mode) is None:
+    is_ours = layers.in_upper(real) and layers.real_owner(real, status.st_mode) is None
+    if is_ours and not (isinstance(call, FChOwn) and gives(files)):
         return None
     own = status.st_dev, status.st_ino
     with layers.lock:
@@ -45,6 +46,8 @@ def change_open_file(files: Files, call: Change, fd: int) -> Outcome:
             seen = layers.find(path).status
         except OSError:
             seen = None
+        if is_ours and (seen is None or own != (seen.st_dev, seen.st_ino)):
+            return None
         if seen is None or own not in ((seen.st_dev, seen.st_ino), layers.original(seen)):
             raise Unsupported(call.NAME, "of a file that was removed from a lower layer", errno.EROFS)
         return _change_by_path(files, call, place._replace(missing=False))

@@ -168,7 +168,10 @@ class LayeredTree:
 
     def owner(self, found: Found) -> Owner | None:
         """Owner and permissions that something is to be seen with, if those are not its own."""
-        return owner_of(found.real, found.status.st_mode) if self.is_changed(found) else None
+        owner = owner_of(found.real, found.status.st_mode) if self.is_changed(found) else None
+        if owner is not None and self.on_identity is not None:
+            self.on_identity(found.status)
+        return owner
 
     def real_owner(self, real: bytes, mode: int) -> Owner | None:
         """As `owner`, of a host path."""
@@ -284,6 +287,23 @@ class LayeredTree:
         """Whether a copy that is not its owner's has that owner already; -1 is any."""
         owner = self.owner(self.find(path))
         return owner is not None and uid in (-1, owner.uid) and gid in (-1, owner.gid)
+
+    def give(self, path: bytes, uid: int | None, gid: int | None, mode: int) -> None:
+        """Record another owner of a copy, and the mode that it is seen with then."""
+        with self.lock:
+            found = self.find(path)
+            owner, own = self.owner(found), (found.status.st_uid, found.status.st_gid)
+            now = own if owner is None else (owner.uid, owner.gid)
+            uid, gid = now[0] if uid is None else uid, now[1] if gid is None else gid
+            extra = 0o700 if stat.S_ISDIR(found.status.st_mode) else 0o600
+            if (uid, gid) == own:
+                os.chmod(found.real, mode)
+                record_owner(found.real, None)
+            else:
+                record_owner(found.real, Owner(uid, gid, mode))
+                os.chmod(found.real, mode & 0o1777 | extra)
+                if self.on_identity is not None:
+                    self.on_identity(found.status)
 
     def room(self, path: bytes, *, alone: bool = False) -> tuple[bytes, bool]:
         """Where to make a new name: its host path, and whether a whiteout is in the way there.
