@@ -220,3 +220,34 @@ def test_a_process_that_is_killed_lets_go_of_a_disk(bench: Bench, way: Way) -> N
     assert bench.inside(way, sh(script)).lines == ["0"]
 
 
+
+ON_A_DEVICE = f"""
+printf ',16M\\n,\\n' | sfdisk -q /dev/rd; mkfs.ext4 -q -E root_owner=$(id -u):$(id -g) /dev/rd1; mkdir a b
+{INSIDE} mount image:/dev/rd1 a && echo hello >a/f && ls a/f
+mkfs.ext4 -F -q /dev/rd1 2>&1 | grep -o 'apparently in use'
+{INSIDE} mount image:/dev/rd1 b 2>&1 | grep -o busy
+umount a; e2fsck -fn /dev/rd1 >checked 2>&1; echo $?
+mount -t image image:/dev/rd b -o partition=1,ro 2>&1; cat b/f; umount b
+mkfs.ext4 -q /dev/rd1; echo $?; {INSIDE} mount image:/dev/own b 2>&1 | grep -o 'in no file'
+"""
+OWN_DISK = """
+from diorama.interfaces.device import BlockDevice
+class Own(BlockDevice):
+    size = 1 << 20
+    has_partitions = False
+    def read(self, offset, size):
+        return bytes(size)
+"""
+
+
+def lay_own(work: Path) -> None:
+    (work / "own.py").write_text(OWN_DISK)
+
+
+@each_way(run_with("--grow", "--mount", "ramdisk:32M=/dev/rd", "--mount", "py:./own.py:Own=/dev/own"))
+def test_what_is_on_a_device_of_the_view_is_mounted(bench: Bench, way: Way) -> None:
+    needs("sfdisk", "mkfs.ext4", "fuse2fs", "e2fsck")
+    bench.prepare = lay_own
+    found = bench.inside(way, sh(ON_A_DEVICE), limit=100)
+    told = ["a/f", "apparently in use", "busy", "0", "hello", "0", "in no file"]
+    assert found.lines == told, found.stderr

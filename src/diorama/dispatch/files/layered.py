@@ -128,7 +128,7 @@ def copied_up(files: Files, task: Task, place: Place) -> bytes:
     layers, path = whole(place)
     with layers.lock:
         found = layers.find(path)
-        who, attributes = files.tasks.credentials(task), _attributes(layers, found)
+        who, attributes = files.tasks.credentials(task), _attributes(files, layers, found)
         wanted = os.R_OK if _is_lenient(layers, who, attributes) else os.R_OK | os.W_OK
         if not who.permits(attributes, wanted):
             raise fail(errno.EACCES)

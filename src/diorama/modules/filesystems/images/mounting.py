@@ -12,6 +12,7 @@ from contextlib import ExitStack, suppress
 from diorama.errors import UsageError
 from diorama.interfaces.filesystem import FileSystem
 from diorama.interfaces.partitions import DamagedTable, Partition, overlap, partitions_of
+from diorama.modules.filesystems.images.claim import Claim, claim
 from diorama.modules.filesystems.images.part import Part
 from diorama.modules.filesystems.images.serving import Image, Way, way_for
 from diorama.modules.filesystems.images.signatures import Found, find_type
@@ -29,18 +30,24 @@ def open_image(rest: str, options: Options) -> Mount:
     what = f"image:{rest}"
     number = options.take("partition")
     with usage_errors(what), ExitStack() as held:
-        whole, chosen, part = _parts(held, what, _opened(what, rest), number)
+        device = claim(what, rest, options)
+        if device is not None:
+            held.callback(device.release_unless_kept)
+        source = Part(_opened(what, rest)) if device is None else device.part()
+        whole, chosen, part = _parts(held, what, source, number)
         found = _found(what, part)
         way = way_for(what, found.type, part)
-        path = None if options.read_only or not (way.writes and way.can_write) else _writable_path(rest)
-        if path is not None and not os.path.samestat(os.stat(path), os.fstat(whole.fd)):  # a copy in layers
-            copy = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            whole, chosen, part = _parts(held, what, copy, number)
+        path = _written_at(rest, way, device, options)
+        if device is None and path is not None and not os.path.samestat(os.stat(path), os.fstat(whole.fd)):
+            copy = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # in layers
+            whole, chosen, part = _parts(held, what, Part(copy), number)
         writable = _may_write(what, whole, chosen, way, path, options)
         flags = tuple(sorted(flag for flag in way.flags if options.is_set(flag)))
         options.finish(what)
         path = path or f"/proc/self/fd/{part.fd}"
         filesystem = _served(Image(what, path, part, found.type, writable, flags), way)
+        if device is not None:
+            device.keep_for(filesystem)
     return Mount(
         filesystem=filesystem,
         kind=stat.S_IFDIR,
@@ -51,9 +58,18 @@ def open_image(rest: str, options: Options) -> Mount:
     )
 
 
-def _parts(held: ExitStack, what: str, fd: int, number: str | None) -> tuple[Part, Partition | None, Part]:
+def _written_at(rest: str, way: Way, device: Claim | None, options: Options) -> str | None:
+    """Where the image is on the host, if it is to be written and may be."""
+    if options.read_only or not (way.writes and way.can_write):
+        return None
+    return _writable_path(rest) if device is None else device.writable_path
+
+
+def _parts(
+    held: ExitStack, what: str, source: Part, number: str | None
+) -> tuple[Part, Partition | None, Part]:
     """All of an image, and what of it is mounted."""
-    whole = held.enter_context(Part(fd))
+    whole = held.enter_context(source)
     chosen = _chosen(what, whole, number)
     part = whole if chosen is None else held.enter_context(whole.copy(chosen.start, chosen.size))
     return whole, chosen, part
