@@ -411,6 +411,7 @@ static enum part call_decide(const struct deciding *d, struct dio_verdict *out) 
     case DIO_SETTLE_PATHS: return paths_decide(d, out);
     case DIO_SETTLE_EXEC: return d->process.ask_exec ? PART_ASK : paths_decide(d, out);
     case DIO_SETTLE_MESSAGE: return message_decide(d);
+    case DIO_SETTLE_BARE: return bare_decide(d);
     case DIO_SETTLE_FD:
         return decision->needs & DIO_NEEDS_PLAIN_CWD && is_in_mount(d) ? PART_ASK : descriptors_decide(d);
     case DIO_SETTLE_TIME: decide_reading(d->decider, decision, asked, d->process.clock, out); return PART_ASK;

@@ -41,6 +41,9 @@ int owner_matters(const struct deciding *d);
 /* What is asked of an open file, by its link in /proc, that may be in a mount that remembers. */
 enum part owner_decide(const struct deciding *d, const char *name, const struct stat *status);
 
+/* A message is sent or received. */
+enum part bare_decide(const struct deciding *d);
+
 /* A child is made. */
 enum part clone_decide(const struct deciding *d);
 /* A handler of a signal is installed or asked for. */

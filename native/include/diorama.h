@@ -199,7 +199,9 @@ enum dio_settle {
     DIO_SETTLE_ANY_FD,  /* run while nobody can have a descriptor of a virtual object */
     DIO_SETTLE_TIME,    /* tell the time of the clock `arg` at `buffer_arg`, as `fixed_flags` (dio_time_form) says, unless
                            `arg2` is not 0 */
-    DIO_SETTLE_WAIT     /* run if a wait, of the sort that `fixed_flags` (dio_wait) says, is what it is for the host */
+    DIO_SETTLE_WAIT,    /* run if a wait, of the sort that `fixed_flags` (dio_wait) says, is what it is for the host */
+    DIO_SETTLE_BARE     /* run if the struct msghdr at `arg` has neither an address nor what goes with the data; and, with
+                           `arg2`, if that is a stream whose peer no address changes, `flags_arg` neither */
 };
 /* Where a process has the stubs before such handlers, if it has any (src/diorama/engine/stubs.py). */
 #define DIO_STUBS UINT64_C(0x2d1000000000)

@@ -18,7 +18,7 @@
 #include "../listener.h"
 
 enum { STAT, LSTAT, OPEN, READLINK, ACCESS, FSTAT, GETCWD, CONNECT, EXEC, RENAME, CHDIR, TRUNCATE, SENDMSG, CLOSE, CLOSE_RANGE, DUP2, SPLICE,
-       UNLISTED };
+       SENDS, RECEIVES, UNLISTED };
 
 static char top[64], path[512], other[512];
 static struct dio_decider *decider;
@@ -43,6 +43,8 @@ static const struct dio_decision decisions[] = {
     CALL(GETCWD, DIO_SETTLE_CWD, .arg = 0),
     CALL(CONNECT, DIO_SETTLE_ADDRESS, .arg = 1, .arg2 = 2, .paths = {PATH(1, DIO_FOLLOW_ALWAYS)}),
     CALL(SENDMSG, DIO_SETTLE_MESSAGE, .arg = 1, .paths = {PATH(1, DIO_FOLLOW_ALWAYS)}),
+    CALL(SENDS, DIO_SETTLE_BARE, .arg = 1, .arg2 = 0, .flags_arg = 2),
+    CALL(RECEIVES, DIO_SETTLE_BARE, .arg = 1, .arg2 = DIO_NO_ARG, .flags_arg = 2),
     CALL(EXEC, DIO_SETTLE_EXEC, .path_count = 1, .paths = {PATH(0, DIO_FOLLOW_ALWAYS)}),
     CALL(CHDIR, DIO_SETTLE_PATHS, .needs = DIO_NEEDS_PLAIN_CWD, .path_count = 1, .paths = {PATH(0, DIO_FOLLOW_ALWAYS)}),
     CALL(TRUNCATE, DIO_SETTLE_PATHS, .path_count = 1, .paths = {PATH(0, DIO_FOLLOW_ALWAYS)}),
@@ -114,7 +116,7 @@ static int load(uint32_t flags) {
     };
     memcpy(with_buffers, decisions, sizeof decisions);
     for (size_t i = 0; i < sizeof decisions / sizeof *decisions; i++) {
-        if (decisions[i].nr != OPEN)
+        if (decisions[i].nr != OPEN && decisions[i].nr != SENDS)
             with_buffers[i].flags_arg = DIO_NO_ARG;
         with_buffers[i].buffer_arg = 1;
         with_buffers[i].size_arg = 2;
@@ -307,6 +309,32 @@ static void check_addresses(void) {
     CHECK_EQ(ask(CONNECT, NULL, address(&to), sizeof to).kind, DIO_VERDICT_RUN);
 }
 
+static uint32_t message_kind(int nr, int domain, int type, const struct msghdr *message, uint64_t flags) {
+    int fd = socket(domain, type | SOCK_CLOEXEC, 0);
+    struct dio_verdict verdict = ask(nr, (void *)(uintptr_t)fd, address(message), flags);
+    close(fd);
+    return verdict.kind;
+}
+
+static void check_bare(void) {
+    char room[8] = "";
+    struct msghdr bare = {.msg_name = NULL}, named = {.msg_name = room}, attached = {.msg_control = room};
+    CHECK_EQ(message_kind(SENDS, AF_INET, SOCK_STREAM, &bare, 0), DIO_VERDICT_RUN);
+    CHECK_EQ(message_kind(SENDS, AF_INET6, SOCK_STREAM, &bare, MSG_NOSIGNAL), DIO_VERDICT_RUN);
+    CHECK_EQ(message_kind(SENDS, AF_UNIX, SOCK_STREAM, &bare, 0), DIO_VERDICT_RUN);
+    CHECK_EQ(message_kind(SENDS, AF_INET, SOCK_STREAM, &bare, MSG_FASTOPEN), DIO_VERDICT_ASK);
+    CHECK_EQ(message_kind(SENDS, AF_INET, SOCK_DGRAM, &bare, 0), DIO_VERDICT_ASK);
+    CHECK_EQ(message_kind(SENDS, AF_UNIX, SOCK_DGRAM, &bare, 0), DIO_VERDICT_ASK);
+    CHECK_EQ(message_kind(RECEIVES, AF_INET, SOCK_DGRAM, &bare, 0), DIO_VERDICT_RUN);
+    for (int nr = SENDS; nr <= RECEIVES; nr++) {
+        CHECK_EQ(message_kind(nr, AF_INET, SOCK_STREAM, &named, 0), DIO_VERDICT_ASK);
+        CHECK_EQ(message_kind(nr, AF_INET, SOCK_STREAM, &attached, 0), DIO_VERDICT_ASK);
+        CHECK_EQ(ask(nr, NULL, 8, 0).kind, DIO_VERDICT_ASK);
+    }
+    CHECK_EQ(ask(SENDS, (void *)(uintptr_t)-1, address(&bare), 0).kind, DIO_VERDICT_ASK);
+    CHECK_EQ(ask(SENDS, NULL, address(&bare), 0).kind, DIO_VERDICT_ASK);
+}
+
 /* Whoever receives steps aside before it may have to wait, if somebody is there. */
 static void check_waiting(void) {
     struct dio_listener listener = {.receivers = 1};
@@ -387,6 +415,7 @@ int main(void) {
     check_open();
     check_reached();
     check_addresses();
+    check_bare();
     check_state();
     check_waiting();
     check_threads();

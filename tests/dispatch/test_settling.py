@@ -49,6 +49,18 @@ def test_every_spelling_has_one_decision() -> None:
     assert set(found) == {(abi.audit, nr) for abi in Abi.native() for nr in index.spellings(abi)}
 
 
+def test_a_network_sees_no_message_that_is_bare() -> None:
+    if NATIVE is not Abi.X86_64:
+        pytest.skip("not on x86-64")
+    with_networks = {(one.abi, one.nr): one for one in settle_calls(networked=True, named=True)}
+    for name, fd in (("sendmsg", 0), ("recvmsg", NO_ARG)):
+        at = Abi.X86_64.audit, NUMBERS[Abi.X86_64.title][name]
+        assert with_networks[at] == Decision(*at, Settle.BARE, arg=1, arg2=fd, flags_arg=2)
+    for name in ("sendmmsg", "recvmmsg", "connect", "sendto"):
+        at = Abi.X86_64.audit, NUMBERS[Abi.X86_64.title][name]
+        assert with_networks[at].settle not in (Settle.RUN, Settle.BARE)
+
+
 @pytest.mark.parametrize("abi", ABIS, ids=lambda abi: abi.title)
 def test_only_what_means_more_than_its_paths_is_left_to_python(abi: Abi) -> None:
     asked = {

@@ -96,8 +96,10 @@ class Base(Protocol):
 class Inner(Protocol):
     """Who is asked after all handlers and before the base, about what it lets through."""
 
-    decides: bool
-    """Whether the native library may settle its requests (`diorama.dispatch.settling`)."""
+    @property
+    def decides(self) -> bool | frozenset[type[Request]]:
+        """Whether the native library may settle its requests (`diorama.dispatch.settling`), or which."""
+        ...
 
     def requests(self) -> frozenset[type[Request]]:
         """What it must be asked about; nothing, if there is nothing for it."""
@@ -300,11 +302,14 @@ class Router:
 
         chain = self._subscriptions[::-1]
         for inner in self._inner:
-            if requests := inner.requests():
-                decides = inner.decides
-                chain.append(
-                    Subscription(inner.answer, requests, None, {}, decides=decides, tests=inner.tests)
-                )
+            requests, decides = inner.requests(), inner.decides
+            which = decides if isinstance(decides, frozenset) else requests if decides else frozenset[Any]()
+            settled = requests & which
+            for part, is_settled in ((settled, True), (requests - settled, False)):
+                if part:
+                    chain.append(
+                        Subscription(inner.answer, part, None, {}, decides=is_settled, tests=inner.tests)
+                    )
         if self._base is not None:
             requests = self._base.requests(tells_clones=tells_clones)
             tests = self._base.tests

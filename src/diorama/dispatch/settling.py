@@ -186,13 +186,14 @@ def settle_calls(
     execs: bool = False,
     owned: bool = False,
     mapped: bool = False,
+    networked: bool = False,
 ) -> list[Decision]:
     """A decision for every system call number of every ABI of this machine that has a spelling.
 
     `named`: there are sockets whose address is not what the kernel knows.  `layered`: there are mounts of
     layers; `merged`: only the one on the root, with what it has below as the native library knows it.
     `execs`: Python must see every exec.  `owned`: there are mounts that remember who owns what.
-    `mapped`: owners of the host are shown as others.
+    `mapped`: owners of the host are shown as others.  `networked`: there are networks, who see to messages.
     """
     spellings = [one for abi in Abi.native() for one in index.spellings(abi).values()]
     asked = _ASKED_IN_LAYERS if layered else frozenset[type["Request"]]()
@@ -207,6 +208,8 @@ def settle_calls(
     return [
         Decision(one.abi.audit, one.number)
         if one.request in asked
+        else _bare(one)
+        if networked and one.request in (sockets.SendMsg, sockets.RecvMsg)
         else decision_of(one)
         if named
         else _unnamed(one)
@@ -218,6 +221,16 @@ def _unnamed(spelling: Spelling) -> Decision:
     if spelling.request not in _NAMING or spelling.is_multiplexed:
         return decision_of(spelling)
     return Decision(spelling.abi.audit, spelling.number, Settle.RUN)
+
+
+def _bare(spelling: Spelling) -> Decision:
+    """A message is for its socket's network to see, unless it has neither an address nor control data."""
+    abi, nr = spelling.abi.audit, spelling.number
+    if spelling.is_multiplexed:
+        return Decision(abi, nr)
+    at, flags = _position(spelling, "message"), _position(spelling, "flags")
+    fd = _position(spelling, "fd") if spelling.request is sockets.SendMsg else NO_ARG
+    return Decision(abi, nr, Settle.BARE, arg=at, arg2=fd, flags_arg=flags)
 
 
 class Numbers:

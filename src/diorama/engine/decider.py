@@ -51,7 +51,7 @@ NO_ARG: Final = _native.NO_ARG
 class Settle(IntEnum):
     """How the verdict on a call is found, see `enum dio_settle`."""
 
-    ASK, RUN, PATHS, FD, CWD, ADDRESS, EXEC, MESSAGE, CLONE, SIGNAL, ANY_FD, TIME, WAIT = range(13)
+    ASK, RUN, PATHS, FD, CWD, ADDRESS, EXEC, MESSAGE, CLONE, SIGNAL, ANY_FD, TIME, WAIT, BARE = range(14)
 
 
 class Do(IntEnum):

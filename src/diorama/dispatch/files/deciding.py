@@ -76,11 +76,12 @@ class Deciding:
     def __init__(self, files: Files) -> None:
         self.decider = Decider()
         self._files = files
-        self._calls: dict[tuple[bool, bool, bool, bool, bool], list[Decision]] = {}
+        self._calls: dict[tuple[bool, bool, bool, bool, bool, bool], list[Decision]] = {}
         self._divided: set[int] = set()
         self._numbers = Numbers()
         self._loading = threading.Lock()
         self._is_changing = False
+        self._networked = False
         self._asks_all = False
         mapping = files.mapping
         if mapping is not None:
@@ -116,7 +117,10 @@ class Deciding:
         merged = layered == [base] and stack_of(base) is not None
         owned = any(mount.owners is not None for mount in files.tree.mounts)
         execs = files.has_formats or (bool(files.auxiliary) and not files.tells_execs)
-        key = len(files.addresses) > 0, bool(layered), merged, execs, owned
+        # Also one that is mounted no longer may be somebody's.
+        self._networked |= any(getattr(mount.filesystem, "network", None) for mount in files.tree.mounts)
+        networked = self._networked
+        key = len(files.addresses) > 0, bool(layered), merged, execs, owned, networked
         calls = self._calls.get(key)
         if calls is None:
             named, has_layers, *_ = key
@@ -127,6 +131,7 @@ class Deciding:
                 execs=execs,
                 owned=owned,
                 mapped=files.mapping is not None,
+                networked=networked,
             )
             self._calls[key] = calls
         for mount in layered:

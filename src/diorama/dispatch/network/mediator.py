@@ -15,7 +15,7 @@ from diorama.abi.process import CLONE_NEWNET
 from diorama.catalogue.identity import RequestKey
 from diorama.catalogue.io import Ioctl
 from diorama.catalogue.processes import Unshare
-from diorama.catalogue.sockets import RecvFrom, SendTo
+from diorama.catalogue.sockets import RecvFrom, RecvMsg, SendMsg, SendTo
 from diorama.dispatch.network.answers import ANSWERS, Outcome
 from diorama.dispatch.network.state import Networks, network_of
 from diorama.dispatch.subscription import ArgumentTest
@@ -42,7 +42,8 @@ class NetworkMediator:
     Choices are made by the caller's threads, answers on guardians.
     """
 
-    decides = False
+    decides = frozenset[type["Request"]]({RecvMsg, SendMsg})
+    """The native library knows which messages are none of ours (`diorama.dispatch.settling`)."""
 
     def __init__(self, files: Files, *, grows: bool) -> None:
         self.networks = Networks(files)
