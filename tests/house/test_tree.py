@@ -49,6 +49,19 @@ def test_no_module_leaves_something_to_do(file: Path) -> None:
     assert not re.search(r"\b(TODO|FIXME|XXX|HACK)\b", file.read_text())
 
 
+def test_nothing_is_left_of_a_merge() -> None:
+    out = subprocess.run(
+        ["git", "grep", "--untracked", "-nIE", "^(<{7}|>{7}) "],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if out.returncode not in (0, 1):
+        pytest.skip("not in a repository, or without git")
+    assert not out.stdout
+
+
 def test_public_functions_and_classes_have_docstrings() -> None:
     missing = [
         f"{name(file)}:{node.lineno} {node.name}"
