@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import sys
+import uuid
 import zipfile
 from pathlib import Path
 
@@ -154,6 +155,43 @@ def test_who_has_chosen_a_network_that_others_do_not_see_has_that(bench: Bench, 
     out = bench.inside(way, ["sh", "-c", script])
     refused = "OSError: [Errno 97] Address family not supported by protocol"
     assert out.lines == [refused, refused], out.stderr
+
+
+GIVER = """
+import ctypes, os, socket, sys
+to, taken = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+to.set_inheritable(True)
+child = os.fork()
+if not child:
+    assert ctypes.CDLL(None).unshare(0x20000) == 0
+    choosing = ["stack", os.path.abspath("net"), "--", sys.executable, "-c", sys.argv[2], str(to.fileno())]
+    for words in (["mount", sys.argv[1], "net"], choosing):
+        if words is choosing or not os.fork():
+            os.execv(sys.executable, [sys.executable, "-P", "-m", "diorama", *words])
+        assert os.wait()[1] == 0
+to.close()
+one = socket.socket(fileno=socket.recv_fds(taken, 1, 1)[1][0])
+print(one.sendmsg([b"lost"], [], 0, ("127.0.0.1", int(sys.argv[3]))))
+os.waitpid(child, 0)
+"""
+GIVING = """
+import socket, sys
+one = socket.socket(type=socket.SOCK_DGRAM)
+one.bind(("127.0.0.1", 0))
+socket.send_fds(socket.socket(fileno=int(sys.argv[1])), [b"x"], [one.fileno()])
+"""
+
+
+def test_a_socket_of_a_network_that_only_others_see_is_of_that(bench: Bench, engine: str) -> None:
+    bench.prepare = lambda work: (work / "net").touch()
+    with socket.socket(type=socket.SOCK_DGRAM) as outside:
+        outside.bind(("127.0.0.1", 0))
+        port = outside.getsockname()[1]
+        lan = f"lan:t{uuid.uuid4().hex[:12]}"
+        out = bench.inside(GROWING.on(engine), [sys.executable, "-c", GIVER, lan, GIVING, str(port)])
+        assert out.lines == ["4"], out.stderr
+        with pytest.raises(BlockingIOError):
+            outside.recv(10, socket.MSG_DONTWAIT)
 
 
 TALKING = """

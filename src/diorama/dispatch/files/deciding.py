@@ -117,8 +117,10 @@ class Deciding:
         merged = layered == [base] and stack_of(base) is not None
         owned = any(mount.owners is not None for mount in files.tree.mounts)
         execs = files.has_formats or (bool(files.auxiliary) and not files.tells_execs)
-        # Also one that is mounted no longer may be somebody's.
-        self._networked |= any(getattr(mount.filesystem, "network", None) for mount in files.tree.mounts)
+        # Also one that is mounted no longer, or in another namespace only, may have sockets that are given.
+        self._networked |= files.tasks.has_chosen_stacks or any(
+            getattr(mount.filesystem, "network", None) for mount in files.tree.mounts
+        )
         networked = self._networked
         key = len(files.addresses) > 0, bool(layered), merged, execs, owned, networked
         calls = self._calls.get(key)
@@ -195,6 +197,8 @@ class Deciding:
         self.decider.identity(status.st_dev, status.st_ino)
 
     def _remember(self, task: Task) -> None:
+        if self._files.tasks.has_chosen_stacks and not self._networked:
+            self.mounted()
         mount = task.context.cwd_mount
         in_mount = mount is not task.tree.base
         is_elsewhere = task.tree is not self._files.tree
