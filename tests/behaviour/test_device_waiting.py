@@ -78,6 +78,33 @@ def test_a_view_that_is_told_to_end_does(bench: Bench, way: Way) -> None:
     assert finish(view).status == 128 + signal.SIGTERM
 
 
+SLOW = """
+import time
+from pathlib import Path
+from diorama.interfaces.device import CharacterDevice
+
+class Slow(CharacterDevice):
+    def write(self, position, data):
+        return len(data)
+
+    def close(self):
+        time.sleep(0.5)
+        Path("closed").write_text("all is kept")
+"""
+
+
+def lay_slow(work: Path) -> None:
+    (work / "slow.py").write_text(SLOW)
+
+
+@each_way(run_with("--user", "root", "--grow", "--mount", "py:./slow.py:Slow=/dev/slow"))
+def test_who_unmounts_a_device_waits_until_it_is_closed(bench: Bench, way: Way) -> None:
+    bench.prepare = lay_slow
+    script = "echo text >/dev/slow; umount /dev/slow; cat closed"
+    found = bench.inside(way, ["sh", "-c", script])
+    assert (found.stdout, found.stderr) == ("all is kept", "")
+
+
 def test_what_a_method_raises_is_told_to_who_asks() -> None:
     def fail() -> None:
         raise KeyError("x")

@@ -1,13 +1,17 @@
 """Above: whether this process is in a view itself, as far as its ancestors tell.
 
 A process is below the supervisor of its view, which has our native library mapped, and says in its command
-line what it is.  Sockets by which views are found may be out of sight, in another root.
+line what it is.  Sockets by which views are found may be out of sight, in another root.  What else has the
+library, or the name in its command line, such as a test runner or `make -C diorama`, has as many seccomp
+filters as we; a supervisor that is notified has fewer than what is in its view.
 """
 
 from __future__ import annotations
 
 import os
 from typing import Final
+
+from diorama.engine.descent import filters_of
 
 __all__ = ["is_in_a_view"]
 
@@ -19,14 +23,20 @@ _WORDS: Final = 5
 
 def is_in_a_view() -> bool:
     """Whether an ancestor may be a supervisor; where no process can be looked at, one may be."""
-    pid = os.getppid()
+    pid, ours = os.getppid(), filters_of(os.getpid())
     if not os.path.exists("/proc/self/stat"):
         return True
     while pid > 1:
-        if _supervises(pid):
+        if _has_fewer(pid, ours) and _supervises(pid):
             return True
         pid = _parent_of(pid)
     return False
+
+
+def _has_fewer(pid: int, ours: int | None) -> bool:
+    """Whether a process may have fewer filters than we."""
+    theirs = filters_of(pid)
+    return ours is None or theirs is None or theirs < ours
 
 
 def _supervises(pid: int) -> bool:

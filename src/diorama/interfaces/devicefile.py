@@ -145,8 +145,14 @@ class DeviceFile(FileSystem):
         told(lambda: self.ask(self.device.close))
 
     def ask(self, work: Callable[[], T]) -> T:
-        """Call a method of the device, which may take its time; EINTR for who is killed meanwhile."""
-        return apart(work, lambda: self._is_closed) if self.device.waits else work()
+        """Call a method of the device, which may take its time; EINTR for who is killed meanwhile.
+
+        What belongs to its end is waited for: it may write the last bytes.
+        """
+        if not self.device.waits:
+            return work()
+        is_ending = self._is_closed
+        return apart(work, lambda: self._is_closed and not is_ending)
 
     def stop(self) -> None:
         """Nobody is told of changes any more, and nobody waits for one."""

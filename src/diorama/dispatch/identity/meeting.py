@@ -84,7 +84,7 @@ def _choose(known: dict[Key, Identity], end: socket.socket) -> Key:
     pair = -os.fstat(end.fileno()).st_ino
     if pair in known:
         return pair
-    listener = os.fsencode(end.getpeername())
+    listener = _address(end)
     if listener and listener in known:
         return listener
     connector = _peer_of(end)
@@ -95,6 +95,14 @@ def _choose(known: dict[Key, Identity], end: socket.socket) -> Key:
         connectors = [key for key in known if isinstance(key, int) and key > 0]
         return connectors[-1] if connectors else next(reversed(known))
     return _A_PAIR
+
+
+def _address(end: socket.socket) -> bytes:
+    """Where the other end listens, or this one if it is connected to nobody."""
+    try:
+        return os.fsencode(end.getpeername())
+    except OSError:
+        return os.fsencode(end.getsockname())
 
 
 def _peer_of(end: socket.socket) -> int:

@@ -61,7 +61,9 @@ def set_priority(identities: Identities, call: SetPriority) -> Outcome:
     if call.which not in (os.PRIO_PGRP, os.PRIO_USER):
         return None
     found, refusal = False, 0
-    for tid in _meant(identities, call.tracee, call.who, is_user=call.which == os.PRIO_USER):
+    is_user = call.which == os.PRIO_USER
+    uid = call.who or identities.of(call.tracee).uid
+    for tid in _of_user(identities, uid) if is_user else _of_group(call.who, call.tracee):
         try:
             _check_nice(identities, call.tracee, tid, nice)
             call.replace(which=os.PRIO_PROCESS, who=tid).run()
@@ -79,7 +81,7 @@ def get_priority(identities: Identities, call: GetPriority) -> Outcome:
     if call.which != os.PRIO_USER:
         return None
     highest = 0
-    for tid in _meant(identities, call.tracee, call.who, is_user=True):
+    for tid in _of_user(identities, call.who or identities.of(call.tracee).uid):
         try:
             highest = max(highest, 20 - os.getpriority(os.PRIO_PROCESS, tid))
         except ProcessLookupError:
@@ -125,13 +127,14 @@ def _limit(tid: int, which: int) -> int:
     return 100 if soft == resource.RLIM_INFINITY else soft
 
 
-def _meant(identities: Identities, tracee: Tracee, who: int, *, is_user: bool) -> Iterator[int]:
-    """The threads of a process group, or of a user; 0 is one's own."""
-    if not is_user:
-        for pid in in_group(who, tracee):
-            yield from _threads(pid)
-        return
-    uid = who or identities.of(tracee).uid
+def _of_group(group: int, tracee: Tracee) -> Iterator[int]:
+    """The threads of a process group; 0 is one's own."""
+    for pid in in_group(group, tracee):
+        yield from _threads(pid)
+
+
+def _of_user(identities: Identities, uid: int) -> Iterator[int]:
+    """The threads of a user."""
     for tid in [tid for pid in sorted(members()) for tid in _threads(pid)]:
         other = identities.find(tid)
         if other is not None and other.uid == uid:
@@ -161,6 +164,8 @@ class _Wish:
 @answers(SchedSetScheduler)
 def set_scheduler(identities: Identities, call: SchedSetScheduler) -> Outcome:
     """By another policy."""
+    if not call.priority:
+        return None
     wish = _Wish(call.policy & ~_RESETS, call.priority.read().value, resets=bool(call.policy & _RESETS))
     return _schedule(identities, call, wish)
 
@@ -168,6 +173,8 @@ def set_scheduler(identities: Identities, call: SchedSetScheduler) -> Outcome:
 @answers(SchedSetParam)
 def set_parameter(identities: Identities, call: SchedSetParam) -> Outcome:
     """With another priority."""
+    if not call.priority:
+        return None
     return _schedule(identities, call, _Wish(_AS_IT_IS, call.priority.read().value))
 
 
@@ -249,8 +256,9 @@ def set_io_priority(identities: Identities, call: IoPrioSet) -> Outcome:
         return None
     if call.which not in (_IO_GROUP, _IO_USER):
         return None
-    found = False
-    for tid in _meant(identities, call.tracee, call.who, is_user=call.which == _IO_USER):
+    found, is_user = False, call.which == _IO_USER
+    # The user 0 is root here, and not one's own as for setpriority.
+    for tid in _of_user(identities, call.who) if is_user else _of_group(call.who, call.tracee):
         _check_io(identities, who, tid)
         try:
             call.replace(which=_IO_PROCESS, who=tid).run()
@@ -268,7 +276,7 @@ def get_io_priority(identities: Identities, call: IoPrioGet) -> Outcome:
     if call.which != _IO_USER:
         return None
     found: list[int] = []
-    for tid in _meant(identities, call.tracee, call.who, is_user=True):
+    for tid in _of_user(identities, call.who):
         try:
             found.append(call.replace(which=_IO_PROCESS, who=tid).run())
         except ProcessLookupError:
