@@ -63,11 +63,12 @@ int server_release(struct dio_told *told, uint64_t node, const struct handle *ha
 
 /* ---- handles that are given ---- */
 
+/* What is for nobody, or cannot be noted, is released. */
 static void give(struct dio_told *told, pid_t tid, uint64_t node, const struct handle *handle) {
     struct server *server = told_server(told);
     int is_given = 0;
     pthread_mutex_lock(&server->lock);
-    for (int i = 0; i < LEFT && !is_given; i++)
+    for (int i = 0; tid && i < LEFT && !is_given; i++)
         if (!server->given[i].tid) {
             server->given[i] = (struct given){.tid = tid, .node = node, .handle = *handle};
             atomic_fetch_add(&server->given_count, 1);

@@ -115,6 +115,24 @@ def test_what_is_kept_stays(backend: Backend, fd: int) -> None:
     assert budget.kept == 0
 
 
+@pytest.mark.parametrize("first", [1, 4])
+def test_what_ends_while_it_is_to_be_kept_is_not_waited_for(fd: int, first: int) -> None:
+    left = CONTENT[: 2 * CHUNK + 10]
+    backend, budget = Backend(), Budget()
+    pieces = Pieces(fd, SIZE, backend.fetch, budget, shrinks=True)
+
+    def shorten(_offset: int, _size: int) -> None:
+        backend.hook = lambda _offset, _size: None
+        backend.content = left
+        pieces.renew(len(left))
+
+    backend.hook = shorten
+    pieces.keep(first * CHUNK, 7 * CHUNK)
+    assert os.pread(fd, SIZE, first * CHUNK) == left[first * CHUNK :]
+    assert not pieces.is_complete
+    assert budget.kept == max(3 - first, 0)
+
+
 def test_a_complete_file_is_all_there(backend: Backend, fd: int) -> None:
     pieces = Pieces(fd, SIZE, backend.fetch, Budget(CHUNK))
     pieces.complete()

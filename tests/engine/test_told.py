@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -19,8 +20,10 @@ from diorama.abi.arch import Abi
 from diorama.abi.fcntl import AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW
 from diorama.dispatch.files.deciding import Deciding
 from diorama.dispatch.files.state import Files
+from diorama.engine._native import Left
 from diorama.engine.decider import Decider, Verdict, VerdictKind
 from diorama.fuse.notices import NotifyInvalEntry
+from diorama.fuse.operations import OPERATIONS
 from diorama.fuse.wire import Attr, EntryOut
 from diorama.modules.filesystems.fuse.channel import make_pair
 from diorama.modules.filesystems.fuse.filesystem import FuseFileSystem
@@ -256,6 +259,18 @@ def test_extended_status_has_the_ids_of_the_view(told: Told) -> None:
     assert ask("", 0x7FF) is VALUE
     assert int.from_bytes(buffer.raw[8:16], "little") == 0x2000
     assert ask("/directory/inside", 0x4000) is ASK
+
+
+@pytest.mark.parametrize("is_asked_for", [True, False])
+def test_a_handle_that_comes_too_late_is_released(told: Told, *, is_asked_for: bool) -> None:
+    tid = threading.get_native_id() if is_asked_for else 0  # it was for nobody any more
+    opened = Left(node=3, opcode=OPERATIONS["OPEN"].number, tid=tid, flags=os.O_RDONLY)
+    native = told.filesystem.told
+    native.open(may_ask=True)
+    native.give(opened, 7, 0)
+    assert native.given(3, os.O_RDONLY) == ((7, 0) if is_asked_for else None)
+    told.filesystem.statistics()  # what was sent before has come
+    assert told.server.log.count("RELEASE") == (not is_asked_for)
 
 
 def test_what_is_mounted_in_it_is_asked(told: Told) -> None:

@@ -150,7 +150,8 @@ class Pieces:
             for _, chunk in [key for key in self._budget.cached if key[0] is self]:
                 if not self.pins[chunk]:
                     self.punch(chunk)
-            self._stale = self._fetching | {chunk for chunk, count in self.pins.items() if count}
+            stale = self._fetching | {chunk for chunk, count in self.pins.items() if count}
+            self._stale = {chunk for chunk in stale if chunk < self._count}
             self._renewals += 1
             kept = sorted(self._kept)
         for chunk in kept:
@@ -160,6 +161,7 @@ class Pieces:
         """Set the size; with the lock held."""
         os.ftruncate(self.fd, size)
         self.size, self._count = size, -(-size // CHUNK)
+        self._stale = {chunk for chunk in self._stale if chunk < self._count}
         gone = [chunk for chunk in self._kept if chunk >= self._count]
         self._kept.difference_update(gone)
         self._budget.kept -= len(gone)
@@ -184,6 +186,8 @@ class Pieces:
                 if chunk in self._stale:
                     continue
                 todo.pop()
+                if chunk >= self._count:
+                    continue  # it has become shorter meanwhile
                 self._budget.cached.pop((self, chunk), None)
                 self._budget.kept += chunk not in self._kept
                 self._kept.add(chunk)
