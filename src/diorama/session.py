@@ -75,6 +75,8 @@ class View:
         self.failures: list[BaseException] = []
         self.unsaved: list[str] = []
         self.gave_up = False
+        self.has_had_enough: Callable[[], bool] = bool
+        """Whether whoever closes it waits no longer for file systems that do not answer."""
         self._grows = grows
         self._clock: ViewClock | None = None
         self._kinds = Kinds()
@@ -326,7 +328,7 @@ class View:
         """End every program of the view and remove what it put on disk."""
         self.programs.end()
         if self._mediator is not None:
-            for line in self._mediator.close():
+            for line in self._mediator.close(self.has_had_enough):
                 self.unsaved.append(line)
                 print(f"diorama: {line}", file=sys.stderr)
             self.gave_up = self._mediator.gave_up

@@ -52,9 +52,47 @@ def test_after_the_program_s_end_it_ends_diorama_once(sig: int, sleeper: subproc
     with Terminal() as terminal:
         with terminal.attached(sleeper.pid):
             pass
-        with pytest.raises(Interrupted):
+        with pytest.raises(Interrupted), terminal.interruptible():
             signal.raise_signal(sig)
         signal.raise_signal(sig)
+
+
+@pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP])
+def test_what_comes_between_the_program_and_the_others_is_not_lost(
+    sig: int, sleeper: subprocess.Popen[bytes]
+) -> None:
+    with Terminal() as terminal:
+        with terminal.attached(sleeper.pid):
+            pass
+        signal.raise_signal(sig)
+        with pytest.raises(Interrupted), terminal.interruptible():
+            pytest.fail("it goes on")
+
+
+@pytest.mark.parametrize(
+    ("signals", "is_enough"),
+    [
+        ([signal.SIGTERM], False),
+        ([signal.SIGHUP], False),
+        ([signal.SIGTERM, signal.SIGTERM], True),
+        ([signal.SIGINT], True),
+        ([signal.SIGQUIT], True),
+    ],
+)
+def test_the_end_of_a_view_is_not_cut_short(
+    signals: list[int], is_enough: bool, sleeper: subprocess.Popen[bytes]
+) -> None:
+    before = {sig: signal.getsignal(sig) for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGTSTP)}
+    with Terminal() as terminal:
+        with terminal.closing(), terminal.attached(sleeper.pid):
+            pass
+        assert not terminal.has_had_enough()
+        for sig in signals:
+            signal.raise_signal(sig)
+        assert terminal.has_had_enough() == is_enough
+        assert (signal.getsignal(signal.SIGTERM) == before[signal.SIGTERM]) == is_enough
+        assert signal.getsignal(signal.SIGTSTP) == before[signal.SIGTSTP]
+    assert {sig: signal.getsignal(sig) for sig in before} == before
 
 
 def test_what_the_caller_ignores_stays_ignored() -> None:

@@ -31,7 +31,8 @@ def run_program(view: View, options: ViewOptions) -> int:
 
     first = _startup(view, options)
     adopt_orphans()
-    with view, _control(view, options) as control, Terminal() as terminal:
+    with Terminal() as terminal, view, _control(view, options) as control, terminal.closing():
+        view.has_had_enough = terminal.has_had_enough
         _prepare(view)
         if options.verbose:
             _tell_engine(view)
@@ -54,7 +55,7 @@ def _run_first(view: View, files: list[str], terminal: Terminal) -> int | None:
     from diorama.control.startup import run_startup
 
     try:
-        run_startup(view, files, terminal.starting)
+        run_startup(view, files, terminal.interruptible)
     except Interrupted as interrupted:
         return 128 + int(interrupted.args[0])
     return None
@@ -138,11 +139,9 @@ def _wait(process: Popen, terminal: Terminal, control: Control | Uncontrolled, *
         returned = process.wait()
     control.ended(process.pid)
     if not (kill_on_exit or terminal.told_to_end):
-        try:
+        with contextlib.suppress(Interrupted), terminal.interruptible():
             process.wait_all()
             control.wait()
-        except Interrupted:
-            pass
     return returned if returned >= 0 else 128 - returned
 
 

@@ -17,7 +17,9 @@ reaches both, and what the shell sees is diorama alone.  Hence:
 
 What is to be passed on before the program's pid is known waits for that.  After its end, while others of the
 view go on, and while start-up files run before it, a signal means diorama: `Interrupted` is raised in the
-main thread, once.
+main thread, once.  When the view is being closed, nothing is cut short by a signal, or what programs have
+written could be lost; but who types ^C, or sends two signals, has waited long enough for a file system that
+does not answer.  What comes then does what it did before there was a view.
 """
 
 from __future__ import annotations
@@ -26,11 +28,12 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from types import FrameType
 from typing import Any
 
-_TYPED = (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTIN)
+_STOPPING = (signal.SIGTSTP, signal.SIGTTIN)
+_TYPED = (signal.SIGINT, signal.SIGQUIT, *_STOPPING)
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
 _ENDING = (signal.SIGINT, signal.SIGQUIT, *_PASSED_ON)
 _WAKING_SECONDS = 0.1
@@ -50,7 +53,8 @@ class Terminal:
         self._waiting: list[int] = []
         self._job_stops: set[int] = set()
         self._is_ours = False
-        self._early: list[int] = []
+        self._is_closing = False
+        self._unattended: list[int] = []
 
     def __enter__(self) -> Terminal:
         for sig in (*_TYPED, *_PASSED_ON):
@@ -61,16 +65,20 @@ class Terminal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for sig, before in self._before.items():
-            signal.signal(sig, before)
+        self._restore(list(self._before))
+
+    def _restore(self, signals: Iterable[int]) -> None:
+        for sig in signals:
+            if sig in self._before:
+                signal.signal(sig, self._before.pop(sig))
 
     @contextlib.contextmanager
-    def starting(self) -> Generator[None]:
-        """While something is waited for before the program: signals are diorama's, also those before."""
+    def interruptible(self) -> Generator[None]:
+        """While what is waited for is not the program: signals are diorama's, also those before."""
         self._is_ours = True
         try:
-            if self._early:
-                raise Interrupted(self._early[0])
+            if self._unattended:
+                raise Interrupted(self._unattended[0])
             yield
         finally:
             self._is_ours = False
@@ -79,13 +87,27 @@ class Terminal:
     def attached(self, pid: int) -> Generator[None]:
         """While the program with this pid runs, signals are its own; afterwards they are diorama's."""
         self._pid = pid
+        self._unattended.clear()
         while self._waiting:
             _send(pid, self._waiting.pop(0))
         try:
             yield
         finally:
             self._pid = None
-            self._is_ours = True
+
+    @contextlib.contextmanager
+    def closing(self) -> Generator[None]:
+        """What comes after it is the end of a view: not cut short, and stopped by ^Z as others are."""
+        try:
+            yield
+        finally:
+            self._unattended.clear()
+            self._is_closing = True
+            self._restore(_STOPPING)
+
+    def has_had_enough(self) -> bool:
+        """Whether somebody does not want to wait for the end of the view any longer."""
+        return len(self._unattended) > 1 or bool(set(self._unattended) - set(_PASSED_ON))
 
     def stopped(self, sig: int) -> None:
         """The program was stopped by `sig`; 0: it goes on.  Called in the main thread."""
@@ -109,7 +131,9 @@ class Terminal:
             self._is_ours = False
             raise Interrupted(sig)
         if self._pid is None and sig in _ENDING:
-            self._early.append(sig)
+            self._unattended.append(sig)
+            if self._is_closing and self.has_had_enough():
+                self._restore(_ENDING)
         if sig not in _PASSED_ON:
             self._job_stops.add(sig)
             return

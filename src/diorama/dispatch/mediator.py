@@ -374,12 +374,12 @@ class Mediator:
         assert self._deciding is not None
         self._deciding.ask_all(wanted)
 
-    def close(self) -> list[str]:
+    def close(self, has_had_enough: Callable[[], bool] = bool) -> list[str]:
         """The view has ended: save what is not saved.  What could not be, a line for each file."""
         from diorama.dispatch.files.finishing import Finishing
 
         self._saver.stop()
-        finishing = Finishing(self.files.synthetic)
+        finishing = Finishing(self.files.synthetic, has_had_enough)
         self._put_aside(finishing.run())
         self.gave_up = bool(finishing.given_up)
         self._saver.close(is_stuck=self.gave_up)

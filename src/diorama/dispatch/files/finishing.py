@@ -13,7 +13,7 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from diorama.errors import warn_once
@@ -35,11 +35,15 @@ Failure = tuple["Content", OSError]
 
 
 class Finishing:
-    """The end of one view.  `given_up` are the file systems that have not answered."""
+    """The end of one view.  `given_up` are the file systems that have not answered.
 
-    def __init__(self, synthetic: Synthetic) -> None:
+    `has_had_enough` tells whether whoever waits does not want to any longer; ^C means that too.
+    """
+
+    def __init__(self, synthetic: Synthetic, has_had_enough: Callable[[], bool] = bool) -> None:
         self.given_up: list[FileSystem] = []
         self._synthetic = synthetic
+        self._has_had_enough = has_had_enough
 
     def run(self) -> list[Failure]:
         """Save everything; what could not be saved, and why."""
@@ -51,7 +55,7 @@ class Finishing:
 
     def _result(self, saving: _Saving) -> list[Failure]:
         try:
-            is_done = saving.wait()
+            is_done = saving.wait(self._has_had_enough)
         except KeyboardInterrupt:
             is_done = False
         if is_done:
@@ -88,7 +92,7 @@ class _Saving:
     def _state(self) -> tuple[int, int | None]:
         return len(self._settled), self.filesystem.progress
 
-    def wait(self) -> bool:
+    def wait(self, has_had_enough: Callable[[], bool]) -> bool:
         """Until all is saved, or could not be; False if it does not look as if that ever came to pass."""
         patience = BLIND_PATIENCE if self.filesystem.progress is None else PATIENCE
         while not self._is_done.wait(_TICK):
@@ -99,7 +103,7 @@ class _Saving:
             if quiet > TELLS:
                 why = f"does not answer; what is not saved in {patience:.0f} s, or till ^C, is put elsewhere"
                 warn_once(f"file system {self.filesystem.title}", why)
-            if quiet > patience:
+            if quiet > patience or has_had_enough():
                 return False
         return True
 
