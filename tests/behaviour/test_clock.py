@@ -69,6 +69,7 @@ IN_PYTHON = """
 """
 
 
+@pytest.mark.timeout(300)  # a compiler may be run first
 @each_way(*[run_with("--clock", clock) for clock in (STILL, "offset=1000d", "scale=20,at=2040-01-01")])
 @pytest.mark.parametrize("language", ["python", "go", "java"])
 def test_all_languages_agree(bench: Bench, way: Way, programs: Programs, language: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,27 @@ def test_what_cannot_be_carried_over_is_told(layered: Layered) -> None:
     for name, owner in (("q", "33:33"), ("tool", "5:60"), ("old/file", f"7:{os.getegid()}")):
         assert f"{name}: its owner would be {owner}" in done.stderr.replace(f"{layered.lower}/", "")
     assert (layered.lower / "old/file").read_text() == "old\n"
+
+
+def test_a_set_user_id_bit_is_the_view_s_alone_and_is_lost_when_the_file_is_given(layered: Layered) -> None:
+    script = "cp /bin/true tool; chown 5:60 tool; chmod 6755 tool; stat -c %a tool"
+    assert layered.run(script).lines == ["6755"]
+    assert not (layered.layer / "tree/tool").stat().st_mode & (stat.S_ISUID | stat.S_ISGID)
+    directories = "mkdir d; chown 5:60 d; chmod 2775 d; mkdir d/e; chown 6 d; mkdir d/f; stat -c %a d d/e d/f"
+    assert layered.run(directories).lines == ["2775", "2755", "2755"]
+    assert layered.run("stat -c %a tool; chown 5:60 tool; stat -c %a tool").lines == ["6755", "755"]
+
+
+def test_a_copy_of_somebody_else_s_file_has_no_such_bit_on_the_host(
+    bench: Bench, engine: str, tmp_path: Path
+) -> None:
+    paths = (f"/usr/bin/{name}" for name in ("su", "passwd", "mount"))
+    tools = [Path(path) for path in paths if os.access(path, os.R_OK)]
+    tool = next((one for one in tools if one.stat().st_mode & stat.S_ISUID), None)
+    if tool is None:
+        pytest.skip("no program is set-user-ID here")
+    bits = stat.S_IMODE(tool.stat().st_mode)
+    way = run_with("--engine", engine, "--cow", str(tmp_path / "layer"))
+    assert bench.inside(way, ["sh", "-c", f"touch {tool}; stat -c %a {tool}"]).lines == [f"{bits:o}"]
+    copy = (tmp_path / "layer/tree").joinpath(*tool.parts[1:])
+    assert stat.S_IMODE(copy.stat().st_mode) == bits & ~stat.S_ISUID

@@ -291,6 +291,7 @@ def _alter(files: Files, call: Request, rule: PathRule, place: Place) -> Outcome
     if isinstance(call, FChOwnAt):
         layers.raise_up(path, owning=True)
         if layers.change_owner(path, _id(call.owner), _id(call.group)):
+            _lose_bits(files, call, layers, path)
             return 0
         if gives(files):
             return _give(files, call, layers, path)
@@ -314,6 +315,14 @@ def _set_list(call: SetXattr | LSetXattr | FSetXattr | SetXattrAt, layers: Whole
 def gives(files: Files) -> bool:
     """Whether owners that are chosen in the view are recorded, since the host lets nobody have them."""
     return files.tasks.identity is not None and os.geteuid() != 0
+
+
+def _lose_bits(files: Files, call: FChOwnAt, layers: WholeLayers, path: bytes) -> None:
+    """Let a file that is given lose its set-user-ID bit, also one that is given to its owner (chown(2))."""
+    was = _attributes(files, layers, layers.find(path))
+    lost = files.tasks.credentials(files.task(call.tracee)).drops(was)
+    if lost:
+        layers.change_mode(path, stat.S_IMODE(was.mode) & ~lost)
 
 
 def _give(files: Files, call: FChOwnAt, layers: WholeLayers, path: bytes) -> int:

@@ -15,7 +15,7 @@ from typing import Final
 
 from diorama.modules.filesystems.layers.marks import PREFIX, Owner, owner_of
 
-__all__ = ["attributes", "copy_file", "set_status", "wanted_owner"]
+__all__ = ["attributes", "bits_of_copy", "copy_file", "set_status", "wanted_owner"]
 
 _FICLONE: Final = 0x40049409
 _CHUNK: Final = 1 << 24
@@ -63,13 +63,18 @@ def set_status(target: bytes, status: os.stat_result, owner: Owner, *, times: bo
             with contextlib.suppress(OSError):
                 os.chown(target, -1, owner.gid, follow_symlinks=False)
     if not stat.S_ISLNK(status.st_mode):
-        extra = 0
-        if kept is not None:
-            extra = 0o700 if stat.S_ISDIR(status.st_mode) else 0o600
-        os.chmod(target, owner.mode | extra)
+        os.chmod(target, owner.mode if kept is None else bits_of_copy(status.st_mode, owner.mode))
     if times:
         os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns), follow_symlinks=False)
     return kept
+
+
+def bits_of_copy(kind: int, mode: int) -> int:
+    """The permission bits of a copy that cannot have the owner it should: we can read and write it.
+
+    That a program is set-user-ID would mean us.
+    """
+    return mode & 0o7777 | 0o700 if stat.S_ISDIR(kind) else mode & 0o1777 | 0o600
 
 
 def attributes(path: bytes) -> dict[bytes, bytes]:

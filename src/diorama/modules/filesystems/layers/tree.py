@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from diorama.modules.filesystems.layers.copying import copy_file
+from diorama.modules.filesystems.layers.copying import bits_of_copy, copy_file
 from diorama.modules.filesystems.layers.lookup import Found, Lookup, Name
 from diorama.modules.filesystems.layers.marks import Owner, owner_of, record_owner, set_opaque
 from diorama.modules.filesystems.layers.names import removal_path, remove, rename
@@ -279,8 +279,7 @@ class LayeredTree:
             if owner is None:
                 return False
             record_owner(found.real, owner._replace(mode=mode & 0o7777))
-            extra = 0o700 if stat.S_ISDIR(found.status.st_mode) else 0o600
-            os.chmod(found.real, mode & 0o7777 | extra)
+            os.chmod(found.real, bits_of_copy(found.status.st_mode, mode))
             return True
 
     def change_owner(self, path: bytes, uid: int, gid: int) -> bool:
@@ -295,13 +294,12 @@ class LayeredTree:
             owner, own = self.owner(found), (found.status.st_uid, found.status.st_gid)
             now = own if owner is None else (owner.uid, owner.gid)
             uid, gid = now[0] if uid is None else uid, now[1] if gid is None else gid
-            extra = 0o700 if stat.S_ISDIR(found.status.st_mode) else 0o600
             if (uid, gid) == own:
                 os.chmod(found.real, mode)
                 record_owner(found.real, None)
             else:
                 record_owner(found.real, Owner(uid, gid, mode))
-                os.chmod(found.real, mode & 0o1777 | extra)
+                os.chmod(found.real, bits_of_copy(found.status.st_mode, mode))
                 if self.on_identity is not None:
                     self.on_identity(found.status)
 
