@@ -34,6 +34,17 @@ if not os.fork():
     os._exit(0)
 os.wait(); umount("mnt/sub"); umount("mnt")
 """,
+    "a mount on the root is made where a table cannot be made anew": """
+bind("a", "mnt"); sys.stdout.flush()
+if not os.fork():
+    import resource
+    print(libc.unshare(0x20000)); os.chdir("mnt")
+    table = open("/proc/self/mounts")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (table.fileno() + 1,) * 2)
+    bind(".", "/", MS_REC); sys.stdout.flush()
+    os._exit(0)
+os.wait(); umount("mnt")
+""",
     "mounts stack": """
 bind("a", "mnt"); bind("b", "mnt"); show("mnt"); umount("mnt"); show("mnt"); umount("mnt"); show("mnt")
 """,

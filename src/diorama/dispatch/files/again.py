@@ -7,6 +7,7 @@ of which nothing else tells (`fusermount3` finds out so what is mounted by what 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Final
 
@@ -25,7 +26,7 @@ _TABLES: Final = (b"mountinfo", b"mounts", b"mountstats")
 
 
 def show_again(files: Files, tracee: Tracee) -> None:
-    """Let all tables of mounts that a process has open be those of now."""
+    """Let all tables of mounts that a process has open be those of now; what is mounted is so in any case."""
     if files.generated.is_empty:
         return
     task = files.task(tracee)
@@ -33,7 +34,8 @@ def show_again(files: Files, tracee: Tracee) -> None:
         path = files.generated.behind(files.host, b"/proc/%d/fd/%d" % (task.tid, number))
         subject = None if path is None else subject_of(files, task, path)
         if subject is not None and subject.name in _TABLES:
-            _replace(files, tracee, number, subject)
+            with contextlib.suppress(OSError):  # there is no room for it, or it is closed by now
+                _replace(files, tracee, number, subject)
 
 
 def _replace(files: Files, tracee: Tracee, number: int, subject: Subject) -> None:
@@ -46,5 +48,7 @@ def _replace(files: Files, tracee: Tracee, number: int, subject: Subject) -> Non
         low = tracee.give(made, cloexec=True)
     finally:
         os.close(made)
-    tracee.syscall.dup3(low, number, flags & O_CLOEXEC)
-    tracee.syscall.close(low)
+    try:
+        tracee.syscall.dup3(low, number, flags & O_CLOEXEC)
+    finally:
+        tracee.syscall.close(low)
