@@ -429,6 +429,8 @@ static int entered(struct session *s, uint64_t directory, const struct left *req
     if (entry->nodeid) {
         pthread_mutex_lock(&server->lock);
         inode = nodes_enter(&server->nodes, entry->nodeid, entry->generation, 1);
+        if (S_ISDIR(entry->attr.mode))
+            nodes_found(server, inode, directory, request->name, strlen(request->name));
         pthread_mutex_unlock(&server->lock);
         if (!inode || !is_possible(&entry->attr))
             return 0;

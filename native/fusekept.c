@@ -280,7 +280,8 @@ static struct kept *kept_find(struct keeper *keeper, const struct kept_place *at
     const struct dio_kept *what = kept ? &kept->what : NULL;
     if (kept && (what->mount != at->mount || what->directory != at->directory || what->length != at->length ||
                  memcmp(what->name, at->name, at->length) || what->size != at->node->size ||
-                 what->modified != at->node->modified || kept->count == DIO_KEPT_HANDLES))
+                 what->modified != at->node->modified || what->moved != dio_told_moved(at->told) ||
+                 kept->count == DIO_KEPT_HANDLES))
         kept = NULL;
     if (kept)
         kept->users++;

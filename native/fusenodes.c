@@ -10,6 +10,7 @@ enum { NODES_LEAST = 256 };
 struct node {
     struct node *by_number, *by_inode;
     uint64_t number, generation, inode, references;
+    uint64_t above, name; /* of a directory: by which it was found last, the name as a hash; 0: not yet */
 };
 
 static size_t place(const struct nodes *nodes, uint64_t value) {
@@ -117,6 +118,26 @@ uint64_t dio_told_enter(struct dio_told *told, uint64_t number, uint64_t generat
     pthread_mutex_unlock(&server->lock);
     return inode;
 }
+
+void nodes_found(struct server *server, uint64_t inode, uint64_t directory, const char *name, size_t length) {
+    struct node *node = of_inode(&server->nodes, inode);
+    uint64_t hash = hash_add(HASH_START, name, length);
+    if (!node)
+        return;
+    if (node->above && (node->above != directory || node->name != hash))
+        atomic_fetch_add(&server->moved, 1);
+    node->above = directory;
+    node->name = hash;
+}
+
+void dio_told_found(struct dio_told *told, uint64_t inode, uint64_t directory, const char *name, size_t length) {
+    struct server *server = told_server(told);
+    pthread_mutex_lock(&server->lock);
+    nodes_found(server, inode, directory, name, length);
+    pthread_mutex_unlock(&server->lock);
+}
+
+uint64_t dio_told_moved(struct dio_told *told) { return atomic_load(&told_server(told)->moved); }
 
 uint64_t dio_told_number(struct dio_told *told, uint64_t inode) {
     struct server *server = told_server(told);

@@ -29,6 +29,9 @@ int nodes_init(struct nodes *nodes);
 void nodes_free(struct nodes *nodes);
 /* As `dio_told_enter`, by who holds the lock; so many references more. */
 uint64_t nodes_enter(struct nodes *nodes, uint64_t number, uint64_t generation, uint64_t references);
+struct server;
+/* As `dio_told_found`, by who holds the lock. */
+void nodes_found(struct server *server, uint64_t inode, uint64_t directory, const char *name, size_t length);
 
 /* ---- asking ---- */
 
@@ -65,7 +68,7 @@ struct server {
     atomic_uint left_count, posted_count, given_count, asked;
     atomic_int open, here /* somebody reads in this library */, watched;
     atomic_int keeps; /* what was told last of a name, and of its attributes, held for a time */
-    atomic_ullong unique, changes, busy;
+    atomic_ullong unique, changes, busy, moved;
     int unchecked;
 };
 int server_init(struct server *server, int unchecked);

@@ -42,6 +42,10 @@ DIO_API int dio_told_differs(struct dio_told *told, uint64_t inode, int does);
 
 /* The inode of a node, made for it if it has none; 0 without memory. */
 DIO_API uint64_t dio_told_enter(struct dio_told *told, uint64_t node, uint64_t generation);
+/* A directory was found by a name. */
+DIO_API void dio_told_found(struct dio_told *told, uint64_t inode, uint64_t directory, const char *name, size_t length);
+/* How often one was found by another name than before: what is below it has another path then. */
+DIO_API uint64_t dio_told_moved(struct dio_told *told);
 /* The server's number of an inode; 0 if it is forgotten. */
 DIO_API uint64_t dio_told_number(struct dio_told *told, uint64_t inode);
 /* The inode that has got a number last; 0 if there is none. */
@@ -100,7 +104,8 @@ DIO_API int dio_lease(int fd, int kind);
 
 enum { DIO_KEPT_HANDLES = 16 };
 
-/* A file by its name and what was told of it; `most`: so much is read at once. */
+/* A file by its name, its path being that of when `moved` was so, and what was told of it; `most`: so much is read at
+ * once. */
 struct dio_kept {
     struct dio_told *told;
     uint64_t inode, directory, size;
@@ -109,6 +114,7 @@ struct dio_kept {
     size_t length;
     int32_t mount;
     uint32_t most;
+    uint64_t moved;
 };
 
 struct dio_kept_handle {

@@ -48,6 +48,19 @@ static void check_many(void) {
     CHECK_EQ(wrong, 0);
 }
 
+/* A directory that the server itself has moved. */
+static void check_moved(void) {
+    uint64_t inode = dio_told_enter(told, 500, 0), before = dio_told_moved(told);
+    dio_told_found(told, inode, 1, "a", 1);
+    dio_told_found(told, inode, 1, "a", 1);
+    dio_told_found(told, 99999, 1, "b", 1);
+    CHECK_EQ(dio_told_moved(told), before);
+    dio_told_found(told, inode, 1, "b", 1);
+    CHECK_EQ(dio_told_moved(told), before + 1);
+    dio_told_found(told, inode, 2, "b", 1);
+    CHECK_EQ(dio_told_moved(told), before + 2);
+}
+
 int main(void) {
     int ends[2];
     CHECK_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends), 0);
@@ -55,6 +68,7 @@ int main(void) {
     check_root();
     check_generations();
     check_many();
+    check_moved();
     dio_told_free(told);
     close(ends[0]);
     close(ends[1]);

@@ -243,6 +243,34 @@ def test_programs_at_once(again: Served, handles: Handles, program: Program) -> 
     again.wait(lambda: all_released(handles))
 
 
+@pytest.mark.parametrize("start", ["mnt/", "mnt/above/", ""], ids=["root", "directory", "outside"])
+def test_what_the_server_moves_itself_has_its_new_path(
+    again: Served, handles: Handles, program: Program, start: str
+) -> None:
+    above = again.server.add(b"above", mode=stat.S_IFDIR | 0o755)
+    before = again.server.add(b"before", mode=stat.S_IFDIR | 0o755, parent=above)
+    again.server.add(b"file", b"content", parent=before)
+    program.do("here = os.getcwd()")
+
+    def path(name: str) -> tuple[list[str], int]:
+        known, relative = program.opened, f"mnt/above/{name}/file".removeprefix(start)
+        said = program.do(
+            f"os.chdir({start or '.'!r}); fd = os.open({relative!r}, 0);"
+            " print(os.readlink('/proc/self/fd/%d' % fd)[len(here):]); os.close(fd); os.chdir(here)"
+        )
+        return said, program.opened - known
+
+    for _ in range(REPEATED):
+        if path("before") == (["/mnt/above/before/file"], 0):
+            break
+    else:
+        raise AssertionError("it is always opened by Python")
+    names = again.server.nodes[above].children
+    names[b"after"] = names.pop(b"before")
+    for _ in range(3):
+        assert path("after")[0] == ["/mnt/above/after/file"]
+
+
 def test_a_server_that_is_gone(again: Served, handles: Handles, program: Program) -> None:
     program.warm()
 

@@ -272,6 +272,7 @@ class Kept(c.Structure):
         ("length", c.c_size_t),
         ("mount", c.c_int32),
         ("most", c.c_uint32),
+        ("moved", c.c_uint64),
     ]
 
 
@@ -444,6 +445,8 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "dio_told_exchange": (c.c_int64, [c.c_void_p, c.c_char_p, c.c_size_t, c.c_void_p, c.c_size_t]),
     "dio_told_changed": (None, [c.c_void_p]),
     "dio_told_enter": (c.c_uint64, [c.c_void_p, c.c_uint64, c.c_uint64]),
+    "dio_told_found": (None, [c.c_void_p, c.c_uint64, c.c_uint64, c.c_char_p, c.c_size_t]),
+    "dio_told_moved": (c.c_uint64, [c.c_void_p]),
     "dio_told_number": (c.c_uint64, [c.c_void_p, c.c_uint64]),
     "dio_told_latest": (c.c_uint64, [c.c_void_p, c.c_uint64]),
     "dio_told_leave": (c.c_uint64, [c.c_void_p, c.c_uint64]),

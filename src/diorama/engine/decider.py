@@ -149,6 +149,7 @@ class Keep:
     modified: int
     mount: int
     most: int
+    moved: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,7 +375,7 @@ class Decider:
         native = _native.Kept(
             what.told, what.inode, what.directory, what.size, what.modified, what.name, len(what.name)
         )
-        native.mount, native.most = what.mount, what.most
+        native.mount, native.most, native.moved = what.mount, what.most, what.moved
         _native.check(_native.lib.dio_decider_keep(self._handle, ctypes.byref(native), fd))
 
     def take(self, told: int, inode: int) -> tuple[int, list[tuple[int, int, int]]]:

@@ -120,6 +120,15 @@ class Told:
             raise MemoryError
         return inode
 
+    def found(self, inode: int, directory: int, name: bytes) -> None:
+        """A directory was found by a name."""
+        _native.brief.dio_told_found(self._handle, inode, directory, name, len(name))
+
+    @property
+    def moved(self) -> int:
+        """How often a directory was found by another name than before; to be compared."""
+        return int(_native.brief.dio_told_moved(self._handle))
+
     def number(self, inode: int) -> int:
         """The server's number of an inode; 0 if it is forgotten."""
         return int(_native.brief.dio_told_number(self._handle, inode))

@@ -227,6 +227,9 @@ class Told(Protocol):
     @property
     def handle(self) -> int: ...
 
+    @property
+    def moved(self) -> int: ...
+
 
 class FileSystem(Protocol):
     """A file system.  Called from several threads at once; errors are `OSError`.

@@ -124,6 +124,8 @@ class Contents:
                 content.pins -= 1
                 self._drop(content)
             raise
+        if content.filesystem.told is not None:
+            content.named_at = content.filesystem.told.moved
         self._inodes.add(os.fstat(content.fd), place)
         return content
 

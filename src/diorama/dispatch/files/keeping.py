@@ -60,6 +60,7 @@ class Keeping:
                     modified,
                     number,
                     content.filesystem.reopens,
+                    content.named_at,
                 ),
                 content.fd,
             )

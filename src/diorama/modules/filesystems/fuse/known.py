@@ -16,6 +16,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import stat
 import threading
 import time
 from dataclasses import dataclass
@@ -127,6 +128,8 @@ class Known:
             self._names[directory, name] = _Name(inode, told, until)
             self.native.name(directory, name, inode, until)
         if inode:
+            if stat.S_ISDIR(attr.mode):
+                self.native.found(inode, directory, name)
             valid = _until(told, entry.attr_valid, entry.attr_valid_nsec)
             if valid > _NEVER:
                 self._remember(inode, attr, told, valid, mark)
