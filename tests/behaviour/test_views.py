@@ -52,12 +52,13 @@ def test_a_view_is_listed_while_it_runs(bench: Bench, view: subprocess.Popen[byt
 
 
 def test_a_view_is_one_line_whatever_its_command_is(bench: Bench, view: subprocess.Popen[bytes]) -> None:
-    script = "echo ready\nread line"
+    script = "echo ready\nread line # \x1b[31m\udcff"
+    bench.environment["PYTHONIOENCODING"] = "utf-8:strict"
     joined = bench.start([*DIORAMA, "exec", NAME, "--", "sh", "-c", script])
     assert joined.stdout is not None
     assert joined.stdout.readline() == b"ready\n"
     (line,) = [line for line in command(bench, "ls").lines if line.startswith(f"{view.pid} ")]
-    while "ready read" not in line:  # it runs before the view has noted that
+    while "ready read line # ?[31m?" not in line:  # it runs before the view has noted that
         (line,) = [line for line in command(bench, "ls").lines if line.startswith(f"{view.pid} ")]
     assert finish(joined, "\n").status == 0
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+
+import pytest
 
 from diorama.engine.descent import filters_of
 
@@ -31,7 +34,8 @@ subprocess.run([sys.executable, "-P", "-c", sys.argv[2]], check=True)
 
 
 def test_who_is_called_so_but_has_as_many_filters_supervises_nothing() -> None:
-    assert filters_of(1) is not None
+    if filters_of(os.getpid()) is None:
+        pytest.skip("before Linux 5.9 nobody tells how many filters there are")
     command = [sys.executable, "-P", "-c", OTHERS, "diorama", BELOW]
     out = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (out.stdout.split(), out.stderr) == (["False", "True"], "")

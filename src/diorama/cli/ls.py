@@ -32,8 +32,13 @@ def command(*, as_json: bool) -> int:
 
 
 def _row(view: dict[str, Any]) -> tuple[str, ...]:
-    programs = [f"{program['pid']} {' '.join(program['command'].split())}" for program in view["programs"]]
+    programs = [f"{program['pid']} {_shown(program['command'])}" for program in view["programs"]]
     if "trouble" in view:
         return str(view["pid"]), view["name"] or "-", "-", "-", f"({view['trouble']})"
     mounts = str(len(view["mounts"]))
     return str(view["pid"]), view["name"] or "-", view["engine"] or "-", mounts, "; ".join(programs)
+
+
+def _shown(command: str) -> str:
+    """A command on one line, without what does something to a terminal, or what none can show."""
+    return "".join([one if one.isprintable() else "?" for one in " ".join(command.split())])
