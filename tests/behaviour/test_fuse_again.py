@@ -18,6 +18,7 @@ import diorama
 from behaviour.harness import Bench
 from behaviour.served import Handles, Served, refuse, serve
 from diorama.fuse.flags import FOpen
+from diorama.fuse.handles import OpenOut
 from modules.fuse_server import FOREVER
 
 LINES = """
@@ -297,3 +298,18 @@ def test_who_lists_a_directory_again_asks_for_no_names(served: Served) -> None:
     assert since.count("OPENDIR") == 1
     assert "LOOKUP" not in since
     assert since.count("GETATTR") <= 1  # fstat(2)
+
+
+@pytest.mark.parametrize("how", ["open", "listdir"])
+def test_what_is_opened_for_who_is_killed_meanwhile_is_closed(served: Served, how: str) -> None:
+    served.server.add(b"file", b"content")
+    asked: list[int] = []
+    name, closing = {"open": ("OPEN", "RELEASE"), "listdir": ("OPENDIR", "RELEASEDIR")}[how]
+    served.server.override |= {name: lambda header, _body: asked.append(header.unique)}
+    program = served.start({"open": "os.open('mnt/file', os.O_RDONLY)", "listdir": "os.listdir('mnt')"}[how])
+    served.wait(lambda: asked)
+    program.kill()
+    program.communicate(timeout=40)
+    served.wait(lambda: "INTERRUPT" in served.server.log)
+    served.server.answer(asked[0], OpenOut(fh=7).encode())
+    served.wait(lambda: closing in served.server.log)

@@ -118,7 +118,7 @@ class Channel:
         names: tuple[bytes, ...] = (),
         data: bytes = b"",
         room: int = 0,
-        late: Callable[[], None] | None = None,
+        late: Callable[[Reply], None] | None = None,
     ) -> Reply:
         """Make a request and wait for the answer; an error of the server is an `OSError`.
 
@@ -232,8 +232,9 @@ class Channel:
             self.tell(self.connection.interrupt(unique))
             if who.is_killed():
                 with self._lock:
-                    if unique in self._waiting:
-                        self._waiting[unique] = Nobody(waiting.late)
+                    if unique not in self._waiting:
+                        continue  # it is answered just now
+                    self._waiting[unique] = Nobody(waiting.late)
                 raise _error(errno.EINTR)
 
     def check(self) -> None:

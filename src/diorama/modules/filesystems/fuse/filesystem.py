@@ -409,7 +409,7 @@ class FuseFileSystem(FileSystem):
         names: tuple[bytes, ...] = (),
         data: bytes = b"",
         room: int = 0,
-        late: Callable[[], None] | None = None,
+        late: Callable[[Reply], None] | None = None,
     ) -> Reply:
         node = self._known.node(inode)
         return self._channel.ask(name, node, *records, names=names, data=data, room=room, late=late)  # type: ignore[arg-type]

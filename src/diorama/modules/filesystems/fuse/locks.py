@@ -38,7 +38,7 @@ def set_lock(asking: Asking, inode: int, handle: int, lock: Lock, *, waits: bool
     """
     free = LkIn(handle, lock.owner, lock.start, lock.end, F_UNLCK, 0, LK_FLOCK if lock.whole else 0)
 
-    def give_back() -> None:
+    def give_back(_done: Reply) -> None:
         asking.post("SETLK", inode, free)
 
     name = "SETLKW" if waits and lock.kind != F_UNLCK else "SETLK"

@@ -13,13 +13,16 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from diorama.fuse.flags import FSYNC_FDATASYNC, RELEASE_FLOCK_UNLOCK, WRITE_CACHE, FOpen, Init
 from diorama.fuse.handles import FlushIn, FsyncIn, OpenIn, OpenOut, ReadIn, ReleaseIn, WriteIn, WriteOut
 from diorama.modules.filesystems.fuse.file import Asking, FuseFile
 from diorama.modules.filesystems.fuse.polling import Polling
 from diorama.modules.filesystems.fuse.translation import segments, unless_unknown, write_at
+
+if TYPE_CHECKING:
+    from diorama.fuse.connection import Reply
 
 __all__ = ["OpenFiles"]
 
@@ -218,10 +221,18 @@ class OpenFiles:
 
     # -- handles ------------------------------------------------------------------------------
 
-    def _ask_open(self, inode: int, flags: int, name: str = "OPEN") -> OpenOut | None:
-        """None if the server knows of no handles."""
+    def _ask_open(
+        self, inode: int, flags: int, name: str = "OPEN", closing: str = "RELEASE"
+    ) -> OpenOut | None:
+        """None if the server knows of no handles.  What is opened for who is killed meanwhile is closed."""
+
+        def close(reply: Reply) -> None:
+            (opened,) = reply.records
+            assert isinstance(opened, OpenOut)
+            self.asking.post(closing, inode, ReleaseIn(fh=opened.fh, flags=flags))
+
         try:
-            (opened,) = self.asking.ask(name, inode, OpenIn(flags)).records
+            (opened,) = self.asking.ask(name, inode, OpenIn(flags), late=close).records
         except OSError as error:
             if error.errno != errno.ENOSYS:
                 raise
@@ -235,7 +246,7 @@ class OpenFiles:
             self._uses[inode] += 1
         opened = None
         try:
-            opened = self._ask_open(inode, flags, opening)
+            opened = self._ask_open(inode, flags, opening, closing)
             yield 0 if opened is None else opened.fh
         finally:
             if opened is not None:

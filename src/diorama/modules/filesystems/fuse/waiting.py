@@ -25,12 +25,12 @@ _BUFFER: Final = 208 << 10
 class Waiting:
     """Somebody who waits for an answer, or for his turn to read: a lock that is held until one is there.
 
-    `late` is to be called if it has been done when he waits no longer.
+    `late` is to be called with the answer if it has been done when he waits no longer.
     """
 
     __slots__ = ("_there", "is_told", "late", "reply")
 
-    def __init__(self, late: Callable[[], None] | None = None) -> None:
+    def __init__(self, late: Callable[[Reply], None] | None = None) -> None:
         self.late = late
         self.reply: Reply | None = None
         self.is_told = False
@@ -59,7 +59,7 @@ class Nobody(Waiting):
     def tell(self, reply: Reply | None) -> None:
         """Nobody is told; what must be undone is."""
         if self.late is not None and reply is not None and not reply.error:
-            self.late()
+            self.late(reply)
 
 
 def make_pair() -> tuple[socket.socket, socket.socket]:
