@@ -6,10 +6,14 @@ import os
 import signal
 
 import pytest
+from hypothesis import settings
 
 from engines import ENGINES
 
 pytest.register_assert_rewrite("behaviour.harness")
+# On a busy machine an example takes any time.
+settings.register_profile("unhurried", settings.default, deadline=None)
+settings.load_profile("unhurried")
 
 
 def pytest_configure() -> None:
