@@ -1,8 +1,9 @@
 /* decide_owned.c - what a mount remembers of its files (`diorama.view.owning`).
  *
  * The note of a file or directory is an extended attribute of it: "UID GID MODE", then "cMAJOR:MINOR" or "bMAJOR:MINOR"
- * for what stands for a device, and "a" for what has an access control list, which only Python reads.  Without a note it is as the host has it, where our own user stands for root.  Of what
- * can have no attributes there may be notes elsewhere, which only Python reads. */
+ * for what stands for a device, and "a" for what has an access control list, which only Python reads.  Without a
+ * note it is as the host has it, where our own user stands for root.  Of what can have no attributes there may be
+ * notes elsewhere, which only Python reads. */
 #include "deciding.h"
 
 #include <stdio.h>
