@@ -18,6 +18,16 @@ FLAGS = ("-std=gnu11", "-D_GNU_SOURCE", "-O1", "-Wall", "-Wextra", "-Werror", "-
 ASM_HEADERS = ("-idirafter", "/usr/include/x86_64-linux-gnu")
 
 
+def with_set_user_id(directory: Path, program: Path) -> Path:
+    """A directory with the program, and with one that gives who executes it the user of its owner."""
+    place = directory / "programs"
+    place.mkdir()
+    shutil.copy(program, place / "plain")
+    shutil.copy(program, place / "of_root")
+    (place / "of_root").chmod(0o4755)
+    return place
+
+
 @dataclass(frozen=True, slots=True)
 class Programs:
     """A directory of compiled programs, named by what they were made from."""

@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import random
-import shutil
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import pytest
 
 from behaviour.harness import Bench, Way, each_way, run_with
-from behaviour.programs import Programs
+from behaviour.programs import Programs, with_set_user_id
 from diorama.abi.capability import ALL_CAPABILITIES
 from diorama.view.identity import Identity
 from dispatch.identities import VERSION_3, Model
@@ -140,19 +138,9 @@ def random_calls(seed: int, count: int) -> list[str]:
     return lines
 
 
-def with_place(bench: Bench, program: Path) -> Path:
-    """A directory with the program, and with one that gives who executes it the user of its owner."""
-    place = bench.directory / "programs"
-    place.mkdir()
-    shutil.copy(program, place / "plain")
-    shutil.copy(program, place / "of_root")
-    (place / "of_root").chmod(0o4755)
-    return place
-
-
 @each_way(ROOT)
 def test_two_hundred_transitions_are_those_of_the_rules(bench: Bench, way: Way, programs: Programs) -> None:
-    place = with_place(bench, programs("credentials"))
+    place = with_set_user_id(bench.directory, programs("credentials"))
     lines = random_calls(7, 240)
     text = "\n".join(line.replace("PLACE", str(place)) for line in lines)
     told = bench.inside(way, [place / "plain"], stdin=text).lines

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from behaviour.harness import Bench, Way, each_way, run_with
-from behaviour.programs import Programs
+from behaviour.programs import Programs, with_set_user_id
 
 ROOT = run_with("--user", "root")
 WITH_CPUS = run_with("--user", "root", "--cpus", "2")
@@ -25,16 +24,6 @@ PYTHON = "/usr/bin/python3"
 
 def python(script: str, *arguments: str | Path) -> list[str]:
     return [sys.executable, "-c", script, *map(str, arguments)]
-
-
-def with_set_user_id(directory: Path, program: Path) -> Path:
-    """A directory with the program, and with one that gives who executes it the user of its owner."""
-    place = directory / "programs"
-    place.mkdir()
-    shutil.copy(program, place / "plain")
-    shutil.copy(program, place / "of_root")
-    (place / "of_root").chmod(0o4755)
-    return place
 
 
 @each_way(ROOT)

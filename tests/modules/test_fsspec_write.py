@@ -291,42 +291,28 @@ def test_what_failed_to_mount_is_one_line() -> None:
     assert str(caught.value) == "cannot mount objects:no/such: no such file or directory"
 
 
-def test_a_status_asked_before_a_write_is_not_remembered_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("method", ["info", "ls"])
+def test_what_was_asked_before_a_write_is_not_remembered_after_it(
+    monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
     """Somebody looks at a file while somebody else saves it: the next one is told what is there."""
     ObjectStore.store |= {"file": b"what was there"}
     mounted = open_fsspec("objects", "", Options.parse(["keep=1000"]))
     inode = find(mounted, "file")
     mounted._backend.forget("file")
-    asked, original = [], ObjectStore.info
+    asked, original = [], getattr(ObjectStore, method)
 
-    def info(self: ObjectStore, path: str, **kwargs: Any) -> dict[str, Any]:
-        found = original(self, path, **kwargs)
+    def ask(self: ObjectStore, path: str, *args: Any, **kwargs: Any) -> Any:
+        found = original(self, path, *args, **kwargs)
         if not asked:
             asked.append(path)
             write(mounted, inode, b"new")
         return found
 
-    monkeypatch.setattr(ObjectStore, "info", info)
-    mounted.attributes(inode)
-    assert asked
-    assert mounted.attributes(inode).size == 3
-
-
-def test_a_listing_asked_before_a_write_is_not_remembered_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    ObjectStore.store |= {"file": b"what was there"}
-    mounted = open_fsspec("objects", "", Options.parse(["keep=1000"]))
-    inode = find(mounted, "file")
-    mounted._backend.forget("file")
-    asked, original = [], ObjectStore.ls
-
-    def ls(self: ObjectStore, path: str, detail: bool = True, **kwargs: Any) -> list[Any]:
-        found = original(self, path, detail, **kwargs)
-        if not asked:
-            asked.append(path)
-            write(mounted, inode, b"new")
-        return found
-
-    monkeypatch.setattr(ObjectStore, "ls", ls)
-    mounted.entries(mounted.root)
+    monkeypatch.setattr(ObjectStore, method, ask)
+    if method == "info":
+        mounted.attributes(inode)
+    else:
+        mounted.entries(mounted.root)
     assert asked
     assert mounted.attributes(inode).size == 3

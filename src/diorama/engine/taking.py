@@ -1,4 +1,4 @@
-"""Taking: a descriptor of a program, as one of this process's own.
+"""Taking: a descriptor of a program, as one of this process's own; and which it has.
 
 It is the program's open file description itself, with its offset, not another one for the same file
 (pidfd_getfd(2), Linux 5.6); so an offset can be read and set for the program.
@@ -16,10 +16,18 @@ from diorama.abi.arch import Abi
 from diorama.abi.numbers import NUMBERS
 from diorama.engine.ourcall import make_call
 
-__all__ = ["can_take", "taken"]
+__all__ = ["can_take", "descriptors_of", "taken"]
 
 _GET: Final = NUMBERS[Abi.native()[0].title]["pidfd_getfd"]
 _PIDFD_THREAD: Final = os.O_EXCL
+
+
+def descriptors_of(tid: int) -> list[int]:
+    """The descriptors of a thread (proc_pid_fd(5)); none if it is gone, or closed to us."""
+    try:
+        return [int(name) for name in os.listdir(f"/proc/{tid}/fd")]
+    except OSError:
+        return []
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from diorama.abi import time as abi
@@ -17,7 +18,7 @@ from diorama.abi.arch import Abi
 from diorama.abi.numbers import NUMBERS
 from diorama.abi.time import ITimer
 from diorama.engine.ourcall import OurMemory, make_call
-from diorama.engine.taking import taken
+from diorama.engine.taking import descriptors_of, taken
 from diorama.view.clock import NSEC, Kind, kind_of
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Following:
 
     def _timers(self, pid: int) -> Iterator[_Timer]:
         """Those of a process that are set for a time, and wait."""
-        for fd in _descriptors(pid):
+        for fd in filter(partial(_is_timer, pid), descriptors_of(pid)):
             try:
                 with open(f"/proc/{pid}/fdinfo/{fd}", "rb") as file:
                     found = _STORY.search(file.read())
@@ -89,17 +90,11 @@ class Following:
                 yield _Timer(pid, fd, kind, flags, self._now()[kind] + left, interval)
 
 
-def _descriptors(pid: int) -> Iterator[int]:
+def _is_timer(pid: int, fd: int) -> bool:
     try:
-        numbers = os.listdir(f"/proc/{pid}/fd")
+        return os.readlink(b"/proc/%d/fd/%d" % (pid, fd)) == _LINK
     except OSError:
-        return
-    for number in numbers:
-        try:
-            if os.readlink(b"/proc/%d/fd/%d" % (pid, int(number))) == _LINK:
-                yield int(number)
-        except OSError:
-            continue
+        return False  # closed meanwhile
 
 
 def _set(timer: _Timer, until: int) -> None:

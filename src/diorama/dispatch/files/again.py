@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from diorama.abi.fcntl import O_CLOEXEC
 from diorama.dispatch.files.generated import open_memory, subject_of
-from diorama.engine.taking import taken
+from diorama.engine.taking import descriptors_of, taken
 
 if TYPE_CHECKING:
     from diorama.catalogue.model import Tracee
@@ -30,7 +30,7 @@ def show_again(files: Files, tracee: Tracee) -> None:
     if files.generated.is_empty:
         return
     task = files.task(tracee)
-    for number in map(int, os.listdir(f"/proc/{task.tid}/fd")):
+    for number in descriptors_of(task.tid):
         path = files.generated.behind(files.host, b"/proc/%d/fd/%d" % (task.tid, number))
         subject = None if path is None else subject_of(files, task, path)
         if subject is not None and subject.name in _TABLES:

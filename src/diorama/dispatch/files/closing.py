@@ -10,7 +10,6 @@ Closing by exit, exec and death is not seen here.  The kernel tells of it afterw
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Final
 
 from diorama.abi.fcntl import CLOSE_RANGE_CLOEXEC, O_ACCMODE, O_PATH
@@ -19,6 +18,7 @@ from diorama.catalogue.model import Request
 from diorama.dispatch.files.answers import Outcome, answers
 from diorama.dispatch.files.direct_calls import check_number
 from diorama.dispatch.files.state import Files
+from diorama.engine.taking import descriptors_of
 from diorama.view.asking import patiently
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def close_range(files: Files, call: CloseRange) -> Outcome:
     task = files.task(call.tracee)
     if call.flags & CLOSE_RANGE_CLOEXEC:
         return None
-    for fd in map(int, os.listdir(f"/proc/{task.tid}/fd")):
+    for fd in descriptors_of(task.tid):
         if call.first <= fd <= call.last:
             _settle_in_passing(files, task, fd)
     return None

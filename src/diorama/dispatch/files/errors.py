@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from diorama.abi.fcntl import F_GETSIG, F_SETSIG, O_PATH
 from diorama.dispatch.files.holders import processes
-from diorama.engine.taking import taken
+from diorama.engine.taking import descriptors_of, taken
 
 if TYPE_CHECKING:
     from diorama.dispatch.files.content import Content
@@ -59,17 +59,13 @@ def untold(content: Content, task: Task, fd: int) -> OSError | None:
 
 def _open_as(pid: int, identity: tuple[int, int]) -> Iterator[int]:
     """The descriptors of a process by which it has a file open."""
-    try:
-        numbers = os.listdir(f"/proc/{pid}/fd")
-    except OSError:
-        return
-    for number in numbers:
+    for fd in descriptors_of(pid):
         try:
-            status = os.stat(f"/proc/{pid}/fd/{number}")
+            status = os.stat(f"/proc/{pid}/fd/{fd}")
         except OSError:
             continue
         if (status.st_dev, status.st_ino) == identity:
-            yield int(number)
+            yield fd
 
 
 def _note(pid: int, fd: int) -> bool:

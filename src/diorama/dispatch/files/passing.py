@@ -17,6 +17,7 @@ from diorama.catalogue.processes import PidFdGetFd
 from diorama.dispatch.files.answers import Outcome, answers
 from diorama.dispatch.files.whole import make_whole
 from diorama.engine.descent import members
+from diorama.engine.taking import descriptors_of
 from diorama.errors import Unsupported
 
 if TYPE_CHECKING:
@@ -63,11 +64,7 @@ def _plain_holders(files: Files, identity: ObjectId, sender: int) -> list[Task]:
 
 
 def _has_open(pid: int, identity: ObjectId) -> bool:
-    try:
-        names = os.listdir(f"/proc/{pid}/fd")
-    except OSError:
-        return False
-    return any(_identity(pid, int(name)) == identity for name in names)
+    return any(_identity(pid, fd) == identity for fd in descriptors_of(pid))
 
 
 def _identity(tid: int, fd: int) -> ObjectId | None:

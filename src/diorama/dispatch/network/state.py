@@ -21,6 +21,7 @@ from diorama.abi.socket import AF_UNIX, SO_COOKIE, SOCK_STREAM
 from diorama.dispatch.files.borrowing import borrow
 from diorama.dispatch.network.answers import fail
 from diorama.engine.descent import members
+from diorama.engine.taking import descriptors_of
 from diorama.errors import Unsupported
 from diorama.view.asking import asks
 
@@ -215,13 +216,9 @@ def network_of(filesystem: Any) -> Any:
 
 def _sockets_of(pid: int) -> set[int]:
     found: set[int] = set()
-    try:
-        names = os.listdir(f"/proc/{pid}/fd")
-    except OSError:
-        return found
-    for name in names:
+    for fd in descriptors_of(pid):
         try:
-            target = os.readlink(f"/proc/{pid}/fd/{name}")
+            target = os.readlink(f"/proc/{pid}/fd/{fd}")
         except OSError:
             continue
         if target.startswith("socket:["):
