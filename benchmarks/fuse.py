@@ -39,8 +39,9 @@ mounted=$3; shift 3
 fusermount3 -u "$mounted" || umount "$mounted"
 exit $status
 """
+# VUOS does not wait for the mount, and hangs when it is used before.
 VUOS = """\
-vu_insmod fuse && bindfs $1 "$2" "$3" && shift 3 && exec "$@"
+vu_insmod fuse && bindfs $1 "$2" "$3" && shift 3 && sleep 1 && "$@"
 """
 
 OPERATIONS = (
