@@ -283,3 +283,34 @@ def test_who_only_goes_on_does_not_wait_for_a_server_that_does_not_answer(files:
     while not opened.is_closed:
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+@pytest.mark.parametrize(
+    ("there", "is_copied"),
+    [(b"content", False), (b"CONTENT", True), (b"content and more", True), (b"", True)],
+)
+def test_what_is_read_again_is_copied_only_if_it_is_another(
+    place: Place, monkeypatch: pytest.MonkeyPatch, there: bytes, is_copied: bool
+) -> None:
+    """Also if its file system does not tell yet that it is longer, or shorter."""
+    filesystem, copied = place.filesystem, list[int]()
+    assert isinstance(filesystem, Tree)
+
+    def copy(inode: int, fd: int) -> None:
+        copied.append(inode)
+        os.write(fd, there)
+
+    monkeypatch.setattr(filesystem, "writable", True)
+    monkeypatch.setattr(filesystem, "large_above", 1 << 20)
+    one = Contents(Inodes())
+    content = one.pin(place, attributes(place))
+    monkeypatch.setattr(filesystem, "read", lambda _inode, offset, size: there[offset : offset + size])
+    monkeypatch.setattr(filesystem, "copy_content", copy)
+    before = os.fstat(content.fd)
+    assert one.pin(place, attributes(place), fresh=True) is content
+    assert os.pread(content.fd, 100, 0) == there
+    assert bool(copied) == is_copied
+    assert is_copied or os.fstat(content.fd).st_ctime_ns == before.st_ctime_ns
+    for _ in range(2):
+        one.unpin(content)
+    one.close()

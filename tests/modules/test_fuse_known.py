@@ -72,6 +72,26 @@ def test_what_is_told_in_a_call_holds_for_that_call_and_no_longer(
     assert server.log[5:] == ["GETATTR", "GETATTR"]
 
 
+def test_what_was_told_natively_holds_for_the_rest_of_a_call_that_has_seen_it(
+    server: Server, mounted: FuseFileSystem, tasks: Tasks, task: Task
+) -> None:
+    server.valid = FOREVER
+    server.add(b"file", b"content")
+    file, told = mounted.lookup(1, b"file"), mounted.told
+    mounted._known._nodes.clear()  # as if it had been asked for natively
+    asks(tasks, task)
+    seen = mounted.attributes(file)
+    told.node(file, 0)
+    assert mounted.attributes(file) is seen
+    assert server.log == ["INIT", "LOOKUP"]
+    asks(tasks, task)
+    assert mounted.attributes(file) == seen
+    assert server.log == ["INIT", "LOOKUP", "GETATTR"]
+    mounted._known.changed(file)
+    mounted.attributes(file)
+    assert server.log == ["INIT", "LOOKUP", "GETATTR", "GETATTR"]
+
+
 def test_of_what_comes_with_a_name_and_does_not_hold_only_the_type_counts(
     ends: tuple[socket.socket, socket.socket], tasks: Tasks, task: Task
 ) -> None:

@@ -113,7 +113,7 @@ def test_what_the_server_tells_in_the_middle_is_heeded(
     asked: list[bool] = []
     notice = NotifyInvalInode(3, -1, 0).encode()
     server.meanwhile[200] = lambda: server.notify(INVAL_INODE, notice)
-    server.meanwhile[500] = lambda: asked.append(mounted._known.attributes(other) is None)
+    server.meanwhile[500] = lambda: asked.append(mounted._known.attributes(other, None) is None)
     save(mounted, file)
     assert asked == [True]
     assert server.taken == CONTENT

@@ -26,7 +26,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, dataclass_transform
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from diorama.abi.arch import Abi
 
@@ -65,14 +65,16 @@ class Frozen(metaclass=FrozenType):
         if len(values) == len(self.FIELD_NAMES) and not named:
             self._set(values)
             return
-        given = dict(zip(self.FIELD_NAMES, values, strict=False))
-        if len(values) > len(self.FIELD_NAMES) or given.keys() & named.keys():
+        names = self.FIELD_NAMES
+        given = dict(zip(names, values, strict=False))
+        if len(values) > len(names) or (named and given and given.keys() & named.keys()):
             raise TypeError(f"{type(self).__name__}: too many arguments")
         given = {**self.DEFAULTS, **given, **named}
-        if given.keys() != set(self.FIELD_NAMES):
-            wrong = ", ".join(sorted(given.keys() ^ set(self.FIELD_NAMES)))
+        if len(given) != len(names) or given.keys() != set(names):
+            wrong = ", ".join(sorted(given.keys() ^ set(names)))
             raise TypeError(f"{type(self).__name__}: missing or unknown: {wrong}")
-        self._set([given[name] for name in self.FIELD_NAMES])
+        # Where all have defaults they are in their order already.
+        self._set(given.values() if len(self.DEFAULTS) == len(names) else [given[name] for name in names])
 
     @classmethod
     def of(cls, values: Iterable[Any]) -> Self:
@@ -129,7 +131,7 @@ _WRAPS: dict[str, Callable[[int], int]] = {
 class Layout:
     """One way of laying a record out in memory, for one ABI."""
 
-    __slots__ = ("_get", "_scales", "_strings", "_struct", "_wraps", "names", "offsets")
+    __slots__ = ("_get", "_is_plain", "_scales", "_strings", "_struct", "_wraps", "names", "offsets")
 
     def __init__(self, text: str, abi: Abi) -> None:
         packed = text.startswith("packed ")
@@ -154,6 +156,7 @@ class Layout:
             widest = max(widest, align)
         self._struct = struct.Struct(f"{form}{-offset % widest}x")
         self._get = _getter(self.names)
+        self._is_plain = not (self._scales or self._wraps or self._strings)
 
     def _add(self, name: str, offset: int, kind: str, factor: int) -> None:
         index = len(self.names)
@@ -173,6 +176,16 @@ class Layout:
 
     def pack(self, value: Frozen) -> bytes:
         """The bytes of a value; OSError(EOVERFLOW) when a member is too narrow, as the kernel has it."""
+        try:
+            return self._struct.pack(*(self._get(value) if self._is_plain else self._in_memory(value)))
+        except struct.error as error:
+            raise OSError(errno.EOVERFLOW, os.strerror(errno.EOVERFLOW)) from error
+
+    def packed(self, *values: Any) -> bytes:
+        """The bytes of the values of all members, in their order, of which none is another in memory."""
+        return self._struct.pack(*values)
+
+    def _in_memory(self, value: Frozen) -> list[Any]:
         members = list(self._get(value))
         for index, scale in self._scales.items():
             members[index] //= scale
@@ -180,19 +193,19 @@ class Layout:
             members[index] = wrap(members[index])
         for index, length in self._strings.items():
             members[index] = members[index][: length - 1]
-        try:
-            return self._struct.pack(*members)
-        except struct.error as error:
-            raise OSError(errno.EOVERFLOW, os.strerror(errno.EOVERFLOW)) from error
+        return members
 
     def unpack(self, data: bytes) -> dict[str, Any]:
         """Member names and values; what is missing at the end of the bytes reads as zero."""
         return dict(zip(self.names, self.members(data), strict=True))
 
-    def members(self, data: bytes) -> list[Any]:
+    def members(self, data: bytes) -> Sequence[Any]:
         """As `unpack`, the values alone."""
         size = self._struct.size
-        members = list(self._struct.unpack(data if len(data) == size else data[:size].ljust(size, b"\0")))
+        found = self._struct.unpack(data if len(data) == size else data[:size].ljust(size, b"\0"))
+        if self._is_plain:
+            return found
+        members = list(found)
         for index, scale in self._scales.items():
             members[index] *= scale
         for index in self._strings:

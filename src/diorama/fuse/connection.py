@@ -53,6 +53,8 @@ _ALIGN: Final = 8
 _MOST_INTERRUPTS: Final = 1 << 16
 _IN_HEADER: Final = InHeader.width()
 _OUT_HEADER: Final = OutHeader.width()
+_put_header: Final = InHeader.FIRST.packed
+_header_of: Final = OutHeader.FIRST.members
 
 
 class ProtocolError(Exception):
@@ -171,10 +173,12 @@ class Connection:
             raise ValueError(f"{name} is not made of that")
         if data and not operation.data:
             raise ValueError(f"{name} has no data")
-        if any(b"\0" in one for one in names):
-            raise ValueError("a name has a zero byte")
-        body = b"".join([self._encode(record) for record in records])
-        body += b"".join([one + b"\0" for one in names]) + data
+        parts = [self._encode(record) for record in records]
+        for one in names:
+            if b"\0" in one:
+                raise ValueError("a name has a zero byte")
+            parts += one, b"\0"
+        body = b"".join([*parts, data])
         return self._ask(operation, node, body, caller, room)
 
     def numbered(self, name: str, unique: int, node: int, *records: Wire, caller: Caller) -> bytes:
@@ -277,8 +281,7 @@ class Connection:
 
     @staticmethod
     def _message(operation: Operation, unique: int, node: int, body: bytes, caller: Caller) -> bytes:
-        length = _IN_HEADER + len(body)
-        return InHeader.of((length, operation.number, unique, node, *caller, 0)).encode() + body
+        return _put_header(_IN_HEADER + len(body), operation.number, unique, node, *caller, 0) + body
 
     # -- being told ---------------------------------------------------------------------------
 
@@ -299,23 +302,22 @@ class Connection:
 
         None for what is settled here: the answer to an interrupt.
         """
-        size = _OUT_HEADER
-        header = OutHeader.decode(message[:size])
-        if len(message) < size or header.len != len(message):
-            raise ProtocolError(f"a message of {len(message)} bytes says that it has {header.len}")
-        body = message[size:]
-        if not header.unique:
-            return self._notification(header.error, body)
-        if header.unique & 1:
-            self._answered_interrupt(header)
+        length, error, unique = _header_of(message[:_OUT_HEADER])
+        if len(message) < _OUT_HEADER or length != len(message):
+            raise ProtocolError(f"a message of {len(message)} bytes says that it has {length}")
+        body = message[_OUT_HEADER:]
+        if not unique:
+            return self._notification(error, body)
+        if unique & 1:
+            self._answered_interrupt(unique & ~1, error, body)
             return None
-        if not -_MAX_ERRNO < header.error <= 0:
-            raise ProtocolError(f"{header.error} is no errno")
+        if not -_MAX_ERRNO < error <= 0:
+            raise ProtocolError(f"{error} is no errno")
         with self._lock:
-            pending = self._pending.pop(header.unique, None)
+            pending = self._pending.pop(unique, None)
         if pending is None:
-            raise ProtocolError(f"an answer to request {header.unique}, which nobody has made")
-        return self._reply(header.unique, -header.error, pending, body)
+            raise ProtocolError(f"an answer to request {unique}, which nobody has made")
+        return self._reply(unique, -error, pending, body)
 
     def _reply(self, unique: int, error: int, pending: _Pending, body: bytes) -> Reply:
         operation = pending.operation
@@ -377,16 +379,15 @@ class Connection:
         self.is_ready = True
         return Reply(unique, operation, 0, (answer,))
 
-    def _answered_interrupt(self, header: OutHeader) -> None:
-        if header.len != OutHeader.width():
+    def _answered_interrupt(self, asked: int, error: int, body: bytes) -> None:
+        if body:
             raise ProtocolError("an answer to an interrupt has no data")
         with self._lock:
-            asked = header.unique & ~1
             if asked not in self._interrupts:
                 raise ProtocolError("an answer to an interrupt that nobody has sent")
             self._interrupts.discard(asked)
             pending = self._pending.get(asked)
-            if pending is not None and header.error:
+            if pending is not None and error:
                 pending.interrupted = False  # EAGAIN: it has not seen the request yet, ask once more
 
     def _notification(self, code: int, body: bytes) -> Notification:

@@ -15,6 +15,9 @@ __all__ = ["Host", "RealHost", "Status", "is_in_our_user_namespace"]
 
 T = TypeVar("T")
 
+_STATUS: Final = 1 << 13
+"""More than /proc tells of a thread that is in few groups, which it does at once."""
+
 
 class Status(Protocol):
     """What the view reads of a `os.stat_result`."""
@@ -104,8 +107,14 @@ class RealHost:
     @staticmethod
     def credentials(tid: int) -> Credentials:
         """Who a thread is to files."""
-        with open(f"/proc/{tid}/status", "rb") as file:
-            found = Credentials.parse(file.read())
+        fd = os.open(f"/proc/{tid}/status", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            status = os.read(fd, _STATUS)
+            while len(status) % _STATUS == 0 and (more := os.read(fd, _STATUS)):
+                status += more
+            found = Credentials.parse(status)
+        finally:
+            os.close(fd)
         if not found.capabilities and not found.permitted:
             return found
         return found if is_in_our_user_namespace(tid) else replace(found, capabilities=0, permitted=0)

@@ -38,6 +38,9 @@ __all__ = [
 ]
 
 _DAY: Final = 86400 * 10**9
+_PAGE: Final = 4096
+_SMALL: Final = 10 * _PAGE
+"""What every file system gives at once."""
 
 Key = tuple[int, int]
 Stamp = tuple[int, int, int]
@@ -228,14 +231,17 @@ def save_status(content: Content, status: os.stat_result) -> None:
 def set_status(content: Content, attributes: Attributes) -> None:
     """Let a memfd that nobody has yet look as its file does."""
     fd = content.fd
+    status = os.fstat(fd)
+    mode, times = stat.S_IMODE(attributes.mode) & 0o777, (status.st_atime_ns, status.st_mtime_ns)
     if content.filesystem.writable:
         content.special = memfd.special_bits(attributes.mode)
         content.accessed = attributes.modified if attributes.accessed is None else attributes.accessed
-        memfd.give_to(fd, attributes.uid, attributes.gid)
-        os.fchmod(fd, 0o777 | content.special)
-        os.utime(fd, ns=(content.accessed, attributes.modified))
-    else:
-        os.fchmod(fd, stat.S_IMODE(attributes.mode) & 0o777)
+        mode, times = 0o777 | content.special, (content.accessed, attributes.modified)
+        memfd.give_to(fd, status, attributes.uid, attributes.gid)
+    if stat.S_IMODE(status.st_mode) != mode:
+        os.fchmod(fd, mode)
+    if times != (status.st_atime_ns, status.st_mtime_ns):
+        os.utime(fd, ns=times)
     content.agree()
     content.is_racy = not memfd.has_fine_times()
 
@@ -251,19 +257,29 @@ def refill(content: Content, attributes: Attributes) -> None:
             return
         if content.fd < 0 or content.is_orphan or content.needs_saving():
             return
-        scratch = memfd.create_memfd(b"fresh")
-        try:
-            content.filesystem.copy_content(content.place.inode, scratch)
-            if not memfd.are_equal(scratch, content.fd):
-                with content.written() as fd:
-                    if fd is not None:
-                        memfd.replace(fd, scratch)
-        finally:
-            os.close(scratch)
+        if not _is_still(content, attributes.size):
+            scratch = memfd.create_memfd(b"fresh")
+            try:
+                content.filesystem.copy_content(content.place.inode, scratch)
+                if not memfd.are_equal(scratch, content.fd):
+                    with content.written() as fd:
+                        if fd is not None:
+                            memfd.replace(fd, scratch)
+            finally:
+                os.close(scratch)
         set_status(content, attributes)
         content.told = (attributes.size, attributes.modified)
         if content.mappers:
             content.mark = memfd.digest(content.fd)
+
+
+def _is_still(content: Content, size: int) -> bool:
+    """Whether a file that is small has just what is here: one question, and nothing made."""
+    if content.filesystem.large_above is None or not 0 < size == content.stamp[0] <= _SMALL:
+        return False
+    room = (size // _PAGE + 1) * _PAGE  # so there is no more if it is not filled
+    found = content.filesystem.read(content.place.inode, 0, room)
+    return len(found) == size and found == os.pread(content.fd, room, 0)
 
 
 def truncate_there(content: Content, size: int) -> None:

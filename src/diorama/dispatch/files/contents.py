@@ -268,7 +268,7 @@ class Contents:
         with content.lock:
             if changes.uid is not None or changes.gid is not None:
                 attributes = content.filesystem.attributes(content.place.inode)
-                memfd.give_to(content.fd, attributes.uid, attributes.gid)
+                memfd.give_to(content.fd, os.fstat(content.fd), attributes.uid, attributes.gid)
             if changes.mode is not None:
                 content.special, content.lost = memfd.special_bits(changes.mode), 0
             os.fchmod(content.fd, 0o777 | content.special)

@@ -57,9 +57,8 @@ def is_written(fd: int) -> bool:
     return bool(try_lease(fd, F_RDLCK))
 
 
-def give_to(fd: int, uid: int, gid: int) -> None:
-    """Let it belong to somebody, where we may: leases are for owners."""
-    status = os.fstat(fd)
+def give_to(fd: int, status: os.stat_result, uid: int, gid: int) -> None:
+    """Let it, which has this status, belong to somebody, where we may: leases are for owners."""
     if (status.st_uid, status.st_gid) != (uid, gid):
         with contextlib.suppress(OSError):
             os.fchown(fd, uid, gid)

@@ -343,7 +343,8 @@ class Files:
         who = self.tasks.on_host(task)
         if (who.uid, who.gid) != (os.geteuid(), os.getegid()) or _PERMITTED & ~who.capabilities:
             return False
-        return self.tasks.are_alike() or is_in_our_user_namespace(task.tid)
+        # What it has of capabilities in a namespace of its own is not counted.
+        return bool(_PERMITTED) or self.tasks.are_alike() or is_in_our_user_namespace(task.tid)
 
     # -- contents -----------------------------------------------------------------------------
 

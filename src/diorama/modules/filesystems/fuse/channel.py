@@ -34,7 +34,7 @@ from diorama.fuse.connection import Connection, Notification, ProtocolError, Rep
 from diorama.fuse.flags import Init
 from diorama.fuse.operations import OPERATIONS
 from diorama.fuse.wire import Wire
-from diorama.interfaces.asking import asker
+from diorama.interfaces.asking import Asker, asker
 from diorama.modules.filesystems.fuse.forgetting import Forgetting
 from diorama.modules.filesystems.fuse.leaving import Leaving
 from diorama.modules.filesystems.fuse.waiting import Nobody, Waiting, caller, make_pair
@@ -237,18 +237,21 @@ class Channel:
                     self._waiting[unique] = Nobody(waiting.late)
                 raise _error(errno.EINTR)
 
-    def check(self) -> None:
+    def check(self) -> Asker | None:
         """Hear what the server has said, before using what it said earlier; ENOTCONN if it is gone.
 
-        Once in a call: what was said since it began holds for it.
+        Once in a call: what was said since it began holds for it.  Whose call that is.
         """
         if self._is_lost:
             raise self._left.gone()
         who = asker()
-        if who is not None:
-            if who.heard is self:
-                return
-            who.heard = self
+        if who is None or who.heard is not self:
+            if who is not None:
+                who.heard = self
+            self._hear()
+        return who
+
+    def _hear(self) -> None:
         try:
             is_gone = not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:

@@ -34,8 +34,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Asking", "FuseFile"]
 
-_UNSEEKABLE: Final = FOpen.NONSEEKABLE | FOpen.STREAM
-_DIRECT: Final = FOpen.DIRECT_IO | _UNSEEKABLE
+# As plain numbers, which every open(2) looks at.
+_KEEPS, _STREAMS, _NO_FLUSH = int(FOpen.KEEP_CACHE), int(FOpen.STREAM), int(FOpen.NOFLUSH)
+_UNCACHED: Final = int(FOpen.DIRECT_IO)
+_UNSEEKABLE: Final = int(FOpen.NONSEEKABLE | FOpen.STREAM)
+_DIRECT: Final = _UNCACHED | _UNSEEKABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ class FuseFile:
         self.flags = flags
         self.has_handle = out is not None
         self.handle = 0 if out is None else out.fh
-        self.how = FOpen.KEEP_CACHE if out is None else FOpen(out.open_flags)
+        self.how = _KEEPS if out is None else out.open_flags
         self.locker: int | None = None
         self.uses = 1
         self._polled = 0
@@ -77,7 +80,7 @@ class FuseFile:
     @property
     def keeps(self) -> bool:
         """Whether what is cached of its content still holds."""
-        return bool(self.how & FOpen.KEEP_CACHE)
+        return bool(self.how & _KEEPS)
 
     @property
     def writes(self) -> bool:
@@ -103,6 +106,11 @@ class FuseFile:
         return self.reads or self._files.are_cached
 
     @property
+    def is_uncached(self) -> bool:
+        """Whether the server alone knows what is in it, and how long it is."""
+        return bool(self.how & _UNCACHED)
+
+    @property
     def direct(self) -> bool:
         """Whether the server wants each read and write, or there is no offset to cache by."""
         return bool(self.how & _DIRECT)
@@ -115,7 +123,7 @@ class FuseFile:
     @property
     def streams(self) -> bool:
         """Whether it has no offset at all."""
-        return bool(self.how & FOpen.STREAM)
+        return bool(self.how & _STREAMS)
 
     def read(self, offset: int, size: int) -> bytes:
         """Read as a program does; one that comes short is the last."""
@@ -242,7 +250,7 @@ class FuseFile:
     def flush(self, owner: int = 0) -> None:
         """A descriptor of it was closed."""
         self._files.unlocked(self.inode, owner)
-        if not self.how & FOpen.NOFLUSH:
+        if not self.how & _NO_FLUSH:
             with unless_unknown():
                 self._ask("FLUSH", FlushIn(fh=self.handle, lock_owner=owner))
 

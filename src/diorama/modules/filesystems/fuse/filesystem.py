@@ -102,6 +102,7 @@ class FuseFileSystem(FileSystem):
         self.on_close = on_close
         self.theirs = theirs
         self.is_read_only = False
+        self._is_unchecked = not checked
         self._known = Known(Told(sock.fileno(), unchecked=not checked), unchecked=not checked)
         self.told = self._known.native
         self._notices = Notices()
@@ -125,8 +126,7 @@ class FuseFileSystem(FileSystem):
 
     def lookup(self, directory: int, name: bytes) -> int:
         """The inode of a name: as told before, while that holds."""
-        self._channel.check()
-        inode = self._known.name(directory, name)
+        inode = self._known.name(directory, name, self._channel.check())
         if inode is None:
             inode = self._look_up(directory, name)
         if not inode:
@@ -135,8 +135,7 @@ class FuseFileSystem(FileSystem):
 
     def attributes(self, inode: int) -> Attributes:
         """Status: as told before, while that holds."""
-        self._channel.check()
-        known = self._known.attributes(inode)
+        known = self._known.attributes(inode, self._channel.check())
         if known is not None:
             return known
         mark = self._known.mark()
@@ -144,8 +143,8 @@ class FuseFileSystem(FileSystem):
 
     def walked(self, inode: int) -> Attributes:
         """Its type, as it came with its name; all of it where permissions are looked at here."""
-        known = self._known.walked(inode)
-        return known if known is not None and known.unchecked else self.attributes(inode)
+        known = self._known.walked(inode) if self._is_unchecked else None
+        return self.attributes(inode) if known is None else known
 
     def entries(self, directory: int) -> Sequence[Entry]:
         """The names in a directory."""

@@ -24,7 +24,7 @@ from typing import Final
 
 from diorama.engine.told import Told
 from diorama.fuse.wire import Attr, AttrOut, EntryOut
-from diorama.interfaces.asking import asker
+from diorama.interfaces.asking import Asker, asker
 from diorama.interfaces.filesystem import Attributes
 from diorama.modules.filesystems.fuse.translation import attributes_of, attributes_told
 
@@ -87,25 +87,32 @@ class Known:
         """The inode for a number of the server's; 0 for one that nobody has seen."""
         return self.native.latest(number)
 
-    def name(self, directory: int, name: bytes) -> int | None:
-        """The inode of a name, 0 if there is none; None if the server must be asked."""
+    def name(self, directory: int, name: bytes, who: Asker | None) -> int | None:
+        """The inode of a name, 0 if there is none; None if the server must be asked, by that one."""
         found = self._names.get((directory, name), _UNKNOWN)
-        inode = found.inode if _holds(found) else self.native.find(directory, name)
+        inode = found.inode if _holds(found, who) else self.native.find(directory, name)
         return inode if not inode or self.native.number(inode) else None  # else it is forgotten
 
-    def attributes(self, inode: int) -> Attributes | None:
-        """The attributes of an inode; None if the server must be asked."""
+    def attributes(self, inode: int, who: Asker | None) -> Attributes | None:
+        """The attributes of an inode; None if the server must be asked, by that one."""
         node = self._nodes.get(inode)
-        if node is not None and _holds(node):
+        if node is not None and _holds(node, who):
             return node.attributes
-        found = self.native.status(inode)
-        return None if found is None else attributes_told(found)
+        mark, found = self._changes, self.native.status(inode)
+        if found is None:
+            return None
+        attributes = attributes_told(found)
+        with self._lock:
+            node = self._node(inode)
+            if node is not None and mark == self._changes:  # then they hold for the rest of this call
+                node.attributes, node.told, node.until = attributes, time.monotonic(), _NEVER
+        return attributes
 
     def walked(self, inode: int) -> Attributes | None:
         """As `attributes`, or what came with its name in this call: of that the type is to be relied on."""
         node, who = self._nodes.get(inode), asker()
         is_new = node is not None and who is not None and node.walked_at >= who.since
-        return node.walked if node is not None and is_new else self.attributes(inode)
+        return node.walked if node is not None and is_new else self.attributes(inode, who)
 
     # -- what is told -------------------------------------------------------------------------
 
@@ -220,11 +227,10 @@ class Known:
             return number, self.native.leave(inode)
 
 
-def _holds(known: _Node | _Name) -> bool:
-    if known.until >= time.monotonic():
+def _holds(known: _Node | _Name, who: Asker | None) -> bool:
+    if who is not None and known.told >= who.since:
         return True
-    who = asker()
-    return who is not None and known.told >= who.since
+    return known.until > _NEVER and known.until >= time.monotonic()
 
 
 def _tell(native: Told, inode: int, attributes: Attributes, until: float) -> None:

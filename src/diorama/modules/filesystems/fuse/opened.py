@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Final
 
-from diorama.fuse.flags import FSYNC_FDATASYNC, RELEASE_FLOCK_UNLOCK, WRITE_CACHE, FOpen, Init
+from diorama.fuse.flags import FSYNC_FDATASYNC, RELEASE_FLOCK_UNLOCK, WRITE_CACHE, Init
 from diorama.fuse.handles import FlushIn, FsyncIn, OpenIn, OpenOut, ReadIn, ReleaseIn, WriteIn, WriteOut
 from diorama.modules.filesystems.fuse.file import Asking, FuseFile
 from diorama.modules.filesystems.fuse.polling import Polling
@@ -145,7 +145,7 @@ class OpenFiles:
     def is_direct(self, inode: int) -> bool:
         """Whether a file is open whose content nobody caches."""
         with self._lock:
-            return any(one.how & FOpen.DIRECT_IO for one in self._open.get(inode, ()))
+            return any(one.is_uncached for one in self._open.get(inode, ()))
 
     # -- content ------------------------------------------------------------------------------
 
@@ -198,7 +198,7 @@ class OpenFiles:
         return min(self.asking.connection.max_read, _READ_MAX)
 
     def _read(self, inode: int, handle: int, offset: int, size: int) -> bytes:
-        request = ReadIn(fh=handle, offset=offset, size=size)
+        request = ReadIn(handle, offset, size, 0, 0, 0)
         return self.asking.ask("READ", inode, request, room=size).data
 
     def _write(self, inode: int, handle: int, fd: int, offset: int, length: int) -> None:
@@ -232,7 +232,7 @@ class OpenFiles:
             self.asking.post(closing, inode, ReleaseIn(fh=opened.fh, flags=flags))
 
         try:
-            (opened,) = self.asking.ask(name, inode, OpenIn(flags), late=close).records
+            (opened,) = self.asking.ask(name, inode, OpenIn(flags, 0), late=close).records
         except OSError as error:
             if error.errno != errno.ENOSYS:
                 raise
