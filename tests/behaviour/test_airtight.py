@@ -1,4 +1,4 @@
-"""A hostile program that tries every way out of a view without a network, and of one under rules."""
+"""Hostile programs that try every way out of a view that has no network, or one of its own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -16,12 +17,15 @@ import pytest
 
 from behaviour.harness import Bench, Way, each_way, finish, run_with
 from behaviour.programs import Programs
+from modules.networks.packet.hosts import needs_lwip
 
 pytestmark = pytest.mark.timeout(180)
 
 NONE = run_with("--net", "none:")
 DENIED = run_with("--net", "host:,deny=*")
 RULES = run_with("--net", "host:,deny=*,allow=127.0.0.1:PORT")
+LAN = run_with("--net", "lan:NAME")
+PACKET = run_with("--net", "packet:")
 LOOPBACK = ("127.0.0.1", 0)
 
 VICTIM = """
@@ -124,41 +128,81 @@ def outside(tmp_path: Path) -> Iterator[Outside]:
     made.close()
 
 
+def named(way: Way, outside: Outside) -> Way:
+    """The same with a port that rules allow, and a LAN of its own."""
+    names = {"PORT": str(outside.allowed.getsockname()[1]), "NAME": f"t{uuid.uuid4().hex[:12]}"}
+    words = way.words
+    for name, value in names.items():
+        words = tuple(word.replace(name, value) for word in words)
+    return Way(way.name, words)
+
+
 def attempt(bench: Bench, words: list[str], outside: Outside) -> list[str]:
+    """Run a hostile program to its end: what it tells."""
     bench.fresh()
     fds = tuple(one.fileno() for one in outside.given[:3])
     out = finish(bench.start(words, pass_fds=fds), limit=150)
-    got_out = [line for line in out.lines if line.endswith(": OUT")]
-    assert not got_out
-    assert out.lines[-1:] == ["attempts that got out: 0"], (out.lines[-3:], out.stderr, out.status)
-    assert "received: three" in out.lines
+    assert out.lines[-1:], (out.stderr, out.status)
+    assert out.lines[-1].startswith("attempts that got out: "), (out.lines[-3:], out.stderr, out.status)
     return out.lines
+
+
+def got_out(lines: Iterable[str]) -> set[str]:
+    return {line.removesuffix(": OUT") for line in lines if line.endswith(": OUT")}
 
 
 @each_way(NONE, DENIED, RULES)
 def test_there_is_no_way_out(bench: Bench, way: Way, programs: Programs, outside: Outside) -> None:
-    port = str(outside.allowed.getsockname()[1])
-    way = Way(way.name, tuple(word.replace("PORT", port) for word in way.words))
+    way = named(way, outside)
     is_allowed = any("allow=" in word for word in way.words)
     words = way([programs("hostile"), *outside.arguments(allowed=is_allowed)])
     lines = attempt(bench, words, outside)
+    assert not got_out(lines)
+    assert "received: three" in lines
     assert outside.reached == [], lines
     families = {int(line.split()[1]) for line in lines if line.startswith("made ")}
     expected = set() if "none:" in way.words else {socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK}
     assert families <= expected
 
 
+OWN = tuple(
+    f"{whose} {kind}: " for whose in ("own", "inherited", "received") for kind in ("stream", "datagram")
+)
+IN_IT = {"flags of an interface set", "socketcall sendto", "socketcall connect", "32-bit connect"}
+"""What is done in a network of its own, where it may be."""
+
+
+@needs_lwip
+@each_way(LAN, PACKET)
+def test_a_network_of_its_own_is_no_way_out(
+    bench: Bench, way: Way, programs: Programs, outside: Outside
+) -> None:
+    words = named(way, outside)([programs("hostile"), *outside.arguments(allowed=False)])
+    lines = attempt(bench, words, outside)
+    assert "received: three" in lines
+    assert outside.reached == [], lines
+    assert not {what for what in got_out(lines) if not what.startswith(OWN)} - IN_IT
+
+
+@needs_lwip
+@each_way(NONE, DENIED, LAN, PACKET)
+def test_what_is_no_call_of_a_socket_is_no_way_out(
+    bench: Bench, way: Way, programs: Programs, outside: Outside
+) -> None:
+    words = named(way, outside)([programs("hostile_more"), *outside.arguments(allowed=False)])
+    lines = set(attempt(bench, words, outside))
+    assert not got_out(lines)
+    assert outside.reached == [], lines
+    assert lines & {"own namespace works", "own namespace Operation not permitted"}, lines
+
+
 def test_without_a_view_the_hostile_program_gets_out(
     bench: Bench, programs: Programs, outside: Outside
 ) -> None:
     """Or the test above would prove nothing."""
-    bench.fresh()
-    words = [str(programs("hostile")), *outside.arguments(allowed=True)]
-    fds = tuple(one.fileno() for one in outside.given[:3])
-    out = finish(bench.start(words, pass_fds=fds), limit=150)
+    lines = attempt(bench, [str(programs("hostile")), *outside.arguments(allowed=True)], outside)
     assert set(outside.reached) >= {"tcp", "udp", "abstract stream", "abstract packets", "abstract datagrams"}
-    got_out = {line.removesuffix(": OUT") for line in out.lines if line.endswith(": OUT")}
-    assert got_out >= {
+    assert got_out(lines) >= {
         "own datagram: sendmmsg",
         "received datagram: sendto unspecified",
         "inherited listener: accept",
@@ -166,4 +210,11 @@ def test_without_a_view_the_hostile_program_gets_out(
         "pidfd_getfd",
         "reading a process",
         "memory of a process",
-    }, out.lines
+    }, lines
+    outside.udp.recv(1)
+    more = attempt(bench, [str(programs("hostile_more")), *outside.arguments(allowed=True)], outside)
+    assert got_out(more) >= {
+        "inherited socket in another namespace",
+        "listener of its own",
+        "executed from memory",
+    }, more

@@ -122,7 +122,7 @@ class Mediator:
         self.files.mounting.on_release = self._released
         self.files.mounting.may_have = self._may_have
         self._deciding: Deciding | None = None
-        self._grows = grows
+        self._grows = self.files.grows = grows
         self._sees: frozenset[type[Request]] | None = None
         self._implicit = implicit
 

@@ -3,8 +3,10 @@
 Addresses of AF_UNIX are read by the kernel after we have looked at them, and another process can be made to
 act in a program's stead by ptrace(2), or give its descriptors away (pidfd_getfd(2)). The kernel forbids both
 to a Landlock domain (landlock(7), Linux 6.12): its processes reach only sockets with abstract names that
-are made in it, and trace only one another. A domain belongs to a thread and all that descends from it. So the
-programs of a view are started from one thread, which has entered it.
+are made in it, and trace only one another. Where we bind and connect all sockets in the programs' stead, it
+forbids them to do that themselves with TCP (Linux 6.7), so that an address that changes while it is looked
+at leads nowhere. A domain belongs to a thread and all that descends from it. So the programs of a view are
+started from one thread, which has entered it.
 """
 
 from __future__ import annotations
@@ -24,15 +26,21 @@ T = TypeVar("T")
 _CREATE_RULESET: Final = 444
 _RESTRICT_SELF: Final = 446
 _SCOPE_ABSTRACT: Final = 1
+_TCP: Final = 3
+"""LANDLOCK_ACCESS_NET_BIND_TCP and _CONNECT_TCP."""
 _NO_NEW_PRIVS: Final = 38
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
 
 class Confinement:
-    """A thread in a domain of its own; on a kernel that knows none, a thread like others."""
+    """A thread in a domain of its own; on a kernel that knows none, a thread like others.
 
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, "diorama-launch", initializer=_enter)
+    `with_tcp`: who is in it binds and connects no socket of TCP.
+    """
+
+    def __init__(self, *, with_tcp: bool) -> None:
+        ways = _TCP if with_tcp else 0
+        self._thread = ThreadPoolExecutor(1, "diorama-launch", initializer=_enter, initargs=(ways,))
 
     def run(self, work: Callable[[], T]) -> T:
         """What this starts belongs to the domain."""
@@ -43,8 +51,8 @@ class Confinement:
         self._thread.shutdown()
 
 
-def _enter() -> None:
-    attributes = struct.pack("=QQQ", 0, 0, _SCOPE_ABSTRACT)
+def _enter(ways: int) -> None:
+    attributes = struct.pack("=QQQ", 0, ways, _SCOPE_ABSTRACT)
     ruleset = _LIBC.syscall(_CREATE_RULESET, attributes, len(attributes), 0)
     if ruleset < 0:
         return

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
@@ -16,10 +17,11 @@ from diorama.abi.arch import Abi
 from diorama.abi.numbers import NUMBERS
 from diorama.engine.ourcall import make_call
 
-__all__ = ["can_take", "descriptors_of", "taken"]
+__all__ = ["can_take", "descriptors_of", "process_behind", "taken"]
 
 _GET: Final = NUMBERS[Abi.native()[0].title]["pidfd_getfd"]
 _PIDFD_THREAD: Final = os.O_EXCL
+_PID: Final = re.compile(rb"^Pid:\t(\d+)$", re.MULTILINE)
 
 
 def descriptors_of(tid: int) -> list[int]:
@@ -28,6 +30,16 @@ def descriptors_of(tid: int) -> list[int]:
         return [int(name) for name in os.listdir(f"/proc/{tid}/fd")]
     except OSError:
         return []
+
+
+def process_behind(tid: int, pidfd: int) -> int | None:
+    """The process that a descriptor of a thread stands for; None if it stands for none."""
+    try:
+        with open(f"/proc/{tid}/fdinfo/{pidfd}", "rb") as file:
+            found = _PID.search(file.read())
+    except OSError:
+        return None
+    return int(found[1]) if found else None
 
 
 @contextmanager

@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from typing import Final
 
-from diorama.abi.socket import SocketAddress, parse_address
+from diorama.abi.socket import AF_INET, AF_INET6, SocketAddress, parse_address
 from diorama.catalogue.model import Memory, Tracee
 from diorama.engine.rawsocket import Sent, bind_raw, name_raw
 from diorama.interfaces.story import Counters, Neighbour, SocketState
@@ -312,6 +312,13 @@ class Foreign(Endpoint):
         raise refuse(errno.EACCES)
 
 
+class _Apart(Endpoint):
+    """A socket of the kernel's in another namespace."""
+
+    guarded = True
+    opens_fast = True
+
+
 _SO_PROTOCOL: Final = 38
 _SO_DOMAIN: Final = 39
 
@@ -330,6 +337,8 @@ class Network(ABC):
     guards = False
     """Whether nothing of its programs may get round it: then calls that are no calls of a socket are looked
     at too, and all its endpoints are `guarded`."""
+    is_plain = False
+    """Whether it is the kernel's network as it is, so that no call of its programs need be looked at."""
     hidden_sockets: frozenset[str] = frozenset()
     """Sockets of the file system (unix(7)) that its programs do not reach: servers that know names."""
 
@@ -347,6 +356,13 @@ class Network(ABC):
         Its endpoint; None leaves it to the kernel.
         """
         return Foreign(family, int(at.type), at.proto)
+
+    def apart(self, at: socket.socket, family: int) -> Endpoint | None:
+        """A socket in a network namespace of the kernel's, made by a program that has left this network.
+
+        It is the kernel's, but for addresses, which are looked at as here, lest they are used by another.
+        """
+        return _Apart(family, int(at.type), at.proto) if family in (AF_INET, AF_INET6) else None
 
     def control(self, family: int, command: int, argument: int, tracee: Tracee) -> int | None:
         """ioctl(2) of any socket of a program, of what family it may be, that its endpoint has not answered.

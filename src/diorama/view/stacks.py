@@ -12,26 +12,38 @@ from typing import Any, Final
 
 from diorama.abi.socket import AF_UNIX
 
-__all__ = ["LEFT", "NO_STACKS", "Stacks"]
+__all__ = ["NO_STACKS", "Stacks"]
 
 
 @dataclass(frozen=True, slots=True)
 class Stacks:
     """A network for every family but AF_UNIX (`all`; None: the kernel's), and others for some.
 
-    What a network is nobody here needs to know.
+    What a network is nobody here needs to know.  `before`: those of who has a network namespace of the
+    kernel's now, away from the networks of its view.
     """
 
     all: Any = None
     of_family: Mapping[int, Any] = field(default_factory=dict[int, Any])
+    before: Stacks | None = None
 
     def __bool__(self) -> bool:
         return self.all is not None or bool(self.of_family)
 
     @property
     def guards(self) -> bool:
-        """Whether nothing may get round one of them."""
+        """Whether nothing may get round one of them, nor round those that it had before."""
+        if self.before is not None and self.before.guards:
+            return True
         return any(getattr(network, "guards", False) for network in (self.all, *self.of_family.values()))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all is the kernel's own, as without them."""
+        networks = (self.all, *self.of_family.values())
+        if self.before is not None and not self.before.is_plain:
+            return False
+        return all(network is None or getattr(network, "is_plain", False) for network in networks)
 
     def find(self, family: int) -> Any:
         """The network of a family; None for the kernel's own."""
@@ -41,9 +53,11 @@ class Stacks:
         """The same with a network for some families, or for all if none are named."""
         if not families:
             return Stacks(network)
-        return Stacks(self.all, {**self.of_family, **dict.fromkeys(families, network)})
+        return Stacks(self.all, {**self.of_family, **dict.fromkeys(families, network)}, self.before)
+
+    def leave(self) -> Stacks:
+        """What is left of them to who has a network namespace of the kernel's."""
+        return Stacks(before=self) if self else self
 
 
 NO_STACKS: Final = Stacks()
-LEFT: Final = Stacks(of_family={})
-"""Those of who has a network namespace of the kernel's, away from the networks of its view."""

@@ -31,7 +31,7 @@ from diorama.view.inodes import Inodes
 from diorama.view.mounts import Mount, MountTree, Place
 from diorama.view.opened import Opened
 from diorama.view.renaming import Renaming
-from diorama.view.stacks import LEFT, NO_STACKS, Stacks
+from diorama.view.stacks import NO_STACKS, Stacks
 from diorama.view.system import Cpus
 from diorama.view.uts import Uts
 
@@ -173,8 +173,8 @@ class Task:
         )
         child.uts, child.cpus, child.tags = self.uts, self.cpus, self.tags
         child.is_closed, child.clock = self.is_closed, self.clock
-        if flags & CLONE_NEWNET and self.stacks:
-            child.stacks = LEFT
+        if flags & CLONE_NEWNET:
+            child.stacks = self.stacks.leave()
         divides = (flags | self.divides) & (CLONE_NEWNS | CLONE_NEWUTS)
         child.unshare(~flags & (CLONE_FS | CLONE_FILES) | divides)
         return child

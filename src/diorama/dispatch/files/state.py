@@ -113,6 +113,8 @@ class Files:
         self.table = MountTable(self.host)
         self.tells_execs = True
         self.acts = True
+        self.grows = False
+        """Whether there may be other mounts later."""
         self.is_confined = False
         """Whether programs may look into no process outside of the view, so not into ours (landlock(7))."""
         self.on_change: Callable[[Task], None] = _nobody
@@ -335,6 +337,17 @@ class Files:
     def permits(self, task: Task, attributes: Attributes, wanted: int) -> bool:
         """Whether a task may do what the R_OK, W_OK, X_OK bits say, in a file system of ours."""
         return self.tasks.credentials(task).permits(attributes, wanted)
+
+    def is_the_hosts(self, task: Task) -> bool:
+        """Whether a task finds the host's files and nothing else, and no network but the host's."""
+        if self.grows or self.system or task.identity is not None or task.tree is not self.tree:
+            return False
+        mounts = self.tree.mounts[1:]
+        return all(
+            getattr(getattr(mount.filesystem, "network", None), "is_plain", False)
+            or (mount.blend is not None and not mount.blend.concerns(task))
+            for mount in mounts
+        )
 
     def is_ours(self, task: Task) -> bool:
         """Whether a task may open what we have open by its link in /proc (PTRACE_MODE_READ, ptrace(2))."""

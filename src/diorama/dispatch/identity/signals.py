@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import signal
 from typing import TYPE_CHECKING, Final
 
@@ -16,14 +15,14 @@ from diorama.abi.capability import CAP_KILL
 from diorama.catalogue.signals import Kill, PidFdSendSignal, RtSigQueueInfo, RtTgSigQueueInfo, TgKill, TKill
 from diorama.dispatch.identity.answers import Outcome, answers, fail
 from diorama.engine.descent import members
+from diorama.engine.taking import process_behind
 
 if TYPE_CHECKING:
     from diorama.catalogue.model import Tracee
     from diorama.dispatch.identity.state import Identities
 
-__all__ = ["behind", "in_group"]
+__all__ = ["in_group"]
 
-_PID: Final = re.compile(rb"^Pid:\t(\d+)$", re.MULTILINE)
 _LAST_SIGNAL: Final = 64
 _GROUP, _SESSION = 2, 3
 """Fields of `/proc/PID/stat` behind the name of the program (proc(5))."""
@@ -84,20 +83,10 @@ def sigqueue(identities: Identities, call: RtSigQueueInfo) -> Outcome:
 @answers(PidFdSendSignal)
 def send_by_descriptor(identities: Identities, call: PidFdSendSignal) -> Outcome:
     """To the process that a descriptor stands for."""
-    pid = behind(call.tracee, call.pidfd)
+    pid = process_behind(call.tracee.tid, call.pidfd)
     if pid is not None:
         _check(identities, call.tracee, pid, call.signal)
     return None
-
-
-def behind(tracee: Tracee, pidfd: int) -> int | None:
-    """The process that a descriptor of a tracee stands for; None if that is for the kernel to refuse."""
-    try:
-        with open(f"/proc/{tracee.tid}/fdinfo/{pidfd}", "rb") as file:
-            found = _PID.search(file.read())
-    except OSError:
-        return None
-    return int(found[1]) if found else None
 
 
 def _check(identities: Identities, tracee: Tracee, target: int, number: int) -> None:

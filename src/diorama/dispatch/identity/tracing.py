@@ -18,7 +18,7 @@ from diorama.catalogue.processes import (
 )
 from diorama.catalogue.scheduling import MigratePages, MovePages
 from diorama.dispatch.identity.answers import Outcome, answers, fail
-from diorama.dispatch.identity.signals import behind
+from diorama.engine.taking import process_behind
 
 if TYPE_CHECKING:
     from diorama.catalogue.model import Tracee
@@ -54,7 +54,7 @@ def compare(identities: Identities, call: KCmp) -> Outcome:
 @answers(PidFdGetFd, ProcessMAdvise, ProcessMRelease)
 def by_descriptor(identities: Identities, call: Any) -> Outcome:
     """Descriptors and memory of the process that a descriptor stands for."""
-    pid = behind(call.tracee, call.pidfd)
+    pid = process_behind(call.tracee.tid, call.pidfd)
     if pid is not None:
         _check(identities, call.tracee, pid)
     return None

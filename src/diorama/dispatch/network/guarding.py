@@ -131,6 +131,20 @@ def send_here(lent: Lent, data: bytes, sent: Sent, control: bytes, flags: int) -
             if error.errno not in FULL or not waits(lent, flags):
                 raise
         _wait(lent.at, errno.EAGAIN)
+        if lent.is_held and sent.address is not None:
+            with _joined(sent.address) as peer:
+                _wait(peer, errno.EAGAIN)
+
+
+def _joined(address: bytes) -> socket.socket:
+    """A socket that can be written to when whoever has this name has room: polling tells only of a peer's."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        connect_raw(made.fileno(), address)
+    except BaseException:
+        made.close()
+        raise
+    return made
 
 
 def native_control(lent: Lent, abi: Abi, control: bytes) -> bytes:

@@ -7,11 +7,9 @@ import os
 from typing import TYPE_CHECKING
 
 from diorama.abi.socket import SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_TYPE_MASK
-from diorama.catalogue.rings import IoUringSetup
 from diorama.catalogue.sockets import Accept4, Socket
 from diorama.dispatch.network.answers import Outcome, answers, fail
 from diorama.engine.held import Descriptor
-from diorama.errors import Unsupported
 
 if TYPE_CHECKING:
     from diorama.dispatch.network.state import Networks
@@ -61,11 +59,3 @@ def accept(networks: Networks, call: Accept4) -> Outcome:
                     call.tracee.syscall.close(fd)
                     raise
             return fd
-
-
-@answers(IoUringSetup)
-def make_ring(networks: Networks, call: IoUringSetup) -> Outcome:
-    """A ring connects and sends without a system call; programs fall back when there is none."""
-    if not networks.task(call.tracee).stacks:
-        return None
-    raise Unsupported(call.NAME, "not supported on a network of the view", errno.ENOSYS)

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from diorama.abi.process import CLONE_NEWNET
-from diorama.catalogue.identity import RequestKey
+from diorama.catalogue.identity import RequestKey, Seccomp
 from diorama.catalogue.io import Ioctl
 from diorama.catalogue.processes import Unshare
 from diorama.catalogue.sockets import RecvFrom, RecvMsg, SendMsg, SendTo
@@ -20,6 +20,7 @@ from diorama.dispatch.network.answers import ANSWERS, Outcome
 from diorama.dispatch.network.state import Networks, network_of
 from diorama.dispatch.subscription import ArgumentTest
 from diorama.engine._native import TEST_BITS, TEST_EQ, TEST_NE, TEST_WITHIN
+from diorama.engine.taking import descriptors_of
 from diorama.errors import UsageError
 from diorama.view.asking import asked
 from diorama.view.task import Context, Task
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NetworkMediator"]
 
-_SUBJECTS: Final = ("addresses", "files", "making", "messages", "namespaces", "options")
+_SUBJECTS: Final = ("addresses", "files", "making", "messages", "namespaces", "options", "ways")
 
 
 class NetworkMediator:
@@ -55,13 +56,16 @@ class NetworkMediator:
         """As `diorama.engine.launch.launch`, confined if nothing may get round a network."""
         from diorama.engine.launch import launch
 
-        if not self._confines:
+        guards = self.networks.files.tasks.stacks.guards
+        if guards:
+            _check_rings(command)
+        if not (guards and self._confines):
             return launch(command, program, tag)
         from diorama.engine.confinement import Confinement
 
         with self._starting:
             if self._confinement is None:
-                self._confinement = Confinement()
+                self._confinement = Confinement(with_tcp=self._connects_all)
                 self.networks.files.is_confined = True
                 self.networks.files.on_close.append(self._confinement.close)
         return self._confinement.run(lambda: launch(command, program, tag))
@@ -72,11 +76,17 @@ class NetworkMediator:
 
         Only if there is no network that lets it, since this cannot be undone for one of them.
         """
-        files = self.networks.files
-        if self._grows or not files.tasks.stacks.guards:
-            return False
-        networks = [network_of(mount.filesystem) for mount in files.tree.mounts]
-        return all(network.hides_abstract for network in networks if network is not None)
+        return not self._grows and all(network.hides_abstract for network in self._networks())
+
+    @property
+    def _connects_all(self) -> bool:
+        """Whether we bind and connect every socket of programs in their stead."""
+        stacks = self.networks.files.tasks.stacks
+        return stacks.all is not None and all(network.guards for network in self._networks())
+
+    def _networks(self) -> list[Any]:
+        networks = (network_of(mount.filesystem) for mount in self.networks.files.tree.mounts)
+        return [network for network in networks if network is not None]
 
     def requests(self) -> frozenset[type[Request]]:
         """What must be asked here: nothing without networks."""
@@ -84,12 +94,17 @@ class NetworkMediator:
             return frozenset()
         for subject in _SUBJECTS:
             import_module(f"diorama.dispatch.network.{subject}")
-        return frozenset(ANSWERS)
+        from diorama.dispatch.network.ways import OF_GUARDS
+
+        networks = self._networks()
+        guards = self._grows or any(network.guards for network in networks)
+        return frozenset(ANSWERS) if guards else frozenset(ANSWERS) - OF_GUARDS
 
     @property
     def tests(self) -> Tests:
         """Arguments without which some calls never concern a network; asked after `requests`."""
         from diorama.dispatch.network.options import SIOC_END, SIOC_FIRST, TUNSETIFF
+        from diorama.dispatch.network.ways import HAS_LISTENER
 
         addressed = (ArgumentTest("address", TEST_NE, 0),)
         return {
@@ -98,6 +113,7 @@ class NetworkMediator:
                 ArgumentTest("command", TEST_EQ, TUNSETIFF),
             ),
             RecvFrom: addressed,
+            Seccomp: (ArgumentTest("flags", TEST_BITS, HAS_LISTENER),),
             RequestKey: (ArgumentTest("info", TEST_NE, 0),),
             SendTo: addressed,
             Unshare: (ArgumentTest("flags", TEST_BITS, CLONE_NEWNET),),
@@ -131,6 +147,30 @@ class NetworkMediator:
             raise UsageError(f"cannot use {path}: no network is mounted there")
         files.tasks.stacks = files.tasks.stacks.choose(network, frozenset(families))
         return network
+
+
+def _check_rings(command: Command) -> None:
+    """A ring that is handed over acts for who has made it, also without a system call: `UsageError`."""
+    given = {*command.pass_fds, *(fd if fd >= 0 else at for at, fd in enumerate(command.fds))}
+    if not command.close_fds:
+        given |= {fd for fd in descriptors_of(os.getpid()) if _is_inherited(fd)}
+    for fd in given:
+        if _name_of(fd) == "anon_inode:[io_uring]":
+            raise UsageError(f"cannot hand over descriptor {fd}: an io_uring leads round the view's network")
+
+
+def _is_inherited(fd: int) -> bool:
+    try:
+        return os.get_inheritable(fd)
+    except OSError:
+        return False
+
+
+def _name_of(fd: int) -> str:
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:
+        return ""
 
 
 def _direct(call: Request) -> Request:

@@ -6,7 +6,6 @@ import errno
 from typing import TYPE_CHECKING, Final
 
 from diorama.abi.socket import AF_INET
-from diorama.catalogue.identity import RequestKey
 from diorama.catalogue.io import Ioctl
 from diorama.catalogue.sockets import GetSockOpt, SetSockOpt, Shutdown
 from diorama.dispatch.network.answers import Outcome, answers, fail
@@ -18,11 +17,12 @@ __all__ = ["SIOC_END", "SIOC_FIRST", "TUNSETIFF"]
 
 _VALUE_MAX: Final = 1 << 16
 SIOC_FIRST: Final = 0x8900
-SIOC_END: Final = 0x8A00
+SIOC_END: Final = 0x8C00
 TUNSETIFF: Final = 0x400454CA
 _ROUTES: Final = (0x890B, 0x890C)
 _DEVICES: Final = 0x8910
 _UNIX_FILE: Final = 0x89E0
+_PRIVATE: Final = 0x89F0
 
 
 @answers(GetSockOpt)
@@ -89,13 +89,6 @@ def control(networks: Networks, call: Ioctl) -> Outcome:
 def _check_device(networks: Networks, call: Ioctl) -> None:
     """Interfaces can be asked for and changed with a socket of any family: EPERM."""
     networks.check_socket(call)
-    if _DEVICES <= call.command < _UNIX_FILE or call.command in _ROUTES:
+    is_of_device = _DEVICES <= call.command < _UNIX_FILE or call.command >= _PRIVATE
+    if is_of_device or call.command in _ROUTES:
         raise fail(errno.EPERM)
-
-
-@answers(RequestKey)
-def ask_for_key(networks: Networks, call: RequestKey) -> Outcome:
-    """The kernel may have a program of the host's ask DNS or a server for a key: not from here (ENOKEY)."""
-    if call.info is not None and networks.guards(call.tracee):
-        raise fail(errno.ENOKEY)
-    return None

@@ -8,6 +8,7 @@ that nobody has open any more are swept out.
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import socket
 import stat
@@ -17,7 +18,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from diorama.abi.socket import AF_UNIX, SO_COOKIE, SOCK_STREAM
+from diorama.abi.socket import AF_UNIX, SO_COOKIE, SO_NETNS_COOKIE, SOCK_STREAM
 from diorama.dispatch.files.borrowing import borrow
 from diorama.dispatch.network.answers import fail
 from diorama.engine.descent import members
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from diorama.catalogue.model import Request, Tracee
     from diorama.dispatch.files.state import Files
     from diorama.interfaces.network import Endpoint
+    from diorama.view.stacks import Stacks
     from diorama.view.task import Task
 
 __all__ = ["Known", "Lent", "Networks"]
@@ -137,7 +139,7 @@ class Networks:
             yield None
             return
         known = self._known.get(inode)
-        if known is None and not self.task(call.tracee).stacks:
+        if known is None and not self._concerns(call.tracee):
             yield None
             return
         copy = borrow(call.tracee, _fd(call))
@@ -172,6 +174,9 @@ class Networks:
             return known.endpoint
         family = int(at.family)
         network = self.network(tracee, family)
+        before = self.task(tracee).stacks.before
+        if network is None and before is not None and before.guards:
+            return self._find_apart(at, family, before)
         if network is None:
             if family == AF_UNIX:
                 if len(self._foreign) > _SWEEP_AT:
@@ -179,6 +184,21 @@ class Networks:
                 self._foreign.add(inode)
             return None
         endpoint: Endpoint | None = network.adopt(at, family)
+        if endpoint is not None:
+            self.add(at, endpoint)
+        return endpoint
+
+    def _concerns(self, tracee: Tracee) -> bool:
+        stacks = self.task(tracee).stacks
+        return bool(stacks) or (stacks.before is not None and stacks.before.guards)
+
+    def _find_apart(self, at: socket.socket, family: int, before: Stacks) -> Endpoint | None:
+        """Of who has left its networks: made since then, or one from before that nobody has seen yet."""
+        network = before.find(family)
+        if network is None:
+            return None
+        is_from_before = at.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8) == _own_namespace()
+        endpoint: Endpoint | None = network.adopt(at, family) if is_from_before else network.apart(at, family)
         if endpoint is not None:
             self.add(at, endpoint)
         return endpoint
@@ -194,6 +214,12 @@ class Networks:
                 if self._known[inode].since < began - _YOUNG:  # or it is about to be given
                     del self._known[inode]
             self._sweep_at = max(_SWEEP_AT, 2 * len(self._known))
+
+
+@functools.cache
+def _own_namespace() -> bytes:
+    with socket.socket(socket.AF_UNIX) as ours:
+        return ours.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)
 
 
 def _as_socket(fd: int) -> socket.socket:

@@ -189,8 +189,26 @@ def test_one_more_wire_is_added_and_removed(bare: PacketNetwork) -> None:
 
 
 def test_addresses_of_ipv6_come_by_themselves(bare: PacketNetwork) -> None:
-    bare.story.set_link(link(bare, "eth0").index, flags=UP)
-    assert any(str(each).startswith("fe80::") for each in link(bare, "eth0").addresses)
+    index = link(bare, "eth0").index
+    assert not link(bare, "eth0").addresses
+    bare.story.set_link(index, flags=UP)
+    (own,) = link(bare, "eth0").addresses
+    assert str(own).startswith("fe80::")
+    assert own.network.prefixlen == 64
+
+
+def test_an_interface_that_is_set_down_has_no_address_of_ipv6(bare: PacketNetwork) -> None:
+    index = link(bare, "eth0").index
+    bare.story.set_link(index, flags=UP)
+    before = link(bare, "eth0").addresses
+    four, six = IPv4Interface("10.3.0.1/24"), IPv6Interface("fd03::1/80")
+    bare.story.add_address(index, four)
+    bare.story.add_address(index, six)
+    bare.story.set_link(index, flags=0)
+    assert link(bare, "eth0").addresses == [four]
+    bare.story.add_address(index, six)
+    bare.story.set_link(index, flags=UP)
+    assert link(bare, "eth0").addresses == [four, *before, six]
 
 
 def advertisement(prefix: str) -> bytes:

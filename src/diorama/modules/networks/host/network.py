@@ -47,6 +47,7 @@ class HostNetwork(Network):
 
     title = "host"
     hides_abstract = False
+    is_plain = True
 
     def make(self, family: int, type: int, protocol: int) -> Endpoint:
         """One of the kernel's."""

@@ -38,6 +38,7 @@ class LanNetwork(Network):
     """The stack."""
 
     title = "lan"
+    guards = True
 
     def __init__(self, member: Member) -> None:
         self.member = member

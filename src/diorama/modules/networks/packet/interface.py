@@ -38,6 +38,8 @@ _ARPHRD_LOOPBACK: Final = 772
 _VALID: Final = 0x10
 _PREFERRED: Final = 0x30
 _TENTATIVE: Final = 0x08
+_LINK_LOCAL: Final = 0
+"""The slot that lwIP keeps for a link-local address."""
 _MTU: Final = 1500
 _LOCAL_MTU: Final = 65535
 _HEAD: Final = 14
@@ -231,7 +233,6 @@ class EthernetInterface(Interface):
         self._sent = [0, 0]
         self._received = [0, 0]
         super().__init__(lwip, name, (name.encode() + b"en")[:2])
-        lwip.netif_create_ip6_linklocal_address(ctypes.byref(self.netif), 1)
         self.netif.ip6_autoconfig_enabled = 1
         lwip.netif_set_link_up(ctypes.byref(self.netif))
 
@@ -252,6 +253,15 @@ class EthernetInterface(Interface):
             facts.FLAG_BROADCAST | facts.FLAG_ARP | facts.FLAG_ETHERNET | facts.FLAG_IGMP | facts.FLAG_MLD6
         )
         return 0
+
+    def set_up(self, up: bool) -> None:
+        """Set it up or down: IPv6 has a link-local address from then on, or no address any more."""
+        if up and not self.is_up and not self.netif.ip6_addr_state[_LINK_LOCAL]:
+            self.lwip.netif_create_ip6_linklocal_address(ctypes.byref(self.netif), 1)
+        super().set_up(up)
+        if not up:
+            for address in self.ipv6():
+                self.remove(address)
 
     def set_mtu(self, mtu: int) -> None:
         """Change the size of its packets."""

@@ -109,6 +109,7 @@ class PacketNetwork(Network):
     """A host on wires, with a TCP/IP stack of its own."""
 
     title = "packet"
+    guards = True
 
     def __init__(self) -> None:
         self.handle = Handle()
