@@ -37,6 +37,11 @@ class Stacks:
             return True
         return any(getattr(network, "guards", False) for network in (self.all, *self.of_family.values()))
 
+    def networks(self) -> list[Any]:
+        """All of them, and those that it had before."""
+        found = [network for network in (self.all, *self.of_family.values()) if network is not None]
+        return found if self.before is None else found + self.before.networks()
+
     @property
     def is_plain(self) -> bool:
         """Whether all is the kernel's own, as without them."""

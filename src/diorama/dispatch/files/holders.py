@@ -20,20 +20,21 @@ if TYPE_CHECKING:
     from diorama.view.mounts import Mount, Place
     from diorama.view.task import Task
 
-__all__ = ["held_mounts", "processes"]
+__all__ = ["held_mounts", "lives", "processes"]
 
 
 def held_mounts(files: Files, mounts: set[Mount]) -> set[Mount]:
     """Those of some mounts that are in use."""
     if not mounts:
         return set()
-    found = {mount for task in files.tasks.all() if _lives(task) for mount in _of_task(files, task)}
+    found = {mount for task in files.tasks.all() if lives(task) for mount in _of_task(files, task)}
+    found |= files.held_besides(mounts)
     if len(files.inodes):
         found |= {place.mount for place in _virtual(files)}
     return found & mounts
 
 
-def _lives(task: Task) -> bool:
+def lives(task: Task) -> bool:
     """Whether its first thread or itself has not ended: what has ended holds nothing (proc(5))."""
     try:
         return bool(os.readlink(f"/proc/{task.tid}/cwd"))

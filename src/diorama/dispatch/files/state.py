@@ -46,6 +46,10 @@ if TYPE_CHECKING:
 __all__ = ["Files", "fail"]
 
 
+def _none_of(_mounts: set[Mount]) -> set[Mount]:
+    return set()
+
+
 def _nobody(_task: Task) -> None:
     return
 
@@ -101,6 +105,8 @@ class Files:
         self.mapping: Mapping | None = None
         self.runs_as: tuple[int, int, tuple[int, ...]] | None = None
         """User, group and groups of programs on the host, if they are not to be the supervisor's."""
+        self.held_besides: Callable[[set[Mount]], set[Mount]] = _none_of
+        """Mounts that are in use otherwise than by their files: networks."""
         self.mounting = Mounting(self)
         self.contexts = Contexts()
         self.mounting.held = self.contexts.mounts

@@ -28,7 +28,7 @@ def make(networks: Networks, call: Socket) -> Outcome:
     endpoint = network.make(call.family, call.type & SOCK_TYPE_MASK, call.protocol)
     with endpoint.open() as made:
         os.set_blocking(made.fileno(), not call.type & SOCK_NONBLOCK)
-        networks.add(made, endpoint)
+        networks.add(made, endpoint, network)
         return Descriptor(made.detach(), bool(call.type & SOCK_CLOEXEC))
 
 
@@ -41,7 +41,7 @@ def accept(networks: Networks, call: Accept4) -> Outcome:
     with networks.lent(call) as lent:
         if lent is None:
             return None
-        endpoint = lent.endpoint
+        endpoint, network = lent.endpoint, lent.network
         endpoint.accepting(lent.at)
     while True:
         fd = call.replace(address=0, address_size=0).run()
@@ -51,7 +51,7 @@ def accept(networks: Networks, call: Accept4) -> Outcome:
             if accepted is None:
                 call.tracee.syscall.close(fd)
                 continue
-            networks.add(new, accepted)
+            networks.add(new, accepted, network)
             try:
                 call.address.write(accepted.peer(new).pack())
             except OSError as error:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from diorama.abi.socket import AF_UNIX, SO_COOKIE, SO_NETNS_COOKIE, SOCK_STREAM
 from diorama.dispatch.files.borrowing import borrow
+from diorama.dispatch.files.holders import lives
 from diorama.dispatch.network.answers import fail
 from diorama.engine.descent import members
 from diorama.engine.taking import descriptors_of
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from diorama.catalogue.model import Request, Tracee
     from diorama.dispatch.files.state import Files
     from diorama.interfaces.network import Endpoint
+    from diorama.view.mounts import Mount
     from diorama.view.stacks import Stacks
     from diorama.view.task import Task
 
@@ -41,9 +43,10 @@ _CLOSED: Final = "the program has closed its memory (PR_SET_DUMPABLE), so its so
 
 
 class Known(NamedTuple):
-    """A socket of a stack."""
+    """A socket of a stack; `network` is None for one in a namespace of the kernel's."""
 
     endpoint: Endpoint
+    network: Any
     cookie: bytes
     since: float
 
@@ -53,6 +56,7 @@ class Lent(NamedTuple):
 
     endpoint: Endpoint
     at: socket.socket
+    network: Any
 
     @property
     def is_stream(self) -> bool:
@@ -70,6 +74,7 @@ class Networks:
 
     def __init__(self, files: Files) -> None:
         self.files = files
+        files.held_besides = self.held
         self.abstract: set[bytes] = set()
         """The abstract names of AF_UNIX that programs of the view have bound."""
         self._known: dict[int, Known] = {}
@@ -105,14 +110,16 @@ class Networks:
 
     # -- sockets ------------------------------------------------------------------------------
 
-    def add(self, at: socket.socket, endpoint: Endpoint) -> None:
+    def add(self, at: socket.socket, endpoint: Endpoint, network: Any) -> Known:
         """Remember whose socket this is."""
         cookie = at.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8)
+        known = Known(endpoint, network, cookie, time.monotonic())
         with self._lock:
-            self._known[os.fstat(at.fileno()).st_ino] = Known(endpoint, cookie, time.monotonic())
+            self._known[os.fstat(at.fileno()).st_ino] = known
             is_full = len(self._known) > self._sweep_at
         if is_full:
             self._sweep()
+        return known
 
     def endpoint(self, call: Request) -> Endpoint | None:
         """The endpoint of the socket of a call, without a copy of that if it is known already."""
@@ -147,7 +154,7 @@ class Networks:
             raise Unsupported(call.NAME, _CLOSED, errno.EPERM)
         with _as_socket(copy) as at:
             found = self._find(call.tracee, at, inode, known)
-            yield None if found is None else Lent(found, at)
+            yield None if found is None else Lent(found.endpoint, at, found.network)
 
     def copy_of(self, tracee: Tracee, fd: int) -> socket.socket:
         """A copy of a descriptor that the program has just got; `OSError`."""
@@ -169,9 +176,9 @@ class Networks:
             return None
         return status.st_ino if stat.S_ISSOCK(status.st_mode) else None
 
-    def _find(self, tracee: Tracee, at: socket.socket, inode: int, known: Known | None) -> Endpoint | None:
+    def _find(self, tracee: Tracee, at: socket.socket, inode: int, known: Known | None) -> Known | None:
         if known is not None and at.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8) == known.cookie:
-            return known.endpoint
+            return known
         family = int(at.family)
         network = self.network(tracee, family)
         before = self.task(tracee).stacks.before
@@ -184,31 +191,50 @@ class Networks:
                 self._foreign.add(inode)
             return None
         endpoint: Endpoint | None = network.adopt(at, family)
-        if endpoint is not None:
-            self.add(at, endpoint)
-        return endpoint
+        return None if endpoint is None else self.add(at, endpoint, network)
 
     def _concerns(self, tracee: Tracee) -> bool:
         stacks = self.task(tracee).stacks
         return bool(stacks) or (stacks.before is not None and stacks.before.guards)
 
-    def _find_apart(self, at: socket.socket, family: int, before: Stacks) -> Endpoint | None:
+    def _find_apart(self, at: socket.socket, family: int, before: Stacks) -> Known | None:
         """Of who has left its networks: made since then, or one from before that nobody has seen yet."""
         network = before.find(family)
         if network is None:
             return None
         is_from_before = at.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8) == _own_namespace()
         endpoint: Endpoint | None = network.adopt(at, family) if is_from_before else network.apart(at, family)
-        if endpoint is not None:
-            self.add(at, endpoint)
-        return endpoint
+        if endpoint is None:
+            return None
+        return self.add(at, endpoint, network if is_from_before else None)
+
+    # -- use ----------------------------------------------------------------------------------
+
+    def held(self, mounts: set[Mount]) -> set[Mount]:
+        """Those of some mounts whose network a living task has, or a socket of which somebody has open."""
+        wanted = {id(network_of(mount.filesystem)): mount for mount in mounts if network_of(mount.filesystem)}
+        if not wanted:
+            return set()
+        tasks = self.files.tasks
+        choices = [tasks.stacks, *(task.stacks for task in tasks.all() if lives(task))]
+        used = {id(network) for stacks in choices for network in stacks.networks()}
+        with self._lock:
+            sockets = {inode: id(known.network) for inode, known in self._known.items()}
+        if not wanted.keys().isdisjoint(sockets.values()):
+            used |= {sockets[inode] for inode in self._open() & sockets.keys()}
+        return {mount for network, mount in wanted.items() if network in used}
+
+    def _open(self) -> set[int]:
+        """The sockets that processes of the view have open."""
+        found: set[int] = set()
+        for pid in members():
+            found |= _sockets_of(pid)
+        return found
 
     def _sweep(self) -> None:
         """Forget sockets that no process of the view has open."""
         began = time.monotonic()
-        open_ones: set[int] = set()
-        for pid in members():
-            open_ones |= _sockets_of(pid)
+        open_ones = self._open()
         with self._lock:
             for inode in set(self._known) - open_ones:
                 if self._known[inode].since < began - _YOUNG:  # or it is about to be given

@@ -1,0 +1,75 @@
+"""Networks that are in use: their mounts stay, unless they are taken away lazily."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from diorama import View
+from diorama.errors import UsageError
+from diorama.interfaces.network import Endpoint, Network
+
+pytestmark = pytest.mark.timeout(120)
+
+LIMIT = 60.0
+CHOOSING = """
+import os, socket, sys
+os.setxattr(sys.argv[1], "system.stack", b"")
+held = socket.socket()
+print("has it", flush=True)
+sys.stdin.readline()
+os.setxattr(sys.argv[2], "system.stack", b"")
+print("has another", flush=True)
+sys.stdin.readline()
+held.close()
+held = None
+print("has none", flush=True)
+sys.stdin.readline()
+"""
+
+
+class Plain(Network):
+    """The kernel's, which tells when it is closed."""
+
+    def __init__(self) -> None:
+        self.closed = threading.Event()
+
+    def make(self, family: int, type: int, protocol: int) -> Endpoint:
+        return Endpoint(family, type, protocol)
+
+    def adopt(self, at: socket.socket, family: int) -> Endpoint | None:
+        return None
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def test_a_network_that_somebody_has_is_busy(tmp_path: Path, engine: str) -> None:
+    paths = [tmp_path / "one", tmp_path / "other"]
+    with View(engine=engine, grows=True) as view:
+        networks = [Plain(), Plain()]
+        for network, path in zip(networks, paths, strict=True):
+            view.mount(network, path)
+        words = [sys.executable, "-c", CHOOSING, *map(str, paths)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        with view.Popen(words, **pipes, text=True, bufsize=1) as program:
+            assert program.stdout.readline() == "has it\n"
+            with pytest.raises(UsageError, match="busy"):
+                view.unmount(paths[0])
+            program.stdin.write("go on\n")
+            assert program.stdout.readline() == "has another\n"
+            with pytest.raises(UsageError, match="busy"):
+                view.unmount(paths[0])  # it has a socket of the first one
+            view.unmount(paths[1], lazy=True)
+            program.stdin.write("go on\n")
+            assert program.stdout.readline() == "has none\n"
+            view.unmount(paths[0])
+            assert networks[0].closed.is_set()
+            assert not networks[1].closed.is_set()
+            program.stdin.write("go on\n")
+        assert networks[1].closed.wait(LIMIT)
