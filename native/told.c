@@ -223,6 +223,17 @@ int64_t dio_told_drop(struct dio_told *t, uint64_t directory, const char *name, 
     return inode;
 }
 
+void dio_told_drop_all(struct dio_told *t, uint64_t inode) {
+    pthread_rwlock_wrlock(&t->lock);
+    for (size_t i = 0; i <= t->mask; i++)
+        for (struct entry **at = &t->slots[i]; *at;)
+            if ((*at)->directory && (!inode || (*at)->inode == inode))
+                entry_drop(t, at);
+            else
+                at = &(*at)->next;
+    pthread_rwlock_unlock(&t->lock);
+}
+
 void dio_told_node(struct dio_told *t, const struct dio_told_node *node, int64_t until) {
     pthread_rwlock_wrlock(&t->lock);
     node_put(t, node, until);

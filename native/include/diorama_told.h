@@ -25,6 +25,8 @@ DIO_API void dio_told_name(struct dio_told *told, uint64_t directory, const char
                            int64_t until);
 /* Takes that back: what it was, or -1. */
 DIO_API int64_t dio_told_drop(struct dio_told *told, uint64_t directory, const char *name, size_t length);
+/* Takes back all names of an inode; 0: all names. */
+DIO_API void dio_told_drop_all(struct dio_told *told, uint64_t inode);
 DIO_API void dio_told_node(struct dio_told *told, const struct dio_told_node *node, int64_t until);
 /* What a name leads to, 0 if there is none of that name; -1 if that is not known. */
 DIO_API int64_t dio_told_find(struct dio_told *told, uint64_t directory, const char *name, size_t length);

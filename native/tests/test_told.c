@@ -64,6 +64,20 @@ static void check_nodes(void) {
     CHECK_EQ(size_of(1), -1);
 }
 
+static void check_names_of_one(void) {
+    tell_name(7, "a", 70, INT64_MAX);
+    tell_name(8, "b", 70, INT64_MAX);
+    tell_name(7, "c", 71, INT64_MAX);
+    tell_node(70, 5, INT64_MAX);
+    dio_told_drop_all(told, 70);
+    CHECK_EQ(name_of(7, "a"), -1);
+    CHECK_EQ(name_of(8, "b"), -1);
+    CHECK_EQ(name_of(7, "c"), 71);
+    dio_told_drop_all(told, 0);
+    CHECK_EQ(name_of(7, "c"), -1);
+    CHECK_EQ(size_of(70), 5);
+}
+
 /* More than is kept: something is dropped, and nothing is wrong. */
 static void check_many(void) {
     char name[32];
@@ -131,6 +145,7 @@ int main(void) {
     CHECK_EQ(dio_told_new(ends[0], 0, &told), 0);
     check_names();
     check_nodes();
+    check_names_of_one();
     check_many();
     check_threads();
     check_silence();

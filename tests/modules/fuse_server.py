@@ -45,7 +45,8 @@ class Node:
 class Server:
     """Serves `nodes` (1 is the root).  `valid` is how many seconds what it tells holds.
 
-    It does without FUSE_WRITEBACK_CACHE unless it `caches_writes` when it is started.
+    It does without FUSE_WRITEBACK_CACHE unless it `caches_writes` when it is started, and without what is
+    newer than 7.36 but for `features`, which `stack_depth` and `timeout` belong to.
     `log` has the names of all requests.  `override` replaces the answer to an operation: a function of
     header and body that gives a body, raises an OSError, or returns None for no answer at all.
     """
@@ -56,6 +57,9 @@ class Server:
         self.minor = minor
         self.nodes = {1: Node(stat.S_IFDIR | 0o755)}
         self.caches_writes = False
+        self.features = Init(0)
+        self.stack_depth = 0
+        self.timeout = 0
         self.log: list[str] = []
         self.forgotten: list[tuple[int, int]] = []
         self.override: dict[str, Callable[[InHeader, bytes], bytes | None]] = {}
@@ -129,7 +133,16 @@ class Server:
         flags = int.from_bytes(body[12:16], "little")
         if not self.caches_writes:
             flags &= ~Init.WRITEBACK_CACHE
-        return InitOut(major=7, minor=self.minor, max_write=1 << 17, flags=flags, time_gran=1).encode()
+        return InitOut(
+            major=7,
+            minor=self.minor,
+            max_write=1 << 17,
+            flags=flags,
+            time_gran=1,
+            flags2=self.features >> 32,
+            max_stack_depth=self.stack_depth,
+            request_timeout=self.timeout,
+        ).encode()
 
     def destroy(self, header: InHeader, body: bytes) -> bytes:
         return b""

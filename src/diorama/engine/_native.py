@@ -434,6 +434,7 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "dio_lease": (c.c_int, [c.c_int, c.c_int]),
     "dio_told_new": (c.c_int, [c.c_int, c.c_int, _P(c.c_void_p)]),
     "dio_told_free": (None, [c.c_void_p]),
+    "dio_told_drop_all": (None, [c.c_void_p, c.c_uint64]),
     "dio_told_end": (None, [c.c_void_p]),
     "dio_told_silence": (None, [c.c_void_p, c.c_int]),
     "dio_told_name": (None, [c.c_void_p, c.c_uint64, c.c_char_p, c.c_size_t, c.c_uint64, c.c_int64]),

@@ -67,6 +67,10 @@ class Told:
         inode = int(_native.brief.dio_told_drop(self._handle, directory, name, len(name)))
         return None if inode < 0 else inode
 
+    def drop_all(self, inode: int) -> None:
+        """Take back what was told of all names of an inode; 0: of all names."""
+        _native.lib.dio_told_drop_all(self._handle, inode)
+
     def node(
         self,
         inode: int,

@@ -2,5 +2,5 @@
 
 Bytes come in and go out; who carries them is not known here.  `wire`, `attributes`, `naming`, `handles` and
 `notices` have the structures, `flags` the constants, `operations` what requests there are, `connection` the
-conversation.  Sizes and offsets are those of `<linux/fuse.h>`, versions 7.12 to 7.39.
+conversation.  Sizes and offsets are those of `<linux/fuse.h>`, versions 7.12 to 7.45.
 """

@@ -51,6 +51,9 @@ _MAX_ERRNO: Final = 512
 _MAX_NAME: Final = 1024
 _ALIGN: Final = 8
 _MOST_INTERRUPTS: Final = 1 << 16
+_LEAST_TIMEOUT: Final = 15
+"""Seconds: the kernel looks no more often."""
+_DEEPEST: Final = 2
 _IN_HEADER: Final = InHeader.width()
 _OUT_HEADER: Final = OutHeader.width()
 _put_header: Final = InHeader.FIRST.packed
@@ -93,7 +96,7 @@ class Notification:
     """What a server tells by itself."""
 
     notice: Notice
-    record: Wire
+    record: Wire | None
     data: bytes = b""
 
 
@@ -122,7 +125,8 @@ class Connection:
     mount.fuse3(8)).  After the answer to INIT: `minor` is the version spoken, `features` what both sides can
     do, `max_write` how many bytes one WRITE may carry, `max_read` how many one READ may ask for,
     `max_background` how many requests that nobody waits for may be on their way, `granularity` that of times
-    in nanoseconds.
+    in nanoseconds, `request_timeout` after how many seconds a server that does not answer is given up, and
+    `max_stack_depth` how many file systems may lie above what it lends (0: never, and none).
     """
 
     wants: Init
@@ -134,6 +138,8 @@ class Connection:
     most_read: int = _MAX_PAGES * _PAGE
     max_background: int = 12
     granularity: int = 1
+    request_timeout: int = 0
+    max_stack_depth: int = 0
     is_ready: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _unique: int = 0
@@ -376,8 +382,19 @@ class Connection:
         self.max_readahead = min(self.max_readahead, answer.max_readahead)
         self.max_background = answer.max_background or self.max_background
         self.granularity = min(max(answer.time_gran, 1), 10**9)
+        if self.features & Init.REQUEST_TIMEOUT and answer.request_timeout:
+            self.request_timeout = max(answer.request_timeout, _LEAST_TIMEOUT)
+        self._agree_on_lending(answer)
         self.is_ready = True
         return Reply(unique, operation, 0, (answer,))
+
+    def _agree_on_lending(self, answer: InitOut) -> None:
+        """As the kernel: not where writing is cached, and of no more than two file systems on each other."""
+        if self.features & Init.PASSTHROUGH:
+            if 0 < answer.max_stack_depth <= _DEEPEST and not self.features & Init.WRITEBACK_CACHE:
+                self.max_stack_depth = answer.max_stack_depth
+            else:
+                self.features &= ~Init.PASSTHROUGH
 
     def _answered_interrupt(self, asked: int, error: int, body: bytes) -> None:
         if body:
@@ -394,11 +411,11 @@ class Connection:
         notice = NOTICES.get(code)
         if notice is None or notice.since > self.minor:
             raise ProtocolError(f"notification {code} is not known in version 7.{self.minor}")
-        size = notice.record.width()
+        size = 0 if notice.record is None else notice.record.width()
         if len(body) < size:
             raise ProtocolError(f"{notice.name}: a notification of {len(body)} bytes is too short")
-        record, data = notice.record.decode(body[:size]), body[size:]
-        expected = getattr(record, notice.length) if notice.length else 0
+        record, data = None if notice.record is None else notice.record.decode(body[:size]), body[size:]
+        expected = getattr(record, notice.length) * notice.each if notice.length else 0
         if notice.is_name:
             if len(data) != expected + 1 or data[-1:] != b"\0" or not 0 < expected <= _MAX_NAME:
                 raise ProtocolError(f"{notice.name}: a name of {len(data)} bytes instead of {expected}")

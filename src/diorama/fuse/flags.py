@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntFlag
 
 MAJOR = 7
-MINOR = 39
+MINOR = 45
 OLDEST_MINOR = 12
 
 ROOT_ID = 1
@@ -13,6 +13,10 @@ MIN_READ_BUFFER = 8192
 IOCTL_MAX_IOV = 256
 MAX_NR_SECCTX = 31
 DEV_IOC_CLONE = 0x8004E500
+DEV_IOC_BACKING_OPEN = 0x4010E501
+DEV_IOC_BACKING_CLOSE = 0x4004E502
+
+UNIQUE_RESEND = 1 << 63
 
 
 class Init(IntFlag):
@@ -55,6 +59,12 @@ class Init(IntFlag):
     CREATE_SUPP_GROUP = 1 << 34
     HAS_EXPIRE_ONLY = 1 << 35
     DIRECT_IO_ALLOW_MMAP = 1 << 36
+    PASSTHROUGH = 1 << 37
+    NO_EXPORT_SUPPORT = 1 << 38
+    HAS_RESEND = 1 << 39
+    ALLOW_IDMAP = 1 << 40
+    OVER_IO_URING = 1 << 41
+    REQUEST_TIMEOUT = 1 << 42
 
 
 class FAttr(IntFlag):
@@ -84,6 +94,7 @@ class FOpen(IntFlag):
     STREAM = 1 << 4
     NOFLUSH = 1 << 5
     PARALLEL_DIRECT_WRITES = 1 << 6
+    PASSTHROUGH = 1 << 7
 
 
 RELEASE_FLUSH = 1 << 0
@@ -125,3 +136,6 @@ NOTIFY_INVAL_ENTRY = 3
 NOTIFY_STORE = 4
 NOTIFY_RETRIEVE = 5
 NOTIFY_DELETE = 6
+NOTIFY_RESEND = 7
+NOTIFY_INC_EPOCH = 8
+NOTIFY_PRUNE = 9

@@ -5,9 +5,11 @@ from __future__ import annotations
 from diorama.fuse.wire import Wire, record
 
 __all__ = [
+    "BackingMap",
     "BmapIn",
     "BmapOut",
     "CopyFileRangeIn",
+    "CopyFileRangeOut",
     "CreateIn",
     "FAllocateIn",
     "FlushIn",
@@ -50,12 +52,13 @@ class CreateIn(Wire):
     open_flags: int = 0
 
 
-@record({"fuse_open_out": "u64 fh, u32 open_flags, u32 _"})
+@record({"fuse_open_out": "u64 fh, u32 open_flags, s32 backing_id"})
 class OpenOut(Wire):
-    """The server's handle, and `FOpen` bits."""
+    """The server's handle, `FOpen` bits and, with PASSTHROUGH, what has the content."""
 
     fh: int = 0
     open_flags: int = 0
+    backing_id: int = 0
 
 
 @record({"fuse_release_in": "u64 fh, u32 flags, u32 release_flags, u64 lock_owner"})
@@ -175,7 +178,7 @@ class LSeekOut(Wire):
     "u64 flags"
 })
 class CopyFileRangeIn(Wire):
-    """copy_file_range(2); the reply is a `WriteOut`."""
+    """copy_file_range(2); the reply is a `CopyFileRangeOut`, before 7.45 a `WriteOut`."""
 
     fh_in: int = 0
     off_in: int = 0
@@ -184,6 +187,22 @@ class CopyFileRangeIn(Wire):
     off_out: int = 0
     len: int = 0
     flags: int = 0
+
+
+@record({"fuse_copy_file_range_out": "u64 bytes_copied"})
+class CopyFileRangeOut(Wire):
+    """How many bytes were copied."""
+
+    bytes_copied: int = 0
+
+
+@record({"fuse_backing_map": "s32 fd, u32 flags, u64 padding"})
+class BackingMap(Wire):
+    """What a server lends by ioctl(2) of its device: an open file of its own."""
+
+    fd: int = 0
+    flags: int = 0
+    padding: int = 0
 
 
 @record({"fuse_bmap_in": "u64 block, u32 blocksize, u32 _"})

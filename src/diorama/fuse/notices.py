@@ -9,6 +9,7 @@ __all__ = [
     "NotifyInvalEntry",
     "NotifyInvalInode",
     "NotifyPollWakeup",
+    "NotifyPrune",
     "NotifyRetrieve",
     "NotifyRetrieveIn",
     "NotifyStore",
@@ -48,6 +49,13 @@ class NotifyDelete(Wire):
     parent: int = 0
     child: int = 0
     namelen: int = 0
+
+
+@record({"fuse_notify_prune_out": "u32 count, u32 _, u64 _"})
+class NotifyPrune(Wire):
+    """Nodes of which nobody need know any more, before their numbers."""
+
+    count: int = 0
 
 
 @record({"fuse_notify_store_out": "u64 nodeid, u64 offset, u32 size, u32 _"})

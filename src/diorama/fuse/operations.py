@@ -99,6 +99,14 @@ _ALL: Final = (
         "TMPFILE", 51, (handles.CreateIn,), names=1, reply=(*_ENTRY, handles.OpenOut), since=37, optional=True
     ),
     Operation("STATX", 52, (attributes.StatxIn,), reply=(attributes.StatxOut,), since=39, optional=True),
+    Operation(
+        "COPY_FILE_RANGE_64",
+        53,
+        (handles.CopyFileRangeIn,),
+        reply=(handles.CopyFileRangeOut,),
+        since=45,
+        optional=True,
+    ),
 )
 
 OPERATIONS: Final = {operation.name: operation for operation in _ALL}
@@ -107,14 +115,18 @@ OPERATIONS: Final = {operation.name: operation for operation in _ALL}
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A notification: its code, its record, and whether a name or bytes follow, whose length stands in it."""
+    """A notification: its code, its record, and what follows: a name, or items of `each` bytes.
+
+    Their number is in the record.
+    """
 
     name: str
     code: int
-    record: type[Wire]
+    record: type[Wire] | None
     length: str | None = None
     is_name: bool = False
     since: int = 0
+    each: int = 1
 
 
 NOTICES: Final = {
@@ -126,6 +138,9 @@ NOTICES: Final = {
         Notice("STORE", 4, notices.NotifyStore, "size", since=15),
         Notice("RETRIEVE", 5, notices.NotifyRetrieve, since=15),
         Notice("DELETE", 6, notices.NotifyDelete, "namelen", is_name=True, since=18),
+        Notice("RESEND", 7, None, since=40),
+        Notice("INC_EPOCH", 8, None, since=44),
+        Notice("PRUNE", 9, notices.NotifyPrune, "count", since=45, each=8),
     )
 }
 """By code."""

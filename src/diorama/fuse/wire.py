@@ -202,7 +202,7 @@ class InitIn(Wire):
 @record({
     "fuse_init_out": "u32 major, u32 minor, u32 max_readahead, u32 flags, u16 max_background, "
     "u16 congestion_threshold, u32 max_write, u32 time_gran, u16 max_pages, u16 map_alignment, u32 flags2, "
-    "u32[7] _",
+    "u32 max_stack_depth, u16 request_timeout, u16[11] _",
     "short": "u32 major, u32 minor, u32 max_readahead, u32 flags, u16 max_background, "
     "u16 congestion_threshold, u32 max_write",
 })
@@ -220,6 +220,8 @@ class InitOut(Wire):
     max_pages: int = 0
     map_alignment: int = 0
     flags2: int = 0
+    max_stack_depth: int = 0
+    request_timeout: int = 0
 
 
 @record({"fuse_interrupt_in": "u64 unique"})

@@ -47,7 +47,10 @@ from diorama.view.filesystem import (
 from diorama.view.formats import Formats
 from diorama.view.special import Argument, OpenSpecial
 
-__all__ = ["Attributes", "Changes", "ContentCache", "Entry", "FileSystem", "Lock", "OpenFile", "Statistics"]
+__all__ = [
+    "Argument", "Attributes", "Changes", "ContentCache", "Entry", "FileSystem", "Lock", "OpenFile",
+    "Statistics",
+]  # fmt: skip
 
 
 def _error(code: int) -> OSError:

@@ -216,6 +216,10 @@ class ContentCache(Protocol):
     def store(self, filesystem: FileSystem, inode: int, offset: int, data: bytes) -> None:
         """A part of a file has this content."""
 
+    def prune(self, filesystem: FileSystem, inode: int) -> bool:
+        """Keep nothing of a file; False if somebody has it."""
+        ...
+
     def retrieve(self, filesystem: FileSystem, inode: int, offset: int, size: int) -> bytes:
         """What is known of the content of a part of a file."""
         ...

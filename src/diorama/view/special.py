@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from diorama.view.filesystem import OpenFile
@@ -21,15 +22,35 @@ S = TypeVar("S", bound=ctypes.Structure)
 class Argument:
     """The argument of ioctl(2): a number, `value`, or where a structure of the program stands.
 
-    `word` is the size of the program's pointers and longs, in bytes.  EFAULT for a bad address.
+    `word` is the size of the program's pointers and longs, in bytes, and `file` the device and inode number
+    of what it has open.  EFAULT for a bad address.
     """
 
-    __slots__ = ("_memory", "value", "word")
+    __slots__ = ("_memory", "_take", "file", "value", "word")
 
-    def __init__(self, value: int, memory: Memory, word: int = 8) -> None:
+    def __init__(
+        self,
+        value: int,
+        memory: Memory,
+        word: int = 8,
+        file: tuple[int, int] = (0, 0),
+        take: Callable[[int], tuple[int, bool]] | None = None,
+    ) -> None:
         self.value = value
         self.word = word
+        self.file = file
         self._memory = memory
+        self._take = take
+
+    def take(self, number: int) -> tuple[int, bool]:
+        """A descriptor of ours of a regular file of the host that the program has open by this number.
+
+        Whether it may be written, whatever the program has it open for.  EBADF; EISDIR and EINVAL for others,
+        ELOOP for what is not simply a file of the host, EPERM for a program that may not what we may.
+        """
+        if self._take is None:
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+        return self._take(number)
 
     def read(self, size: int, offset: int = 0) -> bytes:
         """So many bytes of what it points to."""
@@ -60,7 +81,7 @@ class Argument:
 
     def at(self, address: int) -> Argument:
         """The same for another address: where a structure has pointers."""
-        return Argument(address, self._memory, self.word)
+        return Argument(address, self._memory, self.word, self.file, self._take)
 
 
 class OpenSpecial(OpenFile, Protocol):

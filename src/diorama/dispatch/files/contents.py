@@ -68,8 +68,8 @@ class Contents:
 
     `on_writing` is told of what will be open for writing, `on_orphan` of what lost its last name while it was
     open, `on_forget` when that is closed, `on_drop` of whatever is closed here, `on_failure` of what could
-    not be saved.  `is_held_elsewhere` tells of files open past this cache.  `holding` has what file systems
-    keep of who has a file open.
+    not be saved.  `is_held_elsewhere` tells of files open past this cache, `is_rooted` also of roots of
+    mounts.  `holding` has what file systems keep of who has a file open.
     """
 
     def __init__(self, inodes: Inodes, lazy: Lazy | None = None) -> None:
@@ -87,6 +87,7 @@ class Contents:
         self.on_drop: Callable[[Content], None] = _nothing
         self.on_failure: Callable[[Content, OSError], None] = lambda _content, _error: None
         self.is_held_elsewhere: Callable[[FileSystem, int], bool] = lambda _filesystem, _inode: False
+        self.is_rooted: Callable[[FileSystem, int], bool] = lambda _filesystem, _inode: False
 
     def __iter__(self) -> Iterator[Content]:
         with self._lock:
@@ -408,6 +409,13 @@ class Contents:
                 return b""
             return os.pread(content.fd, size, offset)
 
+    def prune(self, filesystem: FileSystem, inode: int) -> bool:
+        """Keep nothing of a file; False if somebody has it."""
+        content = self.find(filesystem, inode)
+        if content is not None and not content.is_named:
+            self._evict(content)
+        return self._look(filesystem, inode) is None and not self.is_rooted(filesystem, inode)
+
     def _release(self, content: Content) -> None:
         with self._lock:
             content.pins -= 1
@@ -461,12 +469,9 @@ class Contents:
                 self._drop(content)
 
     def _bytes(self) -> int:
-        found = 0
         with self._lock:
-            for content in self._contents.values():
-                if content.fd >= 0 and not content.filesystem.saves_late:
-                    found += content.stamp[0]
-        return found
+            ones = (one for one in self._contents.values() if not one.filesystem.saves_late)
+            return sum([one.stamp[0] for one in ones if one.fd >= 0])
 
     def _drop(self, content: Content) -> None:
         if self._contents.get(content.key) is content:

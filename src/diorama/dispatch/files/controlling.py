@@ -1,4 +1,4 @@
-"""Controlling: ioctl(2) that changes a file which is open for reading only, and that clones a FUSE device.
+"""Controlling: ioctl(2) that changes a file which is open for reading only, and that of a FUSE device.
 
 A clone is another descriptor of the same connection (fuse(4)): the kernel keeps one queue of requests for
 all.  So it becomes a duplicate of the one that it is to be a clone of.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from diorama.abi import ioctl
@@ -17,6 +18,7 @@ from diorama.catalogue.io import Ioctl
 from diorama.dispatch.files.answers import Outcome, answers, fail
 from diorama.dispatch.files.layered import whole
 from diorama.dispatch.files.state import Files
+from diorama.engine.taking import taken
 from diorama.errors import Unsupported
 from diorama.view.filesystem import OpenFile
 from diorama.view.special import Argument
@@ -37,7 +39,12 @@ CHANGES_FILE: Final = (
 )
 """The requests; all others that change a file need it open for writing."""
 
-CONCERNS_US: Final = (*CHANGES_FILE, ioctl.FUSE_DEV_IOC_CLONE)
+CONCERNS_US: Final = (
+    *CHANGES_FILE,
+    ioctl.FUSE_DEV_IOC_CLONE,
+    ioctl.FUSE_DEV_IOC_BACKING_OPEN,
+    ioctl.FUSE_DEV_IOC_BACKING_CLOSE,
+)
 _DESCRIPTOR: Final = 4
 _OF_DESCRIPTORS: Final = (ioctl.FIONBIO, ioctl.FIONCLEX, ioctl.FIOCLEX, ioctl.FIOASYNC)
 """What the kernel does for every file."""
@@ -110,8 +117,26 @@ def _by_terminal(files: Files, call: Ioctl) -> int | None:
     place = files.tasks.virtual(files.task(call.tracee), call.fd)
     if place is None or place.filesystem is None or call.command in _OF_DESCRIPTORS:
         return None
-    argument = Argument(call.argument, call.tracee.memory, call.tracee.abi.word)
+    status = files.tasks.status(files.task(call.tracee), call.fd)
+    file = status.st_dev, status.st_ino
+    word = call.tracee.abi.word
+    argument = Argument(call.argument, call.tracee.memory, word, file, partial(_take, files, call))
     return place.filesystem.control_device(place.inode, call.command, argument)
+
+
+def _take(files: Files, call: Ioctl, number: int) -> tuple[int, bool]:
+    """As `Argument.take`: nothing is written behind the back of layers, or of a mount that is read-only."""
+    task = files.task(call.tracee)
+    if not files.has_our_rights(call.tracee):
+        raise fail(errno.EPERM)
+    place = files.tasks.descriptor(task, number)
+    with taken(call.tracee.tid, call.tracee.pid, number) as fd:
+        mode = os.fstat(fd).st_mode
+        if not stat.S_ISREG(mode):
+            raise fail(errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL)
+        if place.filesystem is not None or place.mount.layers is not None or place.mount.owners is not None:
+            raise fail(errno.ELOOP)
+        return os.dup(fd), not place.mount.read_only
 
 
 def _by_file_system(files: Files, call: Ioctl) -> Outcome:

@@ -29,7 +29,7 @@ from diorama.dispatch.files.points import Points
 from diorama.dispatch.files.programs import Programs
 from diorama.dispatch.files.synthetic import Synthetic
 from diorama.engine.descent import descends
-from diorama.view.filesystem import Attributes
+from diorama.view.filesystem import Attributes, FileSystem
 from diorama.view.formats import Entry
 from diorama.view.host import Host, RealHost, Status, is_in_our_user_namespace
 from diorama.view.identity import Mapping
@@ -96,6 +96,7 @@ class Files:
         self.direct = DirectFiles(self.inodes)
         self.direct.on_close = self.synthetic.closed_directly
         self.synthetic.contents.is_held_elsewhere = self.direct.has
+        self.synthetic.contents.is_rooted = self._is_rooted
         self.synthetic.contents.on_failure = partial(failed, self)
         self.lockers = Lockers()
         self.on_execute: Callable[[Task, Place | None], None] = _nothing_to_execute
@@ -129,6 +130,12 @@ class Files:
         self.on_division: Callable[[Task], None] = _nobody
         self._of_tracee: dict[Any, Task] = {}
         self._pinned: dict[Task, Content] = {}
+
+    def _is_rooted(self, filesystem: FileSystem, inode: int) -> bool:
+        """Whether a file is open past the cache, or the root of a mount."""
+        mounts = [mount for tree in self.tasks.trees() for mount in tree.mounts]
+        is_root = any((one.filesystem, one.inode) == (filesystem, inode) for one in mounts)
+        return is_root or self.direct.has(filesystem, inode)
 
     # -- tasks --------------------------------------------------------------------------------
 

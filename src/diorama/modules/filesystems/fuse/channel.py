@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import select
 import socket
@@ -223,10 +224,11 @@ class Channel:
 
         As fuse(4): whether a signal interrupts a request is for the server to say.  EINTR if nobody waits.
         """
-        who = asker()
+        who, until = asker(), self._patience()
         if who is not None:
             who.step_aside()
         while not self._get(waiting):
+            self._give_up(until)
             if who is None or not who.is_interrupted():
                 continue
             self.tell(self.connection.interrupt(unique))
@@ -236,6 +238,15 @@ class Channel:
                         continue  # it is answered just now
                     self._waiting[unique] = Nobody(waiting.late)
                 raise _error(errno.EINTR)
+
+    def _patience(self) -> float:
+        """Until when an answer must be there."""
+        return time.monotonic() + (self.connection.request_timeout or math.inf)
+
+    def _give_up(self, until: float) -> None:
+        """Drop a server that has not answered in the time that it has set itself (FUSE_REQUEST_TIMEOUT)."""
+        if time.monotonic() > until:
+            self._drop(ProtocolError(f"no answer in {self.connection.request_timeout} seconds"))
 
     def check(self) -> Asker | None:
         """Hear what the server has said, before using what it said earlier; ENOTCONN if it is gone.
@@ -308,7 +319,7 @@ class Channel:
 
     def _send(self, message: bytes, unique: int = 0) -> None:
         """Send a request; while the server reads nothing, who is interrupted takes it back: EINTR."""
-        who = asker()
+        who, until = asker(), self._patience()
         try:
             while not self._is_lost:
                 with self._lock:
@@ -316,6 +327,7 @@ class Channel:
                         return
                 with contextlib.suppress(ValueError):  # closed just now
                     select.select([], [self._socket], [], _TICK)
+                self._give_up(until)
                 if who is not None and who.is_interrupted():
                     raise _error(errno.EINTR)
         except OSError:

@@ -13,11 +13,13 @@ import select
 import socket
 import stat
 import threading
+import weakref
 from collections.abc import Sequence
 from typing import Final
 
-from diorama.interfaces.filesystem import Attributes, Entry, FileSystem
+from diorama.interfaces.filesystem import Argument, Attributes, Entry, FileSystem
 from diorama.modules.filesystems.fuse.channel import make_pair
+from diorama.modules.filesystems.fuse.lending import LENDS, Lent
 
 __all__ = ["FuseDevice"]
 
@@ -32,6 +34,7 @@ class FuseDevice(FileSystem):
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: dict[tuple[int, int], socket.socket] = {}
+        self._lent: weakref.WeakValueDictionary[tuple[int, int], Lent] = weakref.WeakValueDictionary()
 
     def attributes(self, inode: int) -> Attributes:
         """A character device for everybody, as udev makes it."""
@@ -55,6 +58,19 @@ class FuseDevice(FileSystem):
         if ours is None:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         return ours
+
+    def mounted(self, theirs: tuple[int, int], lent: Lent) -> None:
+        """What a server has open is mounted."""
+        self._lent[theirs] = lent
+
+    def control_device(self, inode: int, command: int, argument: Argument) -> int | None:
+        """What a server lends is for its file system; EPERM before there is one."""
+        if command not in LENDS:
+            return None
+        lent = self._lent.get(argument.file)
+        if lent is None:
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+        return lent.control(command, argument)
 
     def lookup(self, directory: int, name: bytes) -> int:
         """There is nothing in it."""

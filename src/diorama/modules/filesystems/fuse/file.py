@@ -6,12 +6,14 @@ import errno
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from diorama.fuse.attributes import SetAttrIn
 from diorama.fuse.flags import IOCTL_RETRY, FAttr, FOpen
 from diorama.fuse.handles import (
     CopyFileRangeIn,
+    CopyFileRangeOut,
     FAllocateIn,
     FlushIn,
     IoctlIn,
@@ -39,6 +41,8 @@ _KEEPS, _STREAMS, _NO_FLUSH = int(FOpen.KEEP_CACHE), int(FOpen.STREAM), int(FOpe
 _UNCACHED: Final = int(FOpen.DIRECT_IO)
 _UNSEEKABLE: Final = int(FOpen.NONSEEKABLE | FOpen.STREAM)
 _DIRECT: Final = _UNCACHED | _UNSEEKABLE
+_MOST_COPIED: Final = 0xFFFFF000
+"""What an answer of 32 bits can tell, in whole pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +67,16 @@ class FuseFile:
     """An open file of a program: what the server has given for it.
 
     `has_handle`: the server has one, which it must be told of when the file is closed.  `locker` is the owner
-    of a lock on all of it.  `uses` counts who asks by it, and whoever has it open as one.
+    of a lock on all of it.  `uses` counts who asks by it, and whoever has it open as one.  `lent`: what has
+    its content, if the server has lent that (`lending`), else -1.
     """
 
     def __init__(self, files: OpenFiles, inode: int, flags: int, out: OpenOut | None) -> None:
         self._files = files
         self.inode = inode
         self.flags = flags
+        self.out = out
+        self.lent = -1
         self.has_handle = out is not None
         self.handle = 0 if out is None else out.fh
         self.how = _KEEPS if out is None else out.open_flags
@@ -168,12 +175,24 @@ class FuseFile:
         if not isinstance(target, FuseFile) or target._files is not self._files:
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
         node = self._files.asking.node(target.inode)
-        request = CopyFileRangeIn(self.handle, offset, node, target.handle, to, size)
-        (copied,) = self._ask("COPY_FILE_RANGE", request).records
-        assert isinstance(copied, WriteOut)
-        if copied.size > size:
+        copied = self._copy(partial(CopyFileRangeIn, self.handle, offset, node, target.handle, to), size)
+        if copied > size:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         self._files.asking.changed(target.inode)
+        return copied
+
+    def _copy(self, request: Callable[[int, int], CopyFileRangeIn], size: int) -> int:
+        """Ask as the newest version does, and as older ones where the server does not know that."""
+        try:
+            (copied,) = self._ask("COPY_FILE_RANGE_64", request(size, 0)).records
+        except OSError as error:
+            if error.errno != errno.ENOSYS:
+                raise
+        else:
+            assert isinstance(copied, CopyFileRangeOut)
+            return copied.bytes_copied
+        (copied,) = self._ask("COPY_FILE_RANGE", request(min(size, _MOST_COPIED), 0)).records
+        assert isinstance(copied, WriteOut)
         return copied.size
 
     def truncate(self, size: int) -> None:

@@ -15,7 +15,6 @@ import socket
 import stat
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from diorama.engine.told import Told
@@ -24,18 +23,12 @@ from diorama.fuse.connection import Notification, ProtocolError, Reply
 from diorama.fuse.flags import FAttr, Init
 from diorama.fuse.handles import CreateIn, OpenOut, ReadIn, SyncFsIn, WriteIn
 from diorama.fuse.naming import LinkIn, MkdirIn, MknodIn, Rename2In, RenameIn
-from diorama.fuse.notices import (
-    NotifyDelete,
-    NotifyInvalEntry,
-    NotifyInvalInode,
-    NotifyPollWakeup,
-    NotifyRetrieve,
-    NotifyStore,
-)
 from diorama.fuse.wire import Attr, AttrOut, Wire
 from diorama.interfaces.filesystem import Attributes, Changes, ContentCache, Entry, FileSystem, Statistics
 from diorama.modules.filesystems.fuse.file import Asking, FuseFile
+from diorama.modules.filesystems.fuse.hearing import Hearing
 from diorama.modules.filesystems.fuse.known import Known
+from diorama.modules.filesystems.fuse.lending import Lent
 from diorama.modules.filesystems.fuse.notices import Notices
 from diorama.modules.filesystems.fuse.opened import OpenFiles
 from diorama.modules.filesystems.fuse.translation import as_unsupported, to_set, unless_unknown
@@ -68,6 +61,9 @@ _WANTS: Final = (
     | Init.HANDLE_KILLPRIV
     | Init.EXPLICIT_INVAL_DATA
     | Init.HAS_EXPIRE_ONLY
+    | Init.PASSTHROUGH
+    | Init.NO_EXPORT_SUPPORT
+    | Init.REQUEST_TIMEOUT
 )
 
 
@@ -118,8 +114,12 @@ class FuseFileSystem(FileSystem):
             lambda inode: self.attributes(inode).size,
             self._known.node,
         )
-        self._files = OpenFiles(asking)
-        self._channel.on_lost = lambda: self._look_again(self._files.polling.all())
+        self.lent = Lent(self._channel.connection)
+        self._files = OpenFiles(asking, self.lent)
+        self._hearing = Hearing(
+            self, self._channel, self._known, self._files, self._notices, self._forget
+        )
+        self._channel.on_lost = lambda: self._hearing.look_again(self._files.polling.all())
         self._channel.start()
 
     # -- looking at it ------------------------------------------------------------------------
@@ -177,7 +177,8 @@ class FuseFileSystem(FileSystem):
     @property
     def reopens(self) -> int:  # type: ignore[override]
         """How much of a file is read at once where it is opened natively; 0 if the server opens nothing."""
-        return self._files.most_read if self._channel.connection.knows("OPEN") else 0
+        opens = self._channel.connection.knows("OPEN") and not self.lent.agreed
+        return self._files.most_read if opens else 0
 
     def reopened(self, inode: int, handle: int, flags: int, how: int) -> FuseFile:
         """A file was opened natively."""
@@ -394,6 +395,7 @@ class FuseFileSystem(FileSystem):
         self._known.native.end()
         self._channel.close()
         self._notices.close()
+        self.lent.close()
         on_close, self.on_close = self.on_close, None
         if on_close is not None:
             on_close()
@@ -462,37 +464,5 @@ class FuseFileSystem(FileSystem):
         assert isinstance(attr, Attr)
         return self._known.told(inode, out, attr, mark)
 
-    def _retrieved(self, cache: ContentCache | None, asked: NotifyRetrieve) -> None:
-        inode = self._known.inode(asked.nodeid)
-        size = min(asked.size, self._channel.connection.max_write)
-        data = b"" if cache is None else cache.retrieve(self, inode, asked.offset, size)
-        self._channel.tell(self._channel.connection.retrieved(asked, data))
-
-    def _look_again(self, changed: Sequence[Callable[[], None]]) -> None:
-        for look in changed:
-            self._notices.put(partial(_look, look), needed=True)
-
     def _notified(self, told: Notification) -> None:
-        record = told.record
-        if isinstance(record, NotifyInvalInode):
-            inode = self._known.inode(record.ino)
-            self._known.changed(inode)
-            if record.off >= 0:
-                self._notices.put(lambda cache: cache.stale(self, inode))
-        elif isinstance(record, NotifyStore):
-            inode = self._known.inode(record.nodeid)
-            self._known.changed(inode)
-            self._notices.put(lambda cache: cache.store(self, inode, record.offset, told.data))
-        elif isinstance(record, NotifyRetrieve):
-            self._notices.put(lambda cache: self._retrieved(cache, record), needed=True)
-        elif isinstance(record, NotifyPollWakeup):
-            self._look_again(self._files.polling.notified(record.kh))
-        elif isinstance(record, NotifyInvalEntry | NotifyDelete):
-            directory = self._known.inode(record.parent)
-            self._known.forget_name(directory, told.data)
-            self._known.changed(directory)
-
-
-def _look(look: Callable[[], None], _cache: ContentCache | None) -> None:
-    look()
-
+        self._hearing.notified(told)

@@ -203,6 +203,13 @@ class Known:
             self._changed()
             return inode or (0 if found is None else found.inode)
 
+    def forget_names(self, inode: int = 0) -> None:
+        """All names of an inode are to be asked for again; 0: all names."""
+        with self._lock:
+            self._names = {key: one for key, one in self._names.items() if inode and one.inode != inode}
+            self.native.drop_all(inode)
+            self._changed()
+
     def _changed(self) -> None:
         self._changes += 1
         self.native.changed()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from diorama.fuse.flags import FSYNC_FDATASYNC, RELEASE_FLOCK_UNLOCK, WRITE_CACHE, Init
 from diorama.fuse.handles import FlushIn, FsyncIn, OpenIn, OpenOut, ReadIn, ReleaseIn, WriteIn, WriteOut
 from diorama.modules.filesystems.fuse.file import Asking, FuseFile
+from diorama.modules.filesystems.fuse.lending import Lent, copy_lent, read_lent, write_lent
 from diorama.modules.filesystems.fuse.polling import Polling
 from diorama.modules.filesystems.fuse.translation import segments, unless_unknown, write_at
 
@@ -34,8 +35,9 @@ _NEVER_SENT: Final = os.O_CREAT | os.O_EXCL | os.O_NOCTTY | os.O_CLOEXEC
 class OpenFiles:
     """Those of one mount.  Any thread."""
 
-    def __init__(self, asking: Asking) -> None:
+    def __init__(self, asking: Asking, lent: Lent) -> None:
         self.asking = asking
+        self.lent = lent
         self.polling = Polling()
         self._lock = threading.Lock()
         self._open: dict[int, list[FuseFile]] = {}
@@ -53,10 +55,18 @@ class OpenFiles:
 
     def add(self, file: FuseFile) -> FuseFile:
         """There is one more."""
+        self._borrow(file)
         with self._lock:
             self._open.setdefault(file.inode, []).append(file)
             self._uses[file.inode] += 1
         return file
+
+    def _borrow(self, file: FuseFile) -> None:
+        try:
+            file.lent = self.lent.open(file.out, file.flags)
+        except OSError:
+            self._release(file)
+            raise
 
     def closed(self, file: FuseFile) -> None:
         """There is one less, which nobody waits for.  The server is told when nobody asks by it any more."""
@@ -90,11 +100,16 @@ class OpenFiles:
             file.uses -= 1
             if file.uses:
                 return
+        if file.lent >= 0:
+            os.close(file.lent)
+        self._release(file)
+        self._unuse(file.inode)
+
+    def _release(self, file: FuseFile) -> None:
         if file.has_handle:
             how, owner = (0, 0) if file.locker is None else (RELEASE_FLOCK_UNLOCK, file.locker)
             released = ReleaseIn(file.handle, file.flags & ~_NEVER_SENT, how, owner)
             self.asking.post("RELEASE", file.inode, released)
-        self._unuse(file.inode)
 
     def _unuse(self, inode: int) -> None:
         with self._lock:
@@ -114,6 +129,15 @@ class OpenFiles:
                 return
             del self._uses[inode]
         then()
+
+    def unless_open(self, inode: int, then: Callable[[], None]) -> None:
+        """Do something if nothing of a file is open."""
+        with self._lock:
+            is_open = self._uses[inode] > 0
+            if not is_open:
+                del self._uses[inode]
+        if not is_open:
+            then()
 
     # -- locks on ranges ----------------------------------------------------------------------
 
@@ -152,9 +176,12 @@ class OpenFiles:
     def copy(self, inode: int, fd: int) -> None:
         """Read all of a file."""
         size = self.most_read
-        with self._by(inode, writing=False) as handle:
+        with self._by(inode, writing=False) as file:
+            if file.lent >= 0:
+                copy_lent(file.lent, fd)
+                return
             offset = 0
-            while data := self._read(inode, handle, offset, size):
+            while data := self._read(inode, file.handle, offset, size):
                 write_at(fd, data, offset)
                 offset += len(data)
                 if len(data) < size:
@@ -163,10 +190,12 @@ class OpenFiles:
     def read(self, inode: int, offset: int, size: int) -> bytes:
         """Read a piece; shorter only at the end."""
         found = b""
-        with self._by(inode, writing=False) as handle:
+        with self._by(inode, writing=False) as file:
+            if file.lent >= 0:
+                return read_lent(file.lent, size, offset)
             while len(found) < size:
                 wanted = min(size - len(found), self.most_read)
-                data = self._read(inode, handle, offset + len(found), wanted)
+                data = self._read(inode, file.handle, offset + len(found), wanted)
                 found += data
                 if len(data) < wanted:
                     break
@@ -175,17 +204,26 @@ class OpenFiles:
     def save(self, inode: int, fd: int, finish: Callable[[int], None]) -> None:
         """Write all of a file, and then do what is to be done by the same handle."""
         size = os.fstat(fd).st_size
-        with self._by(inode, writing=True) as handle:
+        with self._by(inode, writing=True) as file:
             for offset, length in segments(fd, size):
-                self._write(inode, handle, fd, offset, length)
-            finish(handle)
+                if file.lent >= 0:
+                    write_lent(file.lent, fd, offset, length)
+                else:
+                    self._write(inode, file.handle, fd, offset, length)
+            finish(file.handle)
 
     def sync(self, inode: int, *, is_directory: bool, data_only: bool) -> None:
         """Have the server make a file, or a directory, lasting."""
         how = FSYNC_FDATASYNC if data_only else 0
-        by = self.listing(inode) if is_directory else self._by(inode, writing=True)
-        with by as handle, unless_unknown():
-            self.asking.ask("FSYNCDIR" if is_directory else "FSYNC", inode, FsyncIn(handle, how))
+        if is_directory:
+            with self.listing(inode) as handle, unless_unknown():
+                self.asking.ask("FSYNCDIR", inode, FsyncIn(handle, how))
+            return
+        with self._by(inode, writing=True) as file:
+            if file.lent >= 0:
+                os.fsync(file.lent)
+            with unless_unknown():
+                self.asking.ask("FSYNC", inode, FsyncIn(file.handle, how))
 
     @property
     def are_cached(self) -> bool:
@@ -241,34 +279,46 @@ class OpenFiles:
         return opened
 
     @contextlib.contextmanager
-    def _for_a_while(self, inode: int, flags: int, opening: str, closing: str) -> Generator[int, None, None]:
+    def listing(self, inode: int) -> Generator[int, None, None]:
+        """A handle of a directory."""
         with self._lock:
             self._uses[inode] += 1
         opened = None
         try:
-            opened = self._ask_open(inode, flags, opening, closing)
+            opened = self._ask_open(inode, os.O_DIRECTORY, "OPENDIR", "RELEASEDIR")
             yield 0 if opened is None else opened.fh
         finally:
             if opened is not None:
-                self.asking.post(closing, inode, ReleaseIn(fh=opened.fh, flags=flags))
+                self.asking.post("RELEASEDIR", inode, ReleaseIn(fh=opened.fh, flags=os.O_DIRECTORY))
             self._unuse(inode)
 
-    def listing(self, inode: int) -> contextlib.AbstractContextManager[int]:
-        """A handle of a directory."""
-        return self._for_a_while(inode, os.O_DIRECTORY, "OPENDIR", "RELEASEDIR")
-
     @contextlib.contextmanager
-    def _by(self, inode: int, *, writing: bool) -> Generator[int, None, None]:
-        """A handle to read by, or to write."""
+    def _by(self, inode: int, *, writing: bool) -> Generator[FuseFile, None, None]:
+        """What to read by, or to write: of what is open, or opened for that."""
         file = self._find(inode, writing=writing)
         if file is not None:
             try:
-                yield file.handle
+                yield file
             finally:
                 self._end(file)
             return
-        with self._for_a_while(inode, os.O_WRONLY if writing else os.O_RDONLY, "OPEN", "RELEASE") as handle:
-            yield handle
+        with self._for_a_while(inode, os.O_WRONLY if writing else os.O_RDONLY) as file:
+            yield file
             if writing:
                 with unless_unknown():
-                    self.asking.ask("FLUSH", inode, FlushIn(fh=handle))
+                    self.asking.ask("FLUSH", inode, FlushIn(fh=file.handle))
+
+    @contextlib.contextmanager
+    def _for_a_while(self, inode: int, flags: int) -> Generator[FuseFile, None, None]:
+        with self._lock:
+            self._uses[inode] += 1
+        try:
+            file = FuseFile(self, inode, flags, self._ask_open(inode, flags))
+            self._borrow(file)
+        except BaseException:
+            self._unuse(inode)
+            raise
+        try:
+            yield file
+        finally:
+            self._end(file)
