@@ -97,7 +97,8 @@ class Liar(Server):
 
     def notice(self, unique: int, body: bytes, length: int, code: int) -> list[bytes]:
         what = self.rng.choice((*NOTICES, 0, 99, -1))
-        size = NOTICES[what].record.width() if what in NOTICES else 8
+        record = NOTICES[what].record if what in NOTICES else InHeader
+        size = 0 if record is None else record.width()
         told = self.rng.randbytes(size + self.rng.choice((0, 0, 1, 9)))
         return [self.message(0, told, HEAD + len(told), what), self.message(unique, body, length, code)]
 
