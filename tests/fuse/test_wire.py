@@ -21,8 +21,8 @@ MODULES = (attributes, handles, naming, notices, wire)
 
 # What stands in a structure of its own in C, and what C calls otherwise.
 PREFIXES = {
-    "fuse_statfs_out": ("st.", set()),
-    "fuse_lk_out": ("lk.", set()),
+    "fuse_statfs_out": ("st.", set[str]()),
+    "fuse_lk_out": ("lk.", set[str]()),
     "fuse_lk_in": ("lk.", {"fh", "owner", "lk_flags"}),
     "fuse_statx_out": ("stat.", {"attr_valid", "attr_valid_nsec", "flags"}),
 }
@@ -92,7 +92,7 @@ def test_every_structure_has_the_kernels_size_and_offsets(tmp_path: Path) -> Non
         end = ENDS.get(name)
         size = f"sizeof(struct {name})" if end is None else f"offsetof(struct {name}, {end})"
         wanted.append((size, layout.size))
-        prefix, plain = PREFIXES.get(name, ("", set()))
+        prefix, plain = PREFIXES.get(name, ("", set[str]()))
         for member, offset in layout.offsets.items():
             if SINCE.get(f"{name}.{member}", 0) > header_minor():
                 continue

@@ -24,27 +24,32 @@ from modules.fuse_server import FOREVER, Server
 ANY = r"."
 
 
+class Newest(Server):
+    """One of version 7.45; `ours` is the other end."""
+
+    def __init__(self, ours: socket.socket, theirs: socket.socket) -> None:
+        super().__init__(theirs, FOREVER, minor=45)
+        self.ours = ours
+
+
 @pytest.fixture
-def server() -> Iterator[Server]:
-    """One of version 7.45, which is not started."""
+def server() -> Iterator[Newest]:
+    """One that is not started."""
     ours, theirs = make_pair()
     with ours, theirs:
-        server = Server(theirs, FOREVER, minor=45)
-        server.ours = ours  # type: ignore[attr-defined]
-        yield server
+        yield Newest(ours, theirs)
 
 
 @pytest.fixture
-def mounted(server: Server) -> Iterator[FuseFileSystem]:
+def mounted(server: Newest) -> Iterator[FuseFileSystem]:
     filesystem = mount(server)
     yield filesystem
     filesystem.close()
 
 
-def mount(server: Server) -> FuseFileSystem:
-    ours: socket.socket = server.ours  # type: ignore[attr-defined]
+def mount(server: Newest) -> FuseFileSystem:
     server.start()
-    return FuseFileSystem(ours, "test")
+    return FuseFileSystem(server.ours, "test")
 
 
 def wait_until(condition: Any) -> None:
@@ -54,11 +59,11 @@ def wait_until(condition: Any) -> None:
         time.sleep(0.001)
 
 
-def prune(server: Server, *nodes: int) -> None:
+def prune(server: Newest, *nodes: int) -> None:
     server.notify(NOTIFY_PRUNE, NotifyPrune(len(nodes)).encode() + struct.pack(f"={len(nodes)}Q", *nodes))
 
 
-def test_a_new_epoch_has_all_names_asked_for_again(server: Server, mounted: FuseFileSystem) -> None:
+def test_a_new_epoch_has_all_names_asked_for_again(server: Newest, mounted: FuseFileSystem) -> None:
     for name in (b"one", b"other"):
         server.add(name)
         mounted.lookup(1, name)
@@ -70,7 +75,7 @@ def test_a_new_epoch_has_all_names_asked_for_again(server: Server, mounted: Fuse
     assert server.log.count("LOOKUP") == 4, "who asks has heard it before"
 
 
-def test_what_is_pruned_is_forgotten_unless_somebody_has_it(server: Server, mounted: FuseFileSystem) -> None:
+def test_what_is_pruned_is_forgotten_unless_somebody_has_it(server: Newest, mounted: FuseFileSystem) -> None:
     nodes = [server.add(b"file"), server.add(b"open"), server.add(b"directory", mode=stat.S_IFDIR | 0o755)]
     file, held, _ = (mounted.lookup(1, name) for name in (b"file", b"open", b"directory"))
     opened = mounted.open_file(held, os.O_RDONLY)
@@ -88,14 +93,14 @@ def test_what_is_pruned_is_forgotten_unless_somebody_has_it(server: Server, moun
     wait_until(lambda: (nodes[1], 1) in server.forgotten)
 
 
-def test_who_wants_all_requests_again_goes_on(server: Server, mounted: FuseFileSystem) -> None:
+def test_who_wants_all_requests_again_goes_on(server: Newest, mounted: FuseFileSystem) -> None:
     server.add(b"file")
     server.notify(NOTIFY_RESEND, b"")
     assert mounted.attributes(mounted.lookup(1, b"file")).kind == stat.S_IFREG
 
 
 def test_a_server_that_does_not_answer_in_its_time_is_given_up(
-    server: Server, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    server: Newest, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("diorama.fuse.connection._LEAST_TIMEOUT", 1)
     server.features, server.timeout = Init.REQUEST_TIMEOUT, 1
@@ -113,7 +118,7 @@ def test_a_server_that_does_not_answer_in_its_time_is_given_up(
     ("caches", "depth", "lends"), [(False, 1, True), (False, 2, True), (False, 3, False), (True, 1, False)]
 )
 def test_what_a_server_lends_is_used_as_by_the_kernel(
-    server: Server, caches: bool, depth: int, lends: bool
+    server: Newest, caches: bool, depth: int, lends: bool
 ) -> None:
     """Not with FUSE_WRITEBACK_CACHE, nor below more file systems than the kernel has on one another."""
     server.caches_writes = caches
@@ -126,7 +131,7 @@ def test_what_a_server_lends_is_used_as_by_the_kernel(
 
 @pytest.mark.parametrize("knows", [True, False], ids=["newest", "older"])
 def test_a_long_range_is_copied_as_far_as_an_answer_can_tell(
-    server: Server, mounted: FuseFileSystem, knows: bool
+    server: Newest, mounted: FuseFileSystem, knows: bool
 ) -> None:
     wanted: list[int] = []
 

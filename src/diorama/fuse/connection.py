@@ -19,6 +19,7 @@ Threads: everything here is guarded by one lock that is never held for long; any
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -126,7 +127,7 @@ class Connection:
     do, `max_write` how many bytes one WRITE may carry, `max_read` how many one READ may ask for,
     `max_background` how many requests that nobody waits for may be on their way, `granularity` that of times
     in nanoseconds, `request_timeout` after how many seconds a server that does not answer is given up, and
-    `max_stack_depth` how many file systems may lie above what it lends (0: never, and none).
+    `max_stack_depth` how many file systems may lie above what it lends (0: it lends nothing).
     """
 
     wants: Init
@@ -138,7 +139,7 @@ class Connection:
     most_read: int = _MAX_PAGES * _PAGE
     max_background: int = 12
     granularity: int = 1
-    request_timeout: int = 0
+    request_timeout: float = math.inf
     max_stack_depth: int = 0
     is_ready: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import math
 import os
 import select
 import socket
@@ -224,7 +223,7 @@ class Channel:
 
         As fuse(4): whether a signal interrupts a request is for the server to say.  EINTR if nobody waits.
         """
-        who, until = asker(), self._patience()
+        who, until = asker(), time.monotonic() + self.connection.request_timeout
         if who is not None:
             who.step_aside()
         while not self._get(waiting):
@@ -238,10 +237,6 @@ class Channel:
                         continue  # it is answered just now
                     self._waiting[unique] = Nobody(waiting.late)
                 raise _error(errno.EINTR)
-
-    def _patience(self) -> float:
-        """Until when an answer must be there."""
-        return time.monotonic() + (self.connection.request_timeout or math.inf)
 
     def _give_up(self, until: float) -> None:
         """Drop a server that has not answered in the time that it has set itself (FUSE_REQUEST_TIMEOUT)."""
@@ -319,7 +314,7 @@ class Channel:
 
     def _send(self, message: bytes, unique: int = 0) -> None:
         """Send a request; while the server reads nothing, who is interrupted takes it back: EINTR."""
-        who, until = asker(), self._patience()
+        who, until = asker(), time.monotonic() + self.connection.request_timeout
         try:
             while not self._is_lost:
                 with self._lock:
