@@ -363,13 +363,18 @@ def test_a_host_tells_of_itself(lan: Lan) -> None:
 import subprocess
 def run(*words):
     print(subprocess.run(words, capture_output=True, text=True, check=False).stdout, end="")
-made = socket.create_server(("", 80))
+made = socket.create_server(("", 80), backlog=7)
+waiting = socket.create_connection(("127.0.0.1", 80))
+told = made.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+listed = subprocess.run(["ss", "-Hltn"], capture_output=True).stdout.split()
+print(listed[1:3], struct.unpack_from("=II", told, 24))
 print(socket.if_nameindex(), socket.gethostbyname("h1"), socket.gethostbyname("localhost"))
 print(open("/proc/net/tcp").read().splitlines()[1].split()[1])
 print(open("/etc/hosts").read(), open("/etc/resolv.conf").read())
 """
     out = lan.run(1, script)
     assert out.lines == [
+        "[b'1', b'7'] (1, 7)",
         "[(1, 'lo'), (2, 'eth0')] 10.1.0.1 127.0.0.1",
         "00000000:0050",
         "127.0.0.1 localhost",

@@ -114,7 +114,7 @@ print(socket.gethostbyname("h1"), socket.gethostbyname("www"))
     assert out.stdout == "10.1.0.1 10.1.0.1\n", out.stderr
 
 
-def test_dig_asks_the_gateway(lan: Lan) -> None:
+def test_dig_asks_the_gateway(lan: Lan, tmp_path: Path) -> None:
     pytest.importorskip("dns", reason="needs dnspython")
     if shutil.which("dig") is None:
         pytest.skip("needs dig")
@@ -127,6 +127,15 @@ def test_dig_asks_the_gateway(lan: Lan) -> None:
         ):
             found = finish(lan.bench.start(lan.words(2, ["dig", "+short", "+search", *words])))
             assert found.lines == [told], found.stderr
+        path = tmp_path / "lan.pcap"
+        net(lan, "set", "latency=100ms")
+        net(lan, "pcap", str(path))
+        found = finish(lan.bench.start(lan.words(2, ["dig", "+tries=1", "+timeout=30", "h1"])))
+    assert "10.1.0.1" in found.stdout, found.stderr
+    (took,) = [line for line in found.lines if "Query time" in line]
+    assert int(took.split()[3]) >= 100
+    ends = [(packet.source, packet.target) for packet in read(path) if packet.protocol == socket.IPPROTO_UDP]
+    assert ends == [("10.1.0.2", "10.1.0.254"), ("10.1.0.254", "10.1.0.2")]
 
 
 def test_a_published_port_leads_to_the_host(lan: Lan) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 
-from diorama.modules.networks.lan.hearing import is_foreign, is_heard
+from diorama.modules.networks.lan.hearing import backlogs, datagram_peers, is_foreign, is_heard
 
 ADDRESS = "127.99.7.10"
 TCP, UDP = socket.IPPROTO_TCP, socket.IPPROTO_UDP
@@ -63,3 +64,24 @@ def test_who_is_bound_and_does_not_listen_hears_no_connection(stack: ExitStack) 
     made = stack.enter_context(socket.socket())
     made.bind((ADDRESS, 0))
     assert not is_heard(made.getsockname(), TCP)
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_who_listens_has_a_backlog(stack: ExitStack, family: socket.AddressFamily) -> None:
+    made = [stack.enter_context(socket.socket(family)) for _ in range(300)]
+    for most, listener in enumerate(made[:-1], 1):
+        listener.listen(most)
+    found = backlogs()
+    known = [found.get(os.fstat(listener.fileno()).st_ino) for listener in made]
+    assert known == [*range(1, 300), None]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::ffff:127.0.0.1"])
+def test_whom_somebody_is_connected_to_is_known(stack: ExitStack, host: str) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    one, other = (stack.enter_context(socket.socket(family, socket.SOCK_DGRAM)) for _ in range(2))
+    one.bind((host, 0))
+    real = "127.0.0.1", one.getsockname()[1]
+    assert real not in datagram_peers()
+    other.connect((host, real[1]))
+    assert real in datagram_peers()

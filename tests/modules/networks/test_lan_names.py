@@ -15,7 +15,7 @@ import dns.query
 import dns.rcode
 
 from diorama.errors import UsageError
-from diorama.modules.networks.lan.addresses import ADDRESS4, ADDRESS6, GATEWAY, Place
+from diorama.modules.networks.lan.addresses import ADDRESS4, ADDRESS6, GATEWAY, Place, parse_real
 from modules.networks.lan_pair import Pair
 from modules.networks.lan_room import LIMIT, Room
 
@@ -125,7 +125,8 @@ def test_names_are_asked_for_through_a_relay_too(pair: Pair) -> None:
     server = Place(pair.one.number, GATEWAY, ADDRESS4, 53).real()
     client.sendto(query().to_wire(), pair.one.relay(client.getsockname(), server, "udp"))
     data, source = client.recvfrom(512)
-    assert (told(dns.message.from_wire(data)), source) == (["10.1.0.2"], server)
+    assert told(dns.message.from_wire(data)) == ["10.1.0.2"]
+    assert parse_real(*source) == parse_real(*server)
 
 
 def test_outside_names_need_the_gateway(pair: Pair) -> None:

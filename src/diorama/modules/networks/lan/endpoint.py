@@ -211,7 +211,8 @@ class LanEndpoint(Endpoint):
                 raise refuse(errno.EINVAL if destination.host != self.plan.host else errno.ECONNREFUSED)
             return
         if self.plan.needs_port(destination):
-            at.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if self.type == socket.SOCK_STREAM:
+                at.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self.bind_index(at, destination.source(), 0)
             return
         place = self.plan.place(self.plan.host, destination.source(), 0)

@@ -243,11 +243,13 @@ class Keeper:
         self.services.prepare(state)
         self._state = state
         self._tell()
-        self._when_seen(lambda: self._done(peer, order.id))
+        version = state.version
+        self._when_seen(lambda: self._done(peer, order.id, version))
 
-    def _done(self, peer: Peer, id: int) -> None:
+    def _done(self, peer: Peer, id: int, version: int) -> None:
         if self._state is not None:
             peer.send(wire.Done(id, self._state))
+            self._send_all(wire.Settled(version))
 
     # -- what is told -------------------------------------------------------------------------
 
@@ -258,9 +260,12 @@ class Keeper:
             return
         state.version += 1
         self.services.follow()
+        self._send_all(wire.Changed(state))
+
+    def _send_all(self, message: wire.Message) -> None:
         for peer in [*self._peers]:
             if peer.seen >= 0:
-                peer.send(wire.Changed(state))
+                peer.send(message)
 
     def _when_seen(self, call: Callable[[], None]) -> None:
         """Call when all members' sockets are as this state wants them, or should be."""

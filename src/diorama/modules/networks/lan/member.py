@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_network
-from typing import Final
+from typing import Final, TypeAlias
 
 from diorama.errors import Unsupported, UsageError, warn_once
 from diorama.modules.networks.lan import meeting, wire
@@ -48,6 +48,8 @@ _KNOWN: Final = {
     **{code: code for code in (errno.EADDRNOTAVAIL, errno.EINVAL, errno.ENETUNREACH, errno.EAFNOSUPPORT)},
 }
 """What a program is told of the errors that the keeper may have met, where Linux knows them of connect(2)."""
+_SETTLING: Final = 3.0
+"""Seconds to wait for other hosts to follow a change: a little more than the keeper does."""
 _PATIENCE: Final = 30.0
 """Seconds to wait for an answer of the keeper; it has only a little to do for each."""
 
@@ -63,8 +65,12 @@ class Host:
     is_down: bool = False
 
 
+Finish: TypeAlias = Callable[[], Sequence[socket.socket]]
+"""What is still to be done for a change, and may wait: sockets to be closed when all hosts have followed."""
+
+
 def _nothing() -> None:
-    return
+    return None
 
 
 def _refuse(code: int) -> OSError:
@@ -72,7 +78,10 @@ def _refuse(code: int) -> OSError:
 
 
 class Member:
-    """One host.  Any thread; `on_change` is called on a thread of its own, and must not ask for relays."""
+    """One host.  Any thread; `on_change` is called on a thread of its own, and must not ask for relays.
+
+    What it returns is called on one more, and may.
+    """
 
     def __init__(self, hello: wire.Hello) -> None:
         self._hello = hello
@@ -85,7 +94,11 @@ class Member:
         self._is_here = True
         self._relays: dict[tuple[tuple[str, int], tuple[str, int]], tuple[tuple[str, int], float]] = {}
         self._outside: dict[tuple[str, int], tuple[str, int]] = {}
-        self.on_change: Callable[[], None] = _nothing
+        self.keepers = 0
+        """How many keepers it has lost."""
+        self._settled = 0
+        self._finishing: list[threading.Thread] = []
+        self.on_change: Callable[[], Finish | None] = _nothing
         self._socket, welcome = self._enter(hello)
         self.number: int = welcome.state.number
         self.host: int = welcome.host
@@ -146,6 +159,8 @@ class Member:
             pass  # the keeper is gone, and the thread sees that
         if threading.current_thread() is not self._thread:
             self._thread.join()
+            for thread in self._finishing:
+                thread.join()
 
     # -- what is known ------------------------------------------------------------------------
 
@@ -367,6 +382,10 @@ class Member:
         if isinstance(message, wire.Changed):
             self._see(message.state)
             self._changed()
+        elif isinstance(message, wire.Settled):
+            with self._lock:
+                self._settled = message.version
+                self._answered.notify_all()
         elif isinstance(message, (wire.Answer, wire.Done, wire.Refused)):
             with self._lock:
                 if message.id in self._waiting:
@@ -376,10 +395,34 @@ class Member:
     def _changed(self) -> None:
         """Let the sockets be as the state wants them, and tell so."""
         version = self._state.version
+        finish: Finish | None = None
         try:
-            self.on_change()
+            finish = self.on_change()
         except Exception:
             traceback.print_exc()  # an error of ours; this host still is one
+        if finish is None:
+            self._saw(version)
+            return
+        name = f"lan:{self.lan}:changed"
+        thread = threading.Thread(target=self._finish, args=(finish, version), name=name, daemon=True)
+        self._finishing = [one for one in self._finishing if one.is_alive()] + [thread]
+        thread.start()
+
+    def _finish(self, finish: Finish, version: int) -> None:
+        """Do the rest that a change takes; and clean up when all hosts have done theirs."""
+        left: Sequence[socket.socket] = ()
+        try:
+            left = finish()
+        except Exception:
+            traceback.print_exc()
+        self._saw(version)
+        if left:
+            with self._lock:
+                self._answered.wait_for(lambda: self._settled >= version or self._has_left, _SETTLING)
+        for one in left:
+            one.close()
+
+    def _saw(self, version: int) -> None:
         try:
             wire.send(self._socket, wire.Seen(version))
         except OSError:
@@ -389,6 +432,7 @@ class Member:
         """The keeper is gone: whether there is another one, where this is a host as before."""
         with self._lock:
             self._is_here = False
+            self.keepers += 1
             self._waiting.clear()
             self._relays.clear()
             self._answered.notify_all()

@@ -78,11 +78,12 @@ class LanNetwork(Network):
         """The names of the hosts, who tells of others, and `/proc/net`."""
         return self._files
 
-    def _changed(self) -> None:
+    def _changed(self) -> Callable[[], Sequence[socket.socket]] | None:
         """The LAN is not as it was: hosts have come or gone, or hear each other otherwise."""
         self.plan.remember()
         self._netlink.changed()
         self.plan.filter_all([*self._echo.sockets, self.plan.directory.socket])
+        return self.plan.wiring.changed()
 
     def close(self) -> None:
         self._netlink.close()

@@ -35,6 +35,7 @@ from diorama.modules.networks.lan.groups import Directory
 from diorama.modules.networks.lan.hearing import is_foreign
 from diorama.modules.networks.lan.reaching import open_sockets
 from diorama.modules.networks.lan.silence import hear, ignore
+from diorama.modules.networks.lan.wiring import Wiring
 
 if TYPE_CHECKING:
     from diorama.modules.networks.lan.member import Member
@@ -70,6 +71,7 @@ class Plan:
         self.host: int = member.host
         self.binding = threading.RLock()
         """Held while an address is looked at and bound."""
+        self.wiring = Wiring(member)
         self._filtered = member.filter()
         """The program that all sockets have."""
         self._ignored: frozenset[int] = frozenset()
@@ -160,14 +162,23 @@ class Plan:
         # Who is told that nobody has it is found by the address that it was sent from: that of the socket.
         nobody = 1 if protocol == "tcp" else 0
         real = self.reach(destination, port, endpoint.type, endpoint.protocol, nobody=nobody).real()
-        if destination.host == self.host or not self.member.conditions(destination.host).has_relay:
+        return self.through(source, destination.host, real, endpoint)
+
+    def through(
+        self, source: tuple[str, int], host: int, real: tuple[str, int], endpoint: Endpoint
+    ) -> tuple[str, int]:
+        """The address of the kernel's that leads to another, of a host, by a relay if there is one."""
+        if not self.is_relayed(host) or endpoint.protocol == socket.IPPROTO_UDPLITE:
             return real
-        return self.member.relay(source, real, protocol)
+        return self.member.relay(source, real, "tcp" if endpoint.type == socket.SOCK_STREAM else "udp")
 
     def needs_port(self, destination: Destination) -> bool:
         """Whether somebody else must know the port that a destination is reached from."""
-        is_other = destination.host != self.host
-        return is_other and (destination.is_outside or self.member.conditions(destination.host).has_relay)
+        return destination.is_outside or self.is_relayed(destination.host)
+
+    def is_relayed(self, host: int) -> bool:
+        """Whether what goes to a host goes through the keeper now."""
+        return host != self.host and self.member.conditions(host).has_relay
 
     def hearing(self, destination: Destination) -> tuple[int, int, int]:
         """The indexes at which a destination is heard, the nearest first."""

@@ -73,8 +73,9 @@ class Publishing:
         loop: Loop,
         state: Callable[[], State],
         connect: Callable[[socket.socket, Published], None],
+        way: Callable[[Real, Real], Real],
     ) -> None:
-        self._loop, self._state, self._connect = loop, state, connect
+        self._loop, self._state, self._connect, self._way = loop, state, connect, way
         self._ports: dict[tuple[str, int, str], _Port] = {}
 
     def prepare(self, state: State) -> None:
@@ -138,7 +139,7 @@ class Publishing:
             self._loop.watch(way.fileno(), READ, lambda _: _hand_back(made, port.at, peer))
         for real in candidates(state.number, host, port.published.target):
             if is_heard(real, socket.IPPROTO_UDP):
-                way.sendto(data, real)
+                way.sendto(data, self._way(way.getsockname(), real))
                 return
 
 

@@ -12,6 +12,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -57,10 +58,9 @@ class Resolver:
         state: Callable[[], State],
         may_ask: Callable[[str], bool],
         learn: Callable[[str, list[str]], None],
-        delayed: Callable[[Real, Real, bytes, Callable[[], None]], None],
     ) -> None:
         self._loop, self._state = loop, state
-        self._may_ask, self._learn, self._delayed = may_ask, learn, delayed
+        self._may_ask, self._learn = may_ask, learn
         self._sockets: list[socket.socket] = []
 
     def start(self, number: int) -> None:
@@ -93,13 +93,9 @@ class Resolver:
             self.answer(data, partial(self._reply, at, source), is_udp=True)
 
     def _reply(self, at: socket.socket, source: Real, reply: bytes) -> None:
-        def send() -> None:
-            try:
-                at.sendto(reply, source)
-            except OSError:
-                return  # who has asked is gone, or does not read: datagrams are lost sometimes
-
-        self._delayed(at.getsockname(), source, reply, send)
+        """To whom it came from: a relay, if there is one."""
+        with suppress(OSError):  # who has asked is gone, or does not read: datagrams are lost sometimes
+            at.sendto(reply, source)
 
     def _accept(self, listener: socket.socket, events: int) -> None:
         try:

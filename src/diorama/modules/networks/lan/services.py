@@ -13,7 +13,7 @@ from typing import Any, Final
 from diorama.errors import UsageError
 from diorama.modules.networks.lan.addresses import ADDRESS4, ADDRESS6, ANY6, GATEWAY, Place, parse_real
 from diorama.modules.networks.lan.conditions import Conditions, conditions_between, name_of
-from diorama.modules.networks.lan.datagrams import Datagrams
+from diorama.modules.networks.lan.datagrams import LONGEST_QUEUE, Datagrams
 from diorama.modules.networks.lan.echo import GatewayEcho
 from diorama.modules.networks.lan.gateway import Gateway
 from diorama.modules.networks.lan.hearing import is_heard
@@ -43,9 +43,9 @@ class Services:
         self._refusals: dict[tuple[Real, Real], Refusal] = {}
         self._reasons: dict[Real, int] = {}
         self._datagrams = Datagrams(loop, self._pipes, self._passed)
-        self._gateway = Gateway(loop)
-        self._publishing = Publishing(loop, state, self._come_in)
-        self._resolver = Resolver(loop, state, self._gateway.may_ask, self._gateway.learn, self._delayed)
+        self._gateway = Gateway(loop, self._go_out, self._datagrams.refuse)
+        self._publishing = Publishing(loop, state, self._come_in, self._way_in)
+        self._resolver = Resolver(loop, state, self._gateway.may_ask, self._gateway.learn)
         self._capture: Capture | None = None
         self._echo = GatewayEcho(loop, state, self._conditions, self.pinged)
 
@@ -92,12 +92,6 @@ class Services:
     def _conditions(self, one: int, other: int) -> Conditions:
         state = self._state()
         return conditions_between(state, name_of(state, one), name_of(state, other))
-
-    def _delayed(self, source: Real, target: Real, data: bytes, call: Callable[[], None]) -> None:
-        """Call when a datagram that the gateway sends to a host has arrived."""
-        self._passed(source, target, data)
-        place = parse_real(*target)
-        self._loop.at(self._pipes.between(GATEWAY, place.host if place else GATEWAY).arrival(len(data)), call)
 
     # -- between hosts ------------------------------------------------------------------------
 
@@ -172,6 +166,30 @@ class Services:
         except OSError as error:
             raise UsageError(f"no way to {address}: {error}", error.errno or errno.EIO) from None
         return stand
+
+    def _go_out(
+        self, data: bytes | None, source: Real, outside: Real, call: Callable[[], None], *, forth: bool
+    ) -> None:
+        """As `gateway.Carry`."""
+        place = parse_real(*source)
+        if place is None:
+            return
+        host, there = self._end(place, None, outside[0]), End(GATEWAY, *outside)
+        if self._capture is not None and data is not None:
+            self._capture.datagram(*((host, there) if forth else (there, host)), data)
+        ends = (place.host, GATEWAY) if forth else (GATEWAY, place.host)
+        pipe = self._pipes.between(*ends)
+        if not pipe.conditions.has_relay:
+            call()
+        elif pipe.waits <= LONGEST_QUEUE:
+            self._loop.at(pipe.arrival(len(data or b"")), call)
+
+    def _way_in(self, source: Real, target: Real) -> Real:
+        """Where a datagram from a published port is sent in place of an address of a host."""
+        place = parse_real(*target)
+        if place is None or not self._conditions(GATEWAY, place.host).has_relay:
+            return target
+        return self._datagrams.ask(source, target)
 
     def _come_in(self, client: socket.socket, published: Published) -> None:
         """Somebody has connected to a published port."""

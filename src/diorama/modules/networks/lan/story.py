@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -14,8 +15,9 @@ from diorama.abi.rtnetlink import NUD_PERMANENT
 from diorama.abi.socket import AF_INET, AF_INET6
 from diorama.interfaces.localstory import ETHERNET, loopback
 from diorama.interfaces.network import Link, Route, Story
-from diorama.interfaces.story import Neighbour, SocketState
+from diorama.interfaces.story import Neighbour, SocketState, TcpState
 from diorama.modules.networks.lan.addresses import ADDRESS6, ANY4, ANY6, Place, parse_real
+from diorama.modules.networks.lan.hearing import backlogs
 
 if TYPE_CHECKING:
     from diorama.modules.networks.lan.plan import Plan
@@ -110,12 +112,20 @@ class _Row(NamedTuple):
 
 def sockets(plan: Plan) -> list[SocketState]:
     """The sockets of the host's programs, with the addresses that these know."""
-    return [
+    found = [
         state
         for name, family, protocol in _TABLES
         for row in _rows(f"/proc/self/net/{name}")
         if (state := _state(plan, family, protocol, row)) is not None
     ]
+    if not any(_listens(one) for one in found):
+        return found
+    most = backlogs()  # /proc does not tell
+    return [replace(one, queued_out=most.get(one.inode, 0)) if _listens(one) else one for one in found]
+
+
+def _listens(one: SocketState) -> bool:
+    return one.protocol == socket.IPPROTO_TCP and one.state == TcpState.LISTEN
 
 
 def _rows(path: str) -> Iterator[_Row]:

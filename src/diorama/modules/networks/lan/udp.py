@@ -130,11 +130,24 @@ class DatagramEndpoint(LanEndpoint):
         control = [self.from_address(plan.place(plan.host, source, here.port).real()[0])]
         return Sent(None, control, drop=True, copies=[self.pack(place) for place in places])
 
+    def connect(self, at: socket.socket, address: SocketAddress) -> bytes | None:
+        """Now: that need not wait, and the way that it leads may be another one at any moment (`wiring`)."""
+        connect = super().connect
+
+        def find() -> bytes:
+            found = connect(at, address)
+            assert found is not None
+            return found
+
+        self.plan.wiring.connect(at, find)
+        return None
+
     def way(self, at: socket.socket, destination: Destination, port: int) -> tuple[str, int]:
-        """Without a relay: what it hands on comes from the place itself, which the socket is connected to."""
         if destination.is_outside or not port:
             return super().way(at, destination, port)
-        return self.plan.reach(destination, port, self.type, self.protocol).real()
+        real = self.plan.reach(destination, port, self.type, self.protocol).real()
+        address, own = at.getsockname()[:2]
+        return self.plan.through((unmap(address), own), destination.host, real, self)
 
     # -- one ----------------------------------------------------------------------------------
 

@@ -3,7 +3,8 @@
 Messages are msgpack (msgspec) on an AF_UNIX socket that keeps their bounds (SOCK_SEQPACKET); descriptors come
 with them. Who joins says `Hello` and is answered with `Welcome` or `Refused`; from then on the keeper tells
 each change of the `State` as a whole, so that a member that has missed some has missed nothing. A member says
-`Seen` when its sockets are as a state wants them. What is asked for has an `id`, which the answer repeats.
+`Seen` when its sockets are as a state wants them, and is told when all others' are (`Settled`). What is asked
+for has an `id`, which the answer repeats.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ __all__ = [
     "Published",
     "Refused",
     "Seen",
+    "Settled",
     "State",
     "Watch",
     "Welcome",
@@ -40,7 +42,7 @@ __all__ = [
     "send",
 ]
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Of these messages: who speaks another one is refused."""
 _LARGEST: Final = 1 << 20
 _MOST_DESCRIPTORS: Final = 4
@@ -148,6 +150,12 @@ class Seen(Struct, tag=True):
     version: int
 
 
+class Settled(Struct, tag=True):
+    """The sockets of all members are as this version of the state wants them."""
+
+    version: int
+
+
 class AskRelay(Struct, tag=True):
     """A connection, or datagrams, from one real address to another are to suffer what they must."""
 
@@ -213,6 +221,7 @@ Message = (
     | Refused
     | Changed
     | Seen
+    | Settled
     | AskRelay
     | AskOutside
     | AskWhy

@@ -1,0 +1,127 @@
+"""Wiring: sockets of datagrams that are connected, and which way that leads.
+
+Such a socket hears only whom it is connected to, and what it sends needs no address, so we do not see it. If
+what is between the hosts takes time, or is written down, it is connected to the relay that stands in for its
+peer, else to the peer itself: the kernel lets it be connected again at any time. So when that changes all
+sockets of the host's programs are looked at.
+
+Both ends may be connected, and are so again one after the other. What comes from one that is not yet, or is
+already, is heard by nobody then: it is lost, but must not be refused. So until all hosts have followed
+another socket hears at the same address what the first one does not.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from diorama.abi.socket import AF_INET6, Inet6Address, InetAddress
+from diorama.engine.rawsocket import connect_raw
+from diorama.errors import Unsupported
+from diorama.modules.networks.lan.addresses import FIRST_MORE, GATEWAY, Place, parse_real, unmap
+from diorama.modules.networks.lan.reaching import open_sockets
+
+if TYPE_CHECKING:
+    from diorama.modules.networks.lan.member import Member
+
+__all__ = ["Wiring"]
+
+Real = tuple[str, int]
+
+
+class Wiring:
+    """The ways of one host's connected sockets.  Any thread."""
+
+    def __init__(self, member: Member) -> None:
+        self._member = member
+        self._lock = threading.Lock()
+        """Held while a socket is connected."""
+        self._ways: tuple[int, frozenset[int]] = (0, frozenset())
+        """Of which keeper, and to which hosts, there are relays."""
+
+    def connect(self, at: socket.socket, find: Callable[[], bytes]) -> None:
+        """Connect a socket to the address that is found for it, as things are then."""
+        while True:
+            version = self._member.state.version
+            address = find()
+            with self._lock:
+                if self._member.state.version == version:
+                    connect_raw(at.fileno(), address)
+                    return
+
+    def changed(self) -> Callable[[], Sequence[socket.socket]] | None:
+        """The LAN has changed: what is to be done if ways have, and may wait.
+
+        It returns what is to be closed when all hosts have followed.
+        """
+        member = self._member
+        hosts = (GATEWAY, *member.hosts())
+        ways = member.keepers, frozenset(host for host in hosts if member.conditions(host).has_relay)
+        if ways == self._ways:
+            return None
+        is_used = bool(ways[1] or self._ways[1])
+        self._ways = ways
+        return self._look if is_used else None
+
+    def _look(self) -> Sequence[socket.socket]:
+        """Connect all sockets again that are connected to where they should not be."""
+        guards: list[socket.socket] = []
+        for at in open_sockets():
+            with at, suppress(OSError, Unsupported):  # one that was closed, or a keeper that is gone
+                if at.type == socket.SOCK_DGRAM and at.proto == socket.IPPROTO_UDP:
+                    self._follow(at, guards)
+        return guards
+
+    def _follow(self, at: socket.socket, guards: list[socket.socket]) -> None:
+        while True:
+            version = self._member.state.version
+            peer = at.getpeername()[:2]
+            wanted = self._way(_plain(at.getsockname()), parse_real(*peer))
+            if wanted is None or wanted == _plain(peer):
+                return
+            with self._lock:
+                if self._member.state.version == version and at.getpeername()[:2] == peer:
+                    guards += _guard(at)
+                    connect_raw(at.fileno(), _packed(at, wanted))
+                    return
+
+    def _way(self, source: Real, there: Place | None) -> Real | None:
+        """Where a socket that is connected to a place should be, if that is a matter of ours."""
+        member, here = self._member, parse_real(*source)
+        if here is None or there is None or not there.port:
+            return None
+        if (here.number, here.host, there.number) != (member.number, member.host, member.number):
+            return None
+        if there.host == here.host or (there.host == GATEWAY and there.index >= FIRST_MORE):
+            return None
+        real = there.real()
+        return member.relay(source, real, "udp") if member.conditions(there.host).has_relay else real
+
+
+def _guard(at: socket.socket) -> list[socket.socket]:
+    """A socket that hears at its address what it does not hear; none if there can be none."""
+    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    chosen = at.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
+    try:
+        for one in (made, at):
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(_plain(at.getsockname()))
+    except OSError:
+        made.close()
+        return []
+    finally:
+        at.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, chosen)
+    return [made]
+
+
+def _plain(address: tuple[Any, ...]) -> Real:
+    return unmap(address[0]), address[1]
+
+
+def _packed(at: socket.socket, real: Real) -> bytes:
+    if at.family == AF_INET6:
+        return Inet6Address(f"::ffff:{real[0]}", real[1]).pack()
+    return InetAddress(*real).pack()
