@@ -13,12 +13,11 @@ from pathlib import Path
 import pytest
 
 from diorama.modules.networks.lan import datagrams, unheard
-from diorama.modules.networks.lan.addresses import ADDRESS4, Place
+from diorama.modules.networks.lan.addresses import ADDRESS4, Place, relayed
 from diorama.modules.networks.lan.conditions import Conditions
 from diorama.modules.networks.lan.datagrams import Datagrams
 from diorama.modules.networks.lan.loop import Loop
 from diorama.modules.networks.lan.pipe import Pipes
-from diorama.modules.networks.lan.relay import relayed
 from modules.networks.lan_pair import Pair
 from modules.networks.lan_room import LIMIT, until
 from modules.networks.test_lan_pcap import read

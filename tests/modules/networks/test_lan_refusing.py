@@ -11,11 +11,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from diorama.modules.networks.lan.addresses import ADDRESS4, Place
+from diorama.modules.networks.lan.addresses import ADDRESS4, Place, relayed
 from diorama.modules.networks.lan.hearing import state_between
 from diorama.modules.networks.lan.loop import Loop
 from diorama.modules.networks.lan.refusing import Refusal
-from diorama.modules.networks.lan.relay import Door, relayed, socket_at
+from diorama.modules.networks.lan.relay import Door, socket_at
 from modules.networks.lan_pair import Pair
 from modules.networks.lan_room import LIMIT, until
 

@@ -39,6 +39,7 @@ __all__ = [
     "Place",
     "is_mapped",
     "parse_real",
+    "relayed",
     "unmap",
 ]
 
@@ -111,6 +112,12 @@ def parse_real(address: str, port: int) -> Place | None:
         if not 0 < port < _LOW:
             return None
     return Place(number, host, index, port) if 0 <= port < _PORTS else None
+
+
+def relayed(address: str) -> str:
+    """The address at which the relay stands in for one of a host: the same host's, 128 more."""
+    start, _, last = address.rpartition(".")
+    return f"{start}.{int(last) | _RELAYED}"
 
 
 def is_mapped(address: str) -> bool:

@@ -17,11 +17,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from diorama.modules.networks.lan.addresses import parse_real
+from diorama.modules.networks.lan.addresses import parse_real, relayed
 from diorama.modules.networks.lan.hearing import datagram_peers, is_heard
 from diorama.modules.networks.lan.loop import READ, Loop
 from diorama.modules.networks.lan.pipe import Pipe, Pipes
-from diorama.modules.networks.lan.relay import Real, relayed
+from diorama.modules.networks.lan.relay import Real
 from diorama.modules.networks.lan.unheard import bind, errors_of, hear, prepare, refuse
 
 __all__ = ["LONGEST_QUEUE", "Datagrams"]

@@ -65,8 +65,8 @@ class Host:
     is_down: bool = False
 
 
-Finish: TypeAlias = Callable[[], Sequence[socket.socket]]
-"""What is still to be done for a change, and may wait: sockets to be closed when all hosts have followed."""
+Finish: TypeAlias = Callable[[int], None]
+"""What is still to be done for a version of the state, and may wait: it calls `settle`."""
 
 
 def _nothing() -> None:
@@ -409,18 +409,24 @@ class Member:
         thread.start()
 
     def _finish(self, finish: Finish, version: int) -> None:
-        """Do the rest that a change takes; and clean up when all hosts have done theirs."""
-        left: Sequence[socket.socket] = ()
+        """Do the rest that a change takes."""
         try:
-            left = finish()
+            finish(version)
         except Exception:
             traceback.print_exc()
+            self._saw(version)
+
+    def settle(self, version: int, *, waits: bool) -> None:
+        """Say that this host has done what a change takes, and wait for the others."""
         self._saw(version)
-        if left:
+        if waits:
             with self._lock:
                 self._answered.wait_for(lambda: self._settled >= version or self._has_left, _SETTLING)
-        for one in left:
-            one.close()
+
+    def pause(self, seconds: float) -> None:
+        """Wait, but not longer than this is a host."""
+        with self._lock:
+            self._answered.wait_for(lambda: self._has_left, seconds)
 
     def _saw(self, version: int) -> None:
         try:

@@ -78,7 +78,7 @@ class LanNetwork(Network):
         """The names of the hosts, who tells of others, and `/proc/net`."""
         return self._files
 
-    def _changed(self) -> Callable[[], Sequence[socket.socket]] | None:
+    def _changed(self) -> Callable[[int], None] | None:
         """The LAN is not as it was: hosts have come or gone, or hear each other otherwise."""
         self.plan.remember()
         self._netlink.changed()

@@ -27,23 +27,16 @@ from diorama.modules.networks.lan.refusing import Refusal
 from diorama.modules.networks.lan.silence import hear, ignore
 from diorama.modules.networks.lan.stream import Side, Stream, Tap
 
-__all__ = ["Connection", "Doors", "Real", "Way", "beside", "relayed", "socket_at"]
+__all__ = ["Connection", "Doors", "Real", "Way", "beside", "socket_at"]
 
 Real = tuple[str, int]
 
-_RELAYED: Final = 128
 _FIRST_PAUSE: Final = 0.002
 _LONGEST_PAUSE: Final = 0.5
 _PATIENCE: Final = 10.0
 """Seconds for a program to connect after it has been told where to."""
 _LINGER: Final = struct.pack("ii", 0, 0)
 _RESET: Final = struct.pack("ii", 1, 0)
-
-
-def relayed(address: str) -> str:
-    """The address at which the relay stands in for one of a host: the same host's, 128 more."""
-    start, _, last = address.rpartition(".")
-    return f"{start}.{int(last) | _RELAYED}"
 
 
 class Door:

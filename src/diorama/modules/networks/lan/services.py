@@ -11,7 +11,15 @@ from ipaddress import ip_address
 from typing import Any, Final
 
 from diorama.errors import UsageError
-from diorama.modules.networks.lan.addresses import ADDRESS4, ADDRESS6, ANY6, GATEWAY, Place, parse_real
+from diorama.modules.networks.lan.addresses import (
+    ADDRESS4,
+    ADDRESS6,
+    ANY6,
+    GATEWAY,
+    Place,
+    parse_real,
+    relayed,
+)
 from diorama.modules.networks.lan.conditions import Conditions, conditions_between, name_of
 from diorama.modules.networks.lan.datagrams import LONGEST_QUEUE, Datagrams
 from diorama.modules.networks.lan.echo import GatewayEcho
@@ -22,7 +30,7 @@ from diorama.modules.networks.lan.pcap import Capture, End, TcpTap
 from diorama.modules.networks.lan.pipe import Pipes
 from diorama.modules.networks.lan.publishing import Publishing, candidates
 from diorama.modules.networks.lan.refusing import Refusal
-from diorama.modules.networks.lan.relay import Connection, Doors, Real, Way, beside, relayed
+from diorama.modules.networks.lan.relay import Connection, Doors, Real, Way, beside
 from diorama.modules.networks.lan.resolver import Resolver, has_dns
 from diorama.modules.networks.lan.roster import gateway_record
 from diorama.modules.networks.lan.wire import Pinged, Published, State

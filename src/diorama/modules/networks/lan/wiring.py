@@ -6,22 +6,23 @@ peer, else to the peer itself: the kernel lets it be connected again at any time
 sockets of the host's programs are looked at.
 
 Both ends may be connected, and are so again one after the other. What comes from one that is not yet, or is
-already, is heard by nobody then: it is lost, but must not be refused. So until all hosts have followed
-another socket hears at the same address what the first one does not.
+already, is heard by nobody then: it is lost, but must not be refused. So for that time another socket hears
+at the same address what the first one does not. A relay finds out who is connected to what; so it is enough
+to have these when the own end is connected to one, but all hosts must have them before that is undone.
 """
 
 from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING, Any, Final
 
 from diorama.abi.socket import AF_INET6, Inet6Address, InetAddress
 from diorama.engine.rawsocket import connect_raw
 from diorama.errors import Unsupported
-from diorama.modules.networks.lan.addresses import FIRST_MORE, GATEWAY, Place, parse_real, unmap
+from diorama.modules.networks.lan.addresses import FIRST_MORE, GATEWAY, Place, parse_real, relayed, unmap
 from diorama.modules.networks.lan.reaching import open_sockets
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["Wiring"]
 
 Real = tuple[str, int]
+
+_WHILE: Final = 0.5
+"""Seconds for other hosts to connect their sockets to ours, when all have said that they will."""
 
 
 class Wiring:
@@ -52,11 +56,8 @@ class Wiring:
                     connect_raw(at.fileno(), address)
                     return
 
-    def changed(self) -> Callable[[], Sequence[socket.socket]] | None:
-        """The LAN has changed: what is to be done if ways have, and may wait.
-
-        It returns what is to be closed when all hosts have followed.
-        """
+    def changed(self) -> Callable[[int], None] | None:
+        """The LAN has changed: what is to be done if ways have, and may wait."""
         member = self._member
         hosts = (GATEWAY, *member.hosts())
         ways = member.keepers, frozenset(host for host in hosts if member.conditions(host).has_relay)
@@ -64,29 +65,40 @@ class Wiring:
             return None
         is_used = bool(ways[1] or self._ways[1])
         self._ways = ways
-        return self._look if is_used else None
+        return self._follow if is_used else None
 
-    def _look(self) -> Sequence[socket.socket]:
-        """Connect all sockets again that are connected to where they should not be."""
-        guards: list[socket.socket] = []
+    def _follow(self, version: int) -> None:
+        """Connect all sockets again that are connected to where they should not be in this version."""
+        with ExitStack() as guards:
+            is_done = self._look(guards)
+            self._member.settle(version, waits=not is_done)
+            if not is_done:
+                self._look(None)
+                self._member.pause(_WHILE)
+
+    def _look(self, guards: ExitStack | None) -> bool:
+        """Connect all to relays, and to peers if they are guarded already (None): whether none was wrong."""
+        right = True
         for at in open_sockets():
             with at, suppress(OSError, Unsupported):  # one that was closed, or a keeper that is gone
                 if at.type == socket.SOCK_DGRAM and at.proto == socket.IPPROTO_UDP:
-                    self._follow(at, guards)
-        return guards
+                    right = self._set_right(at, guards) and right
+        return right
 
-    def _follow(self, at: socket.socket, guards: list[socket.socket]) -> None:
+    def _set_right(self, at: socket.socket, guards: ExitStack | None) -> bool:
         while True:
             version = self._member.state.version
             peer = at.getpeername()[:2]
             wanted = self._way(_plain(at.getsockname()), parse_real(*peer))
             if wanted is None or wanted == _plain(peer):
-                return
+                return True
             with self._lock:
                 if self._member.state.version == version and at.getpeername()[:2] == peer:
-                    guards += _guard(at)
-                    connect_raw(at.fileno(), _packed(at, wanted))
-                    return
+                    if guards is not None:
+                        _guard(at, guards)
+                    if guards is None or wanted == (relayed(wanted[0]), wanted[1]):
+                        connect_raw(at.fileno(), _packed(at, wanted))
+                    return False
 
     def _way(self, source: Real, there: Place | None) -> Real | None:
         """Where a socket that is connected to a place should be, if that is a matter of ours."""
@@ -101,20 +113,16 @@ class Wiring:
         return member.relay(source, real, "udp") if member.conditions(there.host).has_relay else real
 
 
-def _guard(at: socket.socket) -> list[socket.socket]:
-    """A socket that hears at its address what it does not hear; none if there can be none."""
-    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+def _guard(at: socket.socket, guards: ExitStack) -> None:
+    """Have a socket that hears at its address what it does not hear."""
+    made = guards.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
     chosen = at.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
+    for one in (made, at):
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        for one in (made, at):
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(_plain(at.getsockname()))
-    except OSError:
-        made.close()
-        return []
     finally:
         at.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, chosen)
-    return [made]
 
 
 def _plain(address: tuple[Any, ...]) -> Real:
