@@ -224,3 +224,12 @@ def test_nodes_have_the_cpus_and_the_memory_that_are_told(bench: Bench, engine: 
     )
     found = bench.inside(way, sh(script))
     assert found.lines[1:] == ["3", "3072"], found.stderr
+
+
+def test_binds_that_are_older_show_it_too(bench: Bench, engine: str) -> None:
+    bench.prepare = lambda work: (work / "net").mkdir()
+    binds = [word for bind in ("/sys=net", "/=/mnt", "/sys/class=/srv") for word in ("--mount", bind)]
+    way = run_with(*binds, "--net", "none:").on(engine)
+    listed = ["net/class/net", "/mnt/sys/class/net", "/srv/net", "/sys/class/net"]
+    out = bench.inside(way, ["sh", "-c", f"ls -d {' '.join(listed)} && ls -A {' '.join(listed)}"])
+    assert [line for line in out.lines if line and not line.endswith(":")] == sorted(listed), out.stderr

@@ -7,11 +7,12 @@ for all others the host's is there (`diorama.view.mounts.Blend`).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from diorama.dispatch.files.identities import mount_id_of
-from diorama.view.mounts import Blend, Mount, MountTree
+from diorama.view.mounts import Blend, Mount, MountTree, Place, is_within
 from diorama.view.resolve import ResolutionError
 from diorama.view.task import Context, Task
 
@@ -27,15 +28,46 @@ def blend(
 ) -> None:
     """Have a file system in the place of a directory of the host, which may be missing, in a namespace.
 
+    It is there as well where a mount shows that directory, or what it is in, elsewhere.
     Nothing happens where the host has no directory above it, or a mount of the view is in the way.
     """
+    for place in _places(files, tree, path):
+        _put(files, tree, filesystem, place, concerns)
+
+
+def _places(files: Files, tree: MountTree, path: bytes) -> Iterator[Place]:
+    """Where the directory is: by its own path, and in what shows a directory above it elsewhere (a bind)."""
     us = Task(os.getpid(), os.getpid(), Context(tree.base.root, tree.base, tree))
+    found = None
+    with suppress(ResolutionError):
+        found = files.resolver.resolve(us, us.root, path, follow=False)
+        if found.mount.host is not None and found.host_path == path:
+            yield found
+    is_there = _exists(files, path)
+    if not (is_there or _exists(files, os.path.dirname(path))):
+        return
+    for mount in tree.mounts:
+        if mount.host is None or mount is tree.base or (found is not None and mount is found.mount):
+            continue
+        if is_within(path, mount.host) and (is_there or path != mount.host):
+            yield Place(mount, path[len(mount.host) :], missing=not is_there)
+
+
+def _exists(files: Files, path: bytes) -> bool:
     try:
-        place = files.resolver.resolve(us, us.root, path, follow=False)
-    except ResolutionError:
-        return
-    if place.mount.host is None or place.host_path != path:
-        return
+        files.host.lstat(path)
+    except OSError:
+        return False
+    return True
+
+
+def _put(
+    files: Files,
+    tree: MountTree,
+    filesystem: FileSystem,
+    place: Place,
+    concerns: Callable[[Task], bool],
+) -> None:
     there = place.mount.children.get(place.path)
     if there is not None and there.blend is not None:
         return
