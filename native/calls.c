@@ -235,27 +235,38 @@ static void call_held(struct dio_guardian *g, struct tracee *t, const struct dio
 
 /* Lets a call run with this path in the place of an argument; Python is asked where there is no room for it. */
 static void call_led(struct dio_guardian *g, struct tracee *t, const struct dio_info *info, const char *path,
-                     int64_t arg, uint64_t matched) {
+                     int64_t arg, struct dio_lent *lent, uint64_t matched) {
     struct frame *f = frame_push(t, info);
     if (!f) {
+        if (lent)
+            lent_end(lent, 0);
         guardian_resume(g, t, 0);
         return;
     }
     f->phase = HELD;
+    f->lent = lent;
+    if (lent && lent->arg < 6)
+        f->args[lent->arg] = lent->value;
     uint64_t address = 0;
     int error = place_copy(g, t, path, strlen(path) + 1, &address);
     if (!error) {
         f->args[arg] = address;
         error = frame_run(g, t, f);
     }
-    if (error)
+    if (error) {
+        memcpy(f->args, f->call.args, sizeof f->args);
+        f->lent = NULL;
+        if (lent)
+            lent_end(lent, 0);
         emit_held(g, t, DIO_EVENT_CALL, matched);
+    }
 }
 
 /* What is settled by path, directory or descriptor: FIXED, NONE (let it run), ASK or DECIDE (led, to `path`). */
 static int call_decide(const struct dio_guardian *g, pid_t tid, const struct dio_info *info, char path[PATH_MAX],
-                       int64_t *value) {
-    struct dio_asked asked = {.tid = tid, .abi = info->abi, .nr = info->nr, .path = g->listener ? NULL : path};
+                       int64_t *value, struct dio_lent **lent) {
+    struct dio_asked asked = {.tid = tid, .abi = info->abi, .nr = info->nr, .path = g->listener ? NULL : path,
+                              .lent = g->listener ? NULL : lent};
     struct dio_verdict verdict;
     if (!g->options.decider)
         return DIO_MATCH_ASK;
@@ -277,11 +288,12 @@ static void call_begins(struct dio_guardian *g, struct tracee *t, const struct d
                                         : dio_rules_match(g->rules, t->tid, info->abi, info->nr, info->args,
                                                           &matched, &value);
     char path[PATH_MAX];
+    struct dio_lent *lent = NULL;
     if (match == DIO_MATCH_DECIDE)
-        match = call_decide(g, t->tid, info, path, &value);
+        match = call_decide(g, t->tid, info, path, &value, &lent);
     t->tail_valid = 0;
     if (match == DIO_MATCH_DECIDE) {
-        call_led(g, t, info, path, value, matched);
+        call_led(g, t, info, path, value, lent, matched);
         return;
     }
     if (match == DIO_MATCH_FIXED) {

@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <linux/stat.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -53,7 +54,7 @@ static int may_search(const struct telling *t) {
 
 /* Whether a file is opened here, if it is kept. */
 static int may_open(const struct telling *t) {
-    return t->asked->may_give && !(t->flags & ~(uint32_t)(O_NONBLOCK | O_NOCTTY | O_CLOEXEC | O_NOFOLLOW | LARGE));
+    return (t->asked->may_give || t->asked->lent) && !(t->flags & ~(uint32_t)(O_NONBLOCK | O_NOCTTY | O_CLOEXEC | O_NOFOLLOW | LARGE));
 }
 
 /* Whether what is asked for will give the answer, or be of use to Python, which opens. */
@@ -204,11 +205,20 @@ static void tell_open(struct telling *t, const struct walk *w, struct dio_verdic
                                   .length = t->length, .node = &t->node};
     if (!may_open(t) || !t->name || !S_ISREG(t->node.mode))
         return;
-    int fd = kept_open(t->decider, &t->session, &at, t->flags);
+    struct dio_lent **lent = t->asked->may_give ? NULL : t->asked->lent;
+    int fd = kept_open(t->decider, &t->session, &at, t->flags, lent);
     if (fd == KEPT_ASK)
         return;
     if (fd < 0) {
         answer_value(out, fd);
+        return;
+    }
+    if (lent) { /* by a link, which must be followed */
+        snprintf(t->asked->path, PATH_MAX, "/proc/%d/fd/%d", getpid(), fd);
+        (*lent)->arg = t->decision->flags_arg;
+        (*lent)->value = t->flags & ~(uint32_t)O_NOFOLLOW;
+        out->kind = DIO_VERDICT_PATH;
+        out->value = t->decision->paths[0].path_arg;
         return;
     }
     out->kind = DIO_VERDICT_GIVE;

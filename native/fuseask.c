@@ -23,7 +23,7 @@
 #define FIRST_UNIQUE (UINT64_C(1) << 62)
 #define NSEC INT64_C(1000000000)
 
-enum { ERRNO_MOST = 511, PATIENCE_NS = 50000000, BLOCK = 4096 };
+enum { ERRNO_MOST = 511, PATIENCE_NS = 50000000, TURN_NS = 2000000, BLOCK = 4096 };
 
 struct entry_answer {
     struct fuse_out_header header;
@@ -63,20 +63,23 @@ void dio_told_open(struct dio_told *told, int is_open) {
     pthread_mutex_unlock(&server->sending);
 }
 
-int dio_told_read(struct dio_told *told, int wait) {
-    struct server *server = told_server(told);
+/* Begins to read, if nobody does, or as soon as who does so here has what it asked for. */
+static int reading_begin(struct server *server, long patience) {
     struct timespec until;
-    if (wait)
-        return -pthread_mutex_lock(&server->reading);
     if (!pthread_mutex_trylock(&server->reading))
         return 0;
     if (!atomic_load(&server->here))
         return -EBUSY;
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += PATIENCE_NS;
+    until.tv_nsec += patience;
     until.tv_sec += until.tv_nsec / NSEC;
     until.tv_nsec %= NSEC;
     return pthread_mutex_timedlock(&server->reading, &until) ? -EBUSY : 0;
+}
+
+int dio_told_read(struct dio_told *told, int wait) {
+    struct server *server = told_server(told);
+    return wait ? -pthread_mutex_lock(&server->reading) : reading_begin(server, PATIENCE_NS);
 }
 
 void dio_told_unread(struct dio_told *told) { pthread_mutex_unlock(&told_server(told)->reading); }
@@ -268,10 +271,12 @@ static int session_begin(struct session *s) {
         return 0;
     atomic_fetch_add(&server->asked, 1);
     dio_told_disturb(s->told);
-    if (pthread_mutex_trylock(&server->reading))
-        return 0;
-    atomic_store(&server->here, 1);
     listener_asks(s->asked->listener, 1);
+    if (reading_begin(server, TURN_NS)) { /* a server that is slow is asked by several at once, in Python */
+        listener_asks(s->asked->listener, 0);
+        return 0;
+    }
+    atomic_store(&server->here, 1);
     s->state = 1;
     /* Nobody closes the socket while somebody reads, and nobody begins to when it is about to be closed. */
     struct fuse_out_header header;
@@ -346,7 +351,7 @@ int64_t dio_told_exchange(struct dio_told *told, const void *message, size_t siz
     const struct fuse_in_header *request = message;
     struct fuse_out_header header;
     int64_t result = -EBUSY;
-    if (pthread_mutex_trylock(&server->reading))
+    if (reading_begin(server, TURN_NS))
         return -EBUSY;
     atomic_store(&server->here, 1);
     atomic_fetch_add(&server->asked, 1);

@@ -7,7 +7,10 @@
  *
  * Who has it open is known as there: the kernel tells that an open file is gone (inotify), and whether there is still one
  * (by refusing a lease).  One handle is released for each time that it tells, and all when there is none.  What is told
- * of those that were released so by then is *due*, and releases nothing. */
+ * of those that were released so by then is *due*, and releases nothing.
+ *
+ * A traced program cannot be given a descriptor.  It is *lent* one of ours, and opens that by its link in /proc; until its
+ * call is over that it has it open cannot be seen. */
 #include "told.h"
 
 #include <fcntl.h>
@@ -27,8 +30,8 @@ struct kept {
     struct kept *next, *next_watched;
     struct dio_kept what;
     int fd /* of Python, which takes it back before it closes that */, watch /* -1: not watched */;
-    unsigned users, count, due;
-    int is_gone;
+    unsigned users, count, due, opening /* by who has not opened it yet */;
+    int is_gone, is_missed /* it was closed meanwhile */;
     struct handle handles[DIO_KEPT_HANDLES];
     char name[];
 };
@@ -112,13 +115,19 @@ static void late_release(struct keeper *keeper) {
     pthread_mutex_unlock(&keeper->lock);
 }
 
+/* Nobody has it open, which has been told once. */
+static void handles_release(struct keeper *keeper, struct kept *kept) {
+    kept->due = kept->count ? kept->due + kept->count - 1 : kept->due - (kept->due > 0);
+    for (unsigned i = 0; i < kept->count; i++)
+        handle_release(keeper, kept, &kept->handles[i]);
+    kept->count = 0;
+}
+
 /* The kernel tells that an open file of it is gone. */
 static void kept_closed(struct keeper *keeper, struct kept *kept) {
-    if (!dio_lease(kept->fd, F_WRLCK)) {
-        kept->due = kept->count ? kept->due + kept->count - 1 : kept->due - (kept->due > 0);
-        for (unsigned i = 0; i < kept->count; i++)
-            handle_release(keeper, kept, &kept->handles[i]);
-        kept->count = 0;
+    kept->is_missed |= kept->opening > 0;
+    if (!kept->opening && !dio_lease(kept->fd, F_WRLCK)) {
+        handles_release(keeper, kept);
     } else if (kept->due) {
         kept->due--;
     } else if (kept->count) {
@@ -324,27 +333,52 @@ static int watch_begin(struct keeper *keeper, struct kept *kept, const char *lin
     return 0;
 }
 
-/* A new open file, by this handle; -1 if it must be opened by Python.  With the lock. */
-static int kept_reopen(struct keeper *keeper, struct kept *kept, const struct handle *handle, uint32_t flags) {
+/* A new open file, by this handle, or one to be lent; -1 if it must be opened by Python.  With the lock. */
+static int kept_reopen(struct keeper *keeper, struct kept *kept, const struct handle *handle, uint32_t flags,
+                       int is_lent) {
     char link[40];
     if (kept->is_gone || kept->count == DIO_KEPT_HANDLES || keeper->inotify < 0)
         return -1;
     snprintf(link, sizeof link, "/proc/self/fd/%d", kept->fd);
     if (kept->watch < 0 && watch_begin(keeper, kept, link))
         return -1;
-    /* The link must be followed.  O_NONBLOCK: somebody's lease shall not hold us up. */
-    int fd = (int)syscall(SYS_openat, AT_FDCWD, link, (flags & ~(uint32_t)O_NOFOLLOW) | O_CLOEXEC | O_NONBLOCK, 0);
+    /* The link must be followed.  O_NONBLOCK: somebody's lease shall not hold us up.  Of O_PATH nothing is told. */
+    uint32_t exactly = is_lent ? O_PATH : (flags & ~(uint32_t)O_NOFOLLOW) | O_NONBLOCK;
+    int fd = (int)syscall(SYS_openat, AT_FDCWD, link, exactly | O_CLOEXEC, 0);
     if (fd < 0)
         return -1;
     kept->handles[kept->count++] = *handle; /* closing it is told like any other */
+    if (is_lent) {
+        kept->opening++;
+        return fd;
+    }
     int how = flags & O_NONBLOCK ? -1 : fcntl(fd, F_GETFL);
     if (how >= 0)
         fcntl(fd, F_SETFL, how & ~O_NONBLOCK);
     return fd;
 }
 
-int kept_open(struct dio_decider *decider, struct session *s, const struct kept_place *at, uint32_t flags) {
+void lent_end(struct dio_lent *lent, int is_open) {
+    struct keeper *keeper = lent->keeper;
+    struct kept *kept = lent->kept;
+    pthread_mutex_lock(&keeper->lock);
+    kept->opening--;
+    if ((!is_open || kept->is_missed) && !kept->opening) {
+        kept->is_missed = 0;
+        if (kept->count && !kept->is_gone && !dio_lease(kept->fd, F_WRLCK))
+            handles_release(keeper, kept);
+    }
+    kept_unuse(kept);
+    pthread_mutex_unlock(&keeper->lock);
+    close(lent->fd);
+    free(lent);
+}
+
+int kept_open(struct dio_decider *decider, struct session *s, const struct kept_place *at, uint32_t flags,
+              struct dio_lent **lent) {
     struct keeper *keeper = decider->keeper;
+    if (lent && !rights_equal(decider, s->asked->tid))
+        return KEPT_ASK; /* ours it may not open */
     if (at->node->links != 1 || at->node->size > LARGEST || told_differs(at->told, at->node->inode) ||
         !may_be_read(decider, s, at->node))
         return KEPT_ASK;
@@ -353,13 +387,20 @@ int kept_open(struct dio_decider *decider, struct session *s, const struct kept_
         return KEPT_ASK;
     struct handle handle;
     uint64_t node = dio_told_number(at->told, at->node->inode);
+    struct dio_lent *lending = lent ? calloc(1, sizeof *lending) : NULL;
     int result = session_open(s, node, flags & ~(uint32_t)(O_NOCTTY | O_CLOEXEC), &handle), fd = -1;
     int is_same = result > 0 && !(handle.how & UNCACHED) &&
                   (handle.how & FOPEN_KEEP_CACHE || content_is(s, node, kept, &handle));
     pthread_mutex_lock(&keeper->lock);
-    if (is_same)
-        fd = kept_reopen(keeper, kept, &handle, flags);
-    kept_unuse(kept);
+    if (is_same && !lent == !lending)
+        fd = kept_reopen(keeper, kept, &handle, flags, lent != NULL);
+    if (fd >= 0 && lending) {
+        *lending = (struct dio_lent){.keeper = keeper, .kept = kept, .fd = fd};
+        *lent = lending;
+    } else {
+        kept_unuse(kept);
+        free(lending);
+    }
     pthread_mutex_unlock(&keeper->lock);
     if (result > 0 && fd < 0)
         server_give(at->told, node, &handle);

@@ -55,6 +55,18 @@ _Static_assert(sizeof(struct kernel_info) == 88, "struct ptrace_syscall_info");
 /* Errors that mean "the kernel will restart this call, or make it EINTR"; never a result. */
 static inline int is_restart(int64_t rval) { return rval == -512 || rval == -513 || rval == -514 || rval == -516; }
 
+/* A descriptor of ours that a traced program opens by its link, with `value` for its argument `arg`; so long it stays
+ * (fusekept.c). */
+struct dio_lent {
+    struct keeper *keeper;
+    struct kept *kept;
+    int fd;
+    uint8_t arg;
+    uint64_t value;
+};
+/* The call is over: the program has it open, or has not, or that is not known. */
+void lent_end(struct dio_lent *lent, int is_open);
+
 static inline int same_site(const struct dio_info *a, const struct dio_info *b) {
     return a->ip == b->ip && a->sp == b->sp;
 }

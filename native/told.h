@@ -127,8 +127,9 @@ struct kept_place {
     const struct dio_told_node *node;
 };
 #define KEPT_ASK INT32_MIN
-/* A descriptor, or the server's -errno, or KEPT_ASK. */
-int kept_open(struct dio_decider *decider, struct session *s, const struct kept_place *at, uint32_t flags);
+/* A descriptor, or the server's -errno, or KEPT_ASK.  With `lent` it is no more than lent, until `lent_end`. */
+int kept_open(struct dio_decider *decider, struct session *s, const struct kept_place *at, uint32_t flags,
+              struct dio_lent **lent);
 /* Whether it is likely that what is opened is kept. */
 int kept_is_likely(struct dio_decider *decider);
 

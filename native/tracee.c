@@ -54,6 +54,8 @@ void frame_pop(struct tracee *t) {
     t->depth--;
     t->arena_used = f->arena_mark;
     frame_conceal(f);
+    if (f->lent)
+        lent_end(f->lent, f->at.op == DIO_OP_EXIT && !f->at.is_error);
     free(f);
 }
 

@@ -32,6 +32,7 @@ struct frame {
     int64_t rval;
     size_t arena_mark;
     struct dio_placement *exposed; /* to be told when the call is over */
+    struct dio_lent *lent;         /* likewise */
     uint8_t see, changed, saved_regs, masked, set_result, execed;
     uint8_t arriving; /* promoted: on the way from the notification to the entry stop */
 };

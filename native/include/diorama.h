@@ -335,6 +335,7 @@ struct dio_asked {
     uint64_t cookie;
     uint8_t *aside; /* with a listener: set when the caller receives no more, since the verdict may take long */
     char *path;     /* PATH_MAX bytes, for a caller that can change the call; or NULL */
+    struct dio_lent **lent; /* with `path`: what the caller keeps until the changed call is over, if there is such; or NULL */
 };
 
 struct dio_verdict {

@@ -1,4 +1,4 @@
-"""Files of FUSE mounts that are opened again: without the interpreter, where programs are given descriptors.
+"""Files of FUSE mounts that are opened again: without the interpreter.
 
 Each test has a program open a file until that is so; what is seen then is what is seen when Python opens it.
 """
@@ -68,16 +68,20 @@ class Program:
             self.do(READ)
             if self.opened == before:
                 return
+            self.do("os.chdir('mnt'); os.chdir('..')")  # then it is known that it has opened it
         raise AssertionError("it is always opened by Python")
 
     def end(self) -> None:
         self.popen.communicate(timeout=40)
 
 
+both = pytest.mark.parametrize("again", ["notify", "guardians"], indirect=True)
+
+
 @pytest.fixture
-def again(bench: Bench) -> Iterator[Served]:
-    """A server, and a view whose programs can be given descriptors."""
-    yield from serve("notify", bench)
+def again(request: pytest.FixtureRequest, bench: Bench) -> Iterator[Served]:
+    """A server, and a view whose programs are given descriptors; with guardians they open ours."""
+    yield from serve(getattr(request, "param", "notify"), bench)
 
 
 @pytest.fixture
@@ -97,6 +101,7 @@ def all_released(handles: Handles) -> bool:
     return sorted(handles.released) == list(range(1, len(handles.flags) + 1))
 
 
+@both
 @pytest.mark.parametrize("valid", [0, FOREVER], ids=["asked", "told"])
 def test_each_open_is_still_one_for_the_server(
     again: Served, handles: Handles, program: Program, valid: int
@@ -110,6 +115,7 @@ def test_each_open_is_still_one_for_the_server(
     again.wait(lambda: all_released(handles))
 
 
+@both
 def test_what_it_holds_now_is_what_is_read(again: Served, handles: Handles, program: Program) -> None:
     program.warm()
     (node,) = (node for number, node in again.server.nodes.items() if number != 1)
@@ -146,6 +152,7 @@ def test_a_server_that_wants_each_read_itself_gets_it(
     again.wait(lambda: all_released(handles))
 
 
+@both
 def test_a_handle_lasts_as_long_as_the_open_file(again: Served, handles: Handles, program: Program) -> None:
     program.warm()
     again.wait(lambda: all_released(handles))
@@ -160,6 +167,7 @@ def test_a_handle_lasts_as_long_as_the_open_file(again: Served, handles: Handles
     again.wait(lambda: all_released(handles))
 
 
+@both
 def test_who_is_killed_lets_go_of_what_was_open(again: Served, handles: Handles, program: Program) -> None:
     program.warm()
     program.do(
@@ -194,6 +202,34 @@ def test_whatever_else_is_done_with_it_meanwhile(
     again.wait(lambda: all_released(handles))
 
 
+@both
+def test_who_has_no_room_for_it_has_not_opened_it(
+    again: Served, handles: Handles, program: Program
+) -> None:
+    program.warm()
+    program.do("import resource; limits = resource.getrlimit(resource.RLIMIT_NOFILE)")
+    program.do("fd = os.dup(0); os.close(fd); resource.setrlimit(resource.RLIMIT_NOFILE, (fd, limits[1]))")
+    assert program.do("print(told(os.open, 'mnt/file', os.O_RDONLY))") == ["EMFILE"]
+    again.wait(lambda: all_released(handles))
+    program.do("resource.setrlimit(resource.RLIMIT_NOFILE, limits)")
+    assert program.do(READ) == ["b'content'"]
+    again.wait(lambda: all_released(handles))
+
+
+@both
+def test_it_may_say_not_to_follow_a_link(again: Served, handles: Handles, program: Program) -> None:
+    program.warm()
+    before = program.opened
+    how = "os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC"
+    said = program.do(
+        f"fd = os.open('mnt/file', {how}); print(os.read(fd, 100), os.get_inheritable(fd),"
+        " bool(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_NONBLOCK)); os.close(fd)"
+    )
+    assert (said, program.opened) == (["b'content' False True"], before)
+    again.wait(lambda: all_released(handles))
+
+
+@both
 def test_a_removed_file_is_read_by_who_has_it_open_and_closed_before_it_is_forgotten(
     again: Served, handles: Handles, program: Program
 ) -> None:
@@ -225,6 +261,7 @@ def test_a_slow_server_is_asked_once(again: Served, handles: Handles, program: P
     again.wait(lambda: all_released(handles))
 
 
+@both
 def test_programs_at_once(again: Served, handles: Handles, program: Program) -> None:
     program.warm()
     script = """

@@ -357,6 +357,7 @@ class Asked(c.Structure):
         ("cookie", c.c_uint64),
         ("aside", c.c_void_p),
         ("path", c.c_void_p),
+        ("lent", c.c_void_p),
     ]
 
 

@@ -169,8 +169,8 @@ class Contents:
         with self._lock:
             content.openers -= 1
         self._release(content)
-        if content.opened:
-            self.holding.let_go(content)
+        if content.filesystem.tells_at_close and not content.is_kept:
+            self.holding.let_go(content)  # also if it was closed before we came to know that it was opened
         self._unpinned += 1 if content.stamp[0] < _LARGE else _PATIENCE
         if self._unpinned >= _PATIENCE:
             self._unpinned = 0

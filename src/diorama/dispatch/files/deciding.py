@@ -103,8 +103,9 @@ class Deciding:
         files.synthetic.contents.holding.keeper = keeping
 
     def _gives(self) -> bool:
-        """Whether programs can be given descriptors, and are who the kernel says."""
-        return not self._files.tells_execs and self._files.tasks.identity is None
+        """Whether programs can be given descriptors, or open ours, and are who the kernel says."""
+        files = self._files
+        return files.tasks.identity is None and not (files.tells_execs and files.is_confined)
 
     def mounted(self) -> None:
         """Something was mounted, or may be done by us no longer."""
