@@ -101,9 +101,9 @@ def test_a_datagram_that_the_kernel_was_late_to_refuse_is_refused_again(
         unheard.refuse((source, 0), hearing, by, b"nobody hears this")
         by.sendto(b"hello", hearing.getsockname())
         assert unheard.hear(hearing) == (b"hello", by.getsockname(), False)
-        monkeypatch.setattr(unheard, "_NOBODY", by.getsockname()[1])
-        monkeypatch.setattr(socket.socket, "connect", nothing)
-        unheard.refuse((source, 0), hearing, by, b"late")
+        with monkeypatch.context() as patch:
+            patch.setattr(socket.socket, "connect", nothing)
+            unheard.refuse((source, 0), hearing, by, b"late")
         assert unheard.hear(hearing) == (b"late", (source, by.getsockname()[1]), True)
 
 

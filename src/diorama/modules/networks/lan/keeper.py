@@ -17,7 +17,6 @@ import os
 import resource
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from typing import Final
@@ -74,7 +73,8 @@ class Keeper:
         self._state: State | None = None
         self._notes: list[str] = []
         self.services = Services(self.loop, self._has_state)
-        self._unseen: list[tuple[int, float, Callable[[], None]]] = []
+        self._unseen: list[tuple[int, bool, float, Callable[[], None]]] = []
+        """What waits for a version to be seen, or settled; until when."""
         listener.settimeout(0)
         self.loop.watch(listener.fileno(), READ, lambda events: self._accept())
 
@@ -140,7 +140,10 @@ class Keeper:
             elif isinstance(message, wire.Watch):
                 self._watch(peer, message)
             elif isinstance(message, wire.Seen):
-                peer.seen = message.version
+                if message.is_settled:
+                    peer.settled = message.version
+                else:
+                    peer.seen = message.version
                 self._look_unseen()
             elif isinstance(message, wire.Order):
                 self._order(peer, message)
@@ -176,12 +179,12 @@ class Keeper:
         peer.host = host
         self._members[host] = peer
         self._tell()
-        self._when_seen(lambda: self._welcome(peer))
+        self._when_seen(self._has_state().version, lambda: self._welcome(peer))
 
     def _welcome(self, peer: Peer) -> None:
         state, claim = self._state, self._claim
         if state is not None and claim is not None:
-            peer.seen = state.version
+            peer.seen = peer.settled = state.version
             peer.send(wire.Welcome(peer.host, state, self._notes), [claim.fileno()])
 
     def _has_state(self) -> State:
@@ -244,12 +247,15 @@ class Keeper:
         self._state = state
         self._tell()
         version = state.version
-        self._when_seen(lambda: self._done(peer, order.id, version))
+        self._when_seen(version, lambda: self._settle(peer, order.id, version))
 
-    def _done(self, peer: Peer, id: int, version: int) -> None:
+    def _settle(self, peer: Peer, id: int, version: int) -> None:
+        self._send_all(wire.Settled(version))
+        self._when_seen(version, lambda: self._done(peer, id), is_settled=True)
+
+    def _done(self, peer: Peer, id: int) -> None:
         if self._state is not None:
             peer.send(wire.Done(id, self._state))
-            self._send_all(wire.Settled(version))
 
     # -- what is told -------------------------------------------------------------------------
 
@@ -267,20 +273,24 @@ class Keeper:
             if peer.seen >= 0:
                 peer.send(message)
 
-    def _when_seen(self, call: Callable[[], None]) -> None:
-        """Call when all members' sockets are as this state wants them, or should be."""
-        if self._state is not None:
-            self._unseen.append((self._state.version, time.monotonic() + _PATIENCE, call))
-            self.loop.after(_PATIENCE, self._look_unseen)
-            self._look_unseen()
+    def _when_seen(self, version: int, call: Callable[[], None], *, is_settled: bool = False) -> None:
+        """Call when all members' sockets are as a version of the state wants them, or should be."""
+        self._unseen.append((version, is_settled, time.monotonic() + _PATIENCE, call))
+        self.loop.after(_PATIENCE, self._look_unseen)
+        self._look_unseen()
 
     def _look_unseen(self) -> None:
-        seen = min((peer.seen for peer in self._members.values() if peer.seen >= 0), default=sys.maxsize)
         now = time.monotonic()
-        due = [one for one in self._unseen if one[0] <= seen or one[1] <= now]
+        due = [one for one in self._unseen if one[2] <= now or self._is_seen(*one[:2])]
         self._unseen = [one for one in self._unseen if one not in due]
-        for _, _, call in due:
+        for *_, call in due:
             call()
+
+    def _is_seen(self, version: int, is_settled: bool) -> bool:
+        there = [peer for peer in self._members.values() if peer.seen >= 0]
+        if is_settled:  # who has not seen it has been waited for
+            return all(peer.settled >= version for peer in there if peer.seen >= version)
+        return all(peer.seen >= version for peer in there)
 
 
 def _copy(state: State) -> State:

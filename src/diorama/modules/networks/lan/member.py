@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_network
 from typing import Final, TypeAlias
@@ -65,8 +65,12 @@ class Host:
     is_down: bool = False
 
 
-Finish: TypeAlias = Callable[[int], None]
-"""What is still to be done for a version of the state, and may wait: it calls `settle`."""
+Finish: TypeAlias = Callable[[int], ExitStack]
+"""What is still to be done for a version of the state, and may wait: it calls `settle`.
+
+What it returns is to be closed a while later.
+"""
+_WHILE: Final = 0.5
 
 
 def _nothing() -> None:
@@ -97,7 +101,8 @@ class Member:
         self.keepers = 0
         """How many keepers it has lost."""
         self._settled = 0
-        self._finishing: list[threading.Thread] = []
+        self._finishing = 0
+        self._threads: list[threading.Thread] = []
         self.on_change: Callable[[], Finish | None] = _nothing
         self._socket, welcome = self._enter(hello)
         self.number: int = welcome.state.number
@@ -159,7 +164,7 @@ class Member:
             pass  # the keeper is gone, and the thread sees that
         if threading.current_thread() is not self._thread:
             self._thread.join()
-            for thread in self._finishing:
+            for thread in self._threads:
                 thread.join()
 
     # -- what is known ------------------------------------------------------------------------
@@ -386,6 +391,7 @@ class Member:
             with self._lock:
                 self._settled = message.version
                 self._answered.notify_all()
+            self._has_settled()
         elif isinstance(message, (wire.Answer, wire.Done, wire.Refused)):
             with self._lock:
                 if message.id in self._waiting:
@@ -405,16 +411,24 @@ class Member:
             return
         name = f"lan:{self.lan}:changed"
         thread = threading.Thread(target=self._finish, args=(finish, version), name=name, daemon=True)
-        self._finishing = [one for one in self._finishing if one.is_alive()] + [thread]
+        self._threads = [one for one in self._threads if one.is_alive()] + [thread]
+        with self._lock:
+            self._finishing += 1
         thread.start()
 
     def _finish(self, finish: Finish, version: int) -> None:
         """Do the rest that a change takes."""
-        try:
-            finish(version)
-        except Exception:
-            traceback.print_exc()
-            self._saw(version)
+        with ExitStack() as left:
+            try:
+                left.push(finish(version))
+            except Exception:
+                traceback.print_exc()
+                self._saw(version)
+            with self._lock:
+                self._finishing -= 1
+            self._has_settled()
+            with self._lock:
+                self._answered.wait_for(lambda: self._has_left, _WHILE)
 
     def settle(self, version: int, *, waits: bool) -> None:
         """Say that this host has done what a change takes, and wait for the others."""
@@ -423,14 +437,16 @@ class Member:
             with self._lock:
                 self._answered.wait_for(lambda: self._settled >= version or self._has_left, _SETTLING)
 
-    def pause(self, seconds: float) -> None:
-        """Wait, but not longer than this is a host."""
+    def _has_settled(self) -> None:
+        """Say so, if there is nothing left to do."""
         with self._lock:
-            self._answered.wait_for(lambda: self._has_left, seconds)
+            version = 0 if self._finishing else self._settled
+        if version:
+            self._saw(version, is_settled=True)
 
-    def _saw(self, version: int) -> None:
+    def _saw(self, version: int, *, is_settled: bool = False) -> None:
         try:
-            wire.send(self._socket, wire.Seen(version))
+            wire.send(self._socket, wire.Seen(version, is_settled))
         except OSError:
             pass  # the keeper is gone, which the next look at the socket finds
 

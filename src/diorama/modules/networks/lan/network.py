@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from diorama.abi.socket import AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, SOCK_DGRAM, SOCK_RAW, SOCK_STREAM
@@ -78,7 +79,7 @@ class LanNetwork(Network):
         """The names of the hosts, who tells of others, and `/proc/net`."""
         return self._files
 
-    def _changed(self) -> Callable[[int], None] | None:
+    def _changed(self) -> Callable[[int], ExitStack] | None:
         """The LAN is not as it was: hosts have come or gone, or hear each other otherwise."""
         self.plan.remember()
         self._netlink.changed()

@@ -39,6 +39,8 @@ class Peer:
         """Which host it is, if it has become one."""
         self.seen = -1
         """The version of the state that its sockets are as wanted by."""
+        self.settled = -1
+        """The same, of what waits for all others."""
         self.is_watching = False
         """Whether it is there only to know, and to give orders."""
         loop.watch(at.fileno(), READ, self._ready)

@@ -145,9 +145,13 @@ class Changed(Struct, tag=True):
 
 
 class Seen(Struct, tag=True):
-    """The sockets of a member are as this version of the state wants them."""
+    """The sockets of a member are as this version of the state wants them; so that others may rely on it.
+
+    `is_settled`: they were already (`Settled`), and are where they can only be then.
+    """
 
     version: int
+    is_settled: bool = False
 
 
 class Settled(Struct, tag=True):

@@ -17,7 +17,7 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from diorama.abi.socket import AF_INET6, Inet6Address, InetAddress
 from diorama.engine.rawsocket import connect_raw
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["Wiring"]
 
 Real = tuple[str, int]
-
-_WHILE: Final = 0.5
-"""Seconds for other hosts to connect their sockets to ours, when all have said that they will."""
 
 
 class Wiring:
@@ -56,7 +53,7 @@ class Wiring:
                     connect_raw(at.fileno(), address)
                     return
 
-    def changed(self) -> Callable[[int], None] | None:
+    def changed(self) -> Callable[[int], ExitStack] | None:
         """The LAN has changed: what is to be done if ways have, and may wait."""
         member = self._member
         hosts = (GATEWAY, *member.hosts())
@@ -67,14 +64,14 @@ class Wiring:
         self._ways = ways
         return self._follow if is_used else None
 
-    def _follow(self, version: int) -> None:
+    def _follow(self, version: int) -> ExitStack:
         """Connect all sockets again that are connected to where they should not be in this version."""
         with ExitStack() as guards:
             is_done = self._look(guards)
             self._member.settle(version, waits=not is_done)
             if not is_done:
                 self._look(None)
-                self._member.pause(_WHILE)
+            return guards.pop_all()
 
     def _look(self, guards: ExitStack | None) -> bool:
         """Connect all to relays, and to peers if they are guarded already (None): whether none was wrong."""
