@@ -48,6 +48,7 @@ class View:
     placement: "auto" (a tracee that stops often shares a CPU with its guardian) or "none".
     paths: forces paths of the portable layer, for tests and comparison (`diorama.Paths`).
     grows: mounts may be made while programs run.  Their filters are made for that from the start.
+    write_through: FUSE servers get each write(2) before it returns, instead of all when a file is closed.
     strict: an error in a module ends the programs instead of costing one EIO.
     seccomp: False stops at every call instead of those that a filter selects.
 
@@ -61,6 +62,7 @@ class View:
         guardians: str = "each",
         placement: str = "auto",
         grows: bool = False,
+        write_through: bool = False,
         paths: Paths | None = None,
         strict: bool = False,
         seccomp: bool = True,
@@ -78,6 +80,7 @@ class View:
         self.has_had_enough: Callable[[], bool] = bool
         """Whether whoever closes it waits no longer for file systems that do not answer."""
         self._grows = grows
+        self._writes_through = write_through
         self._clock: ViewClock | None = None
         self._kinds = Kinds()
         self._told: System | None = None
@@ -351,6 +354,7 @@ class View:
             from diorama.modules.filesystems.sysfs.mounting import SystemDirectories
 
             self._mediator = Mediator(grows=self._grows, kinds=self._kinds, implicit=make_implicit)
+            self._mediator.files.writes_through = self._writes_through
             self._system_directories = SystemDirectories(self._mediator.files)
             self._mediator.files.mounting.on_attach = self._system_directories.follow
             self.router.add_base(self._mediator)

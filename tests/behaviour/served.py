@@ -76,13 +76,13 @@ class Served:
             time.sleep(0.005)
 
 
-def serve(engine: str, bench: Bench) -> Iterator[Served]:
+def serve(engine: str, bench: Bench, *, write_through: bool = False) -> Iterator[Served]:
     """One of them, until it is asked for more."""
     (bench.work / "mnt").mkdir()
     ours, theirs = make_pair()
     with theirs:
         server = Server(theirs).start()
-        with diorama.View(engine=engine) as view:
+        with diorama.View(engine=engine, write_through=write_through) as view:
             filesystem = FuseFileSystem(ours, "test", checked=False)
             view.mount(filesystem, bench.work / "mnt")
             yield Served(view, bench, server, filesystem)

@@ -75,6 +75,7 @@ def main() -> int:
     parser.add_argument("--build", type=Path, required=True, help="where libfuse was built")
     parser.add_argument("--engines", default=",".join(ENGINES))
     parser.add_argument("--jobs", type=int, default=2, help="how many tests to run at once")
+    parser.add_argument("--write-through", action="store_true", help="in views that write through")
     parser.add_argument("--alone", action="store_true", help="do not run it by the kernel")
     parser.add_argument("tests", nargs="*", help="all by default")
     options = parser.parse_args()
@@ -84,7 +85,8 @@ def main() -> int:
         print(f"kernel: {_counts(natively)}", flush=True)
     differing = 0
     for engine in options.engines.split(","):
-        words = [sys.executable, "-P", "-m", "diorama", "run", "--grow", "--engine", engine, "--"]
+        words = [sys.executable, "-P", "-m", "diorama", "run", "--grow", "--engine", engine]
+        words += ["--write-through", "--"] if options.write_through else ["--"]
         found = run(build, words, options.jobs, options.tests)
         differing += compare(natively, found, engine)
     return 1 if differing else 0

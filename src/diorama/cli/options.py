@@ -73,6 +73,7 @@ class ViewOptions:
     cpus: int | None = None
     memory: str | None = None
     grow: bool = False
+    write_through: bool = False
     module: tuple[str, ...] = ()
     engine: str = "auto"
     guardians: str = "each"
@@ -101,6 +102,7 @@ class ViewOptions:
             guardians=self.guardians,
             placement=self.placement,
             grows=self.grow,
+            write_through=self.write_through,
             paths=paths,
             strict=self.strict,
             seccomp=self.seccomp,
@@ -215,6 +217,11 @@ _DECORATORS = (
     ),
     click.option(
         "--grow", is_flag=True, help="Let programs mount at any time, with `diorama mount` or mount(8)."
+    ),
+    click.option(
+        "--write-through",
+        is_flag=True,
+        help="Let FUSE servers have each write before it returns, instead of all when a file is closed.",
     ),
     click.option("--module", multiple=True, metavar="FILE.py", help="Load a module: call its load(view)."),
     click.option(

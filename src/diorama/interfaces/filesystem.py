@@ -89,6 +89,9 @@ class FileSystem(ABC):
     """Whether close(2) waits until what was written is saved, and tells what went wrong; if not, it is saved
     soon after."""
 
+    takes_writes = False
+    """Whether its open files take what is written, one by one (`OpenFile.write`), also where it is cached."""
+
     progress: int | None = None
     """Changes as long as what it was asked to do goes on; None if that is not known."""
     locks_ranges = False

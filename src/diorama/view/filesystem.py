@@ -275,6 +275,9 @@ class FileSystem(Protocol):
     def tells_at_close(self) -> bool: ...
 
     @property
+    def takes_writes(self) -> bool: ...
+
+    @property
     def told(self) -> Told | None: ...
 
     @property

@@ -58,6 +58,7 @@ class Content:
     program wants to be told of what happens to it.  `error` is that of the last save that failed
     (`diorama.dispatch.files.errors`), `failure` that of one that nobody was told of, and `refused` what the
     memfd said when it could not be saved, and somebody was.
+    `is_unseen`: not all that is written is seen (`diorama.dispatch.files.through`).
     `is_kept`: nobody has it open but by `Holding.keeper`.  `named_at`: which moves its path is from (`Told`).
     `pins` counts who needs `fd` just now, and `openers` those of them who are about to open it.
     `opened`: what the file system keeps of who has it open; `ours` counts times when only we wrote to it, of
@@ -86,6 +87,7 @@ class Content:
     is_named: bool = False
     is_watched: bool = False
     is_kept: bool = False
+    is_unseen: bool = False
     named_at: int = 0
     watch: int = -1
     error: OSError | None = None

@@ -41,6 +41,7 @@ from diorama.catalogue.model import Request
 from diorama.dispatch.files.answers import Outcome, answers, fail
 from diorama.dispatch.files.direct import HIGH, LOW
 from diorama.dispatch.files.locking import LOCKING, lock_range
+from diorama.dispatch.files.through import find_through, unsee, write_through
 from diorama.dispatch.files.whole import is_high, make_whole
 from diorama.engine.taking import taken
 from diorama.errors import Unsupported
@@ -211,8 +212,10 @@ def write(files: Files, call: Write | PWrite64) -> Outcome:
     """Write at the file's offset, or at another one."""
     file = files.direct.find(files.task(call.tracee), call.fd)
     offset = call.offset if isinstance(call, PWrite64) else None
-    if file is None or is_negative(call.tracee, call.size) or (offset or 0) < 0:
+    if is_negative(call.tracee, call.size) or (offset or 0) < 0:
         return None
+    if file is None:
+        return write_through(files, call.tracee, call.fd, [(call.buffer.address, call.size)], offset)
     return _write_directly(files, call.tracee, file, call.fd, [(call.buffer.address, call.size)], offset)
 
 
@@ -220,7 +223,9 @@ def write(files: Files, call: Write | PWrite64) -> Outcome:
 def write_pieces(files: Files, call: WriteV | PWriteV2) -> Outcome:
     """Write several pieces of memory."""
     file = files.direct.find(files.task(call.tracee), call.fd)
-    if file is None or not 0 <= call.count <= _IOV_MAX:
+    if file is None and find_through(files, files.task(call.tracee), call.fd) is None:
+        return None
+    if not 0 <= call.count <= _IOV_MAX:
         return None
     places = [(one.iov_base, one.iov_len) for one in call.pieces.read_all()] if call.count else []
     if any(is_negative(call.tracee, size) for _, size in places):
@@ -228,6 +233,8 @@ def write_pieces(files: Files, call: WriteV | PWriteV2) -> Outcome:
     offset = None
     if isinstance(call, PWriteV2):
         offset = offset_of(call.offset, call.flags, has_own=not _lacks_flags(call))
+    if file is None:
+        return write_through(files, call.tracee, call.fd, places, offset)
     return _write_directly(files, call.tracee, file, call.fd, places, offset)
 
 
@@ -272,7 +279,11 @@ def truncate(files: Files, call: FTruncate) -> Outcome:
     """Set its length."""
     file = files.direct.find(files.task(call.tracee), call.fd)
     if file is None:
-        return None
+        content = find_through(files, files.task(call.tracee), call.fd)
+        if content is None or call.length < 0:
+            return None
+        files.synthetic.contents.truncate(content, call.length)
+        return 0
     if call.length < 0 or not file.writes:
         raise fail(errno.EINVAL)
     file.opened.truncate(call.length)
@@ -298,6 +309,8 @@ def allocate(files: Files, call: FAllocate) -> Outcome:
 def move_directly(files: Files, call: SendFile | CopyFileRange | Splice) -> bool:
     """Whether bytes would be moved from or to such a file, which programs then do themselves."""
     task = files.task(call.tracee)
+    if find_through(files, task, call.out_fd) is not None:
+        raise fail(errno.EINVAL)
     return any(files.direct.find(task, fd) is not None for fd in (call.in_fd, call.out_fd))
 
 
@@ -353,6 +366,7 @@ def check_number(files: Files, call: Request, fd: int, number: int) -> None:
         why = f"a file with direct input and output has no descriptor from {LOW} to {HIGH - 1}"
         raise Unsupported(call.NAME, why, errno.EMFILE)
     make_whole(files, task, call.NAME, files.lazy.find(task, fd))
+    unsee(files, task, call.NAME, fd, number)
 
 
 def open_high(tracee: Tracee, fd: int, *, cloexec: bool) -> int:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from diorama.abi.socket import sent_descriptors
 from diorama.catalogue.processes import PidFdGetFd
 from diorama.dispatch.files.answers import Outcome, answers
+from diorama.dispatch.files.through import unsee
 from diorama.dispatch.files.whole import make_whole
 from diorama.engine.descent import members
 from diorama.engine.taking import descriptors_of
@@ -35,12 +36,14 @@ _CONTROL_MAX = 1 << 16
 def note_sent(files: Files, tracee: Tracee, header: MsgHdr) -> None:
     """A message is to be sent: what of its descriptors was opened through a mount is noted for all."""
     task, opened = files.task(tracee), files.tasks.opened
-    if not header.msg_control or not (opened.has_own(task) or len(files.direct) or len(files.lazy)):
+    is_minded = opened.has_own(task) or len(files.direct) or len(files.lazy) or files.writes_through
+    if not header.msg_control or not is_minded:
         return
     control = tracee.memory.read(header.msg_control, min(header.msg_controllen, _CONTROL_MAX))
     for fd in sent_descriptors(tracee.abi, control):
         _check_number("sendmsg", files.direct.find(task, fd))
         make_whole(files, task, "sendmsg", files.lazy.find(task, fd))
+        unsee(files, task, "sendmsg", fd)
         identity = _identity(task.tid, fd)
         mount = None if identity is None else opened.find(task, identity)
         if identity is None or mount is None or opened.passed.get(identity) is mount:

@@ -121,6 +121,8 @@ class Files:
         self.tells_execs = True
         self.acts = True
         self.grows = False
+        self.writes_through = False
+        """Whether file systems that take writes get each before it returns (`through`)."""
         """Whether there may be other mounts later."""
         self.is_confined = False
         """Whether programs may look into no process outside of the view, so not into ours (landlock(7))."""

@@ -18,6 +18,7 @@ from diorama.dispatch.files.entries import check_may_change, check_may_make, cre
 from diorama.dispatch.files.patience import wait_for
 from diorama.dispatch.files.state import Files, fail
 from diorama.dispatch.files.synthetic import name_of
+from diorama.dispatch.files.through import open_through
 from diorama.dispatch.files.whole import can_be_high, make_whole
 from diorama.engine.held import Descriptor
 from diorama.view.filesystem import Attributes, OpenFile
@@ -201,6 +202,8 @@ def open_content(
         else:
             wait_for(task.tid, open_it)  # to write to it takes all of it
     _give_high(files, task, content, flags, high=high)
+    if opened is not None and files.writes_through:
+        _give_through(files, task, content, opened, flags)
     # The path is a link, which must be followed.
     return content.path, flags & ~_DONE
 
@@ -223,6 +226,15 @@ def _give_high(files: Files, task: Task, content: Content, flags: int, *, high: 
     if high:
         raise OpenedDirectly(os.open(content.path, flags & ~_DONE | os.O_CLOEXEC))
     make_whole(files, task, "open", content.pieces)
+
+
+def _give_through(files: Files, task: Task, content: Content, opened: OpenFile, flags: int) -> None:
+    """What is written through gets a descriptor at which that is seen, if there can be one."""
+    if content.filesystem.takes_writes and opened.writes:
+        files.lazy.on_add(os.fstat(content.fd))  # so that duplicating it is seen
+        if can_be_high(files, task):
+            raise OpenedDirectly(open_through(content, flags & ~_DONE))
+        content.is_unseen = True
 
 
 def _let_go(opened: OpenFile | None) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from diorama.dispatch.files.direct import HIGH
 from diorama.dispatch.files.patience import wait_for
+from diorama.dispatch.files.through import find_through
 from diorama.errors import Unsupported
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ def is_high(files: Files, task: Task, fd: int) -> bool:
     """Whether a descriptor is of a file that must have a large one."""
     if files.direct.find(task, fd) is not None:
         return True
-    return not files.lazy.is_seen and files.lazy.find(task, fd) is not None
+    if not files.lazy.is_seen and files.lazy.find(task, fd) is not None:
+        return True
+    return find_through(files, task, fd) is not None
 
 
 def can_be_high(files: Files, task: Task) -> bool:

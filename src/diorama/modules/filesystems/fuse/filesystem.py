@@ -175,6 +175,11 @@ class FuseFileSystem(FileSystem):
         return opened
 
     @property
+    def takes_writes(self) -> bool:  # type: ignore[override]
+        """Whether it wants each write, as far as it can say so."""
+        return not self._files.are_cached
+
+    @property
     def reopens(self) -> int:  # type: ignore[override]
         """How much of a file is read at once where it is opened natively; 0 if the server opens nothing."""
         opens = self._channel.connection.knows("OPEN") and not self.lent.agreed
