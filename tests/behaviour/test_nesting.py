@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
+import uuid
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -214,3 +215,15 @@ def test_a_library_in_a_view_that_is_notified_traces_nothing(bench: Bench) -> No
     found = bench.inside(way, [sys.executable, "-P", "-c", textwrap.dedent(code)])
     told = "cannot handle or trace calls inside of a view that handles some already"
     assert (found.lines, found.stderr) == ([told], "")
+
+
+@each_way(run_with("--net", "lan:NAME"))
+def test_a_lan_needs_the_loopback_of_the_kernel(bench: Bench, way: Way) -> None:
+    """In a network whose loopback is another there is none, which is said at once."""
+    name = f"t{uuid.uuid4().hex[:12]}"
+    way = Way(way.name, tuple(word.replace("NAME", name) for word in way.words))
+    inner = [*DIORAMA, "run", "--net", f"lan:{name}i", "--", "true"]
+    out = bench.inside(way, inner)
+    assert out.stderr == (
+        f"diorama: cannot mount lan:{name}i inside of this view's network: its loopback is not the kernel's\n"
+    )

@@ -26,7 +26,7 @@ __all__ = [
     "attach",
     "conditions_between",
     "make_filter",
-    "make_program",
+    "make_probe", "make_program",
     "name_of",
     "silent_hosts",
 ]
@@ -112,6 +112,7 @@ _RETURN: Final = 0x06  # BPF_RET | BPF_K
 _NETWORK: Final = -0x100000  # SKF_NET_OFF: offsets in the IP header
 _RANDOM: Final = -0x1000 + 56  # SKF_AD_OFF + SKF_AD_RANDOM
 _UDP: Final = 17
+_UDP_HEAD: Final = 8
 _ALL: Final = 0xFFFFFFFF
 _SO_ATTACH_FILTER: Final = 26
 
@@ -129,6 +130,16 @@ def attach(at: socket.socket, program: bytes) -> None:
     room = ctypes.create_string_buffer(program, len(program))
     packed = struct.pack("HL", len(program) // len(_DROP), ctypes.addressof(room))
     at.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, packed)
+
+
+def make_probe(number: int) -> bytes:
+    """The program that leaves one byte of a datagram that does not really come from a LAN's address."""
+    return b"".join((
+        _instruction(_LOAD_HALF, _NETWORK + 12),
+        _instruction(_JUMP_EQUAL, 127 << 8 | number, if_not=1),
+        _PASS,
+        _instruction(_RETURN, _UDP_HEAD + 1),
+    ))
 
 
 def make_program(number: int, dropped: Iterable[int], lossy: Mapping[int, float]) -> bytes:

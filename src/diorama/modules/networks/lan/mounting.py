@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
 from typing import Any, Final
 
 from diorama.errors import UsageError
 from diorama.interfaces.stackfile import StackFile
+from diorama.modules.networks.lan.conditions import attach, make_probe
 from diorama.modules.networks.lan.network import LanNetwork
 from diorama.modules.options import Options
 from diorama.view.mounts import Mount
@@ -15,6 +17,11 @@ __all__ = ["open_lan"]
 
 _WISHES: Final = ("host", "address", "address6", "subnet", "subnet6")
 _RULES: Final = ("allow", "deny")
+_NUMBER: Final = 254
+_PROBED: Final = tuple(f"127.{_NUMBER}.255.{last}" for last in (1, 2))
+_PATIENCE: Final = 10.0
+_ASKED: Final = b"here?"
+_ANOTHER: Final = "its loopback is not the kernel's"
 
 
 def open_lan(rest: str, options: Options) -> Mount:
@@ -30,8 +37,28 @@ def open_lan(rest: str, options: Options) -> Mount:
     wishes: dict[str, Any] = {name: options.take(name) for name in _WISHES}
     orders = _orders(options)
     options.finish(f"lan:{rest}")
+    _check_loopback(rest)
     network = LanNetwork(Member.join(rest, orders=orders, **wishes))
     return StackFile(network).mount(f"lan:{rest}", options.shown)
+
+
+def _check_loopback(name: str) -> None:
+    """Hosts are addresses of the loopback, which in a view may be another than the kernel's: `UsageError`."""
+    try:
+        with socket.socket(type=socket.SOCK_DGRAM) as one, socket.socket(type=socket.SOCK_DGRAM) as other:
+            for at, address in zip((one, other), _PROBED, strict=True):
+                at.bind((address, 0))
+            attach(other, make_probe(_NUMBER))
+            other.settimeout(_PATIENCE)
+            one.sendto(_ASKED, other.getsockname())
+            if other.recv(len(_ASKED)) == _ASKED:
+                return
+            why = _ANOTHER
+    except TimeoutError:
+        why = _ANOTHER
+    except OSError as error:
+        why = (error.strerror or "its loopback is not reached").lower()
+    raise UsageError(f"cannot mount lan:{name} inside of this view's network: {why}")
 
 
 def _orders(options: Options) -> list[tuple[str, list[str]]]:
