@@ -56,7 +56,7 @@ class Wiring:
     def changed(self) -> Callable[[int], ExitStack] | None:
         """The LAN has changed: what is to be done if ways have, and may wait."""
         member = self._member
-        hosts = (GATEWAY, *member.hosts())
+        hosts = (GATEWAY, *member.hosts()) if member.state.impairments or member.state.pcap else ()
         ways = member.keepers, frozenset(host for host in hosts if member.conditions(host).has_relay)
         if ways == self._ways:
             return None
