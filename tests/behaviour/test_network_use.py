@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 from diorama import View
+from diorama.abi.arch import Abi
+from diorama.abi.numbers import NUMBERS
 from diorama.errors import UsageError
 from diorama.interfaces.network import Endpoint, Network
+from diorama.modules.networks.none import NoNetwork
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -73,3 +76,15 @@ def test_a_network_that_somebody_has_is_busy(tmp_path: Path, engine: str) -> Non
             assert not networks[1].closed.is_set()
             program.stdin.write("go on\n")
         assert networks[1].closed.wait(LIMIT)
+
+
+@pytest.mark.parametrize("besides", [False, True])
+def test_the_hosts_network_as_it_is_stops_no_call_of_a_socket(besides: bool) -> None:
+    abi = Abi.native()[0]
+    calls = {NUMBERS[abi.title][name] for name in ("socket", "getsockopt", "setsockopt", "listen", "bpf")}
+    with View() as view:
+        view.stack("host:")
+        if besides:
+            view.mount(NoNetwork(), "/dev/net/besides")
+        view.router.compile(tells_clones=True)
+        assert calls & set(view.router.wanted()[abi]) == (calls if besides else set())

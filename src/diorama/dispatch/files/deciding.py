@@ -82,6 +82,7 @@ class Deciding:
         self._loading = threading.Lock()
         self._is_changing = False
         self._networked = False
+        self._plain = False
         self._asks_all = False
         mapping = files.mapping
         if mapping is not None:
@@ -119,9 +120,9 @@ class Deciding:
         owned = any(mount.owners is not None for mount in files.tree.mounts)
         execs = files.has_formats or (bool(files.auxiliary) and not files.tells_execs)
         # Also one that is mounted no longer, or in another namespace only, may have sockets that are given.
-        self._networked |= files.tasks.has_chosen_stacks or any(
-            getattr(mount.filesystem, "network", None) for mount in files.tree.mounts
-        )
+        found = [getattr(mount.filesystem, "network", None) for mount in files.tree.mounts]
+        self._plain = not files.grows and all(network is None or network.is_plain for network in found)
+        self._networked |= not self._plain and (files.tasks.has_chosen_stacks or any(found))
         networked = self._networked
         key = len(files.addresses) > 0, bool(layered), merged, execs, owned, networked
         calls = self._calls.get(key)
@@ -198,7 +199,7 @@ class Deciding:
         self.decider.identity(status.st_dev, status.st_ino)
 
     def _remember(self, task: Task) -> None:
-        if self._files.tasks.has_chosen_stacks and not self._networked:
+        if self._files.tasks.has_chosen_stacks and not (self._networked or self._plain):
             self.mounted()
         mount = task.context.cwd_mount
         in_mount = mount is not task.tree.base

@@ -89,14 +89,15 @@ class NetworkMediator:
         return [network for network in networks if network is not None]
 
     def requests(self) -> frozenset[type[Request]]:
-        """What must be asked here: nothing without networks."""
-        if not (self._grows or self.networks.is_used):
+        """What must be asked here: nothing without networks, or with none but the kernel's as it is."""
+        networks = self._networks()
+        is_plain = not self._grows and all(network.is_plain for network in networks)
+        if is_plain or not (self._grows or self.networks.is_used):
             return frozenset()
         for subject in _SUBJECTS:
             import_module(f"diorama.dispatch.network.{subject}")
         from diorama.dispatch.network.ways import OF_GUARDS
 
-        networks = self._networks()
         guards = self._grows or any(network.guards for network in networks)
         return frozenset(ANSWERS) if guards else frozenset(ANSWERS) - OF_GUARDS
 
