@@ -3,6 +3,7 @@
  * The rule of this file: RUN only what Python would let run, and when in doubt, ask.  What makes the kernel
  * itself refuse a call (a bad pointer, a bad descriptor) is no doubt. */
 #include "deciding.h"
+#include "listing.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -85,9 +86,21 @@ static enum part walk_stands(const struct deciding *d, const struct stat *status
 /* What is virtual: PART_ASK, maybe with a verdict. */
 static enum part virtual_decide(const struct deciding *d, const struct stat *status) {
     struct walk w = {.table = d->table};
-    if ((d->decision->op == DIO_DO_STAT || d->decision->op == DIO_DO_STATX) && walk_stands(d, status, &w) == PART_WALK)
+    uint8_t op = d->decision->op;
+    if ((op != DIO_DO_STAT && op != DIO_DO_STATX && op != DIO_DO_LIST) || walk_stands(d, status, &w) != PART_WALK)
+        return PART_ASK;
+    if (op != DIO_DO_LIST)
         decide_told(d->decider, d->decision, d->asked, &w, d->out);
+    else if (S_ISDIR(status->st_mode) && !table_has_points(d->table, w.mount, "", 0))
+        decide_list(d->decision, d->asked, &d->table->mounts[w.mount], w.inode, d->out);
     return PART_ASK;
+}
+
+/* Nobody may read on in a directory that somebody closes. */
+static void directory_leave(const struct deciding *d, const struct stat *status) {
+    struct walk w = {.table = d->table};
+    if (S_ISDIR(status->st_mode) && walk_stands(d, status, &w) == PART_WALK)
+        listing_leave(d->table->mounts[w.mount].told, w.inode, d->asked->tid);
 }
 
 static enum part descriptor_decide(const struct deciding *d, int32_t fd) {
@@ -104,8 +117,10 @@ static enum part descriptor_decide(const struct deciding *d, int32_t fd) {
     if (error)
         return error == -ENOENT ? PART_RUN : PART_ASK;
     int is_virtual = decider_is_virtual(d->decider, &status);
-    if (is_virtual && d->decision->needs & DIO_NEEDS_NO_WRITER && !closing_matters(d->decider, name, &status))
+    if (is_virtual && d->decision->needs & DIO_NEEDS_NO_WRITER && !closing_matters(d->decider, name, &status)) {
+        directory_leave(d, &status);
         return PART_RUN;
+    }
     if (is_virtual)
         return virtual_decide(d, &status);
     if (owned && owner_decide(d, name, &status) == PART_ASK)

@@ -243,6 +243,10 @@ int decide_wait(struct dio_decider *d, const struct dio_decision *decision, cons
 void decide_told(struct dio_decider *decider, const struct dio_decision *decision, const struct dio_asked *asked,
                  const struct walk *w, struct dio_verdict *out);
 
+/* Answers a call that lists a directory of ours, if that can be done. */
+void decide_list(const struct dio_decision *decision, const struct dio_asked *asked, const struct mounted *mount,
+                 uint64_t inode, struct dio_verdict *out);
+
 /* ---- files that are opened again ---- */
 
 int keeper_init(struct dio_decider *decider);

@@ -1,5 +1,5 @@
 /* decide_state.c - what changes while programs run: processes, what they opened, identities. */
-#include "decide.h"
+#include "listing.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -193,6 +193,11 @@ void dio_decider_forget(struct dio_decider *d, pid_t tgid) {
     sorted_drop(&d->processes, &entry);
     opened_drop(d, tgid);
     pthread_rwlock_unlock(&d->lock);
+    struct table *table = decider_table(d);
+    for (size_t i = 0; i < table->mount_count; i++)
+        if (table->mounts[i].told)
+            listing_leave(table->mounts[i].told, 0, tgid);
+    table_release(table);
 }
 
 int dio_decider_identity(struct dio_decider *d, uint64_t dev, uint64_t ino) {

@@ -14,7 +14,7 @@ static int decision_order(const void *left, const void *right) {
 static int arg_is_valid(uint8_t arg) { return arg < 6 || arg == DIO_NO_ARG; }
 
 static int decision_is_valid(const struct dio_decision *d) {
-    if (d->path_count > 2 || d->settle > DIO_SETTLE_BARE || d->op > DIO_DO_READLINK)
+    if (d->path_count > 2 || d->settle > DIO_SETTLE_BARE || d->op > DIO_DO_LIST)
         return 0;
     for (int i = 0; i < 2; i++)
         if (!arg_is_valid(d->paths[i].path_arg) || !arg_is_valid(d->paths[i].dirfd_arg) ||

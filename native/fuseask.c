@@ -6,8 +6,8 @@
  * left, and Python goes on with it.  What is told is kept as long as it holds, unless something has changed meanwhile.
  *
  * The numbers of requests that are made here begin where those of Python never come. */
-#include "told.h"
 #include "listener.h"
+#include "listing.h"
 
 #include <errno.h>
 #include <linux/fuse.h>
@@ -37,6 +37,8 @@ struct attr_answer {
 
 int server_init(struct server *server, int unchecked) {
     int error = nodes_init(&server->nodes);
+    if (!error)
+        error = listings_init(server);
     server->unchecked = unchecked;
     atomic_init(&server->watched, -1);
     atomic_init(&server->unique, FIRST_UNIQUE);
@@ -48,6 +50,7 @@ int server_init(struct server *server, int unchecked) {
 
 void server_free(struct server *server) {
     nodes_free(&server->nodes);
+    listings_free(server);
     pthread_mutex_destroy(&server->reading);
     pthread_mutex_destroy(&server->lock);
     pthread_mutex_destroy(&server->sending);
@@ -223,14 +226,18 @@ int dio_told_give_up(struct dio_told *told) {
 int dio_told_find_left(struct dio_told *told, uint64_t unique, struct dio_left *out) {
     struct server *server = told_server(told);
     int error = posted_take(server, unique, out) ? 0 : -ENOENT;
+    struct handle handle = {0};
     pthread_mutex_lock(&server->lock);
     for (int i = 0; i < LEFT && error && unique; i++)
         if (server->left[i].what.unique == unique) {
             *out = server->left[i].what;
+            handle = server->left[i].handle;
             left_take(server, &server->left[i]);
             error = 0;
         }
     pthread_mutex_unlock(&server->lock);
+    if (handle.flags && server_release(told, out->node, &handle))
+        server_give(told, out->node, &handle);
     return error;
 }
 
@@ -338,6 +345,8 @@ int session_ask(struct session *s, struct left *request, const void *body, size_
         result = answer_take(s, request->what.unique, answer, room, got);
         if (!result)
             leave(server, request);
+    } else {
+        request->what.unique = 0;
     }
     if (!result) {
         session_end(s);
@@ -421,13 +430,14 @@ int session_node(struct session *s, uint64_t inode, struct dio_told_node *out) {
     if (!is_possible(&answer.attr.attr))
         return 0;
     *out = node_of(told_server(s->told), inode, &answer.attr.attr);
+    nodes_show(told_server(s->told), inode, answer.attr.attr.ino);
     told_store_node(s->told, out, until(answer.attr.attr_valid, answer.attr.attr_valid_nsec), request.mark);
     return 1;
 }
 
-static int entered(struct session *s, uint64_t directory, const struct left *request,
-                   const struct fuse_entry_out *entry, struct dio_told_node *out) {
-    struct server *server = told_server(s->told);
+int told_entered(struct dio_told *told, const struct entering *at, const void *found, struct dio_told_node *out) {
+    struct server *server = told_server(told);
+    const struct fuse_entry_out *entry = found;
     int64_t name_until = until(entry->entry_valid, entry->entry_valid_nsec);
     int64_t node_until = until(entry->attr_valid, entry->attr_valid_nsec);
     uint64_t inode = 0;
@@ -435,17 +445,19 @@ static int entered(struct session *s, uint64_t directory, const struct left *req
         pthread_mutex_lock(&server->lock);
         inode = nodes_enter(&server->nodes, entry->nodeid, entry->generation, 1);
         if (S_ISDIR(entry->attr.mode))
-            nodes_found(server, inode, directory, request->name, strlen(request->name));
+            nodes_found(server, inode, at->directory, at->name, at->length);
         pthread_mutex_unlock(&server->lock);
         if (!inode || !is_possible(&entry->attr))
             return 0;
     }
     *out = node_of(server, inode, &entry->attr);
+    if (inode)
+        nodes_show(server, inode, entry->attr.ino);
     atomic_store(&server->keeps, name_until && (node_until || !inode));
-    told_store_name(s->told, directory, request->name, strlen(request->name), inode, name_until, request->mark);
+    told_store_name(told, at->directory, at->name, at->length, inode, name_until, at->mark);
     if (!inode || !node_until)
         return inode ? 1 : 2;
-    told_store_node(s->told, out, node_until, request->mark);
+    told_store_node(told, out, node_until, at->mark);
     return 2;
 }
 
@@ -462,5 +474,6 @@ int session_name(struct session *s, uint64_t directory, const char *name, size_t
         *out = (struct dio_told_node){0};
         return 2;
     }
-    return result > 0 ? entered(s, directory, &request, &answer.entry, out) : 0;
+    const struct entering at = {.directory = directory, .name = name, .length = length, .mark = request.mark};
+    return result > 0 ? told_entered(s->told, &at, &answer.entry, out) : 0;
 }

@@ -1,7 +1,7 @@
 /* fusenodes.c - the nodes of a FUSE server, and the inodes that they have here.
  *
  * Two tables of the same nodes: by the server's number, the latest first, and by inode. */
-#include "told.h"
+#include "listing.h"
 
 #include <stdlib.h>
 
@@ -10,6 +10,7 @@ enum { NODES_LEAST = 256 };
 struct node {
     struct node *by_number, *by_inode;
     uint64_t number, generation, inode, references;
+    uint64_t shown;       /* the number that programs see; 0: not yet told */
     uint64_t above, name; /* of a directory: by which it was found last, the name as a hash; 0: not yet */
 };
 
@@ -148,6 +149,34 @@ uint64_t dio_told_number(struct dio_told *told, uint64_t inode) {
     return number;
 }
 
+void nodes_show(struct server *server, uint64_t inode, uint64_t number) {
+    pthread_mutex_lock(&server->lock);
+    struct node *node = of_inode(&server->nodes, inode);
+    if (node)
+        node->shown = number;
+    pthread_mutex_unlock(&server->lock);
+}
+
+uint64_t nodes_shown(struct server *server, uint64_t inode) {
+    pthread_mutex_lock(&server->lock);
+    const struct node *node = of_inode(&server->nodes, inode);
+    uint64_t shown = node ? node->shown : 0;
+    pthread_mutex_unlock(&server->lock);
+    return shown;
+}
+
+uint64_t nodes_above(struct server *server, uint64_t inode) {
+    pthread_mutex_lock(&server->lock);
+    const struct node *node = of_inode(&server->nodes, inode);
+    uint64_t above = node ? node->above : 0;
+    pthread_mutex_unlock(&server->lock);
+    return above;
+}
+
+uint64_t dio_told_shown(struct dio_told *told, uint64_t inode) { return nodes_shown(told_server(told), inode); }
+
+uint64_t dio_told_above(struct dio_told *told, uint64_t inode) { return nodes_above(told_server(told), inode); }
+
 uint64_t dio_told_latest(struct dio_told *told, uint64_t number) {
     struct server *server = told_server(told);
     pthread_mutex_lock(&server->lock);
@@ -161,6 +190,7 @@ uint64_t dio_told_leave(struct dio_told *told, uint64_t inode) {
     struct server *server = told_server(told);
     struct nodes *nodes = &server->nodes;
     uint64_t references = 0;
+    listing_drop(told, inode);
     pthread_mutex_lock(&server->lock);
     struct node *node = of_inode(nodes, inode);
     if (node) {

@@ -4,6 +4,7 @@
  * asks for the same, and takes it.  What it does not take is released when it asks for something here again. */
 #include "told.h"
 
+#include <fcntl.h>
 #include <linux/fuse.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -21,9 +22,10 @@ struct release_request {
 };
 
 int session_open(struct session *s, uint64_t node, uint32_t flags, struct handle *out) {
-    struct left request = {.what = {.opcode = FUSE_OPEN, .node = node, .flags = flags}};
+    struct left request = {.what = {.node = node, .flags = flags}};
     const struct fuse_open_in body = {.flags = flags};
     struct open_answer answer;
+    request.what.opcode = flags & O_DIRECTORY ? FUSE_OPENDIR : FUSE_OPEN;
     snprintf(request.name, sizeof request.name, "%u", flags);
     int result = session_ask(s, &request, &body, sizeof body, &answer, sizeof answer, NULL);
     if (result > 0)
@@ -43,11 +45,12 @@ ssize_t session_read(struct session *s, uint64_t node, const struct handle *hand
 
 int server_release(struct dio_told *told, uint64_t node, const struct handle *handle) {
     struct server *server = told_server(told);
-    uint64_t unique = dio_told_post(told, FUSE_RELEASE, node);
+    uint32_t opcode = handle->flags & O_DIRECTORY ? FUSE_RELEASEDIR : FUSE_RELEASE;
+    uint64_t unique = dio_told_post(told, opcode, node);
     if (!unique)
         return -EAGAIN;
     const struct release_request request = {
-        .header = {.len = sizeof request, .opcode = FUSE_RELEASE, .unique = unique, .nodeid = node},
+        .header = {.len = sizeof request, .opcode = opcode, .unique = unique, .nodeid = node},
         .release = {.fh = handle->number, .flags = handle->flags},
     };
     struct dio_left left;

@@ -7,7 +7,7 @@
  *
  * The answers come over a socket.  While there is something to be read from it, it may say that what is here holds
  * no longer, and when its other end is closed nothing holds. */
-#include "told.h"
+#include "listing.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -54,6 +54,7 @@ int dio_told_new(int fd, int unchecked, struct dio_told **out) {
     t->slots = calloc(SLOTS_LEAST, sizeof *t->slots);
     if (!t->slots || pthread_rwlock_init(&t->lock, NULL) || server_init(&t->server, unchecked)) {
         nodes_free(&t->server.nodes);
+        listings_free(&t->server);
         free(t->slots);
         free(t);
         return -ENOMEM;
@@ -235,6 +236,8 @@ void dio_told_drop_all(struct dio_told *t, uint64_t inode) {
 }
 
 void dio_told_node(struct dio_told *t, const struct dio_told_node *node, int64_t until) {
+    if (node->mode) /* not only to be dropped */
+        nodes_show(&t->server, node->inode, node->number);
     pthread_rwlock_wrlock(&t->lock);
     node_put(t, node, until);
     pthread_rwlock_unlock(&t->lock);

@@ -30,6 +30,12 @@ void nodes_free(struct nodes *nodes);
 /* As `dio_told_enter`, by who holds the lock; so many references more. */
 uint64_t nodes_enter(struct nodes *nodes, uint64_t number, uint64_t generation, uint64_t references);
 struct server;
+/* The number by which programs know an inode; 0 if the server has not told it yet. */
+uint64_t nodes_shown(struct server *server, uint64_t inode);
+/* By what directory one was found last; 0 if that is not known. */
+uint64_t nodes_above(struct server *server, uint64_t inode);
+/* The server has told the number of an inode. */
+void nodes_show(struct server *server, uint64_t inode, uint64_t number);
 /* As `dio_told_found`, by who holds the lock. */
 void nodes_found(struct server *server, uint64_t inode, uint64_t directory, const char *name, size_t length);
 
@@ -37,17 +43,18 @@ void nodes_found(struct server *server, uint64_t inode, uint64_t directory, cons
 
 enum { LEFT = 16, POSTED = 64, NAME_ROOM = 256 };
 
-/* A request whose answer is for somebody else to read; `unique` 0: free. */
-struct left {
-    struct dio_left what;
-    uint64_t mark;
-    char name[NAME_ROOM];
-};
-
 /* An open file as the server knows it: its handle, the flags with which it was opened, and what the server said to it. */
 struct handle {
     uint64_t number;
     uint32_t flags, how;
+};
+
+/* A request whose answer is for somebody else to read; `unique` 0: free.  READDIR: the handle, released with the answer. */
+struct left {
+    struct dio_left what;
+    uint64_t mark;
+    char name[NAME_ROOM];
+    struct handle handle;
 };
 
 /* A handle for somebody else; `tid` 0: free. */
@@ -69,6 +76,8 @@ struct server {
     atomic_int open, here /* somebody reads in this library */, watched;
     atomic_int keeps; /* what was told last of a name, and of its attributes, held for a time */
     atomic_ullong unique, changes, busy, moved;
+    atomic_int lists, opens_directories; /* as `dio_told_lists` */
+    struct listings *listings;
     int unchecked;
 };
 int server_init(struct server *server, int unchecked);
@@ -95,7 +104,15 @@ int session_node(struct session *s, uint64_t inode, struct dio_told_node *out);
  * 0 if Python must ask. */
 int session_name(struct session *s, uint64_t directory, const char *name, size_t length, struct dio_told_node *out);
 void session_end(struct session *s);
-/* Asks, with a number that is put into the request: 1, or the server's -errno, or 0 if Python must ask.  The answer has
+/* A name that was asked for, `mark` being from before. */
+struct entering {
+    uint64_t directory, mark;
+    const char *name;
+    size_t length;
+};
+/* Takes what the server has said of it, a struct fuse_entry_out: as `session_name`. */
+int told_entered(struct dio_told *told, const struct entering *at, const void *found, struct dio_told_node *out);
+/* Asks, with a number that is put into the request, 0 if it is not sent: 1, or the server's -errno, or 0 if Python must ask.  The answer has
  * the size of `room`, or with `got` any up to that. */
 int session_ask(struct session *s, struct left *request, const void *body, size_t size, void *answer, size_t room,
                 size_t *got);
@@ -103,7 +120,7 @@ int session_ask(struct session *s, struct left *request, const void *body, size_
 /* ---- opening (fuseopen.c) ---- */
 
 enum { READ_HEAD = 16 /* before the content in an answer */ };
-/* Has the server open a file: as `session_ask`. */
+/* Has the server open a file, or with O_DIRECTORY a directory: as `session_ask`. */
 int session_open(struct session *s, uint64_t node, uint32_t flags, struct handle *out);
 /* Reads; `answer` has room for the content, which begins at READ_HEAD.  The number of bytes, or -1 if that is not known. */
 ssize_t session_read(struct session *s, uint64_t node, const struct handle *handle, uint64_t offset, uint32_t size,

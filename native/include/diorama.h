@@ -205,8 +205,8 @@ enum dio_settle {
 };
 /* Where a process has the stubs before such handlers, if it has any (src/diorama/engine/stubs.py). */
 #define DIO_STUBS UINT64_C(0x2d1000000000)
-/* What is done for the program where a path leads to a host file through a mount. */
-enum dio_do { DIO_DO_NOTHING, DIO_DO_OPEN, DIO_DO_STAT, DIO_DO_STATX, DIO_DO_ACCESS, DIO_DO_READLINK };
+/* What is done for the program where a path leads to a host file through a mount; LIST: a directory of a FUSE server. */
+enum dio_do { DIO_DO_NOTHING, DIO_DO_OPEN, DIO_DO_STAT, DIO_DO_STATX, DIO_DO_ACCESS, DIO_DO_READLINK, DIO_DO_LIST };
 /* Whether a symbolic link at the end is followed.  OPEN: by the open(2) flags in `flags_arg`, or in `flag`
  * when there is no such argument. */
 enum dio_follow {

@@ -50,6 +50,10 @@ DIO_API void dio_told_found(struct dio_told *told, uint64_t inode, uint64_t dire
 DIO_API uint64_t dio_told_moved(struct dio_told *told);
 /* The server's number of an inode; 0 if it is forgotten. */
 DIO_API uint64_t dio_told_number(struct dio_told *told, uint64_t inode);
+/* The number by which programs know an inode; 0 if the server has not told it yet. */
+DIO_API uint64_t dio_told_shown(struct dio_told *told, uint64_t inode);
+/* In what directory one was found last; 0 if that is not known. */
+DIO_API uint64_t dio_told_above(struct dio_told *told, uint64_t inode);
 /* The inode that has got a number last; 0 if there is none. */
 DIO_API uint64_t dio_told_latest(struct dio_told *told, uint64_t node);
 /* Forgets an inode: how many of the references to its node were made by asking here. */
@@ -95,12 +99,41 @@ DIO_API int dio_told_give_up(struct dio_told *told);
 /* A left request by its number, which is the caller's now: 0, or -ENOENT. */
 DIO_API int dio_told_find_left(struct dio_told *told, uint64_t unique, struct dio_left *out);
 
+/* A request that this thread has left for a program that is gone: nobody asks for the same any more.  0: there is none. */
+DIO_API uint64_t dio_told_abandon(struct dio_told *told);
 /* A file was opened for a thread that goes on in Python: its handle, and what the server said to it (FOPEN_*). */
 DIO_API void dio_told_give(struct dio_told *told, const struct dio_left *asked, uint64_t handle, uint32_t how);
 /* Such a one for this thread, which is the caller's now; 0: there is none. */
 DIO_API int dio_told_given(struct dio_told *told, uint64_t node, uint32_t flags, uint64_t *handle, uint32_t *how);
 /* Takes a lease on an open file (fcntl(2)), and gives it back: 0, or why that cannot be. */
 DIO_API int dio_lease(int fd, int kind);
+
+/* ---- listings of directories (listing.c) -----------------------------------------------------
+ *
+ * They are asked for here, or by Python, which leaves them here.  Offsets are those that programs see. */
+
+/* Followed by the name. */
+struct dio_listed_name {
+    uint64_t inode;
+    uint16_t length;
+    uint8_t type, pad[5];
+};
+
+/* To be taken before the names are asked for. */
+DIO_API uint32_t dio_told_list_mark(struct dio_told *told);
+/* All names of a directory, in the order of the server.  As `dio_told_listed`, or -ENOMEM. */
+DIO_API int64_t dio_told_list(struct dio_told *told, uint64_t inode, uint32_t mark, const void *names, size_t size,
+                              int64_t position, void *out, size_t room);
+/* Entries behind a position, as of getdents64(2) and as many as have room: their size; or -ENOENT if they must be asked
+ * for.  It may wait for somebody who does. */
+DIO_API int64_t dio_told_listed(struct dio_told *told, uint64_t inode, int64_t position, void *out, size_t room);
+/* A name was made or removed there. */
+DIO_API void dio_told_list_changed(struct dio_told *told, uint64_t inode);
+/* A directory that this thread has begun to list for the call that Python is to answer now, if the server is slow; 0 if there
+ * is none.  Once. */
+DIO_API uint64_t dio_told_left_listing(const struct dio_told *told);
+/* What the server can do: READDIRPLUS, and open directories. */
+DIO_API void dio_told_lists(struct dio_told *told, int plus, int opens);
 
 /* ---- files that are opened again (fusekept.c) ------------------------------------------------ */
 

@@ -76,12 +76,20 @@ class Served:
             time.sleep(0.005)
 
 
-def serve(engine: str, bench: Bench, *, write_through: bool = False) -> Iterator[Served]:
-    """One of them, until it is asked for more."""
+def serve(
+    engine: str,
+    bench: Bench,
+    prepare: Callable[[Server], None] = lambda _: None,
+    *,
+    write_through: bool = False,
+) -> Iterator[Served]:
+    """One of them, until it is asked for more; its server is prepared before it is asked anything."""
     (bench.work / "mnt").mkdir()
     ours, theirs = make_pair()
     with theirs:
-        server = Server(theirs).start()
+        server = Server(theirs)
+        prepare(server)
+        server.start()
         with diorama.View(engine=engine, write_through=write_through) as view:
             filesystem = FuseFileSystem(ours, "test", checked=False)
             view.mount(filesystem, bench.work / "mnt")

@@ -45,8 +45,9 @@ class Node:
 class Server:
     """Serves `nodes` (1 is the root).  `valid` is how many seconds what it tells holds.
 
-    It does without FUSE_WRITEBACK_CACHE unless it `caches_writes` when it is started, and without what is
-    newer than 7.36 but for `features`, which `stack_depth` and `timeout` belong to.
+    It does without FUSE_WRITEBACK_CACHE unless it `caches_writes` when it is started, with READDIRPLUS if
+    it `lists_plus`, and without what is newer than 7.36 but for `features`, which `stack_depth` and `timeout`
+    belong to.
     `log` has the names of all requests.  `override` replaces the answer to an operation: a function of
     header and body that gives a body, raises an OSError, or returns None for no answer at all.
     """
@@ -57,6 +58,7 @@ class Server:
         self.minor = minor
         self.nodes = {1: Node(stat.S_IFDIR | 0o755)}
         self.caches_writes = False
+        self.lists_plus = True
         self.features = Init(0)
         self.stack_depth = 0
         self.timeout = 0
@@ -133,6 +135,8 @@ class Server:
         flags = int.from_bytes(body[12:16], "little")
         if not self.caches_writes:
             flags &= ~Init.WRITEBACK_CACHE
+        if not self.lists_plus:
+            flags &= ~Init.DO_READDIRPLUS
         return InitOut(
             major=7,
             minor=self.minor,

@@ -139,6 +139,9 @@ _DONE: Final[dict[type[Request], Do]] = {
 }
 """What can be done in the place of the program."""
 
+_DONE_BY_DESCRIPTOR: Final[dict[type[Request], Do]] = {dirs.GetDents64: Do.LIST, files.FStat: Do.STAT}
+"""The same of requests about descriptors."""
+
 _BY_ADDRESS: Final[dict[type[Request], Follow]] = {
     sockets.Bind: Follow.NEVER,
     sockets.Connect: Follow.ALWAYS,
@@ -354,10 +357,13 @@ def _by_rule(spelling: Spelling) -> Decision:
         return timed
     if request in _BY_DESCRIPTOR:
         field = next(name for name in ("in_fd", "newfd", "fd") if name in request.FIELDS)
-        done = Do.STAT if request is files.FStat and _has_our_structures(spelling) else Do.NOTHING
-        status, needs = _optional(spelling, "status"), _BY_DESCRIPTOR[request]
+        done = _DONE_BY_DESCRIPTOR.get(request, Do.NOTHING) if _has_our_structures(spelling) else Do.NOTHING
+        buffer = _optional(spelling, "buffer" if done is Do.LIST else "status")
+        size, needs = _optional(spelling, "size"), _BY_DESCRIPTOR[request]
         at, other = _position(spelling, field), _optional(spelling, "fd" if field == "newfd" else "out_fd")
-        return Decision(abi, nr, Settle.FD, done, arg=at, arg2=other, needs=needs, buffer_arg=status)
+        return Decision(
+            abi, nr, Settle.FD, done, arg=at, arg2=other, needs=needs, buffer_arg=buffer, size_arg=size
+        )
     if request is files.CloseRange:
         return Decision(abi, nr, Settle.ANY_FD)
     if request in _BY_ADDRESS:

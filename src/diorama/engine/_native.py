@@ -306,18 +306,9 @@ class Mounted(c.Structure):
 
 class ToldNode(c.Structure):
     _fields_ = [
-        ("inode", c.c_uint64),
-        ("number", c.c_uint64),
-        ("size", c.c_uint64),
-        ("blocks", c.c_uint64),
-        ("device", c.c_uint64),
-        ("accessed", c.c_int64),
-        ("modified", c.c_int64),
-        ("changed", c.c_int64),
-        ("mode", c.c_uint32),
-        ("links", c.c_uint32),
-        ("uid", c.c_uint32),
-        ("gid", c.c_uint32),
+        *((name, c.c_uint64) for name in ("inode", "number", "size", "blocks", "device")),
+        *((name, c.c_int64) for name in ("accessed", "modified", "changed")),
+        *((name, c.c_uint32) for name in ("mode", "links", "uid", "gid")),
         ("unchecked", c.c_uint8),
         ("pad", c.c_uint8 * 7),
     ]
@@ -326,10 +317,7 @@ class ToldNode(c.Structure):
 class Process(c.Structure):
     _fields_ = [
         ("cwd_mount", c.c_int32),
-        ("ask_all", c.c_uint8),
-        ("ask_exec", c.c_uint8),
-        ("ask_clone", c.c_uint8),
-        ("checked", c.c_uint8),
+        *((name, c.c_uint8) for name in ("ask_all", "ask_exec", "ask_clone", "checked")),
         ("clock", c.c_uint32),
     ]
 
@@ -338,10 +326,7 @@ class Course(c.Structure):
     _fields_ = [
         ("real", c.c_int64 * 4),
         ("shown", c.c_int64 * 4),
-        ("wall_rate", c.c_int64),
-        ("pace", c.c_int64),
-        ("unit", c.c_int64),
-        ("step", c.c_int64),
+        *((name, c.c_int64) for name in ("wall_rate", "pace", "unit", "step")),
     ]
 
 
@@ -372,6 +357,7 @@ class Verdict(c.Structure):
 
 
 _P = c.POINTER
+_LISTED: Final[list[Any]] = [c.c_void_p, c.c_uint64, c.c_int64, c.c_void_p, c.c_size_t]
 _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "dio_abi_version": (c.c_int, []),
     "dio_probe": (c.c_int, [_P(Features)]),
@@ -451,6 +437,8 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "dio_told_moved": (c.c_uint64, [c.c_void_p]),
     "dio_told_number": (c.c_uint64, [c.c_void_p, c.c_uint64]),
     "dio_told_latest": (c.c_uint64, [c.c_void_p, c.c_uint64]),
+    "dio_told_shown": (c.c_uint64, [c.c_void_p, c.c_uint64]),
+    "dio_told_above": (c.c_uint64, [c.c_void_p, c.c_uint64]),
     "dio_told_leave": (c.c_uint64, [c.c_void_p, c.c_uint64]),
     "dio_told_open": (None, [c.c_void_p, c.c_int]),
     "dio_told_read": (c.c_int, [c.c_void_p, c.c_int]),
@@ -461,8 +449,15 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "dio_told_busy": (c.c_int, [c.c_void_p, c.c_uint64]),
     "dio_told_post": (c.c_uint64, [c.c_void_p, c.c_uint32, c.c_uint64]),
     "dio_told_adopt": (c.c_uint64, [c.c_void_p, c.c_uint32, c.c_uint64, c.c_char_p]),
+    "dio_told_abandon": (c.c_uint64, [c.c_void_p]),
     "dio_told_give_up": (c.c_int, [c.c_void_p]),
     "dio_told_find_left": (c.c_int, [c.c_void_p, c.c_uint64, _P(Left)]),
+    "dio_told_lists": (None, [c.c_void_p, c.c_int, c.c_int]),
+    "dio_told_left_listing": (c.c_uint64, [c.c_void_p]),
+    "dio_told_list_mark": (c.c_uint32, [c.c_void_p]),
+    "dio_told_list_changed": (None, [c.c_void_p, c.c_uint64]),
+    "dio_told_listed": (c.c_int64, _LISTED),
+    "dio_told_list": (c.c_int64, [*_LISTED[:2], c.c_uint32, c.c_char_p, c.c_size_t, *_LISTED[2:]]),
     "dio_told_give": (None, [c.c_void_p, _P(Left), c.c_uint64, c.c_uint32]),
     "dio_told_given": (c.c_int, [c.c_void_p, c.c_uint64, c.c_uint32, _P(c.c_uint64), _P(c.c_uint32)]),
     "dio_fuse_write": (c.c_int, [_P(FuseWrite), c.c_uint32]),

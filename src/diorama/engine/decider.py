@@ -55,9 +55,12 @@ class Settle(IntEnum):
 
 
 class Do(IntEnum):
-    """What is done for the program where its path leads to a host file through a mount."""
+    """What is done for the program where its path leads to a host file through a mount.
 
-    NOTHING, OPEN, STAT, STATX, ACCESS, READLINK = range(6)
+    LIST: a directory is listed, of a FUSE server.
+    """
+
+    NOTHING, OPEN, STAT, STATX, ACCESS, READLINK, LIST = range(7)
 
 
 class Follow(IntEnum):

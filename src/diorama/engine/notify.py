@@ -34,6 +34,7 @@ from diorama.engine.held import Descriptor, Held
 from diorama.engine.looking import look_of
 from diorama.engine.promotion import Promotion, untaggable
 from diorama.engine.registry import Registry
+from diorama.engine.told import program_gone
 from diorama.errors import TraceeDied, Unsupported, errno_of
 
 if TYPE_CHECKING:
@@ -196,6 +197,7 @@ class Worker:
         try:
             tracee = self._pool.registry.find(event.tid)
         except TraceeDied:
+            program_gone()
             return self._fail(errno.EIO)
         except OSError as error:  # our own want: of descriptors, for one
             return self._fail(errno_of(error))
@@ -208,6 +210,7 @@ class Worker:
             return self._conclude(held)
         except TraceeDied:
             if self._promotion is None:
+                program_gone()
                 return self._fail(errno.EIO)
             self._promotion.end()
             return False

@@ -10,16 +10,24 @@ of its nodes, and who reads its socket.
 from __future__ import annotations
 
 import ctypes
+import struct
 import threading
-from typing import Final
+import weakref
+from typing import TYPE_CHECKING, Final
 
 from diorama.engine import _native
 
-__all__ = ["FIRST_NATIVE", "Told"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+__all__ = ["FIRST_NATIVE", "Told", "program_gone"]
 
 FIRST_NATIVE: Final = 1 << 62
 """The least number of a request that is made natively."""
+_all: Final[weakref.WeakSet[Told]] = weakref.WeakSet()
 _ROOM: Final = 1 << 20
+_LISTED: Final = 1 << 17
+_NAME: Final = struct.Struct("@QHB5x")
 _NSEC: Final = 10**9
 _LONGEST: Final = 1 << 62
 
@@ -43,11 +51,13 @@ class Told:
     nothing is answered.  `unchecked`: who may do what is for the file system to say.
     """
 
-    __slots__ = ("_handle",)
+    __slots__ = ("__weakref__", "_handle", "on_abandoned")
 
     def __init__(self, fd: int, *, unchecked: bool = False) -> None:
+        self.on_abandoned: Callable[[int], None] | None = None
         self._handle = ctypes.c_void_p()
         _native.check(_native.lib.dio_told_new(fd, unchecked, ctypes.byref(self._handle)))
+        _all.add(self)
 
     def __del__(self) -> None:
         if self._handle:
@@ -137,6 +147,14 @@ class Told:
         """The server's number of an inode; 0 if it is forgotten."""
         return int(_native.brief.dio_told_number(self._handle, inode))
 
+    def shown(self, inode: int) -> int:
+        """The number by which programs know an inode; 0 if the server has not told it yet."""
+        return int(_native.brief.dio_told_shown(self._handle, inode))
+
+    def above(self, inode: int) -> int:
+        """The directory in which one was found last; 0 if that is not known."""
+        return int(_native.brief.dio_told_above(self._handle, inode))
+
     def latest(self, node: int) -> int:
         """The inode that has got a number last; 0 if there is none."""
         return int(_native.brief.dio_told_latest(self._handle, node))
@@ -144,6 +162,45 @@ class Told:
     def leave(self, inode: int) -> int:
         """Forget an inode: how many of the references to its node were made by asking natively."""
         return int(_native.brief.dio_told_leave(self._handle, inode))
+
+    # -- listings of its directories ----------------------------------------------------------
+
+    def lists(self, *, plus: bool, opens: bool) -> None:
+        """Whether the server can do READDIRPLUS, and opens directories."""
+        _native.brief.dio_told_lists(self._handle, plus, opens)
+
+    def left_listing(self) -> int:
+        """A directory that was begun to be listed for the call that this thread answers; 0 if there is none.
+
+        Once: it is to be asked for, since the server is at it.
+        """
+        return int(_native.brief.dio_told_left_listing(self._handle))
+
+    @property
+    def list_mark(self) -> int:
+        """To be taken before names are asked for."""
+        return int(_native.brief.dio_told_list_mark(self._handle))
+
+    def list(self, inode: int, mark: int, names: Iterable[tuple[int, int, bytes]], position: int) -> bytes:
+        """Keep the names in a directory: the number, the type and the name of each.  As `listed`."""
+        data = b"".join([_NAME.pack(number, len(name), type) + name for number, type, name in names])
+        size = _native.lib.dio_told_list(
+            self._handle, inode, mark, data, len(data), position, _room.address, _LISTED
+        )
+        _native.check(size)
+        return bytes(_room.view[:size])
+
+    def listed(self, inode: int, position: int) -> bytes | None:
+        """Some entries of a directory behind a position, as of getdents64(2); None if it must be asked for.
+
+        They have the offsets that programs see.
+        """
+        size = _native.lib.dio_told_listed(self._handle, inode, position, _room.address, _LISTED)
+        return None if size < 0 else bytes(_room.view[:size])
+
+    def list_changed(self, inode: int) -> None:
+        """A name was made or removed in a directory."""
+        _native.lib.dio_told_list_changed(self._handle, inode)
 
     # -- asking it ----------------------------------------------------------------------------
 
@@ -193,6 +250,12 @@ class Told:
         name = names[0] if names else None
         return int(_native.brief.dio_told_adopt(self._handle, opcode, node, name))
 
+    def abandon(self) -> None:
+        """Tell `on_abandoned` of the requests that this thread has left for a program that is gone."""
+        if self.on_abandoned is not None:
+            while unique := int(_native.brief.dio_told_abandon(self._handle)):
+                self.on_abandoned(unique)
+
     def give_up(self) -> bool:
         """Whether this thread has left a request natively, to which there will be no answer now."""
         return bool(_native.brief.dio_told_give_up(self._handle))
@@ -216,6 +279,12 @@ class Told:
     def end(self) -> None:
         """Nothing holds any more; the socket may be closed."""
         _native.lib.dio_told_end(self._handle)
+
+
+def program_gone() -> None:
+    """Nobody waits any more for what this thread has asked natively."""
+    for told in list(_all):
+        told.abandon()
 
 
 def _moment(until: float) -> int:

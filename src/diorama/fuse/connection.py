@@ -215,6 +215,11 @@ class Connection:
             if pending is None or pending.interrupted:
                 return None
             pending.interrupted = True
+        return self.abandoned(unique)
+
+    def abandoned(self, unique: int) -> bytes:
+        """The same of a request with a number of the caller's."""
+        with self._lock:
             if len(self._interrupts) >= _MOST_INTERRUPTS:
                 self._interrupts.clear()  # most servers answer none
             self._interrupts.add(unique)

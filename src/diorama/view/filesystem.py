@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -233,6 +233,23 @@ class Told(Protocol):
 
     @property
     def moved(self) -> int: ...
+
+    @property
+    def list_mark(self) -> int: ...
+
+    def left_listing(self) -> int: ...
+
+    def list(
+        self, inode: int, mark: int, names: Iterable[tuple[int, int, bytes]], position: int
+    ) -> bytes: ...
+
+    def listed(self, inode: int, position: int) -> bytes | None: ...
+
+    def list_changed(self, inode: int) -> None: ...
+
+    def shown(self, inode: int) -> int: ...
+
+    def above(self, inode: int) -> int: ...
 
 
 class FileSystem(Protocol):

@@ -20,6 +20,7 @@ from diorama.catalogue.paths import ChDir, FChDir, GetCwd
 from diorama.dispatch.files.answers import Outcome, answers
 from diorama.dispatch.files.borrowing import Offset
 from diorama.dispatch.files.layered_listing import list_layered
+from diorama.dispatch.files.listings import Found, find_entries
 from diorama.dispatch.files.owned_listing import list_owned
 from diorama.dispatch.files.points import list_points, put_entries
 from diorama.dispatch.files.state import Files, fail
@@ -35,6 +36,7 @@ _LAYOUTS: Final = {GetDents64: DIRENT64, GetDents: DIRENT, ReadDir: OLD_DIRENT}
 def get_entries(files: Files, call: GetDents64 | GetDents | ReadDir) -> Outcome:
     """Read entries of a virtual directory."""
     task, layout = files.task(call.tracee), _LAYOUTS[type(call)]
+    found = _begun(files, task)
     place = files.tasks.virtual(task, call.fd)
     if place is None:
         size = list_layered(files, call, layout) if files.has_layers else None
@@ -45,11 +47,24 @@ def get_entries(files: Files, call: GetDents64 | GetDents | ReadDir) -> Outcome:
     if files.synthetic.is_nameless(place.filesystem, place.inode):
         raise fail(errno.ENOENT)
     with Offset(call.tracee, call.fd) as offset:
-        entries = files.listings.read(place, offset.get())
+        entries = files.listings.read(place, offset.get(), found)
         size, count = put_entries(call, entries, layout)
         if count:
             offset.set(entries[count - 1].off)
         return size
+
+
+def _begun(files: Files, task: Task) -> Found | None:
+    """What is in a directory that a slow server was asked for natively, for this call.
+
+    It is waited for before the program is looked at, which may be gone: then the server is told so.
+    """
+    for mount in task.tree.mounts:
+        filesystem = mount.filesystem
+        inode = 0 if filesystem is None or filesystem.told is None else filesystem.told.left_listing()
+        if inode and filesystem is not None:
+            return find_entries(filesystem, inode)
+    return None
 
 
 @answers(ChDir)

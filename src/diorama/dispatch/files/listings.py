@@ -5,16 +5,24 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from diorama.abi.dirent import DT_DIR, DirEntry
+from diorama.abi.arch import Abi
+from diorama.abi.dirent import DIRENT64, DT_DIR, DirEntry, unpack_entries
 from diorama.dispatch.files.identities import number_of
 from diorama.dispatch.files.points import entry_of, points_below
 from diorama.view.filesystem import FileSystem
 from diorama.view.host import Host
 from diorama.view.mounts import Mount, Place
 
-__all__ = ["Listings"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from diorama.view.filesystem import Entry, Told
+
+__all__ = ["Found", "Listings", "find_entries"]
+
+Found = tuple[int, "Sequence[Entry]"]
 
 _LISTINGS: Final = 256
 _ENTRIES: Final = 100_000
@@ -80,8 +88,15 @@ class Listings:
         self._count = 0
         self._of: dict[tuple[int, int], set[tuple[Mount, int]]] = {}
 
-    def read(self, place: Place, position: int) -> list[DirEntry]:
-        """The entries after a position; made anew when somebody reads from the start."""
+    def read(self, place: Place, position: int, found: Found | None = None) -> list[DirEntry]:
+        """The entries after a position, or some; made anew when somebody reads from the start.
+
+        `found` is what has been found in it already for who reads.
+        """
+        assert place.filesystem is not None
+        told = place.filesystem.told
+        if told is not None and next(points_below(place.mount, place.path), None) is None:
+            return self._read_told(told, place, position, found)
         key = (place.mount, place.inode)
         with self._lock:
             listing = self._recent.get(key)
@@ -101,8 +116,28 @@ class Listings:
             entries = listing.entries
         return entries[bisect_right(entries, position, key=_offset) :]
 
+    def _read_told(
+        self, told: Told, place: Place, position: int, found: Found | None
+    ) -> list[DirEntry]:
+        """From what is kept natively, where most is answered (`native/fusedir.c`)."""
+        assert place.filesystem is not None
+        data = told.listed(place.inode, position) if position and found is None else None
+        if data is None:
+            mark, listed = found or find_entries(place.filesystem, place.inode)
+            names = [(entry.inode, entry.kind >> 12, entry.name) for entry in listed]
+            data = told.list(place.inode, mark, names, position)
+        entries = list(unpack_entries(data, Abi.native()[0], DIRENT64))
+        if position < _FIRST - 1:
+            above = place.inode if place.inode == place.mount.inode else told.above(place.inode)
+            here, there = told.shown(place.inode) or number_of(place), told.shown(above) or _parent(place)
+            dots = [DirEntry(here, 1, DT_DIR, b"."), DirEntry(there, 2, DT_DIR, b"..")]
+            entries[:0] = dots[position:]
+        return entries
+
     def changed(self, filesystem: FileSystem, directory: int) -> None:
         """The names in a directory are others now."""
+        if filesystem.told is not None:
+            filesystem.told.list_changed(directory)
         with self._lock:
             for key in self._of.get((id(filesystem), directory), ()):
                 self._recent[key].is_fresh = False
@@ -115,6 +150,13 @@ class Listings:
             self._of[name].discard(key)
             if not self._of[name]:
                 del self._of[name]
+
+
+def find_entries(filesystem: FileSystem, inode: int) -> Found:
+    """What is in a directory of a file system that tells of it natively, and from when that is."""
+    assert filesystem.told is not None
+    mark = filesystem.told.list_mark
+    return mark, filesystem.entries(inode)
 
 
 def _offset(entry: DirEntry) -> int:

@@ -90,6 +90,7 @@ class Channel:
         self._over = threading.Event()
         self._ready = threading.Event()
         self._told = told
+        told.on_abandoned = lambda unique: self.tell(self.connection.abandoned(unique))
         self._left = Leaving(told, self.connection)
         self._forgetting = Forgetting(self.connection, told, self.tell)
         self._is_noticing = False
@@ -191,6 +192,7 @@ class Channel:
             raise _error(errno.ECONNABORTED)
         if reply.error == errno.ENOSYS and reply.operation.optional:
             self.connection.refused(name)
+            self._left.tell_lists()
         if reply.error:
             raise _error(reply.error)
         return reply
@@ -471,6 +473,7 @@ class Channel:
         elif told is not None and told.operation.name == "INIT":
             if told.error:
                 raise ProtocolError(f"INIT: {os.strerror(told.error)}")
+            self._left.tell_lists()
             self._told.open(may_ask=True)
             self._ready.set()
         elif told is not None:
@@ -483,6 +486,7 @@ class Channel:
     def _lose(self) -> None:
         with self._lock:
             self._is_lost = True
+            self._told.on_abandoned = None
             self._told.open(may_ask=False)
             self._told.disturb()
             waiting = list(self._waiting.values())

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from diorama.engine.told import FIRST_NATIVE
 from diorama.fuse.connection import ProtocolError, Reply
+from diorama.fuse.flags import Init
 from diorama.fuse.handles import OpenIn, OpenOut
 from diorama.fuse.operations import OPERATIONS
 
@@ -26,6 +27,8 @@ __all__ = ["Leaving"]
 
 _ROOM = 1 << 20
 """More than is read at once."""
+_OPENING = ("OPEN", "OPENDIR")
+_READING = ("READ", "READDIR", "READDIRPLUS")
 _HEAD = slice(8, 16)
 """Where the number of its request stands in an answer."""
 
@@ -43,7 +46,7 @@ class Leaving:
 
     def adopt(self, name: str, node: int, records: tuple[Wire, ...], names: tuple[bytes, ...]) -> int:
         """The same request, if this thread has left it: it is to be waited for.  0 if not."""
-        if name == "OPEN" and isinstance(records[0], OpenIn):
+        if name in _OPENING and isinstance(records[0], OpenIn):
             names = (b"%d" % records[0].flags,)
         elif name != "LOOKUP" and (name != "GETATTR" or any(records[0].encode())):
             return 0
@@ -59,12 +62,12 @@ class Leaving:
         if left is None:
             return None
         name = next(one.name for one in OPERATIONS.values() if one.number == left.opcode)
-        self._connection.expect(name, unique, left.node, _ROOM if name == "READ" else 0)
+        self._connection.expect(name, unique, left.node, _ROOM if name in _READING else 0)
         return left
 
     def opened(self, left: Left, message: bytes) -> bool:
         """Whether it was to open a file: that is for who has asked, if he still asks.  `ProtocolError`."""
-        if left.opcode != OPERATIONS["OPEN"].number:
+        if left.opcode not in [OPERATIONS[name].number for name in _OPENING]:
             return False
         try:
             reply = self._connection.receive(message)
@@ -79,10 +82,16 @@ class Leaving:
 
     def given(self, name: str, node: int, records: tuple[Wire, ...]) -> Reply | None:
         """The answer that this thread has to an OPEN already."""
-        if name != "OPEN" or not isinstance(records[0], OpenIn):
+        if name not in _OPENING or not isinstance(records[0], OpenIn):
             return None
         given = self._told.given(node, records[0].flags)
         return None if given is None else Reply(0, OPERATIONS[name], records=(OpenOut(*given),))
+
+    def tell_lists(self) -> None:
+        """How directories are listed natively."""
+        connection = self._connection
+        plus = bool(connection.features & Init.DO_READDIRPLUS) and connection.knows("READDIRPLUS")
+        self._told.lists(plus=plus, opens=connection.knows("OPENDIR"))
 
     def abort(self, left: Left | None) -> None:
         """The answer was none."""
