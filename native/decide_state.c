@@ -117,6 +117,8 @@ int dio_decider_new(struct dio_decider **out) {
         error = clocks_init(d);
     if (!error)
         error = keeper_init(d);
+    if (!error)
+        error = standins_init(d);
     if (error) {
         table_release(d->table);
         free(d);
@@ -144,6 +146,7 @@ void dio_decider_free(struct dio_decider *d) {
     free(d->reached);
     clocks_free(d);
     keeper_free(d);
+    standins_free(d);
     pthread_rwlock_destroy(&d->lock);
     free(d);
 }

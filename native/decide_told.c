@@ -199,8 +199,25 @@ static void tell_access(const struct telling *t, struct dio_verdict *out) {
     answer_value(out, 0);
 }
 
-/* A file that was open before. */
+/* As `may_open`, for a directory. */
+static int may_list(const struct telling *t) {
+    const struct dio_told_node *node = &t->node;
+    const uint32_t known = O_NONBLOCK | O_NOCTTY | O_CLOEXEC | O_NOFOLLOW | O_DIRECTORY | LARGE;
+    if (t->flags & ~known || !(t->asked->may_give || t->asked->path) || told_differs(t->mount->told, node->inode))
+        return 0;
+    if (node->unchecked || (node->mode & 0444) == 0444)
+        return 1;
+    return node->mode & S_IRUSR && !t->decider->rights.privileged && node->uid == geteuid() &&
+           rights_equal(t->decider, t->asked->tid);
+}
+
+/* A file, or a directory, that was open before. */
 static void tell_open(struct telling *t, const struct walk *w, struct dio_verdict *out) {
+    if (S_ISDIR(t->node.mode)) {
+        if (may_list(t))
+            standin_open(t->decider, t->decision, t->asked, w, t->node.inode, t->flags, out);
+        return;
+    }
     const struct kept_place at = {.told = t->mount->told, .mount = w->mount, .directory = t->directory, .name = t->name,
                                   .length = t->length, .node = &t->node};
     if (!may_open(t) || !t->name || !S_ISREG(t->node.mode))
@@ -250,7 +267,11 @@ void decide_told(struct dio_decider *decider, const struct dio_decision *decisio
         table_has_points(w->table, w->mount, "", 0))
         return;
     t.session = (struct session){.told = t.mount->told, .asked = asked};
-    t.likely = decision->op == DIO_DO_OPEN && may_open(&t) && kept_is_likely(decider);
+    int is_open = decision->op == DIO_DO_OPEN;
+    if (is_open && t.flags & O_DIRECTORY)
+        t.likely = standin_is_likely(decider);
+    else if (is_open)
+        t.likely = may_open(&t) && kept_is_likely(decider);
     enum found found = told_walk(&t, w);
     if (found == FOUND_NODE && decision->op == DIO_DO_OPEN)
         tell_open(&t, w, out);

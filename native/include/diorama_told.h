@@ -176,6 +176,14 @@ DIO_API int dio_decider_take(struct dio_decider *decider, const struct dio_told 
  * `stop` can be read. */
 DIO_API ssize_t dio_decider_listen(struct dio_decider *decider, int inotify, int stop, void *events, size_t room);
 
+/* ---- directories that are opened again (standins.c) ------------------------------------------- */
+
+/* The real directory that stands for an inode of a mount, and the path in that by which it was opened last. */
+DIO_API int dio_decider_standin(struct dio_decider *decider, int32_t mount, uint64_t inode, const char *path,
+                                const char *real);
+/* Paths are others now. */
+DIO_API void dio_decider_standins_forget(struct dio_decider *decider);
+
 /* ---- writing to a FUSE server (fusewrite.c) -------------------------------------------------- */
 
 struct dio_fuse_write {

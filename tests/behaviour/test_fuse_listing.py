@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import stat
 import textwrap
 import time
 from collections.abc import Iterator
@@ -13,7 +14,9 @@ import pytest
 
 from behaviour.harness import Bench
 from behaviour.served import Served, refuse, serve
+from diorama.dispatch.files.standins import StandIns
 from diorama.fuse.handles import OpenOut, ReleaseIn
+from diorama.view.mounts import Place
 from modules.fuse_server import Server
 
 MANY = 2000
@@ -225,3 +228,87 @@ def test_a_slow_server_is_waited_for(served: Served, slow: str) -> None:
     assert served.run("print(os.listdir('mnt'), os.listdir('mnt'))") == ["['name'] ['name']"]
     served.wait(lambda: sorted(released) == handles)
     assert handles
+
+
+AGAIN = """
+    def opened(path):
+        "What is seen of a directory that is opened, also in another way."
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK)
+        how = fcntl.fcntl(fd, fcntl.F_GETFL) & (os.O_ACCMODE | os.O_NONBLOCK), fcntl.fcntl(fd, fcntl.F_GETFD)
+        name, number = os.readlink(f"/proc/self/fd/{fd}").removeprefix(os.getcwd()), os.fstat(fd).st_ino
+        os.fchdir(fd)
+        names, here = os.listdir(), os.getcwd()
+        os.fchdir(home)
+        found = how, name, number, names, here.removeprefix(os.getcwd()), sorted(os.listdir(fd))
+        os.close(fd)
+        return found
+    home = os.open(".", os.O_RDONLY)
+"""
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The paths of directories that Python has opened."""
+    paths = list[bytes]()
+    really = StandIns.directory
+
+    def directory(self: StandIns, place: Place) -> bytes:
+        paths.append(place.path)
+        return really(self, place)
+
+    monkeypatch.setattr(StandIns, "directory", directory)
+    return paths
+
+
+@pytest.fixture
+def nested(served: Served) -> Served:
+    served.server.valid = 3600
+    above = served.server.add(b"above", mode=stat.S_IFDIR | 0o755)
+    below = served.server.add(b"below", mode=stat.S_IFDIR | 0o755, parent=above)
+    served.server.add(b"name", parent=below)
+    return served
+
+
+def test_a_directory_that_is_opened_again_is_the_same(nested: Served, asked: list[bytes]) -> None:
+    """By its path, and from one above it; Python is not asked in the end."""
+    script = """
+        first = opened("mnt/above/below")
+        above = os.open("mnt/above", os.O_RDONLY | os.O_DIRECTORY)
+        print(*first[1:])
+        for _ in range(100):
+            assert opened("mnt/above/below") == first
+            fd = os.open("below/.", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=above)
+            assert os.listdir(fd) == ["name"]
+            os.close(fd)
+    """
+    name = "/mnt/above/below"
+    assert nested.run(textwrap.dedent(AGAIN) + textwrap.dedent(script)) == [
+        f"{name} 3 ['name'] {name} ['name']"
+    ]
+    assert asked.count(b"/above/below") < 100
+
+
+def test_a_directory_that_was_renamed_is_opened_by_its_new_name(nested: Served) -> None:
+    """Also what is below it, and what has its old name now."""
+    script = """
+        above = os.open("mnt/above", os.O_RDONLY | os.O_DIRECTORY)
+        for _ in range(20):
+            before = opened("mnt/above/below")
+        os.rename("mnt/above", "mnt/moved")
+        os.makedirs("mnt/above/below")
+        for _ in range(20):
+            after, other = opened("mnt/moved/below"), opened("mnt/above/below")
+            fd = os.open("below", os.O_RDONLY | os.O_DIRECTORY, dir_fd=above)
+            assert os.readlink(f"/proc/self/fd/{fd}") == os.getcwd() + "/mnt/moved/below"
+            os.close(fd)
+        print(*before[1:4], *after[1:4], other[1], other[3])
+        os.rmdir("mnt/above/below")
+        print(told(os.open, "mnt/above/below", os.O_RDONLY | os.O_DIRECTORY))
+        os.mkdir("mnt/above/below")
+        print(opened("mnt/above/below")[1], opened("mnt/above/below")[2] != other[2])
+    """
+    assert nested.run(textwrap.dedent(AGAIN) + textwrap.dedent(script)) == [
+        "/mnt/above/below 3 ['name'] /mnt/moved/below 3 ['name'] /mnt/above/below []",
+        "ENOENT",
+        "/mnt/above/below True",
+    ]

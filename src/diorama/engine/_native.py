@@ -393,6 +393,8 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "dio_listener_close": (None, [c.c_void_p]),
     "dio_decider_new": (c.c_int, [_P(c.c_void_p)]),
     "dio_decider_free": (None, [c.c_void_p]),
+    "dio_decider_standin": (c.c_int, [c.c_void_p, c.c_int32, c.c_uint64, c.c_char_p, c.c_char_p]),
+    "dio_decider_standins_forget": (None, [c.c_void_p]),
     "dio_decider_load": (
         c.c_int,
         [c.c_void_p, _P(Decision), c.c_size_t, _P(Mounted), c.c_size_t, c.c_char_p, c.c_uint32],

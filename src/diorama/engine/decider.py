@@ -367,6 +367,14 @@ class Decider:
         """A real object stands for an inode of a mount (by its index)."""
         _native.check(_native.lib.dio_decider_stands(self._handle, dev, ino, mount, inode))
 
+    def standin(self, mount: int, inode: int, path: bytes, real: bytes) -> None:
+        """Who opens a directory of a mount by the same path, in that, gets the same real one."""
+        _native.lib.dio_decider_standin(self._handle, mount, inode, path, real)
+
+    def forget_standins(self) -> None:
+        """Paths are others now."""
+        _native.lib.dio_decider_standins_forget(self._handle)
+
     # -- files that are opened again ----------------------------------------------------------
 
     def watches(self, inotify: int) -> None:

@@ -94,6 +94,8 @@ class Deciding:
         files.lazy.on_add = self._identify_one
         for status in files.points:
             self._identify(status)
+        files.standins.on_directory = self._opened
+        files.standins.on_renamed = self.decider.forget_standins
         files.on_change = self._remember
         files.on_restriction = self.mounted
         files.addresses.on_first = self.mounted
@@ -197,6 +199,12 @@ class Deciding:
 
     def _identify_one(self, status: Status) -> None:
         self.decider.identity(status.st_dev, status.st_ino)
+
+    def _opened(self, place: Place, real: bytes) -> None:
+        """A directory was opened: whoever does so again is not asked about, if he is who the kernel says."""
+        filesystem = place.filesystem
+        if filesystem is not None and filesystem.told is not None and self._files.tasks.identity is None:
+            self.decider.standin(self._numbers.of(place.mount), place.inode, place.path, real)
 
     def _remember(self, task: Task) -> None:
         if self._files.tasks.has_chosen_stacks and not (self._networked or self._plain):

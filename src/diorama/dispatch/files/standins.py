@@ -29,6 +29,11 @@ from diorama.view.mounts import Mount, Place
 
 __all__ = ["StandIns"]
 
+
+def _nothing() -> None:
+    return
+
+
 _PLACEHOLDER: Final = stat.S_IFREG | 0o400
 _SHORT: Final = 80
 _PARENTS: Final = ("/tmp", "/var/tmp", "/dev/shm")
@@ -46,12 +51,25 @@ class StandIns:
         self._shortcuts: dict[bytes, bytes] = {}
         self._aliases: dict[tuple[bytes, bytes], bytes] = {}
         self._numbers = itertools.count()
+        self._opened: dict[tuple[Mount, int], bytes] = {}
+        self.on_directory: Callable[[Place, bytes], None] | None = None
+        """Is told what stands for a directory, and by what path that was opened, when that is another."""
+        self.on_renamed: Callable[[], None] = _nothing
         self._top: PrivateDirectory | None = None
         self._short: PrivateDirectory | None = None
 
     def directory(self, place: Place) -> bytes:
         """The path of the real directory that stands for a virtual one."""
-        return self._make(place, b"d", lambda path: os.mkdir(path, 0o555))
+        path = self._make(place, b"d", lambda path: os.mkdir(path, 0o555))
+        if self.on_directory is not None and self._opened.get((place.mount, place.inode)) != place.path:
+            self._opened[place.mount, place.inode] = place.path
+            self.on_directory(place, path)
+        return path
+
+    def renamed(self) -> None:
+        """Directories have other paths now."""
+        self._opened.clear()
+        self.on_renamed()
 
     def mark(self, place: Place, kind: int) -> bytes:
         """The path of what stands for the root of a mount, whatever that shows."""

@@ -190,6 +190,7 @@ class Synthetic:
         self._inodes.moved(renaming, inodes, directories=directories)
         if not directories:
             return
+        self.standins.renamed()
         followed = False
         for tree in self._tasks.trees():
             followed |= rename_mounts(tree, renaming)
