@@ -149,6 +149,8 @@ int closing_matters(struct dio_decider *decider, const char *name, const struct 
 int decider_is_direct(struct dio_decider *decider, pid_t tid, int32_t fd);
 /* The mount and the inode that a real object stands for; 0 if that is not known. */
 int decider_stands(struct dio_decider *decider, const struct stat *status, int32_t *mount, uint64_t *inode);
+/* It is gone, and its number may be another's. */
+void stands_drop(struct dio_decider *decider, uint64_t dev, uint64_t ino);
 /* The mount that the process of `tid` opened this through: OPENED_PLAINLY, or OPENED_UNSURE when the thread
  * cannot be looked at. */
 enum { OPENED_PLAINLY = -1, OPENED_UNSURE = -2 };

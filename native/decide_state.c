@@ -219,6 +219,13 @@ int dio_decider_stands(struct dio_decider *d, uint64_t dev, uint64_t ino, int32_
     return error;
 }
 
+void stands_drop(struct dio_decider *d, uint64_t dev, uint64_t ino) {
+    const struct stand_entry entry = {.dev = dev, .ino = ino};
+    pthread_rwlock_wrlock(&d->lock);
+    sorted_drop(&d->stands, &entry);
+    pthread_rwlock_unlock(&d->lock);
+}
+
 /* ---- look-ups ---- */
 
 /* Whether a thread belongs to a process.  Whatever the kernel says but "no such" means that it does. */

@@ -211,7 +211,6 @@ static int may_list(const struct telling *t) {
            rights_equal(t->decider, t->asked->tid);
 }
 
-/* A file, or a directory, that was open before. */
 static void tell_open(struct telling *t, const struct walk *w, struct dio_verdict *out) {
     if (S_ISDIR(t->node.mode)) {
         if (may_list(t))
@@ -219,7 +218,8 @@ static void tell_open(struct telling *t, const struct walk *w, struct dio_verdic
         return;
     }
     const struct kept_place at = {.told = t->mount->told, .mount = w->mount, .directory = t->directory, .name = t->name,
-                                  .length = t->length, .node = &t->node};
+                                  .length = t->length, .node = &t->node, .base = w->inode,
+                                  .path = w->todo + w->at};
     if (!may_open(t) || !t->name || !S_ISREG(t->node.mode))
         return;
     struct dio_lent **lent = t->asked->may_give ? NULL : t->asked->lent;
@@ -271,7 +271,7 @@ void decide_told(struct dio_decider *decider, const struct dio_decision *decisio
     if (is_open && t.flags & O_DIRECTORY)
         t.likely = standin_is_likely(decider);
     else if (is_open)
-        t.likely = may_open(&t) && kept_is_likely(decider);
+        t.likely = may_open(&t) && kept_is_likely(decider, t.session.told);
     enum found found = told_walk(&t, w);
     if (found == FOUND_NODE && decision->op == DIO_DO_OPEN)
         tell_open(&t, w, out);

@@ -111,13 +111,14 @@ void dio_told_disturb(struct dio_told *told) {
 int dio_told_busy(struct dio_told *told, uint64_t node) {
     struct server *server = told_server(told);
     int busy = atomic_load(&server->busy) == node;
-    if (!atomic_load(&server->left_count) && !atomic_load(&server->posted_count))
+    if (!atomic_load(&server->left_count) && !atomic_load(&server->posted_count) && !atomic_load(&server->given_count))
         return busy;
     pthread_mutex_lock(&server->lock);
     for (int i = 0; i < POSTED; i++)
         busy |= server->posted[i].unique && server->posted[i].node == node;
     for (int i = 0; i < LEFT; i++)
-        busy |= server->left[i].what.unique && server->left[i].what.node == node;
+        busy |= (server->left[i].what.unique && server->left[i].what.node == node) ||
+                (server->given[i].tid && server->given[i].node == node);
     pthread_mutex_unlock(&server->lock);
     return busy;
 }
@@ -341,7 +342,8 @@ int session_ask(struct session *s, struct left *request, const void *body, size_
     request->what.tid = (pid_t)syscall(SYS_gettid);
     atomic_store(&server->busy, request->what.node);
     int result = 0;
-    if (atomic_load(&server->left_count) < LEFT && request_send(s, request, body, size)) {
+    /* Who forgets a node takes it away first, and waits for what is asked of it then. */
+    if (dio_told_latest(s->told, request->what.node) && atomic_load(&server->left_count) < LEFT && request_send(s, request, body, size)) {
         result = answer_take(s, request->what.unique, answer, room, got);
         if (!result)
             leave(server, request);

@@ -11,10 +11,9 @@
  *
  * A traced program cannot be given a descriptor.  It is *lent* one of ours, and opens that by its link in /proc; until its
  * call is over that it has it open cannot be seen. */
-#include "told.h"
+#include "kept.h"
 
 #include <fcntl.h>
-#include <linux/fuse.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -23,18 +22,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { SLOTS = 1024, LARGEST = 1 << 20, LATE_MS = 50, LIKELY = 16, UNLIKELY = 3, TRIES = 16 };
-enum { READABLE = 0444, UNCACHED = FOPEN_DIRECT_IO | FOPEN_NONSEEKABLE | (1 << 4) /* FOPEN_STREAM */ };
-
-struct kept {
-    struct kept *next, *next_watched;
-    struct dio_kept what;
-    int fd /* of Python, which takes it back before it closes that */, watch /* -1: not watched */;
-    unsigned users, count, due, opening /* by who has not opened it yet */;
-    int is_gone, is_missed /* it was closed meanwhile */;
-    struct handle handles[DIO_KEPT_HANDLES];
-    char name[];
-};
+enum { LATE_MS = 50, LIKELY = 16, UNLIKELY = 3, TRIES = 16 };
+enum { READABLE = 0444 };
 
 /* What could not be released just now. */
 struct late {
@@ -44,31 +33,24 @@ struct late {
     struct handle handle;
 };
 
-struct keeper {
-    pthread_mutex_t lock; /* of all; taken before those of what was told */
-    int inotify;          /* -1: nothing is kept */
-    struct kept *slots[SLOTS], *watched[SLOTS] /* by the number of the watch */;
-    struct late *late;
-    atomic_uint count;
-    atomic_int likely, tried;
-};
-
-static struct kept **slot_of(struct keeper *keeper, const struct dio_told *told, uint64_t inode) {
+size_t keeper_slot(const struct dio_told *told, uint64_t inode) {
     uint64_t hash = (inode ^ (uintptr_t)told >> 4) * UINT64_C(0x9e3779b97f4a7c15);
-    return &keeper->slots[(hash >> 40) % SLOTS];
+    return (size_t)(hash >> 40) % KEPT_SLOTS;
 }
 
-static struct kept **kept_at(struct keeper *keeper, const struct dio_told *told, uint64_t inode) {
-    struct kept **at = slot_of(keeper, told, inode);
+struct kept **kept_at(struct keeper *keeper, const struct dio_told *told, uint64_t inode) {
+    struct kept **at = &keeper->slots[keeper_slot(told, inode)];
     while (*at && ((*at)->what.told != told || (*at)->what.inode != inode))
         at = &(*at)->next;
     return at;
 }
 
-/* With the lock. */
-static void kept_unuse(struct kept *kept) {
+void kept_unuse(struct kept *kept) {
     if (--kept->users)
         return;
+    if (kept->made)
+        close(kept->fd);
+    free(kept->made);
     dio_told_free(kept->what.told);
     free(kept);
 }
@@ -138,7 +120,7 @@ static void kept_closed(struct keeper *keeper, struct kept *kept) {
 }
 
 static struct kept **watched_at(struct keeper *keeper, int watch) {
-    struct kept **at = &keeper->watched[(unsigned)watch % SLOTS];
+    struct kept **at = &keeper->watched[(unsigned)watch % KEPT_SLOTS];
     while (*at && (*at)->watch != watch)
         at = &(*at)->next_watched;
     return at;
@@ -192,12 +174,14 @@ int keeper_init(struct dio_decider *decider) {
     if (!decider->keeper)
         return -ENOMEM;
     decider->keeper->inotify = -1;
+    first_init(decider->keeper);
+    atomic_init(&decider->keeper->likely, LIKELY);
     return -pthread_mutex_init(&decider->keeper->lock, NULL);
 }
 
 void keeper_free(struct dio_decider *decider) {
     struct keeper *keeper = decider->keeper;
-    for (size_t i = 0; keeper && i < SLOTS; i++)
+    for (size_t i = 0; keeper && i < KEPT_SLOTS; i++)
         while (keeper->slots[i]) {
             struct kept *kept = keeper->slots[i];
             keeper->slots[i] = kept->next;
@@ -209,6 +193,8 @@ void keeper_free(struct dio_decider *decider) {
         dio_told_free(late->told);
         free(late);
     }
+    if (keeper)
+        first_free(keeper);
     free(keeper);
 }
 
@@ -216,6 +202,29 @@ void dio_decider_watches(struct dio_decider *decider, int inotify) {
     pthread_mutex_lock(&decider->keeper->lock);
     decider->keeper->inotify = inotify;
     pthread_mutex_unlock(&decider->keeper->lock);
+}
+
+void kept_enter(struct keeper *keeper, struct kept *kept) {
+    struct kept **at = &keeper->slots[keeper_slot(kept->what.told, kept->what.inode)];
+    kept->next = *at;
+    *at = kept;
+    atomic_fetch_add(&keeper->count, 1);
+}
+
+int kept_unwatch(struct keeper *keeper, struct kept *kept) {
+    int watch = kept->watch;
+    if (watch >= 0)
+        *watched_at(keeper, watch) = kept->next_watched;
+    kept->watch = -1;
+    return watch;
+}
+
+int kept_leave(struct keeper *keeper, struct kept **at) {
+    struct kept *kept = *at;
+    *at = kept->next;
+    atomic_fetch_sub(&keeper->count, 1);
+    kept->is_gone = 1;
+    return kept_unwatch(keeper, kept);
 }
 
 int dio_decider_keep(struct dio_decider *decider, const struct dio_kept *what, int fd) {
@@ -230,10 +239,7 @@ int dio_decider_keep(struct dio_decider *decider, const struct dio_kept *what, i
     kept->watch = -1;
     kept->users = 1;
     pthread_mutex_lock(&keeper->lock);
-    struct kept **at = slot_of(keeper, what->told, what->inode);
-    kept->next = *at;
-    *at = kept;
-    atomic_fetch_add(&keeper->count, 1);
+    kept_enter(keeper, kept);
     pthread_mutex_unlock(&keeper->lock);
     return 0;
 }
@@ -244,22 +250,19 @@ int dio_decider_take(struct dio_decider *decider, const struct dio_told *told, u
     pthread_mutex_lock(&keeper->lock);
     struct kept **at = kept_at(keeper, told, inode), *kept = *at;
     if (kept) {
-        *at = kept->next;
-        atomic_fetch_sub(&keeper->count, 1);
-        kept->is_gone = 1;
+        int watch = kept_leave(keeper, at);
         for (; out->count < kept->count; out->count++)
             out->handles[out->count] = (struct dio_kept_handle){
                 .handle = kept->handles[out->count].number,
                 .flags = kept->handles[out->count].flags,
                 .how = kept->handles[out->count].how,
             };
-        if (kept->watch >= 0)
-            *watched_at(keeper, kept->watch) = kept->next_watched;
-        if (kept->count)
-            out->watch = kept->watch;
-        else if (kept->watch >= 0)
-            inotify_rm_watch(keeper->inotify, kept->watch);
-        kept->watch = -1;
+        if (kept->count) {
+            out->watch = watch;
+            out->due = kept->due;
+        } else if (watch >= 0) {
+            inotify_rm_watch(keeper->inotify, watch);
+        }
         kept_unuse(kept);
     }
     pthread_mutex_unlock(&keeper->lock);
@@ -268,9 +271,9 @@ int dio_decider_take(struct dio_decider *decider, const struct dio_told *told, u
 
 /* ---- opening ---- */
 
-int kept_is_likely(struct dio_decider *decider) {
+int kept_is_likely(struct dio_decider *decider, struct dio_told *told) {
     struct keeper *keeper = decider->keeper;
-    if (!atomic_load(&keeper->count))
+    if (!atomic_load(&keeper->count) && !atomic_load(&told_server(told)->opens))
         return 0;
     return atomic_load(&keeper->likely) > 0 || atomic_fetch_add(&keeper->tried, 1) % TRIES == 0;
 }
@@ -295,10 +298,13 @@ static struct kept *kept_find(struct keeper *keeper, const struct kept_place *at
     if (kept)
         kept->users++;
     pthread_mutex_unlock(&keeper->lock);
-    int likely = atomic_load(&keeper->likely);
-    int next = kept ? likely + 1 : likely - UNLIKELY;
-    atomic_store(&keeper->likely, next > LIKELY ? LIKELY : next < 0 ? 0 : next);
     return kept;
+}
+
+static void likely_note(struct keeper *keeper, int is_done) {
+    int likely = atomic_load(&keeper->likely);
+    int next = is_done ? likely + 1 : likely - UNLIKELY;
+    atomic_store(&keeper->likely, next > LIKELY ? LIKELY : next < 0 ? 0 : next);
 }
 
 /* Whether the server gives the content that is kept.  If it is taken back meanwhile that says nothing, which is seen when
@@ -327,15 +333,13 @@ static int watch_begin(struct keeper *keeper, struct kept *kept, const char *lin
     kept->watch = inotify_add_watch(keeper->inotify, link, IN_CLOSE_WRITE | IN_CLOSE_NOWRITE);
     if (kept->watch < 0)
         return -1;
-    struct kept **at = &keeper->watched[(unsigned)kept->watch % SLOTS];
+    struct kept **at = &keeper->watched[(unsigned)kept->watch % KEPT_SLOTS];
     kept->next_watched = *at;
     *at = kept;
     return 0;
 }
 
-/* A new open file, by this handle, or one to be lent; -1 if it must be opened by Python.  With the lock. */
-static int kept_reopen(struct keeper *keeper, struct kept *kept, const struct handle *handle, uint32_t flags,
-                       int is_lent) {
+int kept_reopen(struct keeper *keeper, struct kept *kept, const struct handle *handle, uint32_t flags, int is_lent) {
     char link[40];
     if (kept->is_gone || kept->count == DIO_KEPT_HANDLES || keeper->inotify < 0)
         return -1;
@@ -374,17 +378,9 @@ void lent_end(struct dio_lent *lent, int is_open) {
     free(lent);
 }
 
-int kept_open(struct dio_decider *decider, struct session *s, const struct kept_place *at, uint32_t flags,
-              struct dio_lent **lent) {
+static int again_open(struct dio_decider *decider, struct kept *kept, struct session *s, const struct kept_place *at,
+                      uint32_t flags, struct dio_lent **lent) {
     struct keeper *keeper = decider->keeper;
-    if (lent && !rights_equal(decider, s->asked->tid))
-        return KEPT_ASK; /* ours it may not open */
-    if (at->node->links != 1 || at->node->size > LARGEST || told_differs(at->told, at->node->inode) ||
-        !may_be_read(decider, s, at->node))
-        return KEPT_ASK;
-    struct kept *kept = kept_find(keeper, at);
-    if (!kept)
-        return KEPT_ASK;
     struct handle handle;
     uint64_t node = dio_told_number(at->told, at->node->inode);
     struct dio_lent *lending = lent ? calloc(1, sizeof *lending) : NULL;
@@ -407,4 +403,21 @@ int kept_open(struct dio_decider *decider, struct session *s, const struct kept_
     if (fd >= 0)
         return fd;
     return result < 0 && result != -ENOSYS ? result : KEPT_ASK;
+}
+
+int kept_open(struct dio_decider *decider, struct session *s, const struct kept_place *at, uint32_t flags,
+              struct dio_lent **lent) {
+    int result = KEPT_ASK;
+    if (lent && !rights_equal(decider, s->asked->tid))
+        return KEPT_ASK; /* ours it may not open */
+    if (at->node->links != 1 || at->node->size > KEPT_LARGEST || told_differs(at->told, at->node->inode) ||
+        !may_be_read(decider, s, at->node))
+        return KEPT_ASK;
+    struct kept *kept = kept_find(decider->keeper, at);
+    if (kept)
+        result = again_open(decider, kept, s, at, flags, lent);
+    else if (!lent)
+        result = first_open(decider, s, at, flags);
+    likely_note(decider->keeper, kept || result != KEPT_ASK);
+    return result;
 }

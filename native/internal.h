@@ -52,6 +52,9 @@ _Static_assert(sizeof(struct kernel_info) == 88, "struct ptrace_syscall_info");
 #define SECCOMP_ADDFD_FLAG_SEND (1UL << 1)
 #endif
 
+/* Lets this process, a program, have as many descriptors as the supervisor was given; by a call with this tag. */
+int limit_give(uint64_t tag);
+
 /* Errors that mean "the kernel will restart this call, or make it EINTR"; never a result. */
 static inline int is_restart(int64_t rval) { return rval == -512 || rval == -513 || rval == -514 || rval == -516; }
 

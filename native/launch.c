@@ -112,6 +112,9 @@ static int child_send_listener(int listener, int fd, uint64_t tag) {
 static int child_filter(const struct dio_launch *how, int error_fd) {
     struct sock_fprog program = {(unsigned short)how->filter_count, (struct sock_filter *)(uintptr_t)how->filter};
     unsigned flags = how->listen ? NOTIFY_FILTER_FLAGS : 0;
+    /* The listener may have a number that the program's limit does not let it have. */
+    if (!how->listen && limit_give(0))
+        return -1;
     if (how->no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
         return -1;
     if (!how->filter_count)
@@ -122,7 +125,9 @@ static int child_filter(const struct dio_launch *how, int error_fd) {
         done = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
     if (done < 0)
         return -1;
-    return how->listen ? child_send_listener((int)done, error_fd, how->tag) : 0;
+    if (!how->listen)
+        return 0;
+    return limit_give(how->tag) ? -1 : child_send_listener((int)done, error_fd, how->tag);
 }
 
 /* The first job of a session that init leads, in the foreground of its terminal: so it can be stopped from there, which

@@ -78,6 +78,7 @@ struct server {
     atomic_ullong unique, changes, busy, moved;
     atomic_int lists, opens_directories; /* as `dio_told_lists` */
     struct listings *listings;
+    atomic_uint opens; /* how much is read at once of what is opened here first; 0: nothing is */
     int unchecked;
 };
 int server_init(struct server *server, int unchecked);
@@ -142,12 +143,14 @@ struct kept_place {
     const char *name;
     size_t length;
     const struct dio_told_node *node;
+    uint64_t base; /* the inode from which `path` led there */
+    const char *path;
 };
 #define KEPT_ASK INT32_MIN
 /* A descriptor, or the server's -errno, or KEPT_ASK.  With `lent` it is no more than lent, until `lent_end`. */
 int kept_open(struct dio_decider *decider, struct session *s, const struct kept_place *at, uint32_t flags,
               struct dio_lent **lent);
 /* Whether it is likely that what is opened is kept. */
-int kept_is_likely(struct dio_decider *decider);
+int kept_is_likely(struct dio_decider *decider, struct dio_told *told);
 
 #endif

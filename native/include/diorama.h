@@ -137,6 +137,9 @@ struct dio_failure {
 enum dio_step { DIO_STEP_SETUP, DIO_STEP_CWD, DIO_STEP_FILTER, DIO_STEP_EXEC, DIO_STEP_IDENTITY };
 
 DIO_API int dio_launch(const struct dio_launch *how, struct dio_started *out);
+/* This process may have as many descriptors as it can be given, but no more than that; what is launched has the limit from
+ * before. */
+DIO_API int dio_limit_raise(uint64_t most);
 
 /* ---- rules: which calls a handler wants, settled without Python ----------------------------- */
 

@@ -157,10 +157,11 @@ struct dio_kept_handle {
     uint32_t flags, how; /* as in OPEN and its answer */
 };
 
-/* `watch` of an inotify instance, -1 if it is not watched. */
+/* `watch` of an inotify instance, -1 if it is not watched; `due`: so often it may tell of what is released already. */
 struct dio_taken {
     int32_t watch;
     uint32_t count;
+    uint32_t due, pad;
     struct dio_kept_handle handles[DIO_KEPT_HANDLES];
 };
 
@@ -183,6 +184,33 @@ DIO_API int dio_decider_standin(struct dio_decider *decider, int32_t mount, uint
                                 const char *real);
 /* Paths are others now. */
 DIO_API void dio_decider_standins_forget(struct dio_decider *decider);
+
+/* ---- files that are opened first (fusefirst.c) ----------------------------------------------- */
+
+enum { DIO_MADE_PATH = 4096 };
+
+/* What was opened here, and is kept; `fd`, its content, is the caller's from now on.  `path`, from the inode `base` on,
+ * is no string, and `what` has no name: it is the last one of the path. */
+struct dio_made {
+    struct dio_kept what;
+    struct dio_told_node node;
+    uint64_t base;
+    int32_t fd;
+    uint32_t length;
+    char path[DIO_MADE_PATH];
+};
+
+/* How much is read at once of files that are opened here first; 0: none are. */
+DIO_API void dio_told_opens(struct dio_told *told, uint32_t most);
+/* Whether files are opened here first at all. */
+DIO_API void dio_decider_opens(struct dio_decider *decider, int gives);
+/* How many there are that were not adopted; it may be read as long as there is the decider. */
+DIO_API const uint32_t *dio_decider_made(struct dio_decider *decider);
+/* Gives the oldest of them, and claims it: 0, or -ENOENT. */
+DIO_API int dio_decider_adopt(struct dio_decider *decider, struct dio_made *out);
+/* From now on a file is not opened here first; what was before can be adopted.  As often as that it must be disclaimed. */
+DIO_API int dio_decider_claim(struct dio_decider *decider, const struct dio_told *told, uint64_t inode);
+DIO_API void dio_decider_disclaim(struct dio_decider *decider, const struct dio_told *told, uint64_t inode);
 
 /* ---- writing to a FUSE server (fusewrite.c) -------------------------------------------------- */
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -106,7 +105,7 @@ class Popen(subprocess.Popen[Any]):
         while launched is not None:
             if launched.closed:
                 return signal.SIGKILL  # the view was closed, which ended what still ran
-            if not block and not select.select([launched.life_fd], [], [], 0)[0]:
+            if not block and not launched.has_told():
                 return None
             data = os.read(launched.life_fd, _STATUS_SIZE)
             if not data:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -192,7 +191,7 @@ class Programs:
     def _sweep(self) -> None:
         """Release programs that have ended."""
         with self._lock:
-            ended = [one for one in self._running if one.ended and select.select([one.life_fd], [], [], 0)[0]]
+            ended = [one for one in self._running if one.ended and one.has_told()]
         for launched in ended:
             self.forget(launched)
 

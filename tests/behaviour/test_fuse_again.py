@@ -1,4 +1,4 @@
-"""Files of FUSE mounts that are opened again: without the interpreter.
+"""Files of FUSE mounts that are opened: without the interpreter.
 
 Each test has a program open a file until that is so; what is seen then is what is seen when Python opens it.
 """
@@ -14,66 +14,12 @@ from typing import Any
 
 import pytest
 
-import diorama
 from behaviour.harness import Bench
+from behaviour.opening import READ, REPEATED, Program
 from behaviour.served import Handles, Served, refuse, serve
 from diorama.fuse.flags import FOpen
 from diorama.fuse.handles import OpenOut
 from modules.fuse_server import FOREVER
-
-LINES = """
-    def again(line):
-        exec(line, globals())
-        print("done", flush=True)
-
-    for line in sys.stdin:
-        again(line)
-"""
-READ = "fd = os.open('mnt/file', os.O_RDONLY); print(os.read(fd, 100), flush=True); os.close(fd)"
-REPEATED = 200
-
-
-class Program:
-    """A program of the view that does what it is told, line by line."""
-
-    def __init__(self, served: Served) -> None:
-        self.served = served
-        self.opened = 0
-        """How often Python has opened something."""
-        really = served.filesystem.open_file
-
-        def open_file(inode: int, flags: int) -> Any:
-            self.opened += 1
-            return really(inode, flags)
-
-        served.filesystem.open_file = open_file  # type: ignore[method-assign]
-        self.popen: diorama.Popen = served.start(LINES)
-
-    def do(self, line: str) -> list[str]:
-        """What it prints."""
-        assert self.popen.stdin is not None
-        assert self.popen.stdout is not None
-        self.popen.stdin.write(line.encode() + b"\n")
-        self.popen.stdin.flush()
-        found: list[str] = []
-        while (said := self.popen.stdout.readline().decode().rstrip()) != "done":
-            assert said, self.popen.communicate(timeout=40)
-            found.append(said)
-        return found
-
-    def warm(self) -> None:
-        """Open it until Python is not asked."""
-        for _ in range(REPEATED):
-            before = self.opened
-            self.do(READ)
-            if self.opened == before:
-                return
-            self.do("os.chdir('mnt'); os.chdir('..')")  # then it is known that it has opened it
-        raise AssertionError("it is always opened by Python")
-
-    def end(self) -> None:
-        self.popen.communicate(timeout=40)
-
 
 both = pytest.mark.parametrize("again", ["notify", "guardians"], indirect=True)
 
@@ -343,8 +289,16 @@ def test_what_is_opened_for_who_is_killed_meanwhile_is_closed(served: Served, ho
     asked: list[int] = []
     name, closing = {"open": ("OPEN", "RELEASE"), "listdir": ("OPENDIR", "RELEASEDIR")}[how]
     served.server.override |= {name: lambda header, _body: asked.append(header.unique)}
+    begun: list[int] = []
+    really = served.filesystem.open_file
+
+    def open_file(inode: int, flags: int) -> Any:
+        begun.append(inode)
+        return really(inode, flags)
+
+    served.filesystem.open_file = open_file  # type: ignore[method-assign]
     program = served.start({"open": "os.open('mnt/file', os.O_RDONLY)", "listdir": "os.listdir('mnt')"}[how])
-    served.wait(lambda: asked)
+    served.wait(lambda: asked and (begun or how != "open"))
     program.kill()
     program.communicate(timeout=40)
     served.wait(lambda: "INTERRUPT" in served.server.log)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import select
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -238,3 +240,45 @@ def test_a_terminal_lasts_where_nobody_has_it_open(bench: Bench) -> None:
         os.waitpid(terminal.pid, 0)
     finally:
         os.close(terminal.master)
+
+
+@pytest.mark.parametrize("engine", ["guardians", "notify"])
+def test_programs_may_have_as_many_descriptors_as_the_view_was_given(
+    bench: Bench, tmp_path: Path, engine: str
+) -> None:
+    bench.environment["XDG_RUNTIME_DIR"] = str(tmp_path)
+    bench.fresh()
+    script = "ulimit -Sn; ulimit -Hn; grep '^Max open files' /proc/self/limits"
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    expected = ["900", str(most)]
+    given = ["sh", "-c", 'ulimit -Sn 900; exec "$@"', "sh", *DIORAMA, "run", "--grow", "--engine", engine]
+    running = bench.start([*given, "--name", NAME, "--", "sh", "-c", f"{script}; exec cat"])
+    assert running.stdout is not None
+    first = [running.stdout.readline().decode().strip() for _ in range(3)]
+    assert first[:2] == expected
+    assert first[2].split()[3:5] == expected
+    assert resource.prlimit(running.pid, resource.RLIMIT_NOFILE) == (min(most, 1 << 16), most)
+    joined = command(bench, "exec", NAME, "sh", "-c", script)
+    assert joined.lines[:2] == expected
+    finish(running)
+
+
+def test_a_program_whose_descriptors_have_large_numbers() -> None:
+    script = """
+        import os, resource
+        from diorama import View
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 4096), most))
+        held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1200)]
+        with View() as view:
+            with view.Popen(["sleep", "30"]) as process:
+                assert process.poll() is None
+                process.kill()
+            assert process.returncode == -9
+            with view.Popen(["true"]) as process:
+                assert process.wait() == 0
+            print("done")
+    """
+    words = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=LIMIT, check=False)
+    assert (done.stdout, done.stderr) == ("done\n", "")

@@ -95,7 +95,9 @@ class ViewOptions:
         Modules come last: what they handle is asked before the mounts are.
         """
         from diorama import Paths, View
+        from diorama.engine.launch import raise_limit
 
+        raise_limit()
         paths = Paths.parse(self.force) if self.force else None
         view = View(
             engine=self.engine,

@@ -11,6 +11,8 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
+from diorama.engine._told import Kept, Left, Made, Taken, ToldNode
+
 ABI_VERSION: Final = 2
 PARK_TAG: Final = 0x64696F72
 
@@ -252,38 +254,6 @@ class FuseWrite(c.Structure):
     ]
 
 
-class Left(c.Structure):
-    _fields_ = [
-        ("unique", c.c_uint64),
-        ("node", c.c_uint64),
-        ("opcode", c.c_uint32),
-        ("tid", c.c_int32),
-        ("flags", c.c_uint32),
-        ("pad", c.c_uint32),
-    ]
-
-
-class Kept(c.Structure):
-    _fields_ = [
-        ("told", c.c_void_p),
-        *((name, c.c_uint64) for name in ("inode", "directory", "size")),
-        ("modified", c.c_int64),
-        ("name", c.c_char_p),
-        ("length", c.c_size_t),
-        ("mount", c.c_int32),
-        ("most", c.c_uint32),
-        ("moved", c.c_uint64),
-    ]
-
-
-class KeptHandle(c.Structure):
-    _fields_ = [("handle", c.c_uint64), ("flags", c.c_uint32), ("how", c.c_uint32)]
-
-
-class Taken(c.Structure):
-    _fields_ = [("watch", c.c_int32), ("count", c.c_uint32), ("handles", KeptHandle * 16)]
-
-
 class Mounted(c.Structure):
     _fields_ = [
         ("parent", c.c_int32),
@@ -301,16 +271,6 @@ class Mounted(c.Structure):
         ("no_exec", c.c_uint8),
         ("owned", c.c_uint8),
         ("pad", c.c_uint8 * 4),
-    ]
-
-
-class ToldNode(c.Structure):
-    _fields_ = [
-        *((name, c.c_uint64) for name in ("inode", "number", "size", "blocks", "device")),
-        *((name, c.c_int64) for name in ("accessed", "modified", "changed")),
-        *((name, c.c_uint32) for name in ("mode", "links", "uid", "gid")),
-        ("unchecked", c.c_uint8),
-        ("pad", c.c_uint8 * 7),
     ]
 
 
@@ -371,6 +331,7 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "dio_memory_read": (c.c_ssize_t, [c.c_int, c.c_uint64, c.c_void_p, c.c_size_t]),
     "dio_memory_write": (c.c_ssize_t, [c.c_int, c.c_uint64, c.c_char_p, c.c_size_t]),
     "dio_memory_string": (c.c_ssize_t, [c.c_int, c.c_uint64, c.c_void_p, c.c_size_t]),
+    "dio_limit_raise": (c.c_int, [c.c_uint64]),
     "dio_launch": (c.c_int, [_P(Launch), _P(Started)]),
     "dio_rules_new": (c.c_int, [_P(Rule), c.c_size_t, _P(c.c_void_p)]),
     "dio_rules_free": (None, [c.c_void_p]),
@@ -420,6 +381,12 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "dio_decider_keep": (c.c_int, [c.c_void_p, _P(Kept), c.c_int]),
     "dio_decider_take": (c.c_int, [c.c_void_p, c.c_void_p, c.c_uint64, _P(Taken)]),
     "dio_decider_listen": (c.c_ssize_t, [c.c_void_p, c.c_int, c.c_int, c.c_void_p, c.c_size_t]),
+    "dio_told_opens": (None, [c.c_void_p, c.c_uint32]),
+    "dio_decider_opens": (None, [c.c_void_p, c.c_int]),
+    "dio_decider_made": (c.c_void_p, [c.c_void_p]),
+    "dio_decider_adopt": (c.c_int, [c.c_void_p, _P(Made)]),
+    "dio_decider_claim": (c.c_int, [c.c_void_p, c.c_void_p, c.c_uint64]),
+    "dio_decider_disclaim": (None, [c.c_void_p, c.c_void_p, c.c_uint64]),
     "dio_lease": (c.c_int, [c.c_int, c.c_int]),
     "dio_told_new": (c.c_int, [c.c_int, c.c_int, _P(c.c_void_p)]),
     "dio_told_free": (None, [c.c_void_p]),

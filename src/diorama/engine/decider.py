@@ -17,7 +17,7 @@ from math import lcm
 from typing import TYPE_CHECKING, Final
 
 from diorama.abi.fcntl import PATH_MAX
-from diorama.engine import _native
+from diorama.engine import _native, _told
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -383,18 +383,21 @@ class Decider:
 
     def keep(self, what: Keep, fd: int) -> None:
         """A file may be opened for reading without asking; `fd` is its content, which nobody has open."""
-        native = _native.Kept(
+        native = _told.Kept(
             what.told, what.inode, what.directory, what.size, what.modified, what.name, len(what.name)
         )
         native.mount, native.most, native.moved = what.mount, what.most, what.moved
         _native.check(_native.lib.dio_decider_keep(self._handle, ctypes.byref(native), fd))
 
-    def take(self, told: int, inode: int) -> tuple[int, list[tuple[int, int, int]]]:
-        """Take a file back: its watch, -1 if there is none, and handle, flags and answer of what is open."""
-        taken = _native.Taken()
+    def take(self, told: int, inode: int) -> tuple[int, int, list[tuple[int, int, int]]]:
+        """Take a file back: its watch, -1 if there is none, and handle, flags and answer of what is open.
+
+        The second is how often the watch may still tell of what is closed already.
+        """
+        taken = _told.Taken()
         _native.lib.dio_decider_take(self._handle, told, inode, ctypes.byref(taken))
         found = (taken.handles[index] for index in range(taken.count))
-        return taken.watch, [(one.handle, one.flags, one.how) for one in found]
+        return taken.watch, taken.due, [(one.handle, one.flags, one.how) for one in found]
 
     def listen(self, inotify: int, stop: int, room: ctypes.Array[ctypes.c_char]) -> bytes:
         """The next events of inotify(7) that do not concern what is kept; none when `stop` can be read."""
@@ -402,6 +405,29 @@ class Decider:
             _native.lib.dio_decider_listen(self._handle, inotify, stop, room, ctypes.sizeof(room))
         )
         return room.raw[:size]
+
+    # -- files that are opened first ----------------------------------------------------------
+
+    def opens(self, *, gives: bool) -> None:
+        """Whether programs may be given descriptors of files that are opened natively first."""
+        _native.lib.dio_decider_opens(self._handle, gives)
+
+    @property
+    def made(self) -> ctypes.c_uint32:
+        """How many files were opened natively that are not adopted; it counts by itself."""
+        return ctypes.c_uint32.from_address(_native.lib.dio_decider_made(self._handle))
+
+    def adopt(self, made: _told.Made) -> bool:
+        """Take the next of them, with a claim to it; whether there is one."""
+        return not _native.lib.dio_decider_adopt(self._handle, ctypes.byref(made))
+
+    def claim(self, told: int, inode: int) -> None:
+        """A file is not opened natively first, until it was disclaimed as often."""
+        _native.check(_native.lib.dio_decider_claim(self._handle, told, inode))
+
+    def disclaim(self, told: int, inode: int) -> None:
+        """Claim it once less."""
+        _native.lib.dio_decider_disclaim(self._handle, told, inode)
 
     def decide(
         self,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 _LED = 2
+_MOST_DESCRIPTORS = 1 << 16
 _FD_SIZE = ctypes.sizeof(ctypes.c_int)
 
 
@@ -66,6 +67,14 @@ class Launched:
     ended: bool = False
     closed: bool = False
 
+    def has_told(self) -> bool:
+        """Whether `life_fd` can be read."""
+        import select
+
+        poll = select.poll()  # not select(2), for which a number can be too large
+        poll.register(self.life_fd, select.POLLIN)
+        return bool(poll.poll(0))
+
     def shut(self) -> None:
         """Tell init that it is over, without closing a descriptor that somebody reads."""
         import socket
@@ -110,6 +119,11 @@ class Launched:
         for fd in (self.go_fd, self.error_fd, self.life_fd, self.pidfd):
             os.close(fd)
         os.waitpid(self.init_pid, 0)
+
+
+def raise_limit() -> None:
+    """Let this process have more descriptors than what it launches."""
+    _native.lib.dio_limit_raise(_MOST_DESCRIPTORS)
 
 
 def _strings(values: Sequence[bytes]) -> ctypes.Array[ctypes.c_char_p]:

@@ -15,7 +15,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Final
 
-from diorama.engine import _native
+from diorama.engine import _native, _told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -100,7 +100,7 @@ class Told:
         """The status of an inode: as stat(2) has it; times of access, modification and change."""
         values = number, size, blocks, device, *times, mode, links, uid, gid, unchecked
         _native.brief.dio_told_node(
-            self._handle, ctypes.byref(_native.ToldNode(inode, *values)), _moment(until)
+            self._handle, ctypes.byref(_told.ToldNode(inode, *values)), _moment(until)
         )
 
     def find(self, directory: int, name: bytes) -> int | None:
@@ -108,9 +108,9 @@ class Told:
         inode = int(_native.brief.dio_told_find(self._handle, directory, name, len(name)))
         return None if inode < 0 else inode
 
-    def status(self, inode: int) -> _native.ToldNode | None:
+    def status(self, inode: int) -> _told.ToldNode | None:
         """What is told of an inode; None if nothing that holds."""
-        found = _native.ToldNode()
+        found = _told.ToldNode()
         return found if _native.brief.dio_told_status(self._handle, inode, ctypes.byref(found)) else None
 
     def changed(self) -> None:
@@ -120,6 +120,10 @@ class Told:
     def differs(self, inode: int, *, does: bool) -> None:
         """Whether the view knows better about an inode than what is told of it."""
         _native.check(_native.brief.dio_told_differs(self._handle, inode, does))
+
+    def opens(self, most: int) -> None:
+        """Files are opened natively first, and so much of them is read at once; 0: they are not."""
+        _native.brief.dio_told_opens(self._handle, most)
 
     def silence(self, *, holds: bool) -> None:
         """Whether what was told holds, or something that was read from the socket is being worked on."""
@@ -260,12 +264,12 @@ class Told:
         """Whether this thread has left a request natively, to which there will be no answer now."""
         return bool(_native.brief.dio_told_give_up(self._handle))
 
-    def find_left(self, unique: int) -> _native.Left | None:
+    def find_left(self, unique: int) -> _told.Left | None:
         """A request that was left natively, by its number; it is the caller's now."""
-        found = _native.Left()
+        found = _told.Left()
         return None if _native.brief.dio_told_find_left(self._handle, unique, ctypes.byref(found)) else found
 
-    def give(self, asked: _native.Left, handle: int, how: int) -> None:
+    def give(self, asked: _told.Left, handle: int, how: int) -> None:
         """A file was opened for a thread that has left the request natively: `given` for it."""
         _native.lib.dio_told_give(self._handle, ctypes.byref(asked), handle, how)
 

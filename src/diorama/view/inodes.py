@@ -22,7 +22,7 @@ from typing import Final
 
 from diorama.view.filesystem import FileSystem
 from diorama.view.host import Status
-from diorama.view.mounts import Place
+from diorama.view.mounts import Mount, Place
 from diorama.view.renaming import Renaming
 
 __all__ = ["Inodes"]
@@ -32,12 +32,17 @@ Key = tuple[int, int]
 
 
 class Inodes:
-    """The table.  Any thread.  `on_add` is told of each object before any program can have it."""
+    """The table.  Any thread.  `on_add` is told of each object before any program can have it.
 
-    __slots__ = ("_gone", "_lock", "_named", "_places", "on_add")
+    Of some objects programs have it is known elsewhere first: `on_look` enters them, before something is
+    looked for.
+    """
+
+    __slots__ = ("_gone", "_lock", "_named", "_places", "on_add", "on_look")
 
     def __init__(self) -> None:
         self.on_add: Callable[[Status, Place | None], None] | None = None
+        self.on_look: Callable[[], None] = _nothing
         self._places: Final[dict[Key, Place]] = {}
         # By file system and inode.  There are as many as files were opened, and hardly one has two: no sets.
         self._named: Final[dict[int, dict[int, tuple[Key, ...]]]] = {}
@@ -45,6 +50,7 @@ class Inodes:
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
+        self.on_look()
         return len(self._places)
 
     def add(self, status: Status, place: Place) -> None:
@@ -66,17 +72,20 @@ class Inodes:
 
     def find(self, status: Status) -> Place | None:
         """What an object stands for; None if it is the host's own."""
+        self.on_look()
         key = (status.st_dev, status.st_ino)
         gone = self._gone.get(key)
         return self._places.get(key) if gone is None or _is_still(status, gone) else None
 
     def mapped(self, device: int, inode: int) -> Place | None:
         """As `find`, by the numbers of what is mapped: a memfd, or what is still there."""
+        self.on_look()
         key = (device, inode)
         return None if key in self._gone else self._places.get(key)
 
     def moved(self, renaming: Renaming, inodes: tuple[int, ...], *, directories: bool) -> None:
         """These files were renamed, with all that is below them if they are `directories`."""
+        self.on_look()
         filesystem = renaming.filesystem
         with self._lock:
             for key in self._of(filesystem, *inodes) if not directories else self._all(filesystem):
@@ -84,6 +93,7 @@ class Inodes:
 
     def removed(self, filesystem: FileSystem, inode: int, path: bytes) -> None:
         """A name of a file is gone."""
+        self.on_look()
         with self._lock:
             for key in self._of(filesystem, inode):
                 place = self._places[key]
@@ -101,12 +111,14 @@ class Inodes:
 
     def got_name(self, filesystem: FileSystem, inode: int, place: Place) -> None:
         """A file that had no name has got one."""
+        self.on_look()
         with self._lock:
             for key in self._of(filesystem, inode):
                 self._places[key] = self._places[key]._replace(path=place.path, removed=False)
 
     def forget(self, filesystem: FileSystem, inode: int) -> None:
         """Nobody has a file of ours any more, and what stood for it is not used again."""
+        self.on_look()
         with self._lock:
             for key in self._named.get(id(filesystem), {}).pop(inode, ()):
                 self._places.pop(key, None)
@@ -121,7 +133,16 @@ class Inodes:
 
     def is_known(self, filesystem: FileSystem, inode: int) -> bool:
         """Whether something stands, or stood, for a file."""
+        self.on_look()
         return inode in self._named.get(id(filesystem), {})
+
+    def path_of(self, filesystem: FileSystem, inode: int, mount: Mount) -> bytes | None:
+        """The path in a mount of what something stands for, without looking first."""
+        for key in self._named.get(id(filesystem), {}).get(inode, ()):
+            place = self._places[key]
+            if place.mount is mount:
+                return place.path
+        return None
 
     def _part(self, key: Key, place: Place) -> None:
         """A real object does not stand for a file any more."""
@@ -138,6 +159,10 @@ class Inodes:
 
     def _all(self, filesystem: FileSystem) -> list[Key]:
         return [key for key, place in self._places.items() if place.filesystem is filesystem]
+
+
+def _nothing() -> None:
+    return
 
 
 def _file(place: Place) -> tuple[int, int]:

@@ -13,7 +13,7 @@ import threading
 import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from diorama.dispatch.files import memfd
@@ -27,11 +27,13 @@ __all__ = [
     "Content",
     "Key",
     "changed_of",
+    "is_outdated",
     "refill",
     "relative_access",
     "save_content",
     "save_status",
     "set_status",
+    "shown_status",
     "stamp_of",
     "told_of",
     "truncate_there",
@@ -62,8 +64,9 @@ class Content:
     `is_kept`: nobody has it open but by `Holding.keeper`.  `named_at`: which moves its path is from (`Told`).
     `pins` counts who needs `fd` just now, and `openers` those of them who are about to open it.
     `opened`: what the file system keeps of who has it open; `ours` counts times when only we wrote to it, of
-    which the kernel will tell too.  `pieces` while it is not all there (`diorama.dispatch.files.lazy`): then
-    `fd` is for writing too.  `clock`: that of the view, by which its times are.
+    which the kernel will tell too, and `due` those when it will tell of what is closed already.  `pieces`
+    while it is not all there (`diorama.dispatch.files.lazy`): then `fd` is for writing too.  `clock`: that of
+    the view, by which its times are.
     """
 
     filesystem: FileSystem
@@ -96,6 +99,7 @@ class Content:
     pieces: Pieces | None = None
     opened: list[OpenFile] = field(default_factory=list["OpenFile"])
     ours: int = 0
+    due: int = 0
     file_lock: FileLock = field(default_factory=FileLock)
     clock: Clock | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -201,6 +205,30 @@ def relative_access(content: Content, status: os.stat_result, changed: int) -> i
     if seen != known and (known <= max(status.st_mtime_ns, changed) or seen - known > _DAY):
         content.accessed = seen
     return content.accessed
+
+
+def shown_status(content: Content, attributes: Attributes) -> Attributes:
+    """The status of a file of which this was told, with what programs have done to it since."""
+    status = content.note()
+    changed = max(changed_of(attributes), content.changed)
+    return replace(
+        attributes,
+        mode=attributes.mode & ~content.lost,
+        size=status.st_size,
+        allocated=status.st_blocks * 512,
+        modified=status.st_mtime_ns,
+        accessed=relative_access(content, status, changed),
+        changed=changed,
+    )
+
+
+def is_outdated(content: Content, told: tuple[int, int]) -> bool:
+    """Whether the file was changed by others, and nobody here would lose anything by looking again."""
+    if content.told == told or content.fd < 0:
+        return False
+    if not content.filesystem.writable:
+        return True
+    return not (content.pins or content.is_held or content.needs_saving())
 
 
 def save_content(content: Content) -> None:

@@ -29,7 +29,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -38,12 +37,12 @@ from diorama.dispatch.files import memfd
 from diorama.dispatch.files.content import (
     Content,
     Key,
-    changed_of,
+    is_outdated,
     refill,
-    relative_access,
     save_content,
     save_status,
     set_status,
+    shown_status,
     stamp_of,
     told_of,
     truncate_there,
@@ -88,10 +87,21 @@ class Contents:
         self.on_failure: Callable[[Content, OSError], None] = lambda _content, _error: None
         self.is_held_elsewhere: Callable[[FileSystem, int], bool] = lambda _filesystem, _inode: False
         self.is_rooted: Callable[[FileSystem, int], bool] = lambda _filesystem, _inode: False
+        inodes.on_look = self.adopt
 
     def __iter__(self) -> Iterator[Content]:
+        self.adopt()
         with self._lock:
             return iter(list(self._contents.values()))
+
+    def adopt(self) -> None:
+        """What was opened without asking here is known here, and so is where it stands in `Inodes`."""
+        self.holding.adopt(self._contents, self.clock)
+
+    def welcome(self, filesystem: FileSystem) -> None:
+        """Programs may open its files without asking here."""
+        filesystem.attach(self)
+        self.holding.on_begin()
 
     # -- opening ------------------------------------------------------------------------------
 
@@ -143,6 +153,7 @@ class Contents:
             while True:
                 told = attributes.size, attributes.modified
                 with self._lock:
+                    self.adopt()
                     content = self._contents.get(key)
                     if content is None or content is asked or content.told == told:
                         return self._pin(filesystem, place, told), attributes
@@ -152,13 +163,17 @@ class Contents:
 
     def _pin(self, filesystem: FileSystem, place: Place, told: tuple[int, int]) -> Content:
         key = id(filesystem), place.inode
+        self.holding.claim(filesystem, place.inode)
+        self.adopt()  # what was opened before that
         content = self.holding.take_back(self._contents.get(key))
-        if content is not None and self._is_outdated(content, told):
+        if content is not None and is_outdated(content, told):
             self._drop(content)
             content = None
         if content is None:
             content = self._contents[key] = Content(filesystem, place, told, clock=self.clock)
             filesystem.attach(self)
+        else:
+            self.holding.disclaim(filesystem, place.inode)
         content.pins += 1
         content.openers += 1
         self._contents.move_to_end(key)
@@ -206,6 +221,7 @@ class Contents:
         return self.holding.take_back(self._look(filesystem, inode))
 
     def _look(self, filesystem: FileSystem | None, inode: int) -> Content | None:
+        self.adopt()
         content = self._contents.get((id(filesystem), inode))
         return content if content is not None and content.fd >= 0 else None
 
@@ -239,30 +255,18 @@ class Contents:
                 return attributes
             if filesystem.told is not None and not (content.writers or content.is_dirty):
                 return attributes  # as without asking us
-            status = content.note()
-            changed = max(changed_of(attributes), content.changed)
-            return replace(
-                attributes,
-                mode=attributes.mode & ~content.lost,
-                size=status.st_size,
-                allocated=status.st_blocks * 512,
-                modified=status.st_mtime_ns,
-                accessed=relative_access(content, status, changed),
-                changed=changed,
-            )
+            return shown_status(content, attributes)
 
     @contextmanager
     def kept(self, filesystem: FileSystem | None, inode: int) -> Generator[Content | None, None, None]:
         """The memfd of a file, if there is one, which stays meanwhile."""
-        with self._lock:
-            content = self.find(filesystem, inode)
-            if content is not None:
-                content.pins += 1
-        try:
+        with self.holding.claimed(filesystem, inode), ExitStack() as pinned:
+            with self._lock:
+                content = self.find(filesystem, inode)
+                if content is not None:
+                    content.pins += 1
+                    pinned.callback(self._release, content)
             yield content
-        finally:
-            if content is not None:
-                self._release(content)
 
     def told(self, content: Content, changes: Changes) -> None:
         """The status of a file was changed, and before that noted: its memfd follows."""
@@ -360,7 +364,7 @@ class Contents:
         """Drop what is least recently used, as far as it may be dropped, while there is too much."""
         if len(self._contents) <= self._max_files and self._bytes() <= _MAX_BYTES:
             return
-        for content in list(self._contents.values()):
+        for content in self:
             self._evict(content)
             if len(self._contents) <= self._max_files and self._bytes() <= _MAX_BYTES:
                 return
@@ -368,13 +372,14 @@ class Contents:
     def discard(self, filesystem: object) -> None:
         """Close what is known of a file system that is about to be closed."""
         with self._lock:
-            for content in [one for one in self._contents.values() if one.filesystem is filesystem]:
-                self._drop(content)
+            for content in self:
+                if content.filesystem is filesystem:
+                    self._drop(content)
 
     def close(self) -> None:
         """Close everything."""
         with self._lock:
-            for content in list(self._contents.values()):
+            for content in self:
                 self._drop(content)
         self._lazy.close()
 
@@ -442,14 +447,6 @@ class Contents:
             if content.pieces is not None:
                 content.stamp = (0, 0, 0)  # it takes no room that counts here
 
-    def _is_outdated(self, content: Content, told: tuple[int, int]) -> bool:
-        """Whether the file was changed by others, and nobody here would lose anything by looking again."""
-        if content.told == told or content.fd < 0:
-            return False
-        if not content.filesystem.writable:
-            return True
-        return not (content.pins or content.is_held or content.needs_saving())
-
     def _evict(self, content: Content) -> None:
         self.holding.take_back(content)
         if content.is_orphan:
@@ -476,6 +473,7 @@ class Contents:
     def _drop(self, content: Content) -> None:
         if self._contents.get(content.key) is content:
             del self._contents[content.key]
+            self.holding.disclaim(content.filesystem, content.place.inode)
         if not content.pins:
             self._close(content)
 

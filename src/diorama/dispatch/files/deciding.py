@@ -87,6 +87,8 @@ class Deciding:
         mapping = files.mapping
         if mapping is not None:
             self.decider.show_as(mapping.host_uid, mapping.uid, mapping.host_gid, mapping.gid)
+        keeping = Keeping(self.decider, files.inodes, self._numbers, self._gives)
+        files.synthetic.contents.holding.keeper = keeping
         self.mounted()
         files.tasks.opened = _DecidersOpened(self.decider, self._numbers)
         files.inodes.on_add = self._identify
@@ -102,8 +104,6 @@ class Deciding:
         files.on_strangers = self.decider.strangers
         files.tasks.are_alike = self.decider.are_alike
         files.on_division = self.divide
-        keeping = Keeping(self.decider, files.inodes, self._numbers.of, self._gives)
-        files.synthetic.contents.holding.keeper = keeping
 
     def _gives(self) -> bool:
         """Whether programs can be given descriptors, or open ours, and are who the kernel says."""
@@ -113,6 +113,7 @@ class Deciding:
     def mounted(self) -> None:
         """Something was mounted, or may be done by us no longer."""
         files = self._files
+        self._welcome()
         virtual = any(mount.filesystem is not None for mount in files.tree.mounts)
         # Who stands in what is mounted no longer is still asked about.
         prefix = files.standins.home() if virtual or len(files.inodes) else None
@@ -154,6 +155,13 @@ class Deciding:
                 self.decider.load(
                     calls, mounts, prefix, on_behalf=files.acts, status=status, checked=checked
                 )
+
+    def _welcome(self) -> None:
+        """Files of servers may be opened natively from now on."""
+        self.decider.opens(gives=self._gives())
+        for mount in self._files.tree.mounts:
+            if mount.filesystem is not None and mount.filesystem.told is not None:
+                self._files.synthetic.contents.welcome(mount.filesystem)
 
     @contextmanager
     def changing(self) -> Generator[None, None, None]:

@@ -15,15 +15,16 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from diorama.view.asking import asker, patiently
 
 if TYPE_CHECKING:
-    from diorama.dispatch.files.content import Content
-    from diorama.view.filesystem import OpenFile
+    from diorama.dispatch.files.content import Content, Key
+    from diorama.view.clock import Clock
+    from diorama.view.filesystem import FileSystem, OpenFile
 
 __all__ = ["Holding", "Keeper"]
 
@@ -42,6 +43,9 @@ def _take(content: Content, *, wrote: bool) -> OpenFile | None:
     """One of those that it can have been.  When we have written and a program then, that may be told once."""
     if wrote and content.ours:
         content.ours -= 1
+        return None
+    if content.due and not wrote:
+        content.due -= 1
         return None
     one = next((one for one in content.opened if one.writes is wrote), None)
     if one is not None:
@@ -69,9 +73,27 @@ class Keeper(Protocol):
         """Whether it may be opened there from now on; `before` that its watch is another."""
         ...
 
-    def take(self, content: Content) -> tuple[int, list[OpenFile]]:
-        """Not any more: the watch on it, -1 if there is none, and what is open of it."""
+    def take(self, content: Content) -> tuple[int, int, list[OpenFile]]:
+        """Not any more: the watch on it, -1 if there is none, and what is open of it.
+
+        The second is how often the watch may still tell of what is closed already.
+        """
         ...
+
+    @property
+    def has_made(self) -> bool:
+        """Whether it has opened files that nobody here knows of yet."""
+        ...
+
+    def adopted(self) -> Iterator[Content]:
+        """These files, as contents that it keeps."""
+        ...
+
+    def claim(self, filesystem: FileSystem, inode: int) -> None:
+        """It opens none first that is claimed here; each is to be disclaimed."""
+
+    def disclaim(self, filesystem: FileSystem, inode: int) -> None:
+        """Claimed once less."""
 
     def watches(self, inotify: int) -> None:
         """What is kept is watched by that."""
@@ -84,18 +106,55 @@ class Keeper(Protocol):
 class Holding:
     """That of one view's contents, of which `lock` guards the tables.  Any thread.
 
-    `save` saves what nobody writes any more.  `on_hold` is told of what will be open, and `on_left`, with the
-    lock, of what is not open any more.  `on_taken`, also with the lock, is told of what is open and has a
-    watch that it does not know of.
+    `save` saves what nobody writes any more.  `on_begin`: files may be opened without asking here from now
+    on.
+    `on_hold` is told of what will be open, and `on_left`, with the lock, of what is not open any more.
+    `on_taken`, also with the lock, is told of what is open and has a watch that it does not know of.
     """
 
     def __init__(self, lock: AbstractContextManager[Any], save: Callable[[Content], None]) -> None:
         self._lock = lock
         self._save = save
+        self.on_begin: Callable[[], None] = lambda: None
         self.on_hold: Callable[[Content], None] = _nothing
         self.on_left: Callable[[Content], None] = _nothing
         self.on_taken: Callable[[Content, int], None] = _ignored
         self.keeper: Keeper | None = None
+        self._is_adopting = False
+
+    def adopt(self, contents: dict[Key, Content], clock: Clock | None) -> None:
+        """Enter what the keeper has opened first into the table of contents."""
+        keeper = self.keeper
+        if keeper is None or not (self._is_adopting or keeper.has_made):
+            return
+        with self._lock:
+            self._is_adopting = True  # who does not find it waits
+            for content in keeper.adopted():
+                content.clock = clock
+                contents[content.key] = content
+            self._is_adopting = False
+
+    def claim(self, filesystem: FileSystem, inode: int) -> None:
+        """A file is not opened by the keeper first, until it is disclaimed as often."""
+        if self.keeper is not None:
+            self.keeper.claim(filesystem, inode)
+
+    def disclaim(self, filesystem: FileSystem, inode: int) -> None:
+        """Claimed once less."""
+        if self.keeper is not None:
+            self.keeper.disclaim(filesystem, inode)
+
+    @contextmanager
+    def claimed(self, filesystem: FileSystem | None, inode: int) -> Generator[None, None, None]:
+        """Meanwhile it is claimed."""
+        if filesystem is None:
+            yield
+            return
+        self.claim(filesystem, inode)
+        try:
+            yield
+        finally:
+            self.disclaim(filesystem, inode)
 
     def hold(self, content: Content, opened: OpenFile) -> None:
         """A program is about to open it, of which the file system has made `opened`."""
@@ -148,7 +207,7 @@ class Holding:
             with self._lock:
                 if not self._is_left(content):
                     return
-                gone, content.opened, content.ours = content.opened, [], 0
+                gone, content.opened, content.ours, content.due = content.opened, [], 0, 0
                 if gone:
                     self.on_left(content)
             for one in gone:
@@ -165,7 +224,7 @@ class Holding:
         with self._lock:
             if content.is_kept and self.keeper is not None:
                 content.is_kept = False
-                watch, opened = self.keeper.take(content)
+                watch, content.due, opened = self.keeper.take(content)
                 content.opened += opened
                 if watch >= 0:
                     self.on_taken(content, watch)

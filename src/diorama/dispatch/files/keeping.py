@@ -1,7 +1,9 @@
-"""Keeping: files that nobody has open, and that are opened for reading again without asking here.
+"""Keeping: files that are opened for reading without asking here.
 
-That is done natively (`native/fusekept.c`), where a program can be given a descriptor.  Only what is plainly
-a cache of what its server has is kept: nothing of it is to be saved, and there is nothing to tell of it.
+That is done natively, where a program can be given a descriptor.  What nobody has open any more is kept, to
+be opened again (`native/fusekept.c`).  Only what is plainly a cache of what its server has is kept: nothing
+of it is to be saved, and there is nothing to tell of it.  What nobody here knows is opened there first
+(`native/fusefirst.c`), and known here when somebody looks for something.
 """
 
 from __future__ import annotations
@@ -10,15 +12,18 @@ import ctypes
 import os
 from typing import TYPE_CHECKING, Final
 
+from diorama.dispatch.files import memfd
+from diorama.dispatch.files.content import Content
+from diorama.engine._told import Made
 from diorama.engine.decider import Decider, Keep
+from diorama.view.mounts import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from diorama.dispatch.files.content import Content
-    from diorama.view.filesystem import OpenFile
+    from diorama.dispatch.settling import Numbers
+    from diorama.view.filesystem import FileSystem, OpenFile
     from diorama.view.inodes import Inodes
-    from diorama.view.mounts import Mount, Place
 
 __all__ = ["Keeping"]
 
@@ -28,16 +33,18 @@ _ROOM: Final = 1 << 16
 class Keeping:
     """The keeper of one view.
 
-    `number` gives the decider's number of a mount; `gives`: whether programs can be given descriptors.
+    `numbers` are the decider's of mounts; `gives`: whether programs can be given descriptors.
     """
 
     def __init__(
-        self, decider: Decider, inodes: Inodes, number: Callable[[Mount], int], gives: Callable[[], bool]
+        self, decider: Decider, inodes: Inodes, numbers: Numbers, gives: Callable[[], bool]
     ) -> None:
         self._gives = gives
         self._decider = decider
         self._inodes = inodes
-        self._number = number
+        self._numbers = numbers
+        self._made = Made()
+        self._count = decider.made
         self._room = ctypes.create_string_buffer(_ROOM)
 
     def keep(self, content: Content, before: Callable[[Content], None]) -> bool:
@@ -48,7 +55,7 @@ class Keeping:
             return False
         before(content)
         size, modified = content.told
-        name, number = os.path.basename(place.path), self._number(place.mount)
+        name, number = os.path.basename(place.path), self._numbers.of(place.mount)
         try:
             self._decider.keep(
                 Keep(
@@ -79,12 +86,68 @@ class Keeping:
             return None
         return place if place.filesystem is content.filesystem else None
 
-    def take(self, content: Content) -> tuple[int, list[OpenFile]]:
-        """Not any more: the watch on it, -1 if there is none, and what is open of it."""
+    def take(self, content: Content) -> tuple[int, int, list[OpenFile]]:
+        """Not any more: its watch, -1 if there is none, what that will tell too often, and what is open."""
         filesystem, inode = content.filesystem, content.place.inode
         assert filesystem.told is not None
-        watch, opened = self._decider.take(filesystem.told.handle, inode)
-        return watch, [filesystem.reopened(inode, *one) for one in opened]
+        watch, due, opened = self._decider.take(filesystem.told.handle, inode)
+        return watch, due, [filesystem.reopened(inode, *one) for one in opened]
+
+    # -- what is opened there first -----------------------------------------------------------
+
+    @property
+    def has_made(self) -> bool:
+        """Whether it has opened files that nobody here knows of yet."""
+        return self._count.value != 0
+
+    def adopted(self) -> Iterator[Content]:
+        """These files, as contents that it keeps; by one thread at a time."""
+        while self._decider.adopt(self._made):
+            content = self._content(self._made)
+            if content is None:
+                self._abandon(self._made)
+            else:
+                self._inodes.add(os.fstat(content.fd), content.place)
+                yield content
+
+    def _content(self, made: Made) -> Content | None:
+        """None if its mount is gone."""
+        what, node = made.what, made.node
+        mount = self._numbers.mount(what.mount)
+        filesystem = mount.filesystem
+        if filesystem is None or filesystem.told is None or filesystem.told.handle != what.told:
+            return None
+        is_root = made.base == mount.inode
+        above = b"" if is_root else self._inodes.path_of(filesystem, made.base, mount)
+        if above is None:
+            return None
+        path = above + bytes(made.path)[: made.length]
+        place = Place(mount, path, what.inode, touched=True, directory=what.directory)
+        content = Content(filesystem, place, (what.size, what.modified), made.fd, is_kept=True)
+        content.named_at = what.moved
+        content.accessed = node.accessed
+        content.special = memfd.special_bits(node.mode)
+        content.agree()
+        content.is_racy = not memfd.has_fine_times()
+        return content
+
+    def _abandon(self, made: Made) -> None:
+        """Nobody can name it any more: who has it open has it, and that is all."""
+        self._decider.take(made.what.told, made.what.inode)
+        self._decider.disclaim(made.what.told, made.what.inode)
+        os.close(made.fd)
+
+    def claim(self, filesystem: FileSystem, inode: int) -> None:
+        """It opens none first that is claimed here; each is to be disclaimed."""
+        if filesystem.told is not None:
+            self._decider.claim(filesystem.told.handle, inode)
+
+    def disclaim(self, filesystem: FileSystem, inode: int) -> None:
+        """Claimed once less."""
+        if filesystem.told is not None:
+            self._decider.disclaim(filesystem.told.handle, inode)
+
+    # -- what is closed -----------------------------------------------------------------------
 
     def watches(self, inotify: int) -> None:
         """What is kept is watched by that."""

@@ -152,6 +152,7 @@ class Saver:
         self._failed = False
         self._is_stopped = False
         contents.on_writing = self._writing
+        contents.holding.on_begin = self._begin
         contents.holding.on_hold = self._holding
         contents.holding.on_left = self._dropped
         contents.holding.on_taken = self._taken
@@ -178,6 +179,11 @@ class Saver:
         os.close(self._stop[0])
         os.close(self._inotify)
         self._inotify = -1
+
+    def _begin(self) -> None:
+        with self._lock:
+            if not self._failed:
+                self._start()
 
     def _writing(self, content: Content) -> None:
         if not (content.filesystem.saves_late or content.opened):

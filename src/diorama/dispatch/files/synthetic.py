@@ -174,6 +174,8 @@ class Synthetic:
                     content.changed = content.shown(os.fstat(content.fd).st_ctime_ns)
         if was.kind != stat.S_IFDIR and was.links > 1:
             return
+        if was.kind == stat.S_IFREG:
+            filesystem.differs(inode, does=True)  # it is not opened natively any more
         is_held = self._inodes.is_known(filesystem, inode)
         if is_held:
             self._nameless.add((id(filesystem), inode))

@@ -37,10 +37,10 @@ from diorama.fuse.wire import Wire
 from diorama.interfaces.asking import Asker, asker
 from diorama.modules.filesystems.fuse.forgetting import Forgetting
 from diorama.modules.filesystems.fuse.leaving import Leaving
-from diorama.modules.filesystems.fuse.waiting import Nobody, Waiting, caller, make_pair
+from diorama.modules.filesystems.fuse.waiting import Nobody, Waiting, caller, make_pair, wait_for_room
 
 if TYPE_CHECKING:
-    from diorama.engine._native import Left
+    from diorama.engine._told import Left
     from diorama.engine.ending import Identity
     from diorama.engine.told import Told
 
@@ -60,9 +60,9 @@ def _error(code: int) -> OSError:
 class Channel:
     """The channel to one server, from `start` to `close`.  Any thread.
 
-    `on_notification` is called on the thread that reads, `on_lost` once when the server is gone.  `title`
-    names the server in messages.  `theirs` is the identity of the server's end, if programs have it.  `told`
-    has what the server has said, as long as that holds.
+    `on_notification` and `on_ready` are called on the thread that reads, `on_lost` once when the server is
+    gone.  `title` names the server in messages.  `theirs` is the identity of the server's end, if programs
+    have it.  `told` has what the server has said, as long as that holds.
 
     Who reads is known to `told`, by which C asks too; `_lock` guards the rest, never for long.
     """
@@ -85,6 +85,7 @@ class Channel:
         self._unsent: deque[bytes] = deque()
         self._is_lost = False
         self.on_lost: Callable[[], None] | None = None
+        self.on_ready: Callable[[], None] = lambda: None
         self._is_closed = False
         self._theirs = theirs
         self._over = threading.Event()
@@ -97,9 +98,8 @@ class Channel:
         self._left_one: Left | None = None
         self._buffer = memoryview(bytearray(_MAX_MESSAGE))
         self._assembly = Assembly(self.connection)
-        self._askers = 0
+        self._askers = self._seen = 0
         self._was_asked = False
-        self._seen = 0
         self._watcher = threading.Thread(target=self._watch, name="fuse", daemon=True)
 
     def start(self) -> None:
@@ -141,6 +141,9 @@ class Channel:
                 unique, message = connection.request(
                     name, node, *records, names=names, data=data, room=room, caller=caller()
                 )
+                if node and not self._told.latest(node):  # forgotten just now: not to be asked for
+                    connection.withdraw(unique)
+                    raise _error(errno.ESTALE)
             self._waiting[unique] = waiting
         if message is not None and self._exchange(message, unique, waiting):
             message = None
@@ -323,7 +326,7 @@ class Channel:
                     if self._flush() and self._put(message):
                         return
                 with contextlib.suppress(ValueError):  # closed just now
-                    select.select([], [self._socket], [], _TICK)
+                    wait_for_room(self._socket, _TICK)
                 self._give_up(until)
                 if who is not None and who.is_interrupted():
                     raise _error(errno.EINTR)
@@ -475,6 +478,7 @@ class Channel:
                 raise ProtocolError(f"INIT: {os.strerror(told.error)}")
             self._left.tell_lists()
             self._told.open(may_ask=True)
+            self.on_ready()
             self._ready.set()
         elif told is not None:
             with self._lock:

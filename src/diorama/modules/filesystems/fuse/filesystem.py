@@ -120,6 +120,7 @@ class FuseFileSystem(FileSystem):
             self, self._channel, self._known, self._files, self._notices, self._forget
         )
         self._channel.on_lost = lambda: self._hearing.look_again(self._files.polling.all())
+        self._channel.on_ready = lambda: self._known.native.opens(self.reopens)
         self._channel.start()
 
     # -- looking at it ------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from diorama.fuse.handles import OpenIn, OpenOut
 from diorama.fuse.operations import OPERATIONS
 
 if TYPE_CHECKING:
-    from diorama.engine._native import Left
+    from diorama.engine._told import Left
     from diorama.engine.told import Told
     from diorama.fuse.connection import Connection
     from diorama.fuse.wire import Wire

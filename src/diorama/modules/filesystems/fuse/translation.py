@@ -9,7 +9,7 @@ import stat
 from collections.abc import Generator
 from typing import Final
 
-from diorama.engine._native import ToldNode
+from diorama.engine._told import ToldNode
 from diorama.fuse.attributes import SetAttrIn
 from diorama.fuse.flags import FAttr
 from diorama.fuse.wire import Attr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import threading
 from typing import TYPE_CHECKING, Final
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from diorama.fuse.connection import Reply
 
-__all__ = ["Nobody", "Waiting", "caller", "make_pair"]
+__all__ = ["Nobody", "Waiting", "caller", "make_pair", "wait_for_room"]
 
 _BUFFER: Final = 208 << 10
 """What every kernel lets everybody have (net.core.wmem_max); twice that holds 128 KiB and their header."""
@@ -77,3 +78,10 @@ def caller() -> Caller:
     if who is None:
         return Caller(os.getuid(), os.getgid(), os.getpid())
     return Caller(who.credentials.uid, who.credentials.gid, who.pid)
+
+
+def wait_for_room(sock: socket.socket, seconds: float) -> None:
+    """Until something can be sent; ValueError if it is closed."""
+    poll = select.poll()  # not select(2), for which a number can be too large
+    poll.register(sock, select.POLLOUT)
+    poll.poll(seconds * 1000)

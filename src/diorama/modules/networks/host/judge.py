@@ -106,9 +106,11 @@ class Terminal:
     def _read(self, terminal: int, question: str) -> str:
         who = asker()
         choices = {"y": "yes", "n": "no", "a": "always", "v": "never"}
+        poll = select.poll()
+        poll.register(terminal, select.POLLIN)
         while True:
             os.write(terminal, f"{question} [y]es, [n]o, [a]lways, ne[v]er? ".encode())
-            while not select.select([terminal], [], [], _TICK)[0]:
+            while not poll.poll(_TICK * 1000):
                 if who is not None and who.is_interrupted():
                     raise refuse(errno.EINTR)
             line = os.read(terminal, 256).decode(errors="replace").strip().lower()
