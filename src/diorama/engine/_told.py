@@ -1,4 +1,4 @@
-"""Structures of `native/include/diorama_told.h`, which is the place to read what they mean."""
+"""Told structures: those of `native/include/diorama_told.h`, the place to read what they mean."""
 
 from __future__ import annotations
 
