@@ -83,10 +83,9 @@ class Channel:
         self._lock = threading.Lock()
         self._waiting: dict[int, Waiting] = {}
         self._unsent: deque[bytes] = deque()
-        self._is_lost = False
-        self.on_lost: Callable[[], None] | None = None
+        self._is_lost = self._is_closed = False
+        self.on_lost: Callable[[], None] = lambda: None
         self.on_ready: Callable[[], None] = lambda: None
-        self._is_closed = False
         self._theirs = theirs
         self._over = threading.Event()
         self._ready = threading.Event()
@@ -141,9 +140,7 @@ class Channel:
                 unique, message = connection.request(
                     name, node, *records, names=names, data=data, room=room, caller=caller()
                 )
-                if node and not self._told.latest(node):  # forgotten just now: not to be asked for
-                    connection.withdraw(unique)
-                    raise _error(errno.ESTALE)
+                self._left.check(node, unique)
             self._waiting[unique] = waiting
         if message is not None and self._exchange(message, unique, waiting):
             message = None
@@ -498,7 +495,6 @@ class Channel:
         self._ready.set()
         for one in waiting:
             one.tell(None)
-        on_lost, self.on_lost = self.on_lost, None
-        if on_lost is not None:
-            on_lost()
+        on_lost, self.on_lost = self.on_lost, lambda: None
+        on_lost()
 

@@ -55,6 +55,12 @@ class Leaving:
             self._connection.expect(name, unique, node)
         return unique
 
+    def check(self, node: int, unique: int) -> None:
+        """Withdraw a request that is not sent yet if its node was forgotten just now: ESTALE."""
+        if node and not self._told.latest(node):
+            self._connection.withdraw(unique)
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
     def expect(self, message: bytes) -> Left | None:
         """Let this be the answer to a request that was left and is not adopted, if it is: that request."""
         unique = int.from_bytes(message[_HEAD], "little")
