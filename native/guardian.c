@@ -291,6 +291,12 @@ static void status_handle(struct dio_guardian *g, pid_t tid, int status) {
     stopped(g, t, status);
 }
 
+void guardian_await(struct dio_guardian *g, pid_t tid) {
+    int status;
+    if (!(g->stashed && g->stash_tid == tid) && waitpid(tid, &status, __WALL | __WNOTHREAD) == tid)
+        status_handle(g, tid, status);
+}
+
 static int stash_take(struct dio_guardian *g, pid_t *tid, int *status) {
     if (!g->stashed)
         return 0;

@@ -31,6 +31,8 @@ struct dio_event *guardian_emit(struct dio_guardian *g, uint32_t kind, pid_t tid
 void guardian_resume(struct dio_guardian *g, struct tracee *t, int sig);
 void guardian_gone(struct dio_guardian *g, struct tracee *t, int status);
 int guardian_wait(struct dio_guardian *g);
+/* Wait for the first stop of a newborn, which needs nobody: its guardian is appointed before its parent is asked about. */
+void guardian_await(struct dio_guardian *g, pid_t tid);
 
 /* calls.c: the four actions over the frames of one tracee */
 int call_answer(struct dio_guardian *g, const struct dio_answer *answer);

@@ -175,6 +175,7 @@ static uint64_t clone_flags(struct tracee *t) {
 
 void clone_event(struct dio_guardian *g, struct tracee *t) {
     unsigned long message = 0;
+    int is_awaited = 0;
     if (ptrace(PTRACE_GETEVENTMSG, t->tid, NULL, &message))
         return;
     pid_t tid = (pid_t)message;
@@ -196,10 +197,13 @@ void clone_event(struct dio_guardian *g, struct tracee *t) {
         placement_cloned(t, child);
         e->other = tid;
         e->info.args[0] = child->clone_flags;
+        is_awaited = child->awaited && !g->options.promoted;
         if (child->stopped_newborn)
-            newborn_ready(g, child);
+            newborn_ready(g, child); /* which may free it */
     }
     guardian_resume(g, t, 0);
+    if (is_awaited)
+        guardian_await(g, tid);
 }
 
 int dio_guardian_seize(struct dio_guardian *g, pid_t tid) {
