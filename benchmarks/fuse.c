@@ -3,7 +3,7 @@
  * fuse MS DIRECTORY MEGABYTES [NAME]...    prints NAME NUMBER, nanoseconds
  *
  * stat, open and pread (4 KiB) are made for MS milliseconds on DIRECTORY/f, stat_many and open_many on the files of
- * DIRECTORY/many in turn, after a first time that is not measured; of ten parts the median counts.  open_first opens
+ * DIRECTORY/many in turn, after a first time that is not measured; of ten parts the median counts.  open_many_first opens
  * each of these once.  write and write_sync write a new file of so many
  * megabytes, once, and close it; the second makes it lasting before. */
 #include "timing.h"
@@ -73,7 +73,7 @@ struct operation {
 static const struct operation operations[] = {
 	{ "stat", stat_once, 20, 0 },	     { "stat_many", stat_many_once, 20, 1 },
 	{ "open", open_once, 10, 0 },	     { "open_many", open_many_once, 10, 1 },
-	{ "pread", pread_once, 20, 0 },	     { "open_first", open_many_once, 0, 1 },
+	{ "pread", pread_once, 20, 0 },	     { "open_many_first", open_many_once, 0, 1 },
 	{ "write", write_once, 0, 0 },	     { "write_sync", write_sync_once, 0, 0 },
 };
 

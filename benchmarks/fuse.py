@@ -49,7 +49,7 @@ OPERATIONS = (
     Row("stat_many", "stat, 1,000 files", MICROSECONDS),
     Row("open", "open, close", MICROSECONDS),
     Row("open_many", "open, close, 1,000 files", MICROSECONDS),
-    Row("open_first", "open, close, the first time", MICROSECONDS),
+    Row("open_many_first", "open, close, the first time", MICROSECONDS),
     Row("pread", "pread 4 KiB", MICROSECONDS),
     Row("write", "write", MILLISECONDS),
     Row("write_sync", "write, fsync", MILLISECONDS),
