@@ -6,10 +6,12 @@ import socket
 import subprocess
 import sys
 import threading
+import zipfile
 from pathlib import Path
 
 import pytest
 
+from behaviour.harness import Bench, Way, each_way, run_with
 from diorama import View
 from diorama.abi.arch import Abi
 from diorama.abi.numbers import NUMBERS
@@ -88,3 +90,48 @@ def test_the_hosts_network_as_it_is_stops_no_call_of_a_socket(besides: bool) -> 
             view.mount(NoNetwork(), "/dev/net/besides")
         view.router.compile(tells_clones=True)
         assert calls & set(view.router.wanted()[abi]) == (calls if besides else set())
+
+
+MOUNTING = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+for source in sys.argv[1:]:
+    target = b"directory" if source in ("zip:packed.zip", "tmp:") else b"file"
+    failed = libc.mount(source.encode(), target, b"diorama", 0, None)
+    print(source, os.strerror(ctypes.get_errno()) if failed else "mounted")
+"""
+PLAIN = run_with("--net", "host:")
+NO_NETWORK = run_with("--mount", "memory:=/mnt")
+NONE = run_with("--net", "none:")
+DENIED = run_with("--net", "host:,deny=*")
+NO = "Operation not permitted"
+
+
+def prepare(work: Path) -> None:
+    (work / "directory").mkdir()
+    (work / "file").touch()
+    (work / "own.py").write_text("open('file', 'w').write('has run')")
+    with zipfile.ZipFile(work / "packed.zip", "w") as packed:
+        packed.writestr("x", "x")
+
+
+@each_way(PLAIN, NO_NETWORK)
+def test_filters_that_see_no_sockets_are_for_no_network(bench: Bench, way: Way) -> None:
+    bench.prepare = prepare
+    sources = ["none:", "host:"]
+    out = bench.inside(way, [sys.executable, "-c", MOUNTING, *sources, "tmp:"])
+    assert out.lines == [*(f"{source} {NO}" for source in sources), "tmp: mounted"]
+    assert "start the view with --grow" in out.stderr
+
+
+@each_way(NONE, DENIED)
+def test_what_programs_mount_leads_round_no_network(bench: Bench, way: Way) -> None:
+    bench.prepare = prepare
+    around = [
+        *("host:", "packet:", "py:./own.py:x", "ftp://localhost:1/", "fuse:own", "nbd://localhost:1"),
+        *("zip:ftp://localhost:1/a.zip", "zip::ftp://localhost:1/a.zip", "tar://x::ftp://localhost:1/a.tar"),
+    ]
+    out = bench.inside(way, [sys.executable, "-c", MOUNTING, *around, "zip:packed.zip", "tmp:"])
+    assert out.lines == [*(f"{source} {NO}" for source in around), "zip:packed.zip mounted", "tmp: mounted"]
+    assert "would lead round the view's network" in out.stderr
+    assert (bench.work / "file").read_text() == ""

@@ -29,6 +29,12 @@ class Kinds:
 
         check_type(type)
 
+    def is_inside(self, type: str | None, source: str) -> bool:
+        """Whether a source reaches nothing but files of the view."""
+        from diorama.modules.types import is_inside_of_type
+
+        return is_inside_of_type(type, source)
+
     def make(self, type: str | None, source: Any, options: Sequence[str], below: Below) -> Mount:
         """A mount in no tree."""
         from diorama.modules.types import is_of_server, make_of_type

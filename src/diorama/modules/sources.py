@@ -22,7 +22,7 @@ from diorama.interfaces.stackfile import StackFile
 from diorama.modules.options import Options, without_secrets
 from diorama.view.mounts import Mount
 
-__all__ = ["is_scheme", "make_mount"]
+__all__ = ["is_inside", "is_scheme", "make_mount"]
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
 _BUILT_IN: Final = {
@@ -58,6 +58,11 @@ _MAKING: Final[dict[str, tuple[str, str]]] = {
 """Schemes with options of their own, and of host-backed mounts: functions of
 the rest and the options that make a `Mount`."""
 _GROUP: Final = "diorama.filesystems"
+_INSIDE: Final = frozenset((
+    *("binfmt", "clock", "cow", "disk", "full", "image", "memory", "mincow", "null", "overlay", "ramdisk"),
+    *("random", "tar", "tmp", "zero", "zip"),
+))
+"""Schemes of what needs only files that are found in the view, if its rest is no source with a scheme."""
 
 
 def make_mount(source: str | os.PathLike[str] | FileSystem | Network | Device, *options: str) -> Mount:
@@ -104,6 +109,15 @@ def _of_device(title: str, device: Device, options: Options) -> Mount:
 def _is_chain(rest: str) -> bool:
     """Whether this is a chain of fsspec: `zip::https://...`, `zip://inner::s3://...`."""
     return rest.startswith(":") or (rest.startswith("//") and "::" in rest)
+
+
+def is_inside(source: str) -> bool:
+    """Whether what a source stands for runs nothing and reaches nothing but files of the view."""
+    match = _SCHEME.fullmatch(source)
+    if match is None:
+        return True
+    scheme, rest = match.groups()
+    return scheme in _INSIDE and "::" not in rest and "://" not in rest and not _SCHEME.fullmatch(rest)
 
 
 def is_scheme(name: str) -> bool:

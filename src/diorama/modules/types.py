@@ -14,10 +14,10 @@ from typing import Final
 
 from diorama.errors import Unsupported, UsageError
 from diorama.modules.opening import Below, looking_in
-from diorama.modules.sources import is_scheme, make_mount
+from diorama.modules.sources import is_inside, is_scheme, make_mount
 from diorama.view.mounts import Mount
 
-__all__ = ["check_type", "make_of_type"]
+__all__ = ["check_type", "is_inside_of_type", "make_of_type"]
 
 _ANY: Final = "diorama"
 
@@ -31,6 +31,14 @@ def check_type(type: str) -> None:
     if type in _of_kernel():
         raise Unsupported("mount", f"the kernel's file system type {type!r} is not supported", errno.EPERM)
     raise UsageError(f"unknown file system type {type!r}", errno.ENODEV)
+
+
+def is_inside_of_type(type: str | None, source: str) -> bool:
+    """Whether a source reaches nothing but files of the view, and runs nothing of ours (`is_inside`)."""
+    if type in _TRANSLATED:
+        return True
+    named = type is None or type == _ANY or source.startswith(f"{type}:")
+    return is_inside(source if named else f"{type}:{source}")
 
 
 def is_of_server(type: str) -> bool:

@@ -42,6 +42,7 @@ _FIRST_LOOK = 0.02
 _LAST_PATIENCE = 30.0
 _LAST_LOOK = 2.0
 _HOW = "start the view with --grow (View(grows=True)) to mount this while programs run"
+_AROUND = "this would lead round the view's network, which only --grow (View(grows=True)) lets programs do"
 
 
 class Kinds(Protocol):
@@ -49,6 +50,10 @@ class Kinds(Protocol):
 
     def check(self, type: str) -> None:
         """`UsageError` with ENODEV for a type that nobody knows."""
+        ...
+
+    def is_inside(self, type: str | None, source: str) -> bool:
+        """Whether a source reaches nothing but files of the view."""
         ...
 
     def make(
@@ -103,7 +108,10 @@ class Mounting:
         if "rbind" in options:
             rest = [option for option in options if option != "rbind"]
             return self.bind(below.find(os.fspath(source)), below, recursive=True, options=rest)
-        return self.keep(self._kinds().make(type, source, options, below))
+        kinds = self._kinds()
+        if below.is_kept_in and not kinds.is_inside(type, os.fspath(source)):
+            raise Unsupported("mount", _AROUND, errno.EPERM)
+        return self.keep(kinds.make(type, source, options, below))
 
     def check_type(self, type: str) -> None:
         """`UsageError` with ENODEV for a type that nobody knows."""
@@ -334,8 +342,14 @@ class Mounting:
         for mount in mounts:
             minded = mount.layers is not None or mount.owners is not None
             guarded = mount.read_only or minded or read_only
-            if not self.may_have(mount.host is None, guarded):
+            if self._is_new_network(mount) or not self.may_have(mount.host is None, guarded):
                 raise Unsupported("mount", _HOW, errno.EPERM)
+
+    def _is_new_network(self, mount: Mount) -> bool:
+        """Whether the filters may let through calls that would concern it: they were made for others."""
+        if self._files.grows or getattr(mount.filesystem, "network", None) is None:
+            return False
+        return all(one.filesystem is not mount.filesystem for tree in self._trees for one in tree.mounts)
 
     @staticmethod
     def check_own(tree: MountTree, call: str, place: Place) -> None:

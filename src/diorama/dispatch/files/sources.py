@@ -68,6 +68,11 @@ class Sources:
         self._check = check
         self._other = other
 
+    @property
+    def is_kept_in(self) -> bool:
+        """Whether its task must not get round its network by what it mounts: not so in a view that grows."""
+        return self._task.stacks.guards and not self._files.grows
+
     def find(
         self,
         path: str | bytes,

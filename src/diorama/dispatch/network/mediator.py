@@ -90,7 +90,7 @@ class NetworkMediator:
 
     def requests(self) -> frozenset[type[Request]]:
         """What must be asked here: nothing without networks, or with none but the kernel's as it is."""
-        networks = self._networks()
+        networks = [*self._networks(), *self.networks.files.tasks.stacks.networks()]
         is_plain = not self._grows and all(network.is_plain for network in networks)
         if is_plain or not (self._grows or self.networks.is_used):
             return frozenset()
