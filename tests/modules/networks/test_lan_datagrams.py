@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
+import os
+import resource
 import select
 import socket
 import threading
@@ -12,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from diorama.modules.networks.lan import datagrams, unheard
+from diorama.modules.networks.lan import datagrams, unheard, wiring
 from diorama.modules.networks.lan.addresses import ADDRESS4, Place, relayed
 from diorama.modules.networks.lan.conditions import Conditions
 from diorama.modules.networks.lan.datagrams import Datagrams
@@ -141,6 +145,52 @@ def test_a_relay_is_there_as_long_as_somebody_is_connected_to_it(
     assert other.recv(100) == b"hello"
     one.connect(("127.0.0.1", 9))
     until(lambda: is_bindable(stand(other)), "the other one to be gone too")
+
+
+def test_a_look_that_fails_for_want_of_descriptors_is_not_the_last(
+    pair: Pair, loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datagrams, "_IDLE", 0.05)
+    failed = threading.Event()
+    look = datagrams.datagram_peers
+
+    def fail_once() -> set[tuple[str, int]]:
+        if failed.is_set():
+            return look()
+        failed.set()
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(datagrams, "datagram_peers", fail_once)
+    made = Datagrams(loop, Pipes(lambda one, other: Conditions()), nothing)
+    one, other = sockets(pair)
+    loop.soon(lambda: nothing(made.ask(one.getsockname(), other.getsockname())))
+    assert failed.wait(LIMIT)
+    until(lambda: is_bindable(stand(other)), "the relay that nobody uses to be gone")
+
+
+def test_sockets_that_are_connected_again_leave_descriptors_for_others(
+    slow: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = slow.socket_of(slow.other, socket.SOCK_DGRAM)
+    made = [slow.socket_of(slow.one, socket.SOCK_DGRAM) for _ in range(100)]
+    for at in made:
+        at.connect(target.getsockname())
+    copies = (socket.socket(fileno=os.dup(at.fileno())) for _ in range(2) for at in made)
+    looks = [itertools.islice(copies, 100), itertools.islice(copies, 100)]
+    monkeypatch.setattr(wiring, "open_sockets", lambda: looks.pop(0))
+    finish = wiring.Wiring(slow.one).changed()
+    assert finish is not None
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = {int(name) for name in os.listdir("/proc/self/fd")}
+    free = list(itertools.islice((fd for fd in itertools.count() if fd not in used), 45))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free[-1] + 1, before[1]))
+    try:
+        with finish(slow.one.state.version):
+            for spare in [os.dup(target.fileno()) for _ in range(20)]:
+                os.close(spare)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert {at.getpeername() for at in made} == {stand(target)}
 
 
 def is_bindable(real: tuple[str, int]) -> bool:

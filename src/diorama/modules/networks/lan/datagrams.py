@@ -14,6 +14,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -83,10 +84,11 @@ class Datagrams:
         return made
 
     def _sweep(self) -> None:
-        now, peers = time.monotonic(), datagram_peers()
-        for real in [real for real, used in self._used.items() if now - used > _IDLE]:
-            if (relayed(real[0]), real[1]) not in peers:
-                self._forget(real)
+        with suppress(OSError):  # no descriptor is left for the question, which is asked again
+            now, peers = time.monotonic(), datagram_peers()
+            for real in [real for real, used in self._used.items() if now - used > _IDLE]:
+                if (relayed(real[0]), real[1]) not in peers:
+                    self._forget(real)
         self._is_sweeping = bool(self._sockets)
         if self._is_sweeping:
             self._loop.after(_IDLE, self._sweep)

@@ -7,12 +7,15 @@ sockets of the host's programs are looked at.
 
 Both ends may be connected, and are so again one after the other. What comes from one that is not yet, or is
 already, is heard by nobody then: it is lost, but must not be refused. So for that time another socket hears
-at the same address what the first one does not. A relay finds out who is connected to what; so it is enough
+at the same address what the first one does not (while we have descriptors to spare: no more than a refusal is
+at stake). A relay finds out who is connected to what; so it is enough
 to have these when the own end is connected to one, but all hosts must have them before that is undone.
 """
 
 from __future__ import annotations
 
+import os
+import resource
 import socket
 import threading
 from collections.abc import Callable
@@ -31,6 +34,22 @@ if TYPE_CHECKING:
 __all__ = ["Wiring"]
 
 Real = tuple[str, int]
+
+
+class _Guards(ExitStack):
+    """Sockets that hear in the place of others; most of our free descriptors stay for all else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._room = (most - len(os.listdir("/proc/self/fd"))) // 4
+
+    def add(self, at: socket.socket) -> None:
+        """Have one that hears at the address of this one."""
+        if self._room > 0:
+            self._room -= 1
+            with suppress(OSError):
+                _guard(at, self)
 
 
 class Wiring:
@@ -66,14 +85,14 @@ class Wiring:
 
     def _follow(self, version: int) -> ExitStack:
         """Connect all sockets again that are connected to where they should not be in this version."""
-        with ExitStack() as guards:
+        with _Guards() as guards:
             is_done = self._look(guards)
             self._member.settle(version, waits=not is_done)
             if not is_done:
                 self._look(None)
             return guards.pop_all()
 
-    def _look(self, guards: ExitStack | None) -> bool:
+    def _look(self, guards: _Guards | None) -> bool:
         """Connect all to relays, and to peers if they are guarded already (None): whether none was wrong."""
         right = True
         for at in open_sockets():
@@ -82,7 +101,7 @@ class Wiring:
                     right = self._set_right(at, guards) and right
         return right
 
-    def _set_right(self, at: socket.socket, guards: ExitStack | None) -> bool:
+    def _set_right(self, at: socket.socket, guards: _Guards | None) -> bool:
         while True:
             version = self._member.state.version
             peer = at.getpeername()[:2]
@@ -92,7 +111,7 @@ class Wiring:
             with self._lock:
                 if self._member.state.version == version and at.getpeername()[:2] == peer:
                     if guards is not None:
-                        _guard(at, guards)
+                        guards.add(at)
                     if guards is None or wanted == (relayed(wanted[0]), wanted[1]):
                         connect_raw(at.fileno(), _packed(at, wanted))
                     return False
