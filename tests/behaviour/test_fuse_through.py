@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,12 @@ import pytest
 from behaviour.harness import Bench
 from behaviour.served import Served, refuse, serve
 from diorama.fuse.handles import WriteIn, WriteOut
+
+
+@pytest.fixture(autouse=True)
+def unwarned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is told what it is warned of."""
+    monkeypatch.setattr("diorama.errors._warned", set[tuple[str, str]]())
 
 
 @pytest.fixture
@@ -106,9 +113,7 @@ def test_what_is_not_seen_to_be_written_is_written_when_it_is_closed(
     served: Served,
     written: list[tuple[int, int]],
     capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("diorama.errors._warned", set[tuple[str, str]]())
     served.server.add(b"file", b"0123456789")
     script = """
         fd = os.open("mnt/file", os.O_RDWR)
@@ -138,3 +143,71 @@ def test_who_can_have_no_large_descriptor_writes_late(served: Served) -> None:
     """
     assert served.run(script) == ["True"]
     assert served.content(b"file") == b"late"
+
+
+AT_THE_EDGE = """
+    import ctypes, resource, signal
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = os.open("mnt/file", os.O_RDWR | os.O_CREAT, 0o644)
+    os.write(fd, b"hello")
+    print(told(os.pwritev, fd, [b"X"], 0, os.RWF_APPEND), os.lseek(fd, 0, os.SEEK_CUR), os.pread(fd, 99, 0))
+    print(told(os.pwritev, fd, [b"D"], 0, os.RWF_DSYNC), told(os.pwritev, fd, [b"S"], 1, os.RWF_SYNC))
+    print(told(os.pwritev, fd, [b"E"], -1, os.RWF_APPEND), os.lseek(fd, 0, os.SEEK_CUR), os.pread(fd, 99, 0))
+    print(told(os.pwritev, fd, [b"?"], 0, 1 << 30))
+    for offset in (2**63 - 1, 2**63 - 5):
+        print(told(os.pwrite, fd, b"0123456789", offset), os.fstat(fd).st_size)
+
+    PAGE = mmap.PAGESIZE
+    pages = mmap.mmap(-1, 2 * PAGE)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(pages))
+    libc.munmap(ctypes.c_void_p(start + PAGE), ctypes.c_size_t(PAGE))
+    for address in (start + 1, start + PAGE):
+        done = libc.write(fd, ctypes.c_void_p(address), ctypes.c_size_t(PAGE))
+        print(done, done < 0 and errno.errorcode[ctypes.get_errno()], os.lseek(fd, 0, os.SEEK_CUR))
+
+    signal.signal(signal.SIGXFSZ, lambda *_: print("SIGXFSZ"))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, -1))
+    os.ftruncate(fd, 5)
+    os.lseek(fd, 5, os.SEEK_SET)
+    print(os.writev(fd, [b"a" * 60, b"b" * 60]), os.fstat(fd).st_size, os.pread(fd, 999, 60))
+    print(told(os.write, fd, b"more"), os.fstat(fd).st_size, told(os.write, fd, b""))
+    print(told(os.ftruncate, fd, 101), told(os.ftruncate, fd, 100), os.fstat(fd).st_size, flush=True)
+    os._exit(0)
+"""
+
+
+def test_what_is_written_ends_where_it_does_natively(served: Served, written: list[tuple[int, int]]) -> None:
+    native = served.bench.work / "native"
+    (native / "mnt").mkdir(parents=True)
+    expected = served.natively(AT_THE_EDGE, native)
+    assert served.run(AT_THE_EDGE) == expected
+    assert expected.count("SIGXFSZ") == 2
+    assert (5, 1) in written
+    assert (5, 60) in written
+    assert (65, 35) in written
+    assert served.server.log.count("FSYNC") == 2
+    assert served.content(b"file") == (native / "mnt/file").read_bytes()
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the numbers of the calls are those of x86-64")
+def test_what_is_written_asynchronously_is_written_when_it_is_closed(
+    served: Served, capfd: pytest.CaptureFixture[str]
+) -> None:
+    served.server.add(b"file", b"0123456789")
+    script = """
+        import ctypes, struct
+        libc, context = ctypes.CDLL(None, use_errno=True), ctypes.c_ulong()
+        assert libc.syscall(206, 8, ctypes.byref(context)) == 0  # io_setup
+        fd = os.open("mnt/file", os.O_WRONLY)
+        data = ctypes.create_string_buffer(b"later")
+        block = struct.pack("<QIIHhIQQqQII", 1, 0, 0, 1, 0, fd, ctypes.addressof(data), 5, 2, 0, 0, 0)
+        held = ctypes.create_string_buffer(block)
+        assert libc.syscall(209, context, 1, ctypes.byref(ctypes.c_void_p(ctypes.addressof(held)))) == 1
+        events = ctypes.create_string_buffer(32)
+        assert libc.syscall(208, context, 1, 1, events, None) == 1  # io_getevents
+        os.write(fd, b"ab")
+        os.close(fd)
+    """
+    served.run(script)
+    assert served.content(b"file") == b"ablater789"
+    assert "io_submit: what it writes by this descriptor" in capfd.readouterr().err

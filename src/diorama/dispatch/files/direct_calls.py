@@ -41,7 +41,7 @@ from diorama.catalogue.model import Request
 from diorama.dispatch.files.answers import Outcome, answers, fail
 from diorama.dispatch.files.direct import HIGH, LOW
 from diorama.dispatch.files.locking import LOCKING, lock_range
-from diorama.dispatch.files.through import find_through, unsee, write_through
+from diorama.dispatch.files.through import find_through, is_too_long, unsee, write_through
 from diorama.dispatch.files.whole import is_high, make_whole
 from diorama.engine.taking import taken
 from diorama.errors import Unsupported
@@ -232,9 +232,10 @@ def write_pieces(files: Files, call: WriteV | PWriteV2) -> Outcome:
         return None
     offset = None
     if isinstance(call, PWriteV2):
-        offset = offset_of(call.offset, call.flags, has_own=not _lacks_flags(call))
+        offset = offset_of(call.offset, call.flags if file else 0, has_own=not _lacks_flags(call))
     if file is None:
-        return write_through(files, call.tracee, call.fd, places, offset)
+        how = call.flags if isinstance(call, PWriteV2) else 0
+        return write_through(files, call.tracee, call.fd, places, offset, how)
     return _write_directly(files, call.tracee, file, call.fd, places, offset)
 
 
@@ -280,7 +281,7 @@ def truncate(files: Files, call: FTruncate) -> Outcome:
     file = files.direct.find(files.task(call.tracee), call.fd)
     if file is None:
         content = find_through(files, files.task(call.tracee), call.fd)
-        if content is None or call.length < 0:
+        if content is None or call.length < 0 or is_too_long(call.tracee, content, call.length):
             return None
         files.synthetic.contents.truncate(content, call.length)
         return 0

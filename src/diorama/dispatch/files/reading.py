@@ -48,6 +48,7 @@ from diorama.dispatch.files.lazy import waiter
 from diorama.dispatch.files.mapping import map_device, refuse_execution
 from diorama.dispatch.files.pieces import Pieces
 from diorama.dispatch.files.state import Files, fail
+from diorama.dispatch.files.through import unsee
 from diorama.engine.taking import taken
 from diorama.errors import Unsupported
 
@@ -329,4 +330,5 @@ def submit(files: Files, call: IoSubmit) -> Outcome:
         if files.direct.find(task, fd) is not None:
             why = "not supported for devices, and files with direct input and output"
             raise Unsupported(call.NAME, why, errno.EINVAL)
+        unsee(files, task, call.NAME, fd)
     return None
