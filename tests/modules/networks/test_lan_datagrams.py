@@ -10,13 +10,13 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from diorama.modules.networks.lan import datagrams, unheard, wiring
+from diorama.modules.networks.lan import datagrams, unheard, wire, wiring
 from diorama.modules.networks.lan.addresses import ADDRESS4, Place, relayed
 from diorama.modules.networks.lan.conditions import Conditions
 from diorama.modules.networks.lan.datagrams import Datagrams
@@ -191,6 +191,22 @@ def test_sockets_that_are_connected_again_leave_descriptors_for_others(
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert {at.getpeername() for at in made} == {stand(target)}
+
+
+def test_what_a_keeper_said_that_is_gone_is_asked_again(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = (at.getsockname() for at in sockets(pair))
+    ask, asked = pair.one._ask, []  # pyright: ignore[reportPrivateUsage]
+
+    def ask_late(make: Callable[[int], wire.Message]) -> wire.Answer:
+        answer = ask(make)
+        asked.append(answer)
+        pair.one.keepers += len(asked) == 1
+        return answer
+
+    monkeypatch.setattr(pair.one, "_ask", ask_late)
+    for _ in range(3):
+        pair.one.relay(one, other, "udp")
+    assert len(asked) == 2
 
 
 def is_bindable(real: tuple[str, int]) -> bool:

@@ -238,9 +238,10 @@ class Member:
         known, since = self._relays.get((source, target), (target, 0.0))
         if protocol == "udp" and since and now - since < _LASTING:
             return known
+        keepers = self.keepers
         answer = self._ask(lambda id: wire.AskRelay(id, source, target, protocol))
         real = target if answer.address is None else answer.address
-        if protocol == "udp":
+        if protocol == "udp" and keepers == self.keepers:  # or the relay may be gone
             if len(self._relays) > _MOST_RELAYS:
                 self._relays.clear()
             self._relays[source, target] = real, now
