@@ -19,10 +19,12 @@ from behaviour.served import Handles, Served, serve
 from diorama.abi.fcntl import F_GET_SEALS
 from diorama.engine.told import Told
 from diorama.fuse.flags import NOTIFY_INVAL_INODE
+from diorama.fuse.handles import ReadIn
 from diorama.fuse.notices import NotifyInvalInode
 from modules.fuse_server import FOREVER, Server
 
 READ_NAMED = "fd = os.open({0!r}, os.O_RDONLY); print(os.read(fd, 100)); os.close(fd)"
+PAGE = 4096
 MANY = 300
 """More than are kept that Python does not know of."""
 
@@ -133,6 +135,28 @@ def test_what_is_larger_than_told_is_for_python(first: Served, handles: Handles,
     assert program.do(READ_NAMED.format("mnt/file")) == ["b'content and more'"]
     assert program.opened == 1
     assert number in first.server.nodes
+
+
+def test_it_is_asked_for_no_more_than_there_should_be(
+    first: Served, handles: Handles, program: Program
+) -> None:
+    """Of a server that has always more; a new file each time, until it is opened so."""
+    pages: list[int] = []
+
+    def read(_header: object, body: bytes) -> bytes:
+        wanted = ReadIn.decode(body)
+        if wanted.size > PAGE:  # it is Python that asks
+            return b""
+        pages.append(wanted.offset)
+        return bytes(wanted.size if len(pages) < MANY else 0)
+
+    first.server.override["READ"] = read
+    for number in range(REPEATED):
+        first.server.add(b"file%d" % number, b"content")
+        program.do(f"os.close(os.open('mnt/file{number}', os.O_RDONLY))")
+        if pages:
+            break
+    assert pages == [0]
 
 
 def test_a_large_one_is_read_whole(first: Served, handles: Handles, program: Program) -> None:
