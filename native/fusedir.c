@@ -225,15 +225,16 @@ static int borrow(pid_t tid, int fd) {
 static int64_t listing_answer(struct asking *a, const struct dio_decision *decision, int fd) {
     const uint64_t *args = a->session.asked->args;
     size_t room = (uint32_t)args[decision->size_arg];
-    int64_t position = lseek(fd, 0, SEEK_CUR), before = position;
-    if (position < 0)
-        return -EAGAIN;
-    int result = listing_ready(a, position, room);
-    if (result <= 0)
-        return result ? result : -EAGAIN;
-    int64_t size = entries_give(a, args[decision->buffer_arg], room, &position);
-    if (size >= 0 && position != before)
-        lseek(fd, position, SEEK_SET);
+    int64_t position, before, size;
+    do {
+        before = position = lseek(fd, 0, SEEK_CUR);
+        if (position < 0)
+            return -EAGAIN;
+        int result = listing_ready(a, position, room);
+        if (result <= 0)
+            return result ? result : -EAGAIN;
+        size = entries_give(a, args[decision->buffer_arg], room, &position);
+    } while (size > 0 && !dio_told_list_moved(a->session.told, fd, before, position));
     return size;
 }
 

@@ -12,6 +12,7 @@
 
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { SLOTS = 256, MOST_LISTINGS = 256, MOST_OPEN = 8, FEW = 8, LARGEST = 32 << 20, WAIT_S = 1, FIRST_OFFSET = 3 };
 
@@ -436,6 +437,14 @@ void dio_told_list_changed(struct dio_told *told, uint64_t inode) {
     if (l)
         atomic_store(&l->is_stale, 1);
     pthread_mutex_unlock(&all->lock);
+}
+
+int dio_told_list_moved(struct dio_told *told, int fd, int64_t from, int64_t to) {
+    struct listings *all = listings_of(told);
+    pthread_mutex_lock(&all->lock);
+    int is_there = lseek(fd, 0, SEEK_CUR) == from && lseek(fd, to, SEEK_SET) == to;
+    pthread_mutex_unlock(&all->lock);
+    return is_there;
 }
 
 static int64_t give(const struct listing *l, int64_t position, char *out, size_t room) {

@@ -127,6 +127,9 @@ DIO_API int64_t dio_told_list(struct dio_told *told, uint64_t inode, uint32_t ma
 /* Entries behind a position, as of getdents64(2) and as many as have room: their size; or -ENOENT if they must be asked
  * for.  It may wait for somebody who does. */
 DIO_API int64_t dio_told_listed(struct dio_told *told, uint64_t inode, int64_t position, void *out, size_t room);
+/* Who was told entries from one position of an open directory on goes behind them: 0 if somebody else, who shares it, has
+ * gone on meanwhile. */
+DIO_API int dio_told_list_moved(struct dio_told *told, int fd, int64_t from, int64_t to);
 /* A name was made or removed there. */
 DIO_API void dio_told_list_changed(struct dio_told *told, uint64_t inode);
 /* A directory that this thread has begun to list for the call that Python is to answer now, if the server is slow; 0 if there

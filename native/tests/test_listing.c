@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -53,6 +54,17 @@ static void check_offsets(void) {
     CHECK_EQ(listed(1, 0, ROOM), 24);
     dio_told_list_changed(told, 1);
     CHECK_EQ(listed(1, 0, ROOM), -ENOENT);
+}
+
+/* Two go on in what they share. */
+static void check_moving(void) {
+    int fd = memfd_create("directory", MFD_CLOEXEC);
+    CHECK_EQ(dio_told_list_moved(told, fd, 0, 7), 1);
+    CHECK_EQ(dio_told_list_moved(told, fd, 0, 9), 0);
+    CHECK_EQ(lseek(fd, 0, SEEK_CUR), 7);
+    CHECK_EQ(dio_told_list_moved(told, fd, 7, 9), 1);
+    CHECK_EQ(lseek(fd, 0, SEEK_CUR), 9);
+    close(fd);
 }
 
 /* Somebody begins anew while another has read a part. */
@@ -155,6 +167,7 @@ int main(void) {
     check_broken();
     check_changing();
     check_many();
+    check_moving();
     dio_told_free(told);
     close(ends[0]);
     close(ends[1]);

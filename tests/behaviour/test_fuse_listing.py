@@ -161,6 +161,23 @@ def test_who_goes_back_finds_the_same(large: Served) -> None:
     assert large.run(listing(script)) == ["True", "True True True"]
 
 
+def test_who_reads_on_at_once_with_others_is_told_what_they_are_not(large: Served) -> None:
+    script = """
+        import threading
+        names = []
+        def read():
+            while some := listed(fd, 600):
+                names.extend(name for name, _ in some)
+        readers = [threading.Thread(target=read) for _ in range(4)]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join()
+        print(len(names), len(set(names)))
+    """
+    assert large.run(listing(script)) == [f"{MANY + 2} {MANY + 2}"]
+
+
 def test_what_stays_is_told_once_whatever_comes_and_goes(large: Served) -> None:
     """Who removes what it is told removes everything."""
     script = """

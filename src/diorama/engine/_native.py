@@ -424,6 +424,7 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "dio_told_lists": (None, [c.c_void_p, c.c_int, c.c_int]),
     "dio_told_left_listing": (c.c_uint64, [c.c_void_p]),
     "dio_told_list_mark": (c.c_uint32, [c.c_void_p]),
+    "dio_told_list_moved": (c.c_int, [c.c_void_p, c.c_int, c.c_int64, c.c_int64]),
     "dio_told_list_changed": (None, [c.c_void_p, c.c_uint64]),
     "dio_told_listed": (c.c_int64, _LISTED),
     "dio_told_list": (c.c_int64, [*_LISTED[:2], c.c_uint32, c.c_char_p, c.c_size_t, *_LISTED[2:]]),

@@ -202,6 +202,10 @@ class Told:
         size = _native.lib.dio_told_listed(self._handle, inode, position, _room.address, _LISTED)
         return None if size < 0 else bytes(_room.view[:size])
 
+    def list_moved(self, fd: int, old: int, new: int) -> bool:
+        """Who was told what is behind a position of an open directory goes on; False if another has."""
+        return bool(_native.lib.dio_told_list_moved(self._handle, fd, old, new))
+
     def list_changed(self, inode: int) -> None:
         """A name was made or removed in a directory."""
         _native.lib.dio_told_list_changed(self._handle, inode)

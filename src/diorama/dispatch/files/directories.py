@@ -47,11 +47,13 @@ def get_entries(files: Files, call: GetDents64 | GetDents | ReadDir) -> Outcome:
     if files.synthetic.is_nameless(place.filesystem, place.inode):
         raise fail(errno.ENOENT)
     with Offset(call.tracee, call.fd) as offset:
-        entries = files.listings.read(place, offset.get(), found)
-        size, count = put_entries(call, entries, layout)
-        if count:
-            offset.set(entries[count - 1].off)
-        return size
+        while True:
+            position = offset.get()
+            entries = files.listings.read(place, position, found)
+            size, count = put_entries(call, entries, layout)
+            if not count or files.listings.moved(place, offset, position, entries[count - 1].off):
+                return size
+            found = None
 
 
 def _begun(files: Files, task: Task) -> Found | None:

@@ -18,6 +18,7 @@ from diorama.view.mounts import Mount, Place
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from diorama.dispatch.files.borrowing import Offset
     from diorama.view.filesystem import Entry, Told
 
 __all__ = ["Found", "Listings", "find_entries"]
@@ -84,6 +85,7 @@ class Listings:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._lock = threading.Lock()
+        self._moving = threading.Lock()
         self._recent: OrderedDict[tuple[Mount, int], _Listing] = OrderedDict()
         self._count = 0
         self._of: dict[tuple[int, int], set[tuple[Mount, int]]] = {}
@@ -133,6 +135,24 @@ class Listings:
             dots = [DirEntry(here, 1, DT_DIR, b"."), DirEntry(there, 2, DT_DIR, b"..")]
             entries[:0] = dots[position:]
         return entries
+
+    def moved(self, place: Place, offset: Offset, old: int, new: int) -> bool:
+        """Who was told entries behind an offset goes on; False if somebody else, who shares it, has.
+
+        Then he is to be told those that follow: each comes once, as from the kernel.
+        """
+        assert place.filesystem is not None
+        told = place.filesystem.told
+        if offset.ours is None:  # the program itself goes on
+            offset.set(new)
+            return True
+        if told is not None:
+            return told.list_moved(offset.ours, old, new)
+        with self._moving:
+            is_there = offset.get() == old
+            if is_there:
+                offset.set(new)
+        return is_there
 
     def changed(self, filesystem: FileSystem, directory: int) -> None:
         """The names in a directory are others now."""
