@@ -115,7 +115,7 @@ uint64_t nodes_enter(struct nodes *nodes, uint64_t number, uint64_t generation, 
 uint64_t dio_told_enter(struct dio_told *told, uint64_t number, uint64_t generation) {
     struct server *server = told_server(told);
     pthread_mutex_lock(&server->lock);
-    uint64_t inode = nodes_enter(&server->nodes, number, generation, 0);
+    uint64_t inode = nodes_enter(&server->nodes, number, generation, 1);
     pthread_mutex_unlock(&server->lock);
     return inode;
 }

@@ -42,7 +42,7 @@ DIO_API int dio_told_differs(struct dio_told *told, uint64_t inode, int does);
  * The server gives a file a number, which with its generation is not used again as long as that is referred to; here
  * each has an inode, which is never used again.  The root is 1, generation 0, and inode 1. */
 
-/* The inode of a node, made for it if it has none; 0 without memory. */
+/* The server has told of a node, which is a reference to it: its inode, made for it if it has none; 0 without memory. */
 DIO_API uint64_t dio_told_enter(struct dio_told *told, uint64_t node, uint64_t generation);
 /* A directory was found by a name. */
 DIO_API void dio_told_found(struct dio_told *told, uint64_t inode, uint64_t directory, const char *name, size_t length);
@@ -56,7 +56,7 @@ DIO_API uint64_t dio_told_shown(struct dio_told *told, uint64_t inode);
 DIO_API uint64_t dio_told_above(struct dio_told *told, uint64_t inode);
 /* The inode that has got a number last; 0 if there is none. */
 DIO_API uint64_t dio_told_latest(struct dio_told *told, uint64_t node);
-/* Forgets an inode: how many of the references to its node were made by asking here. */
+/* Forgets an inode: how many references to its node there are. */
 DIO_API uint64_t dio_told_leave(struct dio_told *told, uint64_t inode);
 
 /* ---- asking a FUSE server (fuseask.c) --------------------------------------------------------

@@ -23,9 +23,10 @@ static void check_generations(void) {
     CHECK_EQ(first == second, 0);
     CHECK_EQ(dio_told_enter(told, 7, 1), first);
     CHECK_EQ(dio_told_latest(told, 7), second);
-    CHECK_EQ(dio_told_leave(told, second), 0);
+    CHECK_EQ(dio_told_leave(told, second), 1);
     CHECK_EQ(dio_told_latest(told, 7), first);
     CHECK_EQ(dio_told_enter(told, 7, 2) > second, 1);
+    CHECK_EQ(dio_told_leave(told, first), 2);
     CHECK_EQ(dio_told_leave(told, 99), 0);
 }
 
@@ -42,7 +43,7 @@ static void check_many(void) {
         wrong += dio_told_enter(told, 1000 + i, 0) != inodes[i] || dio_told_latest(told, 1000 + i) != later[i];
     }
     for (uint64_t i = 0; i < MANY; i += 2)
-        wrong += dio_told_leave(told, inodes[i]) != i % 3 || dio_told_number(told, inodes[i]) != 0;
+        wrong += dio_told_leave(told, inodes[i]) != i % 3 + 1 || dio_told_number(told, inodes[i]) != 0;
     for (uint64_t i = 1; i < MANY; i += 2)
         wrong += dio_told_number(told, inodes[i]) != 1000 + i || dio_told_latest(told, 1000 + i) != later[i];
     CHECK_EQ(wrong, 0);

@@ -314,3 +314,40 @@ def test_what_is_read_again_is_copied_only_if_it_is_another(
     for _ in range(2):
         one.unpin(content)
     one.close()
+
+
+def test_what_is_written_while_it_is_read_again_stays(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither by who has opened it nor by who is about to: what the file system has is older."""
+    filesystem = place.filesystem
+    assert isinstance(filesystem, Tree)
+    monkeypatch.setattr(filesystem, "writable", True)
+    one = Contents(Inodes())
+    content = one.pin(place, attributes(place))
+    one.opening(content, os.O_WRONLY)
+    writer = os.open(content.path, os.O_WRONLY)
+    writers = [writer]
+
+    def read(_inode: int, fd: int) -> None:
+        os.write(fd, b"earlier")
+        if writers:
+            os.pwrite(writer, b"written", 0)
+
+    monkeypatch.setattr(filesystem, "copy_content", read)
+    assert one.pin(place, attributes(place), fresh=True) is content  # before the writer has said that it has
+    one.unpin(content)
+    one.unpin(content)
+    os.pwrite(writer, b"written", 0)
+    content.is_dirty = False
+    content.agree()
+    assert one.pin(place, attributes(place), fresh=True) is content
+    one.store(filesystem, place.inode, 7, b" and more")
+    assert os.pread(content.fd, 100, 0) == b"written and more"
+    assert content.needs_saving(), "what is written meanwhile would not be"
+    os.close(writers.pop())
+    one.unpin(content)
+    content.is_dirty = content.writers = False
+    content.agree()
+    assert one.pin(place, attributes(place), fresh=True) is content
+    assert os.pread(content.fd, 100, 0) == b"earlier"
+    one.unpin(content)
+    one.close()

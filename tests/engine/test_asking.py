@@ -206,7 +206,26 @@ def test_an_answer_for_which_nobody_waits_any_more_harms_nobody(asking: Told) ->
     assert asking.server.nodes[2].lookups == 2
     asking.filesystem.forget(asking.look("/directory").inode)
     asking.filesystem.statistics()
-    assert asking.server.forgotten == [(2, asking.server.nodes[2].lookups)]
+    assert asking.server.forgotten == [(2, 1), (2, 1)], "the one of nobody as soon as it came"
+
+
+def test_a_reference_that_nobody_knows_yet_is_not_given_back_with_those_that_are_known(
+    asking: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filesystem = asking.filesystem
+    first, known, entered = filesystem.lookup(1, b"directory"), filesystem._known, filesystem._known.entered
+    known.forget_name(1, b"directory")
+
+    def forgotten_meanwhile(*told: Any, **named: Any) -> int:
+        filesystem.forget(first)
+        return entered(*told, **named)
+
+    monkeypatch.setattr(known, "entered", forgotten_meanwhile)
+    second = filesystem.lookup(1, b"directory")
+    assert second not in (0, first)
+    assert asking.server.forgotten == [(2, 1)]
+    assert asking.server.nodes[2].lookups == 2
+    assert filesystem.attributes(second).number == 2
 
 
 def test_what_the_server_tells_first_is_heeded_first(asking: Told) -> None:

@@ -119,20 +119,17 @@ def test_an_entry_is_a_reference_until_it_is_forgotten() -> None:
         reply = connection.receive(answer(ask(connection), body))
         assert isinstance(reply, Reply)
         assert (reply.entry[0].nodeid, reply.entry[1].mode) == (5, 0o100644)
-    assert connection.references(5) == 3
-    message = connection.forget(5)
+        assert reply.entered == 5
+    message = connection.forget((5, 3))
     assert message is not None
     assert (header_of(message).opcode, header_of(message).nodeid) == (2, 5)
     assert message[InHeader.width() :] == (3).to_bytes(8, "little")
-    assert connection.forget(5) is None
+    assert connection.forget((5, 0), (1, 3)) is None
 
 
 def test_many_are_forgotten_at_once_where_the_server_knows_how() -> None:
     new, old = started(), started(minor=15, flags2=0)
-    for connection in (new, old):
-        for node in (5, 6):
-            connection.refer(node)
-    together, one_by_one = new.forget(5, 6), old.forget(5, 6)
+    together, one_by_one = new.forget((5, 1), (6, 2)), old.forget((5, 1), (6, 2))
     assert together is not None
     assert one_by_one is not None
     assert header_of(together).opcode == 42
@@ -146,7 +143,8 @@ def test_a_negative_entry_refers_to_nothing() -> None:
     reply = connection.receive(answer(ask(connection), EntryOut(entry_valid=1).encode() + Attr().encode()))
     assert isinstance(reply, Reply)
     assert reply.entry[0].nodeid == 0
-    assert connection.forget(0) is None
+    assert reply.entered == 0
+    assert connection.forget((0, 1)) is None
 
 
 def test_an_error_ends_a_request() -> None:
@@ -297,9 +295,8 @@ def test_names_are_listed_and_referred_to(*, plus: bool, names: list[bytes]) -> 
     listed = listing(connection, dirents(b".", b"..", *names, plus=plus), plus=plus)
     assert [one.name for one in listed] == [b".", b"..", *names]
     assert [one.dirent.off for one in listed] == list(range(1, len(names) + 3))
-    expected = [1 if plus else 0] * len(names)
-    assert [connection.references(node) for node in range(13, 13 + len(names))] == expected
-    assert connection.references(11) == connection.references(12) == 0
+    entries = [one.entry for one in listed if one.entry is not None]
+    assert [entry.nodeid for entry in entries] == list(range(11, 13 + len(names)) if plus else ())
 
 
 def listing(connection: Connection, data: bytes, *, plus: bool) -> list[object]:

@@ -132,7 +132,7 @@ class Told:
     # -- the nodes of a server ----------------------------------------------------------------
 
     def enter(self, node: int, generation: int) -> int:
-        """The inode of a node of the server."""
+        """The inode of a node that the server has told of, which is a reference to it."""
         inode = int(_native.brief.dio_told_enter(self._handle, node, generation))
         if not inode:
             raise MemoryError
@@ -164,7 +164,7 @@ class Told:
         return int(_native.brief.dio_told_latest(self._handle, node))
 
     def leave(self, inode: int) -> int:
-        """Forget an inode: how many of the references to its node were made by asking natively."""
+        """Forget an inode: how many references to its node there are."""
         return int(_native.brief.dio_told_leave(self._handle, inode))
 
     # -- listings of its directories ----------------------------------------------------------

@@ -12,7 +12,7 @@ must have exactly the form that its request asks for: what has another, answers 
 impossible errno is a `ProtocolError`, and the caller drops the connection.
 
 References: each entry that a server gives (LOOKUP, MKNOD, CREATE, READDIRPLUS, ...) is one reference to its
-node, counted here, and given back by `forget` all at once.
+node.  Who keeps nodes counts them, when he knows the node for what it is, and gives them back by `forget`.
 
 Threads: everything here is guarded by one lock that is never held for long; any thread may make requests.
 """
@@ -91,6 +91,12 @@ class Reply:
             raise TypeError(f"{self.operation.name} tells of no entry")
         return entry, attributes
 
+    @property
+    def entered(self) -> int:
+        """The node that it refers to; 0 if to none, or to those of a listing."""
+        entry = self.records[0] if self.records else None
+        return entry.nodeid if isinstance(entry, EntryOut) else 0
+
 
 @dataclass(frozen=True, slots=True)
 class Notification:
@@ -145,7 +151,6 @@ class Connection:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _unique: int = 0
     _pending: dict[int, _Pending] = field(default_factory=dict[int, _Pending])
-    _references: dict[int, int] = field(default_factory=dict[int, int])
     _interrupts: set[int] = field(default_factory=set[int])
     _unknown: set[str] = field(default_factory=set[str])
 
@@ -231,13 +236,12 @@ class Connection:
         with self._lock:
             self._pending.pop(unique, None)
 
-    def forget(self, *nodes: int) -> bytes | None:
-        """The message that gives back all references to these nodes; None if there are none."""
+    def forget(self, *references: tuple[int, int]) -> bytes | None:
+        """The message that gives back so many references to each of these nodes; None if there are none."""
+        ones = [ForgetOne(node, count) for node, count in references if count and node not in (0, ROOT_ID)]
+        if not ones:
+            return None
         with self._lock:
-            counts = [(node, self._references.pop(node, 0)) for node in dict.fromkeys(nodes)]
-            ones = [ForgetOne(node, count) for node, count in counts if count and node != ROOT_ID]
-            if not ones:
-                return None
             unique = self._next()
         if len(ones) == 1 or not self.knows("BATCH_FORGET"):
             return b"".join([self._forget(unique, one) for one in ones])
@@ -259,10 +263,6 @@ class Connection:
     def asked(self) -> int:
         """Grows with each request."""
         return self._unique
-
-    def references(self, node: int) -> int:
-        """How many references to a node there are."""
-        return self._references.get(node, 0)
 
     def pending(self) -> list[int]:
         """The requests that wait for an answer: what fails when the connection does."""
@@ -342,20 +342,11 @@ class Connection:
         records, data = self._split(operation, body)
         if len(data) > (pending.room if operation.reply_data else 0):
             raise ProtocolError(f"{operation.name}: {len(data)} bytes more than were asked for")
-        reply = Reply(unique, operation, 0, records, data)
-        if records and isinstance(records[0], EntryOut):
-            self.refer(records[0].nodeid)
-        return reply
+        return Reply(unique, operation, 0, records, data)
 
     def refused(self, name: str) -> None:
         """The server has answered ENOSYS to an operation that it may not know: it is not asked again."""
         self._unknown.add(name)
-
-    def refer(self, node: int, times: int = 1) -> None:
-        """The server has told of a node once more, or more often."""
-        if node and times:
-            with self._lock:
-                self._references[node] = self._references.get(node, 0) + times
 
     @staticmethod
     def _split(operation: Operation, body: bytes) -> tuple[tuple[Wire, ...], bytes]:
@@ -432,18 +423,14 @@ class Connection:
 
     # -- listings -----------------------------------------------------------------------------
 
-    def listed(self, reply: Reply) -> list[Listed]:
+    @staticmethod
+    def listed(reply: Reply) -> list[Listed]:
         """The names in an answer to READDIR or READDIRPLUS; `ProtocolError`.
 
         A name that is cut off at the end is left out, as the kernel does; READDIRPLUS refers to each node but
         those of `.` and `..`.
         """
-        plus = reply.operation.name == "READDIRPLUS"
-        found = list(_entries(reply.data, plus=plus))
-        for one in found:
-            if one.entry is not None and one.name not in (b".", b".."):
-                self.refer(one.entry.nodeid)
-        return found
+        return list(_entries(reply.data, plus=reply.operation.name == "READDIRPLUS"))
 
 
 def _entries(data: bytes, *, plus: bool) -> Iterator[Listed]:

@@ -124,6 +124,10 @@ class Content:
         """Whether somebody has it open for writing, or mapped so."""
         return memfd.is_written(self.fd)
 
+    def may_be_written(self, openers: int = 0) -> bool:
+        """Whether somebody else than so many who open it has it open for writing, or is about to."""
+        return self.writers and (self.openers > openers or self.is_being_written)
+
     @contextmanager
     def written(self) -> Generator[int | None, None, None]:
         """It, open for writing, which is no change by a program; None while it is executed."""
@@ -276,8 +280,12 @@ def set_status(content: Content, attributes: Attributes) -> None:
     content.is_racy = not memfd.has_fine_times()
 
 
-def refill(content: Content, attributes: Attributes) -> None:
-    """Read again what nobody has changed here; who has it open sees what it has become."""
+def refill(content: Content, attributes: Attributes, *, openers: int = 0) -> None:
+    """Read again what nobody has changed here; who has it open sees what it has become.
+
+    Nor can anybody change it meanwhile, or what is written while we read would be replaced: while somebody
+    has it open for writing, or is about to, it stays.  `openers`: so many who open it are the caller.
+    """
     with content.lock:
         if content.pieces is not None:
             content.pieces.renew(attributes.size)
@@ -286,6 +294,8 @@ def refill(content: Content, attributes: Attributes) -> None:
             content.told = (attributes.size, attributes.modified)
             return
         if content.fd < 0 or content.is_orphan or content.needs_saving():
+            return
+        if content.may_be_written(openers):
             return
         if not _is_still(content, attributes.size):
             scratch = memfd.create_memfd(b"fresh")

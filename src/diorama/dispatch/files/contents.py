@@ -126,7 +126,7 @@ class Contents:
         try:
             self._fill(content, attributes, high=high and not whole)
             if fresh:
-                refill(content, attributes)
+                refill(content, attributes, openers=1)
             if whole:
                 self.complete(content)
         except BaseException:
@@ -285,6 +285,7 @@ class Contents:
                 content.accessed = accessed
                 content.changed = 0
             content.agree()
+            content.is_dirty |= content.may_be_written()  # since it was noted
             content.told = told_of(content)
 
     # -- saving and dropping ------------------------------------------------------------------
@@ -400,7 +401,7 @@ class Contents:
                 if content.pieces is not None:
                     refill(content, filesystem.attributes(inode))
                     return
-                is_clean = not content.needs_saving()
+                is_clean = not (content.needs_saving() or content.may_be_written())
                 with content.written() as fd:
                     if fd is not None:
                         os.pwrite(fd, data, offset)

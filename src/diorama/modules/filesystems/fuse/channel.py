@@ -201,8 +201,7 @@ class Channel:
         """Make a request for whose answer nobody waits."""
         if self._is_lost or not self.connection.knows(name):
             return
-        unique = self._told.post(OPERATIONS[name].number, node)
-        if unique:
+        if unique := self._told.post(OPERATIONS[name].number, node):
             self.tell(self.connection.numbered(name, unique, node, *records, caller=caller()))
             return
         unique, message = self.connection.request(name, node, *records, caller=caller())
@@ -210,9 +209,9 @@ class Channel:
             self._waiting[unique] = Nobody()
         self.tell(message)
 
-    def forget(self, node: int, more: int = 0) -> None:
-        """Give back all references to a node: those that were counted here, and more."""
-        self._forgetting.add(node, more)
+    def forget(self, node: int, references: int) -> None:
+        """Give back so many references to a node, as soon as nothing is asked about it."""
+        self._forgetting.add(node, references)
 
     def _await_start(self) -> None:
         who = asker()
@@ -479,9 +478,10 @@ class Channel:
             self._ready.set()
         elif told is not None:
             with self._lock:
-                waiting = self._waiting.pop(told.unique, None)
-            if waiting is not None:
-                waiting.tell(told)
+                waiting = self._waiting.pop(told.unique, None) or Nobody()
+            waiting.tell(told)
+            if isinstance(waiting, Nobody):
+                self._forgetting.add(told.entered, 1)
             self._forgetting.settle()
 
     def _lose(self) -> None:

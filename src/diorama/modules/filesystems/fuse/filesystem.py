@@ -21,7 +21,7 @@ from diorama.engine.told import Told
 from diorama.fuse.attributes import GetAttrIn, GetXattrIn, SetAttrIn, SetXattrIn, StatFsOut
 from diorama.fuse.connection import Notification, ProtocolError, Reply
 from diorama.fuse.flags import FAttr, Init
-from diorama.fuse.handles import CreateIn, OpenOut, ReadIn, SyncFsIn, WriteIn
+from diorama.fuse.handles import CreateIn, OpenOut, ReadIn, ReleaseIn, SyncFsIn, WriteIn
 from diorama.fuse.naming import LinkIn, MkdirIn, MknodIn, Rename2In, RenameIn
 from diorama.fuse.wire import Attr, AttrOut, Wire
 from diorama.interfaces.filesystem import Attributes, Changes, ContentCache, Entry, FileSystem, Statistics
@@ -243,7 +243,7 @@ class FuseFileSystem(FileSystem):
         mode = attributes.mode
         try:
             wanted = CreateIn(flags & ~os.O_CLOEXEC | os.O_CREAT | os.O_EXCL, mode)
-            reply = self._ask("CREATE", directory, wanted, names=(name,))
+            reply = self._ask("CREATE", directory, wanted, names=(name,), late=self._close)
         except OSError as error:
             if error.errno != errno.ENOSYS:
                 raise
@@ -261,13 +261,19 @@ class FuseFileSystem(FileSystem):
         """Make a regular file that has no name, and open it."""
         wanted = CreateIn(flags & ~os.O_CLOEXEC, attributes.mode)
         try:
-            reply = self._ask("TMPFILE", directory, wanted, names=(b"/",))
+            reply = self._ask("TMPFILE", directory, wanted, names=(b"/",), late=self._close)
         except OSError as error:
             raise _error(errno.EOPNOTSUPP) if error.errno == errno.ENOSYS else error from None
         opened = reply.records[2]
         assert isinstance(opened, OpenOut)
         inode = self._known.unnamed(*reply.entry)
         return inode, self._files.add(FuseFile(self._files, inode, flags, opened))
+
+    def _close(self, reply: Reply) -> None:
+        """Of what was made for who is killed meanwhile."""
+        opened = reply.records[2]
+        assert isinstance(opened, OpenOut)
+        self._channel.post("RELEASE", reply.entered, ReleaseIn(fh=opened.fh))
 
     def link(self, inode: int, directory: int, name: bytes) -> None:
         """Give something another name."""
@@ -452,14 +458,13 @@ class FuseFileSystem(FileSystem):
                 break
             if not listed:
                 return
-            for one in listed:
-                offset = one.dirent.off
-                if one.name in (b".", b".."):
-                    continue
+            offset = listed[-1].dirent.off
+            shown = [one for one in listed if one.name not in (b".", b"..")]
+            for one in shown:  # all of them, also if nobody reads on
                 if one.entry is not None and one.attributes is not None and one.entry.nodeid:
                     with contextlib.suppress(OSError):  # who asks for it is told
                         self._known.entered(directory, one.name, one.entry, one.attributes, mark)
-                yield Entry(one.name, one.dirent.ino, one.dirent.type << 12)
+            yield from [Entry(one.name, one.dirent.ino, one.dirent.type << 12) for one in shown]
         raise _error(errno.EIO)
 
     # -- remembering --------------------------------------------------------------------------

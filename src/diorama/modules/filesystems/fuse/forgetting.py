@@ -27,10 +27,9 @@ class Forgetting:
         self._lock = threading.Lock()
         self._late: list[tuple[int, bytes]] = []
 
-    def add(self, node: int, more: int) -> None:
-        """Give back all references to a node; `more` were made where the connection has not counted them."""
-        self._connection.refer(node, more)
-        message = self._connection.forget(node)
+    def add(self, node: int, references: int) -> None:
+        """Give back so many references to a node."""
+        message = self._connection.forget((node, references))
         if message is not None:
             with self._lock:
                 self._late.append((node, message))

@@ -222,7 +222,7 @@ class Known:
     def forget(self, inode: int) -> tuple[int, int] | None:
         """Nobody will ask for an inode any more; None for the root, and what is forgotten.
 
-        The server's number for it, and how many references to that were made natively.
+        The server's number for it, and how many references to that there are.
         """
         with self._lock:
             number = self.native.number(inode)
