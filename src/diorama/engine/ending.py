@@ -46,23 +46,27 @@ class Waiting(NamedTuple):
 
 
 def holders(identity: Identity) -> dict[int, set[int]]:
-    """By process, the descriptors of an object, of all others than ourselves."""
+    """By process, the descriptors of a socket, of all others than ourselves.
+
+    By their links, which the kernel makes up: to ask for the status of what anybody has open could mean to
+    wait for a file system that does not answer.
+    """
+    link = f"socket:[{identity[1]}]"
     found: dict[int, set[int]] = {}
     for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
         if pid != os.getpid():
             with contextlib.suppress(OSError):
-                descriptors = {int(fd) for fd in os.listdir(f"/proc/{pid}/fd") if _is(pid, fd, identity)}
+                descriptors = {int(fd) for fd in os.listdir(f"/proc/{pid}/fd") if _leads_to(pid, fd, link)}
                 if descriptors:
                     found[pid] = descriptors
     return found
 
 
-def _is(pid: int, fd: str, identity: Identity) -> bool:
+def _leads_to(pid: int, fd: str, link: str) -> bool:
     try:
-        status = os.stat(f"/proc/{pid}/fd/{fd}")
+        return os.readlink(f"/proc/{pid}/fd/{fd}") == link
     except OSError:
         return False
-    return (status.st_dev, status.st_ino) == identity
 
 
 def waiting(held: dict[int, set[int]]) -> Iterator[Waiting]:

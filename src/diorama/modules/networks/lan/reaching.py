@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import stat
 from collections.abc import Iterator
 
 from diorama.abi.arch import Abi
@@ -18,7 +17,7 @@ __all__ = ["open_sockets"]
 
 def open_sockets() -> Iterator[socket.socket]:
     """A copy of each, to be closed; those that nobody may have a copy of are left out."""
-    seen: set[int] = set()
+    seen: set[str] = set()
     for pid in members():
         try:
             names = os.listdir(f"/proc/{pid}/fd")
@@ -34,15 +33,15 @@ def open_sockets() -> Iterator[socket.socket]:
             os.close(process)
 
 
-def _copy(pid: int, process: int, name: str, seen: set[int]) -> socket.socket | None:
+def _copy(pid: int, process: int, name: str, seen: set[str]) -> socket.socket | None:
     try:
-        status = os.stat(f"/proc/{pid}/fd/{name}")
-        if not stat.S_ISSOCK(status.st_mode) or status.st_ino in seen:
+        link = os.readlink(f"/proc/{pid}/fd/{name}")  # its status might have to be waited for
+        if not link.startswith("socket:[") or link in seen:
             return None
         fd = make_call(NUMBERS[Abi.native()[0].title]["pidfd_getfd"], process, int(name), 0)
     except OSError:
         return None
-    seen.add(status.st_ino)
+    seen.add(link)
     at = socket.socket(fileno=fd)
     if at.family in (AF_INET, AF_INET6):
         return at
