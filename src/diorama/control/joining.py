@@ -220,6 +220,7 @@ class _Joined:
             self._typed = data = os.read(0, _BLOCK)
         except OSError:
             return False
+        self._resize()  # what was typed after that is read after it
         self._pass_typed()
         return bool(data)
 
