@@ -54,7 +54,8 @@ static int may_search(const struct telling *t) {
 
 /* Whether a file is opened here, if it is kept. */
 static int may_open(const struct telling *t) {
-    return (t->asked->may_give || t->asked->lent) && !(t->flags & ~(uint32_t)(O_NONBLOCK | O_NOCTTY | O_CLOEXEC | O_NOFOLLOW | LARGE));
+    const uint32_t known = O_NONBLOCK | O_NOCTTY | O_CLOEXEC | O_NOFOLLOW | LARGE;
+    return (t->asked->may_give || t->asked->lent) && !(t->flags & ~known);
 }
 
 /* Whether what is asked for will give the answer, or be of use to Python, which opens. */

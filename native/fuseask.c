@@ -343,7 +343,8 @@ int session_ask(struct session *s, struct left *request, const void *body, size_
     atomic_store(&server->busy, request->what.node);
     int result = 0;
     /* Who forgets a node takes it away first, and waits for what is asked of it then. */
-    if (dio_told_latest(s->told, request->what.node) && atomic_load(&server->left_count) < LEFT && request_send(s, request, body, size)) {
+    if (dio_told_latest(s->told, request->what.node) && atomic_load(&server->left_count) < LEFT &&
+        request_send(s, request, body, size)) {
         result = answer_take(s, request->what.unique, answer, room, got);
         if (!result)
             leave(server, request);

@@ -140,14 +140,16 @@ void dio_told_found(struct dio_told *told, uint64_t inode, uint64_t directory, c
 
 uint64_t dio_told_moved(struct dio_told *told) { return atomic_load(&told_server(told)->moved); }
 
-uint64_t dio_told_number(struct dio_told *told, uint64_t inode) {
-    struct server *server = told_server(told);
+/* What is known of an inode: all 0 if it is forgotten. */
+static struct node look(struct server *server, uint64_t inode) {
     pthread_mutex_lock(&server->lock);
     const struct node *node = of_inode(&server->nodes, inode);
-    uint64_t number = node ? node->number : 0;
+    struct node found = node ? *node : (struct node){0};
     pthread_mutex_unlock(&server->lock);
-    return number;
+    return found;
 }
+
+uint64_t dio_told_number(struct dio_told *told, uint64_t inode) { return look(told_server(told), inode).number; }
 
 void nodes_show(struct server *server, uint64_t inode, uint64_t number) {
     pthread_mutex_lock(&server->lock);
@@ -157,21 +159,9 @@ void nodes_show(struct server *server, uint64_t inode, uint64_t number) {
     pthread_mutex_unlock(&server->lock);
 }
 
-uint64_t nodes_shown(struct server *server, uint64_t inode) {
-    pthread_mutex_lock(&server->lock);
-    const struct node *node = of_inode(&server->nodes, inode);
-    uint64_t shown = node ? node->shown : 0;
-    pthread_mutex_unlock(&server->lock);
-    return shown;
-}
+uint64_t nodes_shown(struct server *server, uint64_t inode) { return look(server, inode).shown; }
 
-uint64_t nodes_above(struct server *server, uint64_t inode) {
-    pthread_mutex_lock(&server->lock);
-    const struct node *node = of_inode(&server->nodes, inode);
-    uint64_t above = node ? node->above : 0;
-    pthread_mutex_unlock(&server->lock);
-    return above;
-}
+uint64_t nodes_above(struct server *server, uint64_t inode) { return look(server, inode).above; }
 
 uint64_t dio_told_shown(struct dio_told *told, uint64_t inode) { return nodes_shown(told_server(told), inode); }
 

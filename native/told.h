@@ -113,8 +113,8 @@ struct entering {
 };
 /* Takes what the server has said of it, a struct fuse_entry_out: as `session_name`. */
 int told_entered(struct dio_told *told, const struct entering *at, const void *found, struct dio_told_node *out);
-/* Asks, with a number that is put into the request, 0 if it is not sent: 1, or the server's -errno, or 0 if Python must ask.  The answer has
- * the size of `room`, or with `got` any up to that. */
+/* Asks, with a number that is put into the request, 0 if it is not sent: 1, or the server's -errno, or 0 if Python must
+ * ask.  The answer has the size of `room`, or with `got` any up to that. */
 int session_ask(struct session *s, struct left *request, const void *body, size_t size, void *answer, size_t room,
                 size_t *got);
 

@@ -6,6 +6,8 @@
  * which sockets are received, VICTIM a process outside with a connected socket, ALLOWED a port that the rules allow, or
  * 0. Each line is an attempt and what came of it, "OUT" if it got out as far as can be seen here: the servers know more.
  */
+#include "hostile.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -40,20 +42,6 @@
 
 static int tcp_port, udp_port, allowed;
 static const char *abstract;
-static int failures;
-
-static void tell(const char *what, int got_out) {
-    int error = errno;
-    printf("%s: %s\n", what, got_out ? "OUT" : strerror(error));
-    fflush(stdout);
-    failures += got_out;
-}
-
-static struct sockaddr_in inet_at(int port) {
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    return at;
-}
 
 static socklen_t unix_at(struct sockaddr_un *at, const char *suffix) {
     *at = (struct sockaddr_un){.sun_family = AF_UNIX};

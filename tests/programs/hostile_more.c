@@ -4,6 +4,8 @@
  *
  * The arguments are those of hostile.c. Each line is an attempt and what came of it, "OUT" if it got out.
  */
+#include "hostile.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -38,20 +40,6 @@
 
 static int tcp_port, udp_port, inherited_udp;
 static const char *abstract;
-static int failures;
-
-static void tell(const char *what, int got_out) {
-    int error = errno;
-    printf("%s: %s\n", what, got_out ? "OUT" : strerror(error));
-    fflush(stdout);
-    failures += got_out;
-}
-
-static struct sockaddr_in inet_at(int port) {
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    return at;
-}
 
 /* What an attempt returns in a process of its own, which may have changed for good. */
 static int apart(int (*attempt)(void)) {

@@ -10,7 +10,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -109,17 +109,6 @@ def test_a_datagram_that_the_kernel_was_late_to_refuse_is_refused_again(
             patch.setattr(socket.socket, "connect", nothing)
             unheard.refuse((source, 0), hearing, by, b"late")
         assert unheard.hear(hearing) == (b"late", (source, by.getsockname()[1]), True)
-
-
-@pytest.fixture
-def loop() -> Iterator[Loop]:
-    loop = Loop()
-    thread = threading.Thread(target=loop.run)
-    thread.start()
-    yield loop
-    loop.soon(loop.stop)
-    thread.join(LIMIT)
-    loop.close()
 
 
 def test_a_relay_is_there_as_long_as_somebody_is_connected_to_it(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import select
 import socket
-import threading
 import time
 from collections.abc import Iterator
 
@@ -21,17 +20,6 @@ from modules.networks.lan_room import LIMIT, until
 
 NUMBER = 254
 SYN_SENT = 2
-
-
-@pytest.fixture
-def loop() -> Iterator[Loop]:
-    loop = Loop()
-    thread = threading.Thread(target=loop.run)
-    thread.start()
-    yield loop
-    loop.soon(loop.stop)
-    thread.join()
-    loop.close()
 
 
 @pytest.fixture
