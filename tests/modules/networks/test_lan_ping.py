@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import socket
 import struct
+from contextlib import ExitStack
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diorama.modules.networks.lan.addresses import PING4, PING4_RAW, PING6, Place
-from diorama.modules.networks.lan.ping import answer_to
+from diorama.modules.networks.lan.addresses import ECHO, PING4, PING4_RAW, PING6, Place
+from diorama.modules.networks.lan.ping import ECHO_PORT, Echo, answer_to
+from diorama.modules.networks.lan.plan import Plan
+from modules.networks.lan_pair import Pair
 
 CAME = {index: Place(7, 9, index, 4321) for index in (PING4, PING4_RAW, PING6)}
 
@@ -63,3 +69,22 @@ def test_nothing_else_is_answered(data: bytes, index: int) -> None:
 
 def test_who_is_no_ping_is_not_answered() -> None:
     assert answer_to(request(8), Place(7, 9, 5, 4321), "10.0.0.1", "10.0.0.2") is None
+
+
+def test_it_is_answered_also_by_sockets_with_large_numbers(pair: Pair) -> None:
+    """A supervisor may have more descriptors than select(2) can tell of."""
+    large, before = 1100, resource.getrlimit(resource.RLIMIT_NOFILE)
+    if before[1] < 2 * large:
+        pytest.skip("needs a limit of 2,200 descriptors")
+    with ExitStack() as held:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(before[0], 2 * large), before[1]))
+        held.callback(resource.setrlimit, resource.RLIMIT_NOFILE, before)
+        while (one := os.open("/dev/null", os.O_RDONLY)) < large:
+            held.callback(os.close, one)
+        held.callback(os.close, one)
+        plan = Plan(pair.one)
+        held.callback(plan.directory.close)
+        held.callback(Echo(plan).close)
+        asks = pair.socket_of(pair.other, socket.SOCK_DGRAM, index=PING4)
+        asks.sendto(request(8, b"hello"), Place(pair.one.number, pair.one.host, ECHO, ECHO_PORT).real())
+        assert asks.recv(100)[8:] == b"hello"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import heapq
 import random
-import select
+import selectors
 import socket
 import threading
 import time
@@ -158,20 +158,27 @@ class Echo:
             at.close()
 
     def _run(self) -> None:
-        while True:
-            pause = None if not self._late else max(0.0, self._late[0].when - time.monotonic())
-            ready, _, _ = select.select([*self.sockets, self._rest], [], [], pause)
-            if self._rest in ready:
-                return
-            for at in ready:
+        with selectors.DefaultSelector() as selector:  # not select(2), for which a number can be too large
+            for at in (*self.sockets, self._rest):
+                selector.register(at, selectors.EVENT_READ)
+            while self._answer(selector):
+                continue
+
+    def _answer(self, selector: selectors.BaseSelector) -> bool:
+        """Wait for something to do, and do it; False at the end."""
+        pause = None if not self._late else max(0.0, self._late[0].when - time.monotonic())
+        ready = [key.fileobj for key, _ in selector.select(pause)]
+        for at in self.sockets:
+            if at in ready:
                 self._hear(at)
-            while self._late and self._late[0].when <= time.monotonic():
-                late = heapq.heappop(self._late)
-                with suppress(OSError):  # who has asked may be gone
-                    late.by.sendto(late.answer, late.to)
-                if late.told is not None:
-                    source, target, body = late.told
-                    self._plan.member.pinged(target, source, body, is_reply=True)
+        while self._late and self._late[0].when <= time.monotonic():
+            late = heapq.heappop(self._late)
+            with suppress(OSError):  # who has asked may be gone
+                late.by.sendto(late.answer, late.to)
+            if late.told is not None:
+                source, target, body = late.told
+                self._plan.member.pinged(target, source, body, is_reply=True)
+        return self._rest not in ready
 
     def _hear(self, at: socket.socket) -> None:
         try:
