@@ -13,7 +13,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+/* struct pidfd_info of <linux/pidfd.h>, as of Linux 6.13; older headers lack it. */
+struct thread_info {
+    uint64_t mask, cgroup;
+    uint32_t pid, tgid, parent, ruid, rgid, euid, egid, suid, sgid, fsuid, fsgid;
+    int32_t exit_code;
+};
+
+enum { INFO_PID = 1, INFO_CREDS = 2 };
+
+#define GET_INFO _IOWR(0xFF, 11, struct thread_info)
 
 static ssize_t status_read(const char *who, char *buffer, size_t size) {
     char name[40];
@@ -57,8 +70,31 @@ static int status_number(const char *status, const char *line, uint32_t *out) {
     return 0;
 }
 
+/* Since Linux 6.13, at a tenth of the price of /proc. */
+static int caller_by_pidfd(pid_t tid, uint32_t *uid, uint32_t *gid, uint32_t *pid) {
+    static atomic_int is_missing;
+    struct thread_info info = {.mask = INFO_PID | INFO_CREDS};
+    if (atomic_load_explicit(&is_missing, memory_order_relaxed))
+        return -ENOSYS;
+    int fd = (int)syscall(SYS_pidfd_open, tid, O_EXCL /* PIDFD_THREAD */);
+    int error = fd < 0 || ioctl(fd, GET_INFO, &info) ? errno : 0;
+    if (fd >= 0)
+        close(fd);
+    if (!error && (info.mask & (INFO_PID | INFO_CREDS)) == (INFO_PID | INFO_CREDS)) {
+        *uid = info.fsuid;
+        *gid = info.fsgid;
+        *pid = info.tgid;
+        return 0;
+    }
+    if (error == ENOTTY || error == EINVAL || error == ENOSYS || error == EPERM)
+        atomic_store_explicit(&is_missing, 1, memory_order_relaxed);
+    return error ? -error : -EINVAL;
+}
+
 int thread_caller(pid_t tid, uint32_t *uid, uint32_t *gid, uint32_t *pid) {
     char who[16], status[8192];
+    if (!caller_by_pidfd(tid, uid, gid, pid))
+        return 0;
     snprintf(who, sizeof who, "%d", tid);
     ssize_t n = status_read(who, status, sizeof status);
     if (n < 0)

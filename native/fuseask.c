@@ -58,6 +58,8 @@ void server_free(struct server *server) {
 
 /* ---- who reads ---- */
 
+void dio_told_outside(struct dio_told *told) { atomic_store(&told_server(told)->outside, 1); }
+
 /* Afterwards nobody sends who has not seen it. */
 void dio_told_open(struct dio_told *told, int is_open) {
     struct server *server = told_server(told);
@@ -279,9 +281,10 @@ static int session_begin(struct session *s) {
         return 0;
     atomic_fetch_add(&server->asked, 1);
     dio_told_disturb(s->told);
-    listener_asks(s->asked->listener, 1);
+    s->listener = atomic_load(&server->outside) ? NULL : s->asked->listener;
+    listener_asks(s->listener, 1);
     if (reading_begin(server, TURN_NS)) { /* a server that is slow is asked by several at once, in Python */
-        listener_asks(s->asked->listener, 0);
+        listener_asks(s->listener, 0);
         return 0;
     }
     atomic_store(&server->here, 1);
@@ -300,7 +303,7 @@ void session_end(struct session *s) {
     s->state = 0;
     if (!server)
         return;
-    listener_asks(s->asked->listener, 0);
+    listener_asks(s->listener, 0);
     atomic_store(&server->busy, 0);
     atomic_store(&server->here, 0);
     pthread_mutex_unlock(&server->reading);

@@ -79,6 +79,7 @@ struct server {
     atomic_int lists, opens_directories; /* as `dio_told_lists` */
     struct listings *listings;
     atomic_uint opens; /* how much is read at once of what is opened here first; 0: nothing is */
+    atomic_int outside; /* as `dio_told_outside` */
     int unchecked;
 };
 int server_init(struct server *server, int unchecked);
@@ -97,6 +98,7 @@ struct session {
     struct dio_told *told;
     const struct dio_asked *asked;
     int state; /* 0: nothing asked yet; 1: we read; -1: nothing can be asked */
+    struct dio_listener *listener; /* that is told so, where the server needs it */
     uint32_t uid, gid, pid;
 };
 /* The attributes of an inode: 1, or 0 if Python must ask. */

@@ -203,6 +203,9 @@ struct dio_made {
     char path[DIO_MADE_PATH];
 };
 
+/* The server's calls do not come by the listener of the programs that it serves, so while it is asked nobody else need
+ * receive at once. */
+DIO_API void dio_told_outside(struct dio_told *told);
 /* How much is read at once of files that are opened here first; 0: none are. */
 DIO_API void dio_told_opens(struct dio_told *told, uint32_t most);
 /* Whether files are opened here first at all. */

@@ -363,6 +363,12 @@ class View:
             self.programs.mediator, self.programs.networks = self._mediator, self._networks
         return self._mediator
 
+    def _serve_only(self) -> None:
+        """Let programs be FUSE servers of the host, of which is seen only what makes them that."""
+        files = self._files().files
+        files.serves_only = True
+        self._serve_fuse()
+
     def _complete(self) -> None:
         """What a view has besides, where it was mounted before and what it is made of is known."""
         if self._told is not None and self._system_directories is not None:
@@ -371,7 +377,8 @@ class View:
 
     def _serve_fuse(self) -> None:
         """Let programs be FUSE servers, in a view that grows, where they find a directory of devices."""
-        if not self._grows or self._kinds.device is not None:
+        serves = self._grows or (self._mediator is not None and self._mediator.files.serves_only)
+        if not serves or self._kinds.device is not None:
             return
         from diorama.modules.filesystems.fuse.device import FuseDevice
         from diorama.modules.sources import make_mount
@@ -389,7 +396,9 @@ class View:
 
 
 @set_maker
-def _make_stage(on_served: Callable[[Mount], None]) -> View:
-    view = View(grows=True)
+def _make_stage(on_served: Callable[[Mount], None], bare: bool) -> View:
+    view = View(grows=not bare)
+    if bare:
+        view._serve_only()  # pyright: ignore[reportPrivateUsage]
     view._kinds.on_served = on_served  # pyright: ignore[reportPrivateUsage]
     return view

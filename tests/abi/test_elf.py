@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from diorama.abi.elf import Interpreter, find_interpreter
+from diorama.abi.elf import Interpreter, find_interpreter, find_needed
 
 
 def interpreter_of(content: bytes, at: Path) -> Interpreter | None:
@@ -52,6 +52,44 @@ def test_what_readelf_says(tmp_path: Path, bits: int) -> None:
     match = re.search(r"interpreter: ([^\]]+)\]", shown.stdout)
     assert match is not None
     assert match[1] == "/another/one"
+
+
+def needed_of(path: Path) -> list[bytes]:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return find_needed(fd)
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.skipif(shutil.which("readelf") is None, reason="needs readelf")
+@pytest.mark.parametrize("bits", [64, 32])
+def test_what_it_is_linked_with(tmp_path: Path, bits: int) -> None:
+    source = b"void first(void); void second(void); void _start(void) { first(); second(); }\n"
+    libraries = []
+    for name in ("first", "second"):
+        library = tmp_path / f"lib{name}.so"
+        command = ["gcc", f"-m{bits}", "-xc", "-", "-shared", "-nostdlib", f"-Wl,-soname,lib{name}.so.7"]
+        done = subprocess.run(
+            [*command, "-o", str(library)], input=b"void %s(void) {}\n" % name.encode(), check=False
+        )
+        if done.returncode:
+            pytest.skip(f"no compiler for {bits} bits")
+        libraries.append(str(library))
+    program = tmp_path / "program"
+    command = ["gcc", f"-m{bits}", "-xc", "-", "-xnone", *libraries, "-nostdlib", "-o", str(program)]
+    subprocess.run(command, input=source, check=True)
+    assert needed_of(program) == [b"libfirst.so.7", b"libsecond.so.7"]
+    shown = subprocess.run(["readelf", "-dW", "/usr/bin/env"], capture_output=True, text=True, check=True)
+    names = [name.encode() for name in re.findall(r"\(NEEDED\).*\[(.+)\]", shown.stdout)]
+    assert needed_of(Path("/usr/bin/env")) == names
+
+
+@pytest.mark.parametrize("size", [0, 3, 63, 64, 100, 800, 3000])
+def test_a_file_that_is_cut_needs_nothing(tmp_path: Path, size: int) -> None:
+    cut = tmp_path / "cut"
+    cut.write_bytes(Path("/usr/bin/env").read_bytes()[:size])
+    assert needed_of(cut) in ([], [b""])
 
 
 @pytest.mark.parametrize("size", [0, 3, 4, 16, 20, 63, 64, 100])

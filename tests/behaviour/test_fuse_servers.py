@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from behaviour.harness import Bench, Outcome, finish, run_with
 from behaviour.test_fuse import lay, needs
 from diorama.engine.choice import GUARDIANS, NOTIFY
+from diorama.modules.filesystems.fuse.server import has_libfuse
 from engines import needs_notify
 
 each_engine = pytest.mark.parametrize("engine", [GUARDIANS, pytest.param(NOTIFY, marks=needs_notify)])
@@ -62,6 +64,62 @@ def test_an_image_is_served(bench: Bench, engine: str, server: str) -> None:
     script = "cat mnt/file; cmp mnt/sub/large source/sub/large; sed -n \"s=.*$PWD/mnt ==p\" /proc/self/mounts"
     out = mounted(bench, engine, server, script)
     assert out.stdout.startswith(f"content\nfuse.{server.split()[0]} ")
+
+
+LOOKING = """
+import ctypes, fcntl, os, struct, sys
+from diorama.abi.ioctl import FUSE_DEV_IOC_CLONE
+from modules.fuse_server import Server
+
+libc = ctypes.CDLL(None, use_errno=True)
+point = os.fsencode(sys.argv[1])
+first, device = os.open("/dev/fuse", os.O_RDWR), os.open("/dev/fuse", os.O_RDWR)
+fcntl.ioctl(device, FUSE_DEV_IOC_CLONE, struct.pack("I", first))
+
+class Device:
+    recv = staticmethod(lambda size: os.read(device, size))
+    send = staticmethod(lambda data: os.write(device, data))
+    shutdown = staticmethod(lambda how: None)
+
+options = b"fd=%d,rootmode=40000,user_id=%d,group_id=%d" % (first, os.getuid(), os.getgid())
+with open("written", "w+") as file:
+    print(libc.mount(b"test", point, b"fuse.looking", 0, options), file=file)
+server = Server(Device)
+served = server.nodes[server.add(b"file", b"")]
+server.start()
+served.content = f"{os.listdir(point)} {point in open('/proc/self/mounts', 'rb').read()}".encode()
+server.thread.join()
+with open("written", "a") as file:
+    print(libc.umount2(point, 2), file=file)
+"""
+
+
+@each_engine
+@pytest.mark.parametrize(("option", "seen"), [("", "[b'file'] True"), (":bare", "[] False")])
+def test_a_server_sees_what_it_serves_unless_it_needs_not_to(
+    bench: Bench, engine: str, option: str, seen: str
+) -> None:
+    """What it needs to serve it has either way: the device, a clone of it, mounting and unmounting."""
+
+    def lay_server(work: Path) -> None:
+        lay(work)
+        paths = f"import sys; sys.path[:0] = {[*sys.path, str(Path(__file__).parents[1])]!r}\n"
+        (work / "server.py").write_text(paths + LOOKING)
+
+    bench.prepare = lay_server
+    mount = f"fuse:{sys.executable} -P server.py={bench.work / 'mnt'}{option}"
+    script = "while [ ! -s mnt/file ]; do sleep 0.05; done; cat mnt/file"
+    out = bench.inside(run_with("--mount", mount).on(engine), ["bash", "-c", script])
+    assert (out.stdout, out.stderr) == (seen, "")
+    assert (bench.work / "written").read_text() == "0\n0\n"
+
+
+def test_who_is_linked_with_libfuse_is_known_by_it() -> None:
+    needs("bindfs")
+    needs("sshfs")
+    assert [has_libfuse(name) for name in ("bindfs", "sshfs", "sh", sys.executable, "/nowhere")] == [
+        True, True, False, False, False,
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from diorama.dispatch.files.programs import of_format, tell_name
 from diorama.dispatch.files.sources import Sources, kind_of, names_itself
 from diorama.dispatch.files.state import Files
 from diorama.dispatch.files.translation import translate
-from diorama.dispatch.files.wanted import wanted_with
+from diorama.dispatch.files.wanted import of_servers, wanted_with
 from diorama.errors import UsageError, warn_once
 from diorama.view.asking import asked, asks
 from diorama.view.host import Host
@@ -141,6 +141,8 @@ class Mediator:
         from diorama.dispatch.files.reading import READING
 
         self.files.tells_execs = tells_clones
+        if self.files.serves_only:
+            return of_servers()
         mounts = self.files.tree.mounts[1:]
         # Where nobody tells of execs, who changes what they tell programs must see them.
         execs = {ExecveAt} if self.files.auxiliary and not tells_clones else set[type["Request"]]()
@@ -173,8 +175,10 @@ class Mediator:
     @property
     def tests(self) -> Tests:
         """Arguments without which some calls never concern a mount (`diorama.dispatch.files.conditions`)."""
-        from diorama.dispatch.files.conditions import conditions
+        from diorama.dispatch.files.conditions import conditions, conditions_of_servers
 
+        if self.files.serves_only:
+            return conditions_of_servers()
         return conditions(
             in_pieces=self._has_pieces(),
             direct=self._has_direct(),
@@ -281,7 +285,7 @@ class Mediator:
 
     def _kept(self, before: Sources, path: str) -> Mount:
         try:
-            return self.files.mounting.bind(_inside(before, path), before, recursive=True)
+            return self.files.mounting.bind(before.inside(path), before, recursive=True)
         except OSError as error:
             raise UsageError(f"cannot leave out {path}: {_reason(error)}") from None
 
@@ -486,14 +490,6 @@ class Mediator:
         if heir is not None:
             self.files.changed(heir)
         return heir is not None
-
-
-def _inside(sources: Sources, path: str) -> Place:
-    """A place in the directory of the sources, which names cannot leave."""
-    parts = path.split("/")
-    if path.startswith("/") or ".." in parts or not path.strip("/."):
-        raise UsageError(f"cannot leave out {path!r}: write a path from the target, without .. and /")
-    return sources.find(path)
 
 
 def _reason(error: OSError) -> str:

@@ -382,6 +382,7 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "dio_decider_take": (c.c_int, [c.c_void_p, c.c_void_p, c.c_uint64, _P(Taken)]),
     "dio_decider_listen": (c.c_ssize_t, [c.c_void_p, c.c_int, c.c_int, c.c_void_p, c.c_size_t]),
     "dio_told_opens": (None, [c.c_void_p, c.c_uint32]),
+    "dio_told_outside": (None, [c.c_void_p]),
     "dio_decider_opens": (None, [c.c_void_p, c.c_int]),
     "dio_decider_made": (c.c_void_p, [c.c_void_p]),
     "dio_decider_adopt": (c.c_int, [c.c_void_p, _P(Made)]),

@@ -125,6 +125,10 @@ class Told:
         """Files are opened natively first, and so much of them is read at once; 0: they are not."""
         _native.brief.dio_told_opens(self._handle, most)
 
+    def is_outside(self) -> None:
+        """Calls of the server come otherwise than those of the programs that it serves."""
+        _native.brief.dio_told_outside(self._handle)
+
     def silence(self, *, holds: bool) -> None:
         """Whether what was told holds, or something that was read from the socket is being worked on."""
         _native.brief.dio_told_silence(self._handle, holds)

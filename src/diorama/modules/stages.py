@@ -2,6 +2,9 @@
 
 A FUSE server is started where it finds what it expects, /dev/fuse and the right to mount, also for a view
 that is made of what it serves.  Modules know of views only this, which whoever makes views sets.
+
+On a *bare* stage it finds these and else the host, and all else that it does is the host's, at native speed:
+it does not see what it has mounted, nor the device by other calls than that which opens it.
 """
 
 from __future__ import annotations
@@ -44,18 +47,18 @@ class Stage(Protocol):
         ...
 
 
-Maker = Callable[[Callable[[Mount], None]], Stage]
+Maker = Callable[[Callable[[Mount], None], bool], Stage]
 _makers: list[Maker] = []
 
 
 def set_maker(maker: Maker) -> Maker:
-    """Have stages made so, of who is told of what a server mounts, in its call; a decorator."""
+    """Have stages made so: of who is told of what is mounted, in that call, and whether bare; a decorator."""
     _makers[:] = [maker]
     return maker
 
 
-def open_stage(on_served: Callable[[Mount], None]) -> Stage:
+def open_stage(on_served: Callable[[Mount], None], *, bare: bool = False) -> Stage:
     """A new stage; `UsageError` where nobody makes views."""
     if not _makers:
         raise UsageError("there is nothing here in which a server can be started")
-    return _makers[0](on_served)
+    return _makers[0](on_served, bare)

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from diorama.abi.fcntl import O_RDWR
 from diorama.abi.memory import PROT_EXEC
+from diorama.catalogue.files import OpenAt
 from diorama.catalogue.io import CopyFileRange, Fcntl, Ioctl, SendFile, Splice
 from diorama.catalogue.memory import MMap
 from diorama.catalogue.processes import Clone, Prctl
@@ -28,7 +30,7 @@ from diorama.dispatch.subscription import ArgumentTest, Tests
 from diorama.engine._native import TEST_BITS, TEST_EQ, TEST_NE, TEST_OUTSIDE, TEST_WITHIN
 from diorama.view.task import CLONE_NEWNS, CLONE_NEWUTS
 
-__all__ = ["conditions"]
+__all__ = ["conditions", "conditions_of_servers"]
 
 _BOUNDS: Final = LOW | HIGH << 16
 _CONTROLLING: Final = ArgumentTest("command", TEST_EQ, CONCERNS_US[0], CONCERNS_US[1:])
@@ -65,3 +67,8 @@ def conditions(*, in_pieces: bool, direct: bool, tells_clones: bool, names: bool
             found[request] = _numbered("in_fd", "out_fd") if two else _numbered("fd")
         found[Fcntl] = (*found[Fcntl], _LOCKS)
     return found
+
+
+def conditions_of_servers() -> Tests:
+    """Of `wanted.of_servers`: a FUSE device is opened to read and write, and cloned, or files lent by it."""
+    return {OpenAt: (ArgumentTest("flags", TEST_BITS, O_RDWR),), Ioctl: (_CONTROLLING,)}

@@ -69,12 +69,19 @@ def mount(files: Files, call: MountCall) -> Outcome:
         flags &= ~abi.MGC_MASK
     sources = sources_of(files, call)
     task = files.task(call.tracee)
+    if files.serves_only and not _is_of_server(call.type):
+        return None
     files.mounting.settled(task)
     options = _data(call)
     target = sources.find(call.target)
     with usage_errors(call.NAME):
         _mount(files, call, sources, flags, options, target)
     return 0
+
+
+def _is_of_server(type: bytes | None) -> bool:
+    """Whether a file system is served by who mounts it."""
+    return type is not None and type.partition(b".")[0] in (b"fuse", b"fuseblk")
 
 
 def _mount(
@@ -164,6 +171,8 @@ def unmount(files: Files, call: Umount2) -> Outcome:
     sources, task = sources_of(files, call), files.task(call.tracee)
     files.mounting.settled(task)
     place = sources.find(call.target, follow=not flags & abi.UMOUNT_NOFOLLOW)
+    if files.serves_only and place.mount.filesystem is None:
+        return None
     if flags & abi.MNT_EXPIRE and flags & (abi.MNT_FORCE | abi.MNT_DETACH):
         raise fail(errno.EINVAL)
     lazy, expire = bool(flags & abi.MNT_DETACH), bool(flags & abi.MNT_EXPIRE)

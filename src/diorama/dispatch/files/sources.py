@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from diorama.abi.fcntl import AT_FDCWD
 from diorama.dispatch.files.answers import fail
+from diorama.errors import UsageError
 
 if TYPE_CHECKING:
     from diorama.dispatch.files.state import Files
@@ -97,6 +98,13 @@ class Sources:
             if self._other is None or error.errno not in (errno.ENOENT, errno.ENOTDIR):
                 raise
             return self._find(self._other, name, dirfd, follow=follow, missing=missing)
+
+    def inside(self, path: str) -> Place:
+        """Where a path leads that is to be left out, and cannot lead away."""
+        parts = path.split("/")
+        if path.startswith("/") or ".." in parts or not path.strip("/."):
+            raise UsageError(f"cannot leave out {path!r}: write a path from the target, without .. and /")
+        return self.find(path)
 
     def _find(self, task: Task, name: bytes, dirfd: int, *, follow: bool, missing: bool) -> Place:
         start = self._files.start(task, dirfd, name)

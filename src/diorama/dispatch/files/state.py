@@ -121,9 +121,11 @@ class Files:
         self.tells_execs = True
         self.acts = True
         self.grows = False
+        """Whether there may be other mounts later."""
+        self.serves_only = False
+        """Whether programs are servers of FUSE, of which nothing else is seen (`wanted.of_servers`)."""
         self.writes_through = False
         """Whether file systems that take writes get each before it returns (`through`)."""
-        """Whether there may be other mounts later."""
         self.is_confined = False
         """Whether programs may look into no process outside of the view, so not into ours (landlock(7))."""
         self.on_change: Callable[[Task], None] = _nobody

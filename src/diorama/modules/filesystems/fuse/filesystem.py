@@ -402,6 +402,10 @@ class FuseFileSystem(FileSystem):
         with unless_unknown():
             self._ask("SYNCFS", self.root, SyncFsIn())
 
+    def is_served_outside(self) -> None:
+        """No call of the server comes from the view in which this is mounted."""
+        self._known.native.is_outside()
+
     def close(self) -> None:
         """End the connection; twice is once."""
         self._known.native.end()

@@ -4,6 +4,10 @@ There it opens /dev/fuse and mounts on a directory that is private to it, as eve
 made with any library, stay in the foreground or not, and insist on whatever it likes.  It has a session of
 its own: what is typed at the terminal is for the programs of the view.
 
+A program that is linked with libfuse needs no more than that, for libfuse looks at nothing that it has
+mounted.  So its stage is bare, and what it does to serve costs what it costs on the host.  Others may look
+(those made with go-fuse wait so for the mount to be there), unless who mounts says `bare`.
+
 It ends when its file system is closed: it finds its device gone; who does not end then is sent SIGTERM, and
 then its view is closed.  What it says before it has mounted is the error if it does not come to that.
 """
@@ -14,6 +18,7 @@ import contextlib
 import os
 import queue
 import shlex
+import shutil
 import signal
 import stat
 import subprocess
@@ -22,6 +27,7 @@ import threading
 from collections.abc import Generator, Sequence
 from typing import Final
 
+from diorama.abi.elf import find_needed
 from diorama.engine.ending import holders
 from diorama.errors import UsageError, warn_once
 from diorama.modules.filesystems.fuse.filesystem import FuseFileSystem
@@ -29,11 +35,12 @@ from diorama.modules.options import Options
 from diorama.modules.stages import Started, open_stage
 from diorama.view.mounts import Mount
 
-__all__ = ["make_fuse", "start_server"]
+__all__ = ["has_libfuse", "make_fuse", "start_server"]
 
 _PATIENCE: Final = 10.0
 _SAID: Final = 1 << 16
 _SHOWN: Final = 300
+_LIBFUSE: Final = (b"libfuse.so.", b"libfuse3.so.")
 
 
 def make_fuse(rest: str, options: Options) -> Mount:
@@ -42,13 +49,14 @@ def make_fuse(rest: str, options: Options) -> Mount:
     `UsageError` if the command cannot be started, or ends without having mounted anything.
     """
     source = f"fuse:{rest}"
+    is_bare = options.is_set("bare")
     options.finish(source)
     words = shlex.split(rest)
     if not words:
         raise UsageError("cannot mount fuse: no command of a server is given")
     if not any("{}" in word for word in words):
         words.append("{}")
-    filesystem = start_server(words, source, None)
+    filesystem = start_server(words, source, None, bare=is_bare)
     return Mount(
         filesystem=filesystem,
         kind=stat.S_IFMT(filesystem.attributes(filesystem.root).mode),
@@ -59,12 +67,15 @@ def make_fuse(rest: str, options: Options) -> Mount:
     )
 
 
-def start_server(words: Sequence[str], what: str, keep: int | None) -> FuseFileSystem:
+def start_server(
+    words: Sequence[str], what: str, keep: int | None, *, bare: bool = False
+) -> FuseFileSystem:
     """Start a server by the words of its command, with `{}` for the mount point.
 
-    It inherits the descriptor `keep`, and then nobody else is told what it says.
+    It inherits the descriptor `keep`, and then nobody else is told what it says.  `bare`: it needs no more
+    than a bare stage, also if it is not linked with libfuse.
     """
-    server = _Server(words, what, keep)
+    server = _Server(words, what, keep, bare or has_libfuse(words[0]))
     try:
         return server.serve()
     except BaseException:
@@ -72,10 +83,20 @@ def start_server(words: Sequence[str], what: str, keep: int | None) -> FuseFileS
         raise
 
 
+def has_libfuse(program: str) -> bool:
+    """Whether a program is linked with libfuse, of any version."""
+    path = shutil.which(program)
+    if path is None:
+        return False
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        return any(name.startswith(_LIBFUSE) for name in find_needed(file.fileno()))
+    return False
+
+
 class _Server:
     """A server, its view and its directory, from the start to the end."""
 
-    def __init__(self, words: Sequence[str], what: str, keep: int | None) -> None:
+    def __init__(self, words: Sequence[str], what: str, keep: int | None, is_bare: bool) -> None:
         self._what = what
         self._name = words[0]
         self._told = queue.SimpleQueue[FuseFileSystem | None]()
@@ -83,7 +104,7 @@ class _Server:
         self._ending = threading.Lock()
         self._filesystem: FuseFileSystem | None = None
         self._point = tempfile.mkdtemp(prefix="diorama-")
-        self._stage = open_stage(self._served)
+        self._stage = open_stage(self._served, bare=is_bare)
         self._voice = _Voice()
         self._process = self._start([word.replace("{}", self._point) for word in words], keep)
 
@@ -122,6 +143,7 @@ class _Server:
             reason = self._voice.last_line() or f"it does not serve: {error.strerror}"
             raise UsageError(f"cannot mount {self._what}: {self._name}: {reason}") from None
         filesystem.on_close = self.end
+        filesystem.is_served_outside()
         if self._passes_on:
             self._voice.pass_on()
         return filesystem
