@@ -4,8 +4,9 @@
 
 As root, since the kernel's FUSE is measured. The server is bindfs, in two settings: as it is, where in older
 versions names and attributes hold for a second, and told that they hold for no time, as newer ones (1.18) say
-by themselves. All ways are measured in turns, several rounds; each run has a server of its own, started
-before and ended after what is measured. Without --write the page is only printed.
+by themselves. In a view it is started by its programs, or for the view (`--mount fuse:bindfs`). All ways are
+measured in turns, several rounds; each run has a server of its own, started before and ended after what is
+measured. Without --write the page is only printed.
 """
 
 from __future__ import annotations
@@ -104,6 +105,9 @@ def ways_of(place: places.Place, mark: str = "") -> Iterator[Way]:
             words = (*DIORAMA, "--grow", "--engine", engine, "--", *served)
             title = f"{engine}{setting and ','}{setting}"
             yield Way(f"{engine}{setting}", title, place, words, view, kernel)
+            mount = f"fuse:bindfs -f {options} {base}={view}"
+            words = (*DIORAMA, "--engine", engine, "--mount", mount, "--")
+            yield Way(f"{engine} for{setting}", f"{title}, started for it", place, words, view, kernel)
     if place.has("umvu"):
         words = ("umvu", "sh", "-c", VUOS, "sh", "", base, view)
         keys = ("stat", "open", "pread")
@@ -144,7 +148,8 @@ Written by `python -m benchmarks.fuse --write`; do not edit. bindfs serves the f
 it has them. All ways were measured in turns, {rounds} times. A number is the median, those in brackets are
 the smallest and the largest. Ratios are those of medians to the kernel's FUSE with the same setting of the
 server: 2.0 is twice the time. *Uncached*: names and attributes hold for no time, as newer bindfs (that in the
-peers' root) say by themselves, so the server is asked each time. `write` is of {megabytes} MB.
+peers' root) say by themselves, so the server is asked each time. *Started for it*: by `--mount fuse:bindfs`,
+so that it is outside of the view; else it is a program of the view. `write` is of {megabytes} MB.
 
 {machine}
 """
