@@ -3,6 +3,7 @@ them."""
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -56,6 +57,33 @@ def serve(bench: Bench, way: Way, server: str, script: str, *, stop: bool = True
     bench.prepare = lay
     lines = f"{START}\nserve {server} 2>/dev/null >&2\n{script}\n" + "stop\nls mnt\n" * stop
     return bench.inside(way, ["bash", "-c", lines])
+
+
+ORDINARY = [] if os.geteuid() else ["setpriv", "--bounding-set=-all"]
+REMOUNTING = """
+import ctypes, errno, os
+libc = ctypes.CDLL(None, use_errno=True)
+def told(result):
+    return errno.errorcode[ctypes.get_errno()] if result else "done"
+print(told(libc.mount(None, b"mnt", None, 32 | 4096, None)))  # MS_REMOUNT, MS_BIND: neither flag
+print(told(libc.mount(None, b"mnt", None, 32 | 4096 | 2 | 4 | 8, None)))  # MS_NOSUID, MS_NODEV, MS_NOEXEC
+cleared = (ctypes.c_uint64 * 4)(0, 2, 0, 0)  # MOUNT_ATTR_NOSUID
+print(told(libc.syscall(442, -100, b"mnt", 0, cleared, 32)))  # mount_setattr
+"""
+
+
+@each_engine
+def test_who_is_not_root_mounts_as_fusermount_has_it(bench: Bench, way: Way) -> None:
+    """With mount(2) too, which is for everybody in a view: no set-user-ID programs, no devices."""
+    needs("bindfs", "setpriv")
+
+    bench.prepare = lay
+    flags = "grep -o \" $PWD/mnt fuse[^ ]* [^ ]*\" /proc/self/mounts | grep -ow 'nosuid\\|nodev\\|noexec'"
+    script = f"{START}\nserve {shlex.join(ORDINARY)} bindfs -f -o suid,dev source mnt 2>/dev/null >&2\n"
+    script += f"{flags}\n"
+    script += f"{shlex.join([sys.executable, '-c', REMOUNTING])}; {flags}\numount mnt; wait $server"
+    out = bench.inside(way, ["bash", "-c", script])
+    assert out.stdout.split() == ["nosuid", "nodev", "EPERM", "done", "EPERM", "nosuid", "nodev", "noexec"]
 
 
 WRITING = """

@@ -77,18 +77,18 @@ class Mount:
     Exactly one is not None of `host` (the host path of its root, without a slash at the end, so empty for
     `/`), `layers` and `filesystem`; with the first two its files are real ones of the host.  `kind` is the
     file type of its root, `type` what mount tables call it, `source` what it was made of, `options` those
-    that it was mounted with, `id` what mount tables tell it by.  Of a file system it shows what is at
-    `subtree`, whose inode is `inode`; mounts of one file system have one `device`.  `is_bottom`: the host's
-    own tree, below all that is mounted in a namespace.  `backing` is what there is of it besides, to be
-    closed when no mount shows it any more; `owners` is what a tree of the host remembers of its files.
-    `beside` comes and goes with it, and it does so with another one because of `along`.
-    `blend`: it is no mount to programs.  Compared by identity.
+    that it was mounted with, of which nobody can take away those that are `locked`; `id` is what mount tables
+    tell it by.  Of a file system it shows what is at `subtree`, whose inode is `inode`; mounts of one file
+    system have one `device`.  `is_bottom`: the host's own tree, below all that is mounted in a namespace.
+    `backing` is what there is of it besides, to be closed when no mount shows it any more; `owners` is what a
+    tree of the host remembers of its files.  `beside` comes and goes with it, and it does so with another one
+    because of `along`.  `blend`: it is no mount to programs.  Compared by identity.
     """
 
     __slots__ = (
         "along", "backing", "beside", "blend", "children", "device", "filesystem", "host", "id", "inode",
-        "is_bottom", "kind", "layers", "number", "options", "owners", "point", "read_only", "source",
-        "subtree", "type",
+        "is_bottom", "kind", "layers", "locked", "number", "options", "owners", "point", "read_only",
+        "source", "subtree", "type",
     )  # fmt: skip
 
     def __init__(
@@ -115,6 +115,7 @@ class Mount:
         self.source = source
         self.type = type
         self.options = options
+        self.locked: tuple[str, ...] = ()
         self.backing = backing
         self.beside: Beside | None = None
         self.along: Beside | None = None
@@ -172,6 +173,7 @@ class Mount:
             owners=self.owners,
         )
         twin.device, twin.subtree, twin.inode = self.device, self.subtree, self.inode
+        twin.locked = self.locked
         return twin
 
     def part(self, place: Place, kind: int) -> Mount:

@@ -20,7 +20,13 @@ from diorama.catalogue.model import PathRule, Request
 from diorama.catalogue.mounts import MountSetAttr, MoveMount, OpenTree, OpenTreeAttr
 from diorama.dispatch.files.answers import Outcome, answers
 from diorama.dispatch.files.mounting import is_mounted
-from diorama.dispatch.files.mounts import OPTIONS, change_propagation, set_flags, sources_of
+from diorama.dispatch.files.mounts import (
+    OPTIONS,
+    change_propagation,
+    check_locked,
+    set_flags,
+    sources_of,
+)
 from diorama.dispatch.files.opening import open_at
 from diorama.dispatch.files.sources import kind_of
 from diorama.dispatch.files.state import Files, fail
@@ -185,8 +191,15 @@ def _change(files: Files, top: Mount, asked: tuple[MountAttr, int], *, recursive
     attr, kept = asked
     names, read_only = attributes_of(attr.attr_set)
     mounts = list(below(top)) if recursive else [top]
+    flags = [(mount, _flags(mount, names, kept)) for mount in mounts]
+    for mount, now in flags:
+        check_locked(mount, now)
     if read_only or not kept & abi.MOUNT_ATTR_RDONLY:
         files.mounting.set_read_only(mounts, read_only=read_only)
-    for mount in mounts:
-        old = [name for _, bit, name in OPTIONS if name in mount.options and kept & bit]
-        set_flags(mount, [*old, *(name for name in names if name not in old)])
+    for mount, now in flags:
+        set_flags(mount, now)
+
+
+def _flags(mount: Mount, names: list[str], kept: int) -> list[str]:
+    old = [name for _, bit, name in OPTIONS if name in mount.options and kept & bit]
+    return [*old, *(name for name in names if name not in old)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Generator
+from collections.abc import Container, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -23,7 +23,7 @@ from diorama.view.mounts import Mount, Place
 if TYPE_CHECKING:
     from diorama.catalogue.model import Request
 
-__all__ = ["OPTIONS", "change_propagation", "set_flags", "sources_of", "usage_errors"]
+__all__ = ["OPTIONS", "change_propagation", "check_locked", "set_flags", "sources_of", "usage_errors"]
 
 _PAGE: Final = 4096
 _PROPAGATION: Final = abi.MS_SHARED | abi.MS_PRIVATE | abi.MS_SLAVE | abi.MS_UNBINDABLE
@@ -124,7 +124,13 @@ def set_flags(mount: Mount, names: list[str]) -> None:
     """Note which of the options that stand for flags a mount has."""
     known = {name for _, _, name in OPTIONS}
     kept = [option for option in mount.options if option not in known]
-    mount.options = (*kept, *names)
+    mount.options = (*kept, *names, *(name for name in mount.locked if name not in names))
+
+
+def check_locked(mount: Mount, names: Container[str]) -> None:
+    """EPERM if a mount would lose one of the flags that cannot be taken from it."""
+    if any(name not in names for name in mount.locked):
+        raise fail(errno.EPERM)
 
 
 def _named(flags: int) -> list[str]:
@@ -135,6 +141,7 @@ def _remount(files: Files, call: MountCall, flags: int, target: Place) -> None:
     """Change the flags of a mount; without MS_BIND the kernel's change those of its file system too."""
     tree = files.task(call.tracee).tree
     files.mounting.check_own(tree, "mount", target)
+    check_locked(target.mount, _named(flags))
     files.mounting.set_read_only([target.mount], read_only=bool(flags & abi.MS_RDONLY))
     set_flags(target.mount, _named(flags))
 

@@ -2,7 +2,8 @@
 
 The options are the kernel's: `fd` names the descriptor, `rootmode` the type of the root in octal, and
 `default_permissions` has permissions checked by mode and owner, which otherwise is the server's affair;
-`subtype` stands behind the type in mount tables.
+`subtype` stands behind the type in mount tables.  In a view everybody may mount; but who could only do so by
+fusermount3, which refuses `suid` and `dev` to all but root, has no set-user-ID programs and devices there.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ from collections.abc import Sequence
 from diorama.modules.filesystems.fuse.device import FuseDevice
 from diorama.modules.filesystems.fuse.filesystem import FuseFileSystem
 from diorama.modules.opening import Below
+from diorama.view.asking import asker
+from diorama.view.credentials import CAP_SYS_ADMIN
 from diorama.view.mounts import Mount
 
 __all__ = ["make_of_server"]
 
+_LOCKED = ("nosuid", "nodev")
 _TAKEN = ("fd", "rootmode", "user_id", "group_id", "subtype")
 
 
@@ -47,7 +51,7 @@ def make_of_server(
     device.mounted((status.st_dev, status.st_ino), filesystem.lent)
     shown = [f"user_id={user}", f"group_id={group}"]
     shown += [option for option in options if option.partition("=")[0] not in _TAKEN and option != "rw"]
-    return Mount(
+    mount = Mount(
         filesystem=filesystem,
         kind=stat.S_IFMT(mode),
         read_only="ro" in given,
@@ -55,3 +59,7 @@ def make_of_server(
         type=type,
         options=tuple(shown),
     )
+    who = asker()
+    if who is not None and not who.credentials.has(CAP_SYS_ADMIN):
+        mount.locked = _LOCKED
+    return mount
