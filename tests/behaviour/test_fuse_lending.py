@@ -5,12 +5,13 @@ The program is the server, on a thread of its own, so that each knows what the o
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
-from behaviour.harness import Bench, Way, run_with
+from behaviour.harness import Bench, Way, finish, run_with
 from diorama.engine.choice import GUARDIANS, NOTIFY
 from engines import needs_notify
 
@@ -117,6 +118,24 @@ print(open(path).read(), told(open, path, "r+"), open(source).read())
 libc.umount2(b"mnt", 2)
 """
 
+UNPERMITTED = """
+from diorama.fuse.handles import CreateIn
+how = FOpen.PASSTHROUGH
+def create(header, body):
+    wanted, name = CreateIn.decode(body), body[CreateIn.width() : -1]
+    fd = os.open(source, wanted.flags & os.O_ACCMODE | os.O_CREAT, wanted.mode)
+    return server.entry(server.add(name, mode=wanted.mode)) + OpenOut(7, how, lend(fd)).encode()
+server.override["CREATE"] = create
+for flags, mode in ((os.O_RDONLY, 0o200), (os.O_WRONLY, 0o400), (os.O_RDWR, 0)):
+    source, path = f"source/{mode:o}", f"mnt/{mode:o}"
+    fd = os.open(path, flags | os.O_CREAT, mode)
+    told_of = (told(os.write, fd, b"content"), told(os.pread, fd, 9, 0))
+    os.close(fd)
+    os.chmod(source, 0o600)
+    print(*told_of, open(source).read())
+libc.umount2(b"mnt", 2)
+"""
+
 
 def lay(work: Path) -> None:
     (work / "mnt").mkdir()
@@ -157,3 +176,14 @@ def test_what_is_lent_is_not_written_behind_layers_and_mounts(bench: Bench, way:
     out = bench.inside(way, program(GUARDED))
     assert out.stderr == ""
     assert out.stdout.splitlines() == ["ELOOP ELOOP", "content of it EIO content of it"]
+
+
+@each_engine
+def test_what_is_made_without_permission_is_lent_as_the_server_has_it_open(bench: Bench, way: Way) -> None:
+    """By who has no rights besides, as in a view of an ordinary user."""
+    bench.prepare = lay
+    bench.fresh()
+    without = [] if os.geteuid() else ["setpriv", "--bounding-set=-all"]
+    out = finish(bench.start([*without, *way(program(UNPERMITTED))]))
+    assert out.stderr == ""
+    assert out.stdout.splitlines() == ["EBADF b'' ", "7 EBADF content", "7 b'content' content"]

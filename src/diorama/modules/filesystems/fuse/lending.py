@@ -11,6 +11,7 @@ server has opened it does not matter, and it may close it or take it back.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import threading
 from typing import TYPE_CHECKING, Final
@@ -94,7 +95,7 @@ class Lent:
                 fd, may_be_written = self._files[opened.backing_id]
                 if flags & os.O_ACCMODE and not may_be_written:
                     raise _error(errno.EROFS)
-                return os.open(f"/proc/self/fd/{fd}", flags & os.O_ACCMODE | os.O_CLOEXEC)
+                return _open_again(fd, flags & os.O_ACCMODE)
         except (KeyError, OSError):
             raise _error(errno.EIO) from None
 
@@ -105,6 +106,20 @@ class Lent:
             files, self._files = self._files, {}
         for fd, _ in files.values():
             os.close(fd)
+
+
+def _open_again(fd: int, access: int) -> int:
+    """The kernel asks for no permission then; we are asked for ours, and who makes a file may have none.
+
+    Then it is as the server has it open: it is read and written with offsets, of which O_APPEND knows none.
+    """
+    try:
+        return os.open(f"/proc/self/fd/{fd}", access | os.O_CLOEXEC)
+    except PermissionError:
+        flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+        if flags & os.O_ACCMODE not in (access, os.O_RDWR) or (access and flags & os.O_APPEND):
+            raise
+        return os.dup(fd)
 
 
 def copy_lent(source: int, target: int) -> None:
