@@ -83,8 +83,10 @@ def _open_ours(
     except OpenedDirectly as found:
         return open_high(call.tracee, found.fd, cloexec=bool(how.flags & os.O_CLOEXEC))
     if _can_give(files, call, task, path, flags):
-        fd = os.open(path, flags | os.O_CLOEXEC)
-        files.unpin(task)  # what is open stays
+        try:
+            fd = os.open(path, flags | os.O_CLOEXEC)
+        finally:
+            files.unpin(task)  # what is open stays, and of what is not (ETXTBSY) the task says no more
         return Descriptor(fd, cloexec=bool(flags & os.O_CLOEXEC))
     return _at(call, path, how, flags)
 
