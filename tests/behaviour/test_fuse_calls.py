@@ -8,6 +8,23 @@ from __future__ import annotations
 from behaviour.served import Handles, Served
 
 
+def test_times_are_those_that_the_server_keeps(served: Served) -> None:
+    """This one keeps no fractions, and tells so."""
+    script = """
+        with open("mnt/file", "w") as file:
+            file.write("content")
+        print(os.stat("mnt/file").st_mtime_ns % 10**9)
+        os.utime("mnt/file", ns=(10**18, 10**18 + 7))
+        print(os.stat("mnt/file").st_mtime_ns)
+        with open("mnt/file", "a") as file:
+            file.write(" and more")
+            file.flush()
+            print(os.stat("mnt/file").st_size)
+        print(os.stat("mnt/file").st_mtime_ns % 10**9, os.stat("mnt/file").st_size)
+    """
+    assert served.run(script) == ["0", str(10**18), "16", "0 16"]
+
+
 def test_what_cannot_be_written_since_it_is_run_is_not_open_at_the_server(served: Served) -> None:
     """Who has tried ends without another call that is seen, and others go on."""
     handles = Handles(served.server)

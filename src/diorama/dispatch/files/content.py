@@ -128,6 +128,13 @@ class Content:
         """Whether somebody else than so many who open it has it open for writing, or is about to."""
         return self.writers and (self.openers > openers or self.is_being_written)
 
+    def may_be_newer(self) -> bool:
+        """Whether its size and times may not be told to the file system yet."""
+        if not self.writers:
+            return self.is_dirty
+        self.note()
+        return self.is_dirty or self.is_racy or self.mappers or self.may_be_written()
+
     @contextmanager
     def written(self) -> Generator[int | None, None, None]:
         """It, open for writing, which is no change by a program; None while it is executed."""

@@ -253,7 +253,7 @@ class Contents:
             content = self._look(filesystem, inode)
             if content is None or content.pieces is not None:
                 return attributes
-            if filesystem.told is not None and not (content.writers or content.is_dirty):
+            if filesystem.told is not None and not content.may_be_newer():
                 return attributes  # as without asking us
             return shown_status(content, attributes)
 
