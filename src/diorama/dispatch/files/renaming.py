@@ -58,7 +58,7 @@ def _rename(files: Files, call: RenameAt2, old: Place, new: Place) -> None:
         _check_parents(source, target, exchange=exchange)
     if source.is_mount_point or target.is_mount_point:
         raise fail(errno.EBUSY)
-    _do(files, source, target, exchange=exchange)
+    _do(files, source, target, call.flags)
 
 
 def _check_names(call: RenameAt2, source: Victim, target: Victim, *, exchange: bool) -> None:
@@ -88,8 +88,9 @@ def _check_parents(source: Victim, target: Victim, *, exchange: bool) -> None:
             raise fail(errno.EACCES)
 
 
-def _do(files: Files, source: Victim, target: Victim, *, exchange: bool) -> None:
+def _do(files: Files, source: Victim, target: Victim, flags: int) -> None:
     filesystem, old, new = source.filesystem, source.place, target.place
+    exchange = bool(flags & RENAME_EXCHANGE)
     assert source.inode is not None
     if exchange:
         assert target.inode is not None
@@ -97,7 +98,8 @@ def _do(files: Files, source: Victim, target: Victim, *, exchange: bool) -> None
         inodes: tuple[int, ...] = (source.inode, target.inode)
     else:
         files.synthetic.keep_for_holders(filesystem, target.inode)
-        filesystem.rename(old.directory, source.name, new.directory, target.name)
+        rename_by = filesystem.rename_apart if flags & RENAME_NOREPLACE else filesystem.rename
+        rename_by(old.directory, source.name, new.directory, target.name)
         inodes = (source.inode,)
         if target.inode is not None and target.status is not None:
             files.synthetic.lost(filesystem, whole_path(new), target.inode, target.status)

@@ -10,7 +10,12 @@ from typing import Final
 from diorama.abi import fcntl
 from diorama.abi.fcntl import AT_FDCWD
 from diorama.abi.stat import (
+    ST_NOATIME,
+    ST_NODEV,
+    ST_NODIRATIME,
     ST_NOEXEC,
+    ST_NOSUID,
+    ST_NOSYMFOLLOW,
     ST_RDONLY,
     ST_RELATIME,
     ST_VALID,
@@ -49,6 +54,14 @@ _STATX_FLAGS: Final = _STAT_FLAGS | fcntl.AT_STATX_FORCE_SYNC | fcntl.AT_STATX_D
 _IDS: Final = STATX_MNT_ID | STATX_MNT_ID_UNIQUE
 _ACCESS_MODES: Final = fcntl.R_OK | fcntl.W_OK | fcntl.X_OK
 _FILES: Final = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
+_MOUNT_FLAGS: Final = (
+    ("nosuid", ST_NOSUID),
+    ("nodev", ST_NODEV),
+    ("noexec", ST_NOEXEC),
+    ("noatime", ST_NOATIME),
+    ("nodiratime", ST_NODIRATIME),
+    ("nosymfollow", ST_NOSYMFOLLOW),
+)
 _ACCESS_FLAGS: Final = fcntl.AT_EACCESS | fcntl.AT_SYMLINK_NOFOLLOW | fcntl.AT_EMPTY_PATH
 
 
@@ -238,7 +251,8 @@ def _say_options(call: Statfs | Statfs64 | FStatfs | FStatfs64, changed: Request
 
 
 def _flags(mount: Mount) -> int:
-    return ST_VALID | (ST_RDONLY if mount.read_only else 0) | (ST_NOEXEC if mount.no_exec else 0)
+    flags = [flag for option, flag in _MOUNT_FLAGS if option in mount.options]
+    return sum(flags, ST_VALID | (ST_RDONLY if mount.read_only else 0))
 
 
 def _check_flags(flags: int, known: int) -> None:
@@ -355,7 +369,7 @@ def _write_statfs(call: Request, place: Place) -> int:
             f_fsid=_signed(place.mount.st_dev),
             f_namelen=statistics.name_max,
             f_frsize=statistics.block_size,
-            f_flags=ST_RELATIME | _flags(place.mount),
+            f_flags=_flags(place.mount) | (0 if "noatime" in place.mount.options else ST_RELATIME),
         )
     )
     return 0

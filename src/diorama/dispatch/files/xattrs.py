@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from diorama.abi.fcntl import AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, XATTR_CREATE, XATTR_REPLACE
@@ -30,7 +31,7 @@ from diorama.dispatch.files.answers import Outcome, on_synthetic
 from diorama.dispatch.files.entries import check_may_change
 from diorama.dispatch.files.lists import LISTS, judge_list, list_of
 from diorama.dispatch.files.state import Files, fail
-from diorama.view.acl import ACCESS
+from diorama.view.acl import ACCESS, Acl
 from diorama.view.credentials import CAP_SYS_ADMIN, Credentials
 from diorama.view.filesystem import Attributes, Changes, FileSystem
 from diorama.view.mounts import Place
@@ -118,7 +119,7 @@ def remove_attribute(
     _check_name(call)
     check_may_change(place.mount)
     filesystem, attributes = _look(files, place)
-    if call.name in LISTS and filesystem.has_acls:
+    if call.name in LISTS and _keeps_lists(filesystem):
         return _set_list(files, call, place, attributes, None)
     _check_permission(files, call, place, attributes, os.W_OK)
     if not filesystem.judges_xattrs:
@@ -139,7 +140,7 @@ def _set(files: Files, call: _Call, place: Place, address: int, size: int, flags
         raise fail(errno.EFAULT)
     check_may_change(place.mount)
     filesystem, attributes = _look(files, place)
-    if call.name in LISTS and filesystem.has_acls:
+    if call.name in LISTS and _keeps_lists(filesystem):
         return _set_list(files, call, place, attributes, value)
     _check_permission(files, call, place, attributes, os.W_OK)
     if flags:
@@ -151,17 +152,23 @@ def _set(files: Files, call: _Call, place: Place, address: int, size: int, flags
 
 def _set_list(files: Files, call: _Call, place: Place, was: Attributes, value: bytes | None) -> int:
     who = files.tasks.credentials(files.task(call.tracee))
-    acl, mode = judge_list(who, was, call.name, value)
+    acl, mode = judge_list(who, replace(was, unchecked=False), call.name, value)
     filesystem = place.filesystem
     assert filesystem is not None
     if acl is not None:
         filesystem.set_xattr(place.inode, call.name, acl.pack())
-    elif (was.acl if call.name == ACCESS else was.default_acl) is not None:
+    elif _may_have_list(filesystem, was, call.name):
         filesystem.remove_xattr(place.inode, call.name)
-    if mode is not None:
+    if mode is not None and filesystem.has_acls:
         files.synthetic.change(place, Changes(mode=mode))
     files.synthetic.attributes_changed(place)
     return 0
+
+
+def _may_have_list(filesystem: FileSystem, was: Attributes, name: bytes) -> bool:
+    if not filesystem.has_acls:
+        return name == ACCESS or was.kind == stat.S_IFDIR  # a server is asked
+    return (was.acl if name == ACCESS else was.default_acl) is not None
 
 
 def _check_presence(filesystem: FileSystem, inode: int, name: bytes, flags: int) -> None:
@@ -180,10 +187,26 @@ def _get(files: Files, call: _Call, place: Place, address: int, size: int) -> in
     filesystem, attributes = _look(files, place)
     if call.name in LISTS and filesystem.has_acls:
         return put_value(call, list_of(attributes, call.name), address, size)
+    if call.name in LISTS and _keeps_lists(filesystem):
+        return put_value(call, _list_from(filesystem, place.inode, attributes, call.name), address, size)
     _check_permission(files, call, place, attributes, os.R_OK)
-    if call.name in LISTS:
-        raise fail(errno.EOPNOTSUPP)
     return put_value(call, filesystem.get_xattr(place.inode, call.name), address, size)
+
+
+def _keeps_lists(filesystem: FileSystem) -> bool:
+    """Whether access control lists are for it, or for a server that has them as any other attribute."""
+    return filesystem.has_acls or filesystem.judges_xattrs
+
+
+def _list_from(filesystem: FileSystem, inode: int, attributes: Attributes, name: bytes) -> bytes:
+    """What a server says of a list; none if it is empty, or if there can be none, as in fs/fuse/acl.c."""
+    if stat.S_ISLNK(attributes.mode):
+        raise fail(errno.EOPNOTSUPP)
+    value = filesystem.get_xattr(inode, name)
+    acl = Acl.unpack(value) if value else None
+    if acl is None:
+        raise fail(errno.ENODATA)
+    return acl.pack()
 
 
 def put_value(call: Request, value: bytes, address: int, size: int) -> int:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from diorama.abi.fcntl import RENAME_EXCHANGE, RENAME_NOREPLACE
 from diorama.engine.told import Told
 from diorama.fuse.attributes import GetAttrIn, GetXattrIn, SetAttrIn, SetXattrIn, StatFsOut
 from diorama.fuse.connection import Notification, ProtocolError, Reply
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["FuseFileSystem"]
 
 _NSEC: Final = 10**9
-_RENAME_EXCHANGE: Final = 2
 _XATTR_MAX: Final = 1 << 16
 _LISTING: Final = 32 << 10
 _WANTS: Final = (
@@ -210,12 +210,8 @@ class FuseFileSystem(FileSystem):
 
     def list_xattrs(self, inode: int) -> Sequence[bytes]:
         """The names of the extended attributes."""
-        try:
+        with as_unsupported():
             data = self._ask("LISTXATTR", inode, GetXattrIn(_XATTR_MAX), room=_XATTR_MAX).data
-        except OSError as error:
-            if error.errno in (errno.ENOSYS, errno.EOPNOTSUPP):
-                return ()
-            raise
         return [name for name in data.split(b"\0") if name]
 
     # -- changing it --------------------------------------------------------------------------
@@ -224,7 +220,8 @@ class FuseFileSystem(FileSystem):
         """Make a file of any type."""
         kind, mode = attributes.kind, attributes.mode
         if kind == stat.S_IFDIR:
-            reply = self._ask("MKDIR", directory, MkdirIn(mode), names=(name,))
+            # Linux leaves it to the server to hand on the set-group-ID bit of the directory above.
+            reply = self._ask("MKDIR", directory, MkdirIn(mode & ~stat.S_ISGID), names=(name,))
         elif kind == stat.S_IFLNK:
             reply = self._ask("SYMLINK", directory, names=(name, target))
         elif kind == stat.S_IFREG:
@@ -298,14 +295,21 @@ class FuseFileSystem(FileSystem):
         self._ask("RENAME", directory, RenameIn(target), names=(name, to_name))
         self._known.renamed(directory, name, to_directory, to_name)
 
+    def rename_apart(self, directory: int, name: bytes, to_directory: int, to_name: bytes) -> None:
+        """Give a name to another place, where the server sees to it that there is none."""
+        self._rename_by(RENAME_NOREPLACE, directory, name, to_directory, to_name)
+
     def exchange(self, directory: int, name: bytes, other_directory: int, other_name: bytes) -> None:
         """Exchange two names."""
-        target = self._known.node(other_directory)
+        self._rename_by(RENAME_EXCHANGE, directory, name, other_directory, other_name)
+
+    def _rename_by(self, flags: int, directory: int, name: bytes, to_directory: int, to_name: bytes) -> None:
+        target = self._known.node(to_directory)
         try:
-            self._ask("RENAME2", directory, Rename2In(target, _RENAME_EXCHANGE), names=(name, other_name))
+            self._ask("RENAME2", directory, Rename2In(target, flags), names=(name, to_name))
         except OSError as error:
             raise _error(errno.EINVAL) if error.errno == errno.ENOSYS else error from None
-        self._known.renamed(directory, name, other_directory, other_name)
+        self._known.renamed(directory, name, to_directory, to_name)
 
     def set_attributes(self, inode: int, changes: Changes) -> None:
         """Change its status.  As from the kernel, a mode has the type of the file: some servers keep it."""
