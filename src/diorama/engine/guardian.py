@@ -26,6 +26,7 @@ from diorama.abi.arch import Abi
 from diorama.engine import _native
 from diorama.engine.ending import guards, hold
 from diorama.engine.held import Held
+from diorama.engine.told import program_gone
 from diorama.errors import TraceeDied
 
 if TYPE_CHECKING:
@@ -265,6 +266,7 @@ class Guardian:
         try:
             self.staff.hooks.called(held)
         except TraceeDied:
+            program_gone()
             return None
         finally:
             tracee.release()
