@@ -64,11 +64,15 @@ static int offset_is_known(struct asking *a, uint64_t offset) {
     return 0;
 }
 
+static int is_dots(const char *name, size_t length) {
+    return *name == '.' && (length == 1 || (length == 2 && name[1] == '.'));
+}
+
 /* One name of an answer: 1, or -errno. */
 static int name_take(struct asking *a, const struct fuse_dirent *head, const char *name, const void *entry) {
     struct dio_told_node node;
     struct entering at = {.directory = a->listing->inode, .name = name, .length = head->namelen, .mark = a->mark};
-    if (*name == '.' && (head->namelen == 1 || (head->namelen == 2 && name[1] == '.')))
+    if (is_dots(name, head->namelen))
         return 1;
     const struct fuse_entry_out *found = entry;
     if (found && found->nodeid)
@@ -76,25 +80,40 @@ static int name_take(struct asking *a, const struct fuse_dirent *head, const cha
     return listing_add(a->listing, head->ino, (uint8_t)head->type, name, head->namelen) ? -ENOMEM : 1;
 }
 
+/* Of READDIRPLUS each name but these is a reference, also what is not taken. */
+static void name_leave(struct asking *a, const struct fuse_dirent *head, const char *name, const void *entry) {
+    const struct fuse_entry_out *found = entry;
+    if (found && !(head->namelen && is_dots(name, head->namelen)))
+        server_forget(a->session.told, found->nodeid, found->generation);
+}
+
+static int has_wrong_bytes(const char *name, size_t length) {
+    return memchr(name, '/', length) || memchr(name, 0, length);
+}
+
 /* Takes what READDIR has answered, or READDIRPLUS: 1, or -errno.  A name that is cut off at the end is left out. */
 static int names_take(struct asking *a, const char *at, size_t size, int plus) {
     size_t before = plus ? sizeof(struct fuse_entry_out) : 0, fixed = before + FUSE_NAME_OFFSET, count = 0;
     int result = 1;
-    while (result > 0 && size >= fixed) {
+    while (size >= fixed) {
         struct fuse_entry_out entry = {0};
         struct fuse_dirent head;
         memcpy(&entry, at, before);
         memcpy(&head, at + before, FUSE_NAME_OFFSET);
         const char *name = at + fixed;
-        if (!head.namelen || head.namelen > LONGEST)
-            return -EIO;
-        if (fixed + head.namelen > size)
+        if (result > 0 && (!head.namelen || head.namelen > LONGEST))
+            result = -EIO;
+        if (head.namelen > size - fixed)
             break;
-        if (memchr(name, '/', head.namelen) || memchr(name, 0, head.namelen))
-            return -EIO;
-        result = name_take(a, &head, name, plus ? &entry : NULL);
-        a->listing->at = head.off;
-        count++;
+        if (result > 0 && has_wrong_bytes(name, head.namelen))
+            result = -EIO;
+        if (result > 0) {
+            result = name_take(a, &head, name, plus ? &entry : NULL);
+            a->listing->at = head.off;
+            count++;
+        } else {
+            name_leave(a, &head, name, plus ? &entry : NULL);
+        }
         size_t length = FUSE_DIRENT_ALIGN(fixed + (size_t)head.namelen);
         at += length < size ? length : size;
         size -= length < size ? length : size;

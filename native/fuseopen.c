@@ -21,6 +21,11 @@ struct release_request {
     struct fuse_release_in release;
 };
 
+struct forget_request {
+    struct fuse_in_header header;
+    struct fuse_forget_in forget;
+};
+
 int session_open(struct session *s, uint64_t node, uint32_t flags, struct handle *out) {
     struct left request = {.what = {.node = node, .flags = flags}};
     const struct fuse_open_in body = {.flags = flags};
@@ -62,6 +67,26 @@ int server_release(struct dio_told *told, uint64_t node, const struct handle *ha
     if (!is_sent)
         dio_told_find_left(told, unique, &left);
     return is_open && !is_sent ? -EAGAIN : 0;
+}
+
+void server_forget(struct dio_told *told, uint64_t number, uint64_t generation) {
+    struct server *server = told_server(told);
+    const struct forget_request request = {
+        .header = {.len = sizeof request, .opcode = FUSE_FORGET, .unique = atomic_fetch_add(&server->unique, 2),
+                   .nodeid = number},
+        .forget = {.nlookup = 1},
+    };
+    if (number <= FUSE_ROOT_ID)
+        return;
+    pthread_mutex_lock(&server->sending);
+    int is_sent = atomic_load(&server->open) &&
+                  send(told_socket(told), &request, sizeof request, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)sizeof request;
+    pthread_mutex_unlock(&server->sending);
+    if (is_sent)
+        return;
+    pthread_mutex_lock(&server->lock);
+    nodes_enter(&server->nodes, number, generation, 1);
+    pthread_mutex_unlock(&server->lock);
 }
 
 /* ---- handles that are given ---- */

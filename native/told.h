@@ -130,6 +130,8 @@ ssize_t session_read(struct session *s, uint64_t node, const struct handle *hand
                      void *answer);
 /* Tells that it is closed: 0, or -EAGAIN while that cannot be sent. */
 int server_release(struct dio_told *told, uint64_t node, const struct handle *handle);
+/* Gives back a reference to a node that the server has told of and that is not entered; what cannot be sent is entered. */
+void server_forget(struct dio_told *told, uint64_t number, uint64_t generation);
 /* Leaves a handle to this thread, which goes on in Python. */
 void server_give(struct dio_told *told, uint64_t node, const struct handle *handle);
 /* Releases what this thread was given in an earlier call and has not taken. */

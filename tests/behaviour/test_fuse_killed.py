@@ -38,3 +38,19 @@ def test_the_server_is_told_at_once(served: Served, name: str) -> None:
     program.kill()
     program.communicate(timeout=40)
     served.wait(lambda: "INTERRUPT" in served.server.log)
+
+
+def test_what_it_lists_for_nobody_is_given_back(served: Served) -> None:
+    server = served.server
+    server.valid = 3600
+    expected = [(server.add(b"name%d" % number), 1) for number in range(3)]
+    asked: list[tuple[int, bytes]] = []
+    plus = server.readdirplus
+    server.override |= {"READDIRPLUS": lambda header, body: asked.append((header.unique, plus(header, body)))}
+    program = served.start(ASKING["READDIRPLUS"])
+    served.wait(lambda: asked)
+    program.kill()
+    program.communicate(timeout=40)
+    served.wait(lambda: "INTERRUPT" in server.log)
+    server.answer(*asked[0])
+    served.wait(lambda: sorted(server.forgotten) == expected)

@@ -247,6 +247,28 @@ def test_a_slow_server_is_waited_for(served: Served, slow: str) -> None:
     assert handles
 
 
+@pytest.mark.parametrize("bad", [b"", b"a/b", b"a\0b", b"x" * 1025], ids=["empty", "slash", "zero", "long"])
+@pytest.mark.parametrize("is_slow", [False, True], ids=["fast", "slow"])
+def test_what_stands_behind_what_is_no_name_is_given_back(
+    served: Served, bad: bytes, *, is_slow: bool
+) -> None:
+    server = served.server
+    server.valid = 3600
+    numbers = [server.add(name) for name in (b"before", bad, b"behind", b"last")]
+
+    def late(header: Any, body: bytes) -> bytes:
+        time.sleep(0.3 * is_slow)
+        return server.readdirplus(header, body)
+
+    server.override["READDIRPLUS"] = late
+    assert served.run("print(told(os.listdir, 'mnt'))") == ["EIO"]
+    def count(number: int) -> int:
+        return [forgotten for forgotten, _ in server.forgotten].count(number)
+
+    served.wait(lambda: {count(number) for number in numbers[1:]} == {len(served.requests("READDIRPLUS"))})
+    assert count(numbers[0]) in (0, count(numbers[1]))
+
+
 AGAIN = """
     def opened(path):
         "What is seen of a directory that is opened, also in another way."

@@ -318,6 +318,21 @@ def test_what_is_no_name_is_an_error_of_the_server(name: bytes) -> None:
         listing(started(), dirents(name), plus=False)
 
 
+def test_a_name_that_is_too_long_is_an_error_also_if_it_is_cut_off() -> None:
+    with pytest.raises(ProtocolError):
+        listing(started(), dirents(b"x" * 1025)[:100], plus=False)
+
+
+@pytest.mark.parametrize("name", [b"", b"a/b", b"a\0b", b"x" * 1025])
+def test_all_that_is_referred_to_is_told_whatever_its_name(name: bytes) -> None:
+    connection = started()
+    data = dirents(b".", b"..", b"before", name, b"behind", b"cut off", plus=True)[:-4]
+    unique, _ = connection.request("READDIRPLUS", 1, ReadIn(fh=1, size=len(data)), room=len(data))
+    reply = connection.receive(answer(unique, data))
+    assert isinstance(reply, Reply)
+    assert reply.entered == [13, 14, 15]
+
+
 @given(st.data())
 def test_garbage_costs_a_server_its_connection_and_nothing_else(data: st.DataObject) -> None:
     connection = started()

@@ -92,10 +92,13 @@ class Reply:
         return entry, attributes
 
     @property
-    def entered(self) -> int:
-        """The node that it refers to; 0 if to none, or to those of a listing."""
+    def entered(self) -> list[int]:
+        """The nodes that it refers to, as often as it does, also by what is no name."""
+        if self.operation.name == "READDIRPLUS":
+            listed = [one for one in _entries(self.data, plus=True) if one.name not in (b".", b"..")]
+            return [one.entry.nodeid for one in listed if one.entry is not None and one.entry.nodeid]
         entry = self.records[0] if self.records else None
-        return entry.nodeid if isinstance(entry, EntryOut) else 0
+        return [entry.nodeid] if isinstance(entry, EntryOut) and entry.nodeid else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -430,23 +433,28 @@ class Connection:
         A name that is cut off at the end is left out, as the kernel does; READDIRPLUS refers to each node but
         those of `.` and `..`.
         """
-        return list(_entries(reply.data, plus=reply.operation.name == "READDIRPLUS"))
+        listed = list(_entries(reply.data, plus=reply.operation.name == "READDIRPLUS"))
+        for one in listed:
+            if not 0 < one.dirent.namelen <= _MAX_NAME:
+                raise ProtocolError(f"a name of {one.dirent.namelen} bytes in a directory")
+            if b"/" in one.name or b"\0" in one.name:
+                raise ProtocolError(f"{one.name!r} is no name")
+        return listed
 
 
 def _entries(data: bytes, *, plus: bool) -> Iterator[Listed]:
+    """All that are whole, whatever their names are."""
     before = EntryOut.width() + Attr.width() if plus else 0
     fixed = before + DirEnt.width()
     at = 0
     while at + fixed <= len(data):
         dirent = DirEnt.decode(data[at + before : at + fixed])
         end = at + fixed + dirent.namelen
-        if not 0 < dirent.namelen <= _MAX_NAME:
-            raise ProtocolError(f"a name of {dirent.namelen} bytes in a directory")
         if end > len(data):
+            if dirent.namelen > _MAX_NAME:
+                yield Listed(b"", dirent)
             return
         name = data[at + fixed : end]
-        if b"/" in name or b"\0" in name:
-            raise ProtocolError(f"{name!r} is no name")
         if plus:
             entry = EntryOut.decode(data[at : at + EntryOut.width()])
             yield Listed(name, dirent, entry, Attr.decode(data[at + EntryOut.width() : at + before]))

@@ -480,8 +480,8 @@ class Channel:
             with self._lock:
                 waiting = self._waiting.pop(told.unique, None) or Nobody()
             waiting.tell(told)
-            if isinstance(waiting, Nobody):
-                self._forgetting.add(told.entered, 1)
+            for node in told.entered if isinstance(waiting, Nobody) else ():
+                self._forgetting.add(node, 1)
             self._forgetting.settle()
 
     def _lose(self) -> None:

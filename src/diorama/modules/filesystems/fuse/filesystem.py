@@ -270,7 +270,7 @@ class FuseFileSystem(FileSystem):
         """Of what was made for who is killed meanwhile."""
         opened = reply.records[2]
         assert isinstance(opened, OpenOut)
-        self._channel.post("RELEASE", reply.entered, ReleaseIn(fh=opened.fh))
+        self._channel.post("RELEASE", reply.entry[0].nodeid, ReleaseIn(fh=opened.fh))
 
     def link(self, inode: int, directory: int, name: bytes) -> None:
         """Give something another name."""
@@ -463,6 +463,8 @@ class FuseFileSystem(FileSystem):
             try:
                 listed = connection.listed(reply)
             except ProtocolError:
+                for node in reply.entered:
+                    self._channel.forget(node, 1)
                 break
             if not listed:
                 return
