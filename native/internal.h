@@ -54,6 +54,8 @@ _Static_assert(sizeof(struct kernel_info) == 88, "struct ptrace_syscall_info");
 
 /* Lets this process, a program, have as many descriptors as the supervisor was given; by a call with this tag. */
 int limit_give(uint64_t tag);
+/* What this thread forks until the end of it does that by itself. */
+void limit_launch(int begins);
 
 /* Errors that mean "the kernel will restart this call, or make it EINTR"; never a result. */
 static inline int is_restart(int64_t rval) { return rval == -512 || rval == -513 || rval == -514 || rval == -516; }

@@ -302,9 +302,11 @@ int dio_launch(const struct dio_launch *how, struct dio_started *out) {
         pipes_close(pipes);
         return error;
     }
+    limit_launch(1);
     pid_t init = fork();
     if (init == 0)
         init_start(how, pipes);
+    limit_launch(0);
     int error = init < 0 ? -errno : 0;
     close(pipes[GO]), close(pipes[ERROR + 1]), close(pipes[LIFE + 1]);
     pipes[GO] = pipes[ERROR + 1] = pipes[LIFE + 1] = -1;

@@ -137,8 +137,8 @@ struct dio_failure {
 enum dio_step { DIO_STEP_SETUP, DIO_STEP_CWD, DIO_STEP_FILTER, DIO_STEP_EXEC, DIO_STEP_IDENTITY };
 
 DIO_API int dio_launch(const struct dio_launch *how, struct dio_started *out);
-/* This process may have as many descriptors as it can be given, but no more than that; what is launched has the limit from
- * before. */
+/* This process may have as many descriptors as it can be given, but no more than that; what is launched, and what is forked
+ * besides (but not by vfork(2)), has the limit from before.  1 if it could have less before, 0 if not. */
 DIO_API int dio_limit_raise(uint64_t most);
 
 /* ---- rules: which calls a handler wants, settled without Python ----------------------------- */

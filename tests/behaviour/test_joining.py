@@ -282,3 +282,21 @@ def test_a_program_whose_descriptors_have_large_numbers() -> None:
     words = [sys.executable, "-c", textwrap.dedent(script)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=LIMIT, check=False)
     assert (done.stdout, done.stderr) == ("done\n", "")
+
+
+@pytest.mark.parametrize("engine", ["guardians", "notify"])
+def test_what_a_module_starts_may_have_as_many_descriptors_as_the_view_was_given(
+    bench: Bench, engine: str
+) -> None:
+    bench.fresh()
+    module = bench.work / "starts.py"
+    module.write_text(
+        "import subprocess\n"
+        "def load(view):\n"
+        "    for options in ({}, {'close_fds': False}, {'start_new_session': True}):\n"
+        "        subprocess.run(['sh', '-c', 'ulimit -Sn; ulimit -Hn'], check=True, **options)\n"
+    )
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    given = ["sh", "-c", 'ulimit -Sn 900; exec "$@"', "sh", *DIORAMA, "run", "--engine", engine]
+    out = finish(bench.start([*given, "--module", str(module), "--", "sh", "-c", "ulimit -Sn; ulimit -Hn"]))
+    assert out.lines == ["900", str(most)] * 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import subprocess
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -122,8 +123,13 @@ class Launched:
 
 
 def raise_limit() -> None:
-    """Let this process have more descriptors than what it launches."""
-    _native.lib.dio_limit_raise(_MOST_DESCRIPTORS)
+    """Let this process have more descriptors than what it launches, or starts for itself.
+
+    What it starts by `subprocess` is forked then: the documented switches of that module say so.
+    """
+    if _native.lib.dio_limit_raise(_MOST_DESCRIPTORS) > 0:
+        for way in ("_USE_VFORK", "_USE_POSIX_SPAWN"):
+            setattr(subprocess, way, False)
 
 
 def _strings(values: Sequence[bytes]) -> ctypes.Array[ctypes.c_char_p]:
