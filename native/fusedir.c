@@ -15,6 +15,8 @@
 
 /* As many pages as servers send as one message at most, who splice (vmsplice(2)) their answers. */
 enum { PIECE = 32 << 10, LONGEST = 1024, DOT_SIZE = 24, DIRECTORY = S_IFDIR >> 12 };
+/* Who has room for more is given no more at once; and a server tells no more pieces one after the other without a name. */
+enum { MOST_GIVEN = 1 << 20, MOST_EMPTY = 1 << 12 };
 
 enum { LISTS_NOT, LISTS, LISTS_PLUS };
 
@@ -29,6 +31,7 @@ struct asking {
     uint64_t mark;         /* from before the question */
     uint64_t seen;         /* an offset that the server has given: */
     unsigned steps, power; /* another is taken each time the number of them has doubled */
+    unsigned empty;        /* so many pieces had no name in them */
 };
 
 void dio_told_lists(struct dio_told *told, int plus, int opens) {
@@ -140,30 +143,44 @@ static int piece_ask(struct asking *a) {
     return result == -ENOSYS ? 0 : result;
 }
 
-/* Reads on until there are as many bytes behind a position as there is room, or there is no more. */
+/* Reads on until there are as many bytes behind a position as there is room, or there is no more.  With `is_whole` names
+ * that were there before may come in another order. */
 static int listing_fill(struct asking *a, int64_t position, size_t room, int is_whole) {
     struct listing *l = a->listing;
     int result = 1;
     while (result > 0 && !l->is_complete) {
         int64_t last;
-        if (!is_whole && listing_is_straight(l)) {
+        if (listing_is_straight(l) && !(is_whole && l->old.count)) {
             size_t first = listing_behind(l, position);
             size_t ready = listing_fitting(l, first, room, &last);
             size_t all = first < l->now.count ? l->now.size - l->now.starts[first] : 0;
             if (all > ready)
                 break;
         }
+        size_t before = l->now.count;
         result = piece_ask(a);
+        a->empty = l->now.count > before ? 0 : a->empty + 1;
+        if (result > 0 && a->empty > MOST_EMPTY)
+            result = -EIO;
+        listing_bound(l, position);
     }
     return result;
+}
+
+/* Whether it is to be read from its start.  Of one that is too large only the rest is, by who has its start. */
+static int must_restart(const struct listing *l, int64_t position) {
+    if (!position || l->dropped)
+        return position < l->dropped || !position;
+    return l->is_complete ? atomic_load(&l->is_stale) : !l->is_open;
 }
 
 /* As `listing_fill`, from where the program is. */
 static int listing_ready(struct asking *a, int64_t position, size_t room) {
     struct listing *l = a->listing;
-    int is_new = !position || (l->is_complete ? atomic_load(&l->is_stale) : !l->is_open);
-    if (is_new) {
+    int is_new = must_restart(l, position);
+    if (is_new)
         listing_restart(a->session.told, l);
+    if (!l->is_complete && !l->is_open) {
         int result = directory_open(a);
         if (result <= 0)
             return result;
@@ -243,7 +260,7 @@ static int borrow(pid_t tid, int fd) {
 
 static int64_t listing_answer(struct asking *a, const struct dio_decision *decision, int fd) {
     const uint64_t *args = a->session.asked->args;
-    size_t room = (uint32_t)args[decision->size_arg];
+    size_t room = (uint32_t)args[decision->size_arg] < MOST_GIVEN ? (uint32_t)args[decision->size_arg] : MOST_GIVEN;
     int64_t position, before, size;
     do {
         before = position = lseek(fd, 0, SEEK_CUR);

@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SLOTS = 256, MOST_LISTINGS = 256, MOST_OPEN = 8, FEW = 8, LARGEST = 32 << 20, WAIT_S = 1, FIRST_OFFSET = 3 };
+enum { SLOTS = 256, MOST_LISTINGS = 256, MOST_OPEN = 8, FEW = 8, LARGEST = 32 << 20, WAIT_S = 1 };
 
 struct listings {
     pthread_mutex_t lock; /* taken before that of the server */
@@ -61,10 +61,6 @@ void listings_free(struct server *server) {
 }
 
 /* ---- records ---- */
-
-static struct record *record_at(const struct records *r, size_t number) {
-    return (struct record *)(void *)(r->data + r->starts[number]);
-}
 
 static int name_is(const struct record *record, const char *name, size_t length) {
     return !memcmp(record->name, name, length) && !record->name[length];
@@ -195,7 +191,7 @@ int listing_add(struct listing *l, uint64_t inode, uint8_t type, const char *nam
     return offset < 0 ? (int)offset : records_add(&l->now, inode, offset, type, name, length);
 }
 
-static void old_drop(struct listing *l) {
+void listing_forget(struct listing *l) {
     records_free(&l->old);
     free(l->index);
     free(l->came);
@@ -207,7 +203,7 @@ static void old_drop(struct listing *l) {
 
 int listing_finish(struct dio_told *told, struct listing *l) {
     int error = l->is_mixed ? records_sort(&l->now) : 0;
-    old_drop(l);
+    listing_forget(l);
     listing_close(told, l);
     l->is_complete = !error;
     return error;
@@ -228,9 +224,14 @@ static void rest_add(struct listing *l) {
 
 void listing_restart(struct dio_told *told, struct listing *l) {
     listing_close(told, l);
-    if (!l->is_complete)
+    if (l->dropped) {
+        records_free(&l->now);
+        l->next_offset = FIRST_OFFSET;
+        l->dropped = 0;
+    } else if (!l->is_complete) {
         rest_add(l);
-    old_drop(l);
+    }
+    listing_forget(l);
     l->old = l->now;
     l->now = (struct records){0};
     l->at = 0;
@@ -462,7 +463,7 @@ int64_t dio_told_listed(struct dio_told *told, uint64_t inode, int64_t position,
     pthread_mutex_lock(&all->lock);
     struct listing *l = *listing_at(all, inode) ? take(told, inode, 1) : NULL;
     if (l) {
-        if (l->is_complete && !atomic_load(&l->is_stale))
+        if (l->is_complete && !atomic_load(&l->is_stale) && position >= l->dropped)
             result = give(l, position, out, room);
         put(told, l);
     }

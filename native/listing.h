@@ -34,10 +34,17 @@ struct listing {
     uint8_t *came;   /* with `index`: which have come */
     size_t index_size, cursor;
     int64_t next_offset;
+    int64_t dropped; /* of one that is too large: up to this offset nothing is kept any more (listinglarge.c); else 0 */
     pid_t tgid;
     uint8_t is_complete, is_open, is_new, is_mixed, is_taken, is_gone;
     atomic_uchar is_stale; /* names were made or removed since */
 };
+
+enum { FIRST_OFFSET = 3 /* behind `.` and `..` */ };
+
+static inline struct record *record_at(const struct records *r, size_t number) {
+    return (struct record *)(void *)(r->data + r->starts[number]);
+}
 
 int listings_init(struct server *server);
 void listings_free(struct server *server);
@@ -51,6 +58,10 @@ void listing_restart(struct dio_told *told, struct listing *l);
 int listing_add(struct listing *l, uint64_t inode, uint8_t type, const char *name, size_t length);
 /* There are no more. */
 int listing_finish(struct dio_told *told, struct listing *l);
+/* Bounds what is kept of it, for who has come to a position and reads on. */
+void listing_bound(struct listing *l, int64_t position);
+/* The names that were there before are not known any more. */
+void listing_forget(struct listing *l);
 /* The number of the first record behind a position. */
 size_t listing_behind(const struct listing *l, int64_t position);
 /* Whether all up to the last entry that has come is known by now. */

@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { ROOM = 1 << 16, MANY = 3000, ROUNDS = 300 };
+enum { ROOM = 1 << 16, MANY = 3000, ROUNDS = 300, ENDLESS = 700000 };
 
 static struct dio_told *told;
 
@@ -89,6 +89,63 @@ static void check_parts(void) {
     CHECK_EQ(strcmp(list("c d b ", 3), "b4 c5 d6 "), 0);
 }
 
+/* One entry after the other is told of a directory without end, and nothing is told twice or left out. */
+static int64_t follow(struct listing *l, int64_t position, int number, int last, size_t *most) {
+    static char name[240];
+    memset(name, 'n', sizeof name);
+    for (; number < last; number++) {
+        snprintf(name + 200, 40, "%d", number);
+        CHECK_EQ(listing_add(l, 1, 8, name, strlen(name)), 0);
+        listing_bound(l, position);
+        size_t first = listing_behind(l, position);
+        const struct record *record = record_at(&l->now, first);
+        CHECK_EQ(atoi(record->name + 200), number);
+        position = record->offset;
+        *most = l->now.size > *most ? l->now.size : *most;
+    }
+    return position;
+}
+
+static void check_endless(void) {
+    size_t most = 0;
+    listing_drop(told, 1);
+    struct listing *l = listing_take(told, 1);
+    listing_restart(told, l);
+    int64_t position = follow(l, 2, 0, ENDLESS, &most);
+    CHECK_EQ(position, ENDLESS + 2);
+    CHECK_EQ(most <= (64 << 20) + 512, 1);
+    CHECK_EQ(l->dropped > 2 && listing_behind(l, l->dropped) == 0, 1);
+    /* Who begins anew gets the same offsets, and so does who goes back. */
+    listing_restart(told, l);
+    CHECK_EQ(follow(l, 2, 0, 1000, &most), 1002);
+    listing_put(told, l);
+}
+
+/* It was known before, in another order: nothing can be told until all has come, which never is. */
+static void check_endless_mixed(void) {
+    size_t most = 0;
+    listing_drop(told, 1);
+    CHECK_EQ(strcmp(list("a b c ", 0), "a3 b4 c5 "), 0);
+    CHECK_EQ(strcmp(list("c ", 0), "c5 "), 0);
+    CHECK_EQ(strcmp(list("c d e ", 0), "c5 d6 e7 "), 0);
+    struct listing *l = listing_take(told, 1);
+    listing_restart(told, l);
+    listing_opened(told, l, &(struct handle){.number = 1}, 1);
+    CHECK_EQ(listing_add(l, 1, 8, "c", 1), 0); /* somebody is told so much */
+    CHECK_EQ(listing_is_straight(l), 1);
+    for (int i = 0; l->old.count; i++) {
+        char name[200] = {[0 ... 198] = 'n'};
+        snprintf(name + 180, 20, "%d", i);
+        CHECK_EQ(listing_add(l, 1, 8, name, strlen(name)), 0);
+        listing_bound(l, 5);
+    }
+    CHECK_EQ(l->at + l->now.count, 0);
+    CHECK_EQ(listing_add(l, 1, 8, "c", 1), 0); /* it is read from its start */
+    CHECK_EQ(listing_behind(l, 5), 1);
+    CHECK_EQ(follow(l, 5, 0, 1000, &most), 1005);
+    listing_put(told, l);
+}
+
 /* Nobody has read on, and names came in another order. */
 static void check_broken(void) {
     listing_drop(told, 1);
@@ -165,6 +222,8 @@ int main(void) {
     check_offsets();
     check_parts();
     check_broken();
+    check_endless();
+    check_endless_mixed();
     check_changing();
     check_many();
     check_moving();

@@ -33,6 +33,7 @@ from diorama.modules.filesystems.fuse.lending import Lent
 from diorama.modules.filesystems.fuse.notices import Notices
 from diorama.modules.filesystems.fuse.opened import OpenFiles
 from diorama.modules.filesystems.fuse.translation import as_unsupported, to_set, unless_unknown
+from diorama.modules.filesystems.fuse.waiting import Repeating
 from diorama.modules.filesystems.fuse.writing import WritingChannel
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ __all__ = ["FuseFileSystem"]
 _NSEC: Final = 10**9
 _XATTR_MAX: Final = 1 << 16
 _LISTING: Final = 32 << 10
+_MOST_EMPTY: Final = 1 << 12
+_MOST_NAMES: Final = 1 << 21
+"""What is listed here is kept, and so is not without end (else see `native/listinglarge.c`)."""
 _WANTS: Final = (
     Init.ASYNC_READ
     | Init.POSIX_LOCKS
@@ -454,9 +458,11 @@ class FuseFileSystem(FileSystem):
 
     def _listed(self, directory: int, handle: int) -> Generator[Entry, None, None]:
         connection = self._channel.connection
-        offset, asked = 0, set[int]()
-        while offset not in asked:
+        offset, asked, repeating = 0, set[int](), Repeating()
+        names = empty = 0
+        while offset not in asked and names < _MOST_NAMES and empty < _MOST_EMPTY:
             asked.add(offset)
+            repeating.go_on()
             plus = bool(connection.features & Init.DO_READDIRPLUS) and connection.knows("READDIRPLUS")
             request, mark = ReadIn(fh=handle, offset=offset, size=_LISTING), self._known.mark()
             reply = self._ask("READDIRPLUS" if plus else "READDIR", directory, request, room=_LISTING)
@@ -470,6 +476,7 @@ class FuseFileSystem(FileSystem):
                 return
             offset = listed[-1].dirent.off
             shown = [one for one in listed if one.name not in (b".", b"..")]
+            names, empty = names + len(shown), 0 if shown else empty + 1
             for one in shown:  # all of them, also if nobody reads on
                 if one.entry is not None and one.attributes is not None and one.entry.nodeid:
                     with contextlib.suppress(OSError):  # who asks for it is told

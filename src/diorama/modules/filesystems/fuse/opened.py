@@ -21,6 +21,7 @@ from diorama.modules.filesystems.fuse.file import Asking, FuseFile
 from diorama.modules.filesystems.fuse.lending import Lent, copy_lent, read_lent, write_lent
 from diorama.modules.filesystems.fuse.polling import Polling
 from diorama.modules.filesystems.fuse.translation import segments, unless_unknown, write_at
+from diorama.modules.filesystems.fuse.waiting import Repeating
 
 if TYPE_CHECKING:
     from diorama.fuse.connection import Reply
@@ -29,6 +30,9 @@ __all__ = ["OpenFiles"]
 
 _READ_MAX: Final = 60 << 10
 """Servers that splice their answers into the socket (vmsplice(2)) send at most 16 pages as one message."""
+_MOST_UNKNOWN: Final = 1 << 30
+_MOST_MEMORY: Final = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+_SECTOR: Final = 512
 _NEVER_SENT: Final = os.O_CREAT | os.O_EXCL | os.O_NOCTTY | os.O_CLOEXEC
 
 
@@ -180,12 +184,28 @@ class OpenFiles:
             if file.lent >= 0:
                 copy_lent(file.lent, fd)
                 return
-            offset = 0
+            offset, end, repeating = 0, 0, Repeating()
             while data := self._read(inode, file.handle, offset, size):
                 write_at(fd, data, offset)
                 offset += len(data)
                 if len(data) < size:
                     return
+                repeating.go_on()
+                end = self._check_size(file, fd, offset, end)
+                if offset > end:
+                    os.ftruncate(fd, end)
+                    return
+
+    def _check_size(self, file: FuseFile, fd: int, offset: int, end: int) -> int:
+        """Where a file ends of which so much was read: as from the kernel, there is no more than is told.
+
+        EFBIG if it is too large to be kept: of some, the server alone knows how large it is.
+        """
+        if (file.is_uncached and offset > _MOST_UNKNOWN) or os.fstat(fd).st_blocks * _SECTOR > _MOST_MEMORY:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        if file.is_uncached:
+            return offset
+        return end if offset <= end else self.asking.size(file.inode)
 
     def read(self, inode: int, offset: int, size: int) -> bytes:
         """Read a piece; shorter only at the end."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING, Final
 
 from diorama.fuse.connection import Caller
@@ -17,10 +19,11 @@ if TYPE_CHECKING:
 
     from diorama.fuse.connection import Reply
 
-__all__ = ["Nobody", "Waiting", "caller", "make_pair", "wait_for_room"]
+__all__ = ["Nobody", "Repeating", "Waiting", "caller", "make_pair", "wait_for_room"]
 
 _BUFFER: Final = 208 << 10
 """What every kernel lets everybody have (net.core.wmem_max); twice that holds 128 KiB and their header."""
+_TICK: Final = 0.05
 
 
 class Waiting:
@@ -61,6 +64,22 @@ class Nobody(Waiting):
         """Nobody is told; what must be undone is."""
         if self.late is not None and reply is not None and not reply.error:
             self.late(reply)
+
+
+class Repeating:
+    """One call for which a server is asked again and again, perhaps without end."""
+
+    def __init__(self) -> None:
+        self._who = asker()
+        self._next = time.monotonic() + _TICK
+
+    def go_on(self) -> None:
+        """EINTR, soon after whoever asks is killed."""
+        if self._who is None or time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + _TICK
+        if self._who.is_killed():
+            raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
 
 
 def make_pair() -> tuple[socket.socket, socket.socket]:
