@@ -264,7 +264,7 @@ void decide_told(struct dio_decider *decider, const struct dio_decision *decisio
                  const struct walk *w, struct dio_verdict *out) {
     struct telling t = {.decider = decider, .decision = decision, .asked = asked, .mount = &w->table->mounts[w->mount]};
     t.flags = decision->flags_arg == DIO_NO_ARG ? decision->fixed_flags : (uint32_t)arg_of(&t, decision->flags_arg);
-    if (!t.mount->told || asked->abi != ARCH_NATIVE || !arguments_are_known(&t) || !told_holds(t.mount->told) ||
+    if (!t.mount->told || asked->abi != ARCH_NATIVE || !arguments_are_known(&t) || !told_holds_soon(t.mount->told) ||
         table_has_points(w->table, w->mount, "", 0))
         return;
     t.session = (struct session){.told = t.mount->told, .asked = asked};

@@ -10,6 +10,8 @@
 struct dio_told *told_take(struct dio_told *told);
 /* Whether nothing has come from the file system that Python has not seen yet. */
 int told_holds(struct dio_told *told);
+/* The same by who does not read; what has come for somebody who reads here is none, as soon as he has taken it. */
+int told_holds_soon(struct dio_told *told);
 /* Whether it is known what a name leads to: `inode`, 0 if there is no such name. */
 int told_name(struct dio_told *told, uint64_t directory, const char *name, size_t length, uint64_t *inode);
 /* Whether the attributes of an inode are known. */

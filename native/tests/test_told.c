@@ -118,6 +118,32 @@ static void check_threads(void) {
     CHECK_EQ(wrong, 0);
 }
 
+static int takes_after;
+
+/* In the place of the C library's: somebody else gets the CPU, and takes what has come for him when it is his turn. */
+int sched_yield(void) {
+    char byte;
+    if (takes_after && !--takes_after)
+        CHECK_EQ(recv(ends[0], &byte, 1, 0), 1);
+    return 0;
+}
+
+/* What has come for somebody who reads here says nothing as soon as he has taken it. */
+static void check_answers(void) {
+    struct server *server = told_server(told);
+    char byte = 0;
+    CHECK_EQ(send(ends[1], &byte, 1, 0), 1);
+    takes_after = 3;
+    CHECK_EQ(told_holds_soon(told), 0); /* nobody reads here, so it is for Python */
+    CHECK_EQ(takes_after, 3);
+    atomic_store(&server->here, 1);
+    CHECK_EQ(told_holds_soon(told), 1);
+    CHECK_EQ(send(ends[1], &byte, 1, 0), 1);
+    CHECK_EQ(told_holds_soon(told), 0); /* he does not come */
+    CHECK_EQ(recv(ends[0], &byte, 1, 0), 1);
+    atomic_store(&server->here, 0);
+}
+
 static void check_silence(void) {
     char byte = 0;
     CHECK_EQ(told_holds(told), 1);
@@ -148,6 +174,7 @@ int main(void) {
     check_names_of_one();
     check_many();
     check_threads();
+    check_answers();
     check_silence();
     CHECK_EQ(told_take(told) == told, 1);
     dio_told_free(told);
