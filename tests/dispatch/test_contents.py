@@ -351,3 +351,34 @@ def test_what_is_written_while_it_is_read_again_stays(place: Place, monkeypatch:
     assert os.pread(content.fd, 100, 0) == b"earlier"
     one.unpin(content)
     one.close()
+
+
+@pytest.mark.parametrize("flags", [os.O_WRONLY, os.O_RDWR], ids=["writing", "both"])
+@pytest.mark.parametrize("wrote", [b"", b"written"], ids=["nothing", "something"])
+def test_who_has_closed_it_writes_no_more_whatever_there_was_to_save(
+    place: Place, monkeypatch: pytest.MonkeyPatch, flags: int, wrote: bytes
+) -> None:
+    """What was saved while it was open, or never written to, must not stay one that may be written."""
+    filesystem = place.filesystem
+    assert isinstance(filesystem, Tree)
+    saved: list[bytes] = []
+    differs: list[bool] = []
+    monkeypatch.setattr(filesystem, "writable", True)
+    monkeypatch.setattr(filesystem, "saves_late", False)
+    monkeypatch.setattr(filesystem, "save_content", lambda _inode, fd: saved.append(os.pread(fd, 100, 0)))
+    monkeypatch.setattr(filesystem, "set_attributes", lambda _inode, _changes: None)
+    monkeypatch.setattr(filesystem, "differs", lambda _inode, does: differs.append(does))
+    one = Contents(Inodes())
+    content = one.pin(place, attributes(place))
+    one.opening(content, flags)
+    program = os.open(content.path, flags)
+    one.unpin(content)
+    os.write(program, wrote)
+    one.save(content)
+    assert content.writers
+    os.close(program)
+    one.save_closed(content)
+    assert [content.writers, content.mappers] == [False, False]
+    assert not differs[-1]
+    assert not wrote or saved[-1] == wrote
+    one.close()

@@ -182,6 +182,13 @@ class Content:
             return True
         return self.mappers and memfd.digest(self.fd) != self.mark
 
+    def left_by_writers(self, *, still_written: bool) -> None:
+        """The file system has what is in it: only who can write still makes a difference."""
+        if not self.writers:
+            return
+        self.writers = still_written
+        self.mappers &= still_written  # who opened it for writing only cannot map it so
+        self.filesystem.differs(self.place.inode, does=still_written)
 
     def may_need_saving(self) -> bool:
         """As `needs_saving`, of what may be being saved just now."""

@@ -293,9 +293,12 @@ class Contents:
     def save(self, content: Content) -> bool:
         """Let the file system keep what is in it, if it may not have it; whether that was so.  `OSError`."""
         with self.kept(content.filesystem, content.place.inode) as kept, content.lock:
-            if kept is not content or content.is_orphan or not content.needs_saving():
+            if kept is not content or content.is_orphan:
                 return False
             still_written = content.openers > 0 or content.is_being_written
+            if not content.needs_saving():
+                content.left_by_writers(still_written=still_written)
+                return False
             status = os.fstat(content.fd)
             os.lseek(content.fd, 0, os.SEEK_SET)
             try:
@@ -308,9 +311,7 @@ class Contents:
             content.stamp = stamp_of(status)
             content.is_dirty = False
             content.is_racy = not memfd.has_fine_times()
-            content.writers = still_written
-            content.mappers &= still_written  # who opened it for writing only cannot map it so
-            content.filesystem.differs(content.place.inode, does=still_written)
+            content.left_by_writers(still_written=still_written)
             if content.mappers and not content.filesystem.saves_late:
                 content.mark = memfd.digest(content.fd)
             return True
