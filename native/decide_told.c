@@ -1,9 +1,9 @@
 /* decide_told.c - calls that lead to a file system of ours, answered by what that has told and what still holds.
  *
  * The way and the answer are those of Python (`diorama.view.resolve`, `diorama.dispatch.files.status`).  What is not
- * known the file system is asked for (fuseask.c), by those calls that are answered here; links and `..` are for Python.
- * Permissions are not looked up: what everybody may do is done, and for a supervisor without privileges what its own
- * user may do, for who runs in its view is that user; the rest is for Python. */
+ * known the file system is asked for (fuseask.c), by those calls that are answered here; links on the way and `..` are
+ * for Python.  Permissions are not looked up: what everybody may do is done, and for a supervisor without privileges what
+ * its own user may do, for who runs in its view is that user; the rest is for Python. */
 #include "told.h"
 
 #include <fcntl.h>
@@ -63,7 +63,8 @@ static int may_ask(const struct telling *t) {
     const struct server *server = told_server(t->mount->told);
     switch (t->decision->op) {
     case DIO_DO_STAT:
-    case DIO_DO_STATX: return 1;
+    case DIO_DO_STATX:
+    case DIO_DO_READLINK: return 1;
     case DIO_DO_ACCESS: return !server->unchecked;
     case DIO_DO_OPEN: return atomic_load(&server->keeps) || t->likely;
     default: return 0;
@@ -76,25 +77,44 @@ static int node_find(struct telling *t, uint64_t inode) {
     return may_ask(t) && !told_differs(t->mount->told, inode) && session_node(&t->session, inode, &t->node);
 }
 
-/* What a name leads to, in `node`, whose inode is 0 if there is none of that name.  On the way a type is enough where the
- * file system says who may do what. */
-static int name_find(struct telling *t, uint64_t directory, const char *name, size_t length) {
+/* Whether of what a path leads to no more than the type is asked for, which is the same whoever writes to it. */
+static int wants_type(const struct telling *t) { return t->decision->op == DIO_DO_READLINK; }
+
+static int type_find(struct telling *t, uint64_t inode) {
+    t->is_type = 1;
+    return dio_told_status(t->mount->told, inode, &t->node) || session_node(&t->session, inode, &t->node);
+}
+
+/* What a name leads to, in `node`, whose inode is 0 if there is none of that name.  On the way a type is enough where
+ * the file system says who may do what. */
+static int name_find(struct telling *t, uint64_t directory, const char *name, size_t length, int is_last) {
     uint64_t inode;
+    int by_type = is_last && wants_type(t);
     t->is_type = 0;
     if (told_name(t->mount->told, directory, name, length, &inode)) {
         t->node.inode = inode;
-        return !inode || node_find(t, inode);
+        return !inode || (by_type ? type_find(t, inode) : node_find(t, inode));
     }
     int known = may_ask(t) ? session_name(&t->session, directory, name, length, &t->node) : 0;
-    if (!known || (t->node.inode && told_differs(t->mount->told, t->node.inode)))
+    if (!known || (!by_type && t->node.inode && told_differs(t->mount->told, t->node.inode)))
         return 0;
-    t->is_type = known == 1 && t->node.unchecked;
+    t->is_type = by_type || (known == 1 && t->node.unchecked);
     return known == 2 || t->is_type || node_find(t, t->node.inode);
+}
+
+/* The root of a mount is a directory, whether its server answers or not: so umount(8) finds one that does not. */
+static int is_root(const struct telling *t, const struct walk *w) {
+    const char *at = w->todo + w->at, *name;
+    return t->mount->directory && w->inode == t->mount->inode && !name_next(&at, &name);
 }
 
 static enum found told_walk(struct telling *t, const struct walk *w) {
     const char *at = w->todo + w->at, *name;
     size_t length;
+    if (wants_type(t) && is_root(t, w)) {
+        t->node.mode = S_IFDIR;
+        return FOUND_NODE;
+    }
     if (!node_find(t, w->inode))
         return FOUND_UNSURE;
     while ((length = name_next(&at, &name))) {
@@ -107,14 +127,14 @@ static enum found told_walk(struct telling *t, const struct walk *w) {
         t->directory = t->node.inode;
         t->name = name;
         t->length = length;
-        if (!name_find(t, t->node.inode, name, length))
+        if (!name_find(t, t->node.inode, name, length, !*at))
             return FOUND_UNSURE;
         if (!t->node.inode)
             return FOUND_NO_NAME;
         if (S_ISLNK(t->node.mode) && (*at || w->follow))
             return FOUND_UNSURE;
     }
-    if (t->is_type && !node_find(t, t->node.inode))
+    if (t->is_type && !wants_type(t) && !node_find(t, t->node.inode))
         return FOUND_UNSURE;
     return *at || S_ISDIR(t->node.mode) || at == w->todo || at[-1] != '/' ? FOUND_NODE : FOUND_UNSURE;
 }
@@ -126,12 +146,13 @@ static void answer_value(struct dio_verdict *out, int64_t value) {
     out->value = value;
 }
 
-static void answer_data(const struct telling *t, const void *data, size_t size, struct dio_verdict *out) {
+static void answer_data(const struct telling *t, const void *data, size_t size, int64_t value,
+                        struct dio_verdict *out) {
     if (t->asked->listener && dio_listener_valid(t->asked->listener, t->asked->cookie))
         return; /* gone: whoever has this thread id now is somebody else */
     ssize_t n = dio_memory_write(t->asked->tid, arg_of(t, t->decision->buffer_arg), data, size);
     if (n != -ESRCH)
-        answer_value(out, n == (ssize_t)size ? 0 : -EFAULT);
+        answer_value(out, n == (ssize_t)size ? value : -EFAULT);
 }
 
 /* Seconds and nanoseconds, also of what was before the epoch. */
@@ -155,7 +176,7 @@ static void tell_stat(const struct telling *t, struct dio_verdict *out) {
     status.st_atim = time_of(node->accessed);
     status.st_mtim = time_of(node->modified);
     status.st_ctim = time_of(node->changed);
-    answer_data(t, &status, sizeof status, out);
+    answer_data(t, &status, sizeof status, 0, out);
 }
 
 static struct statx_timestamp stamp_of(int64_t nanoseconds) {
@@ -185,7 +206,7 @@ static void tell_statx(const struct telling *t, struct dio_verdict *out) {
     status.stx_dev_major = major(t->mount->device);
     status.stx_dev_minor = minor(t->mount->device);
     memcpy((char *)&status + MOUNT_ID_AT, &t->mount->id, sizeof t->mount->id);
-    answer_data(t, &status, sizeof status, out);
+    answer_data(t, &status, sizeof status, 0, out);
 }
 
 /* What everybody may do; who is let through anyway is no other. */
@@ -198,6 +219,22 @@ static void tell_access(const struct telling *t, struct dio_verdict *out) {
         (wanted & X_OK && (node->mode & 0111) != 0111))
         return;
     answer_value(out, 0);
+}
+
+/* What is no link is not asked where it leads. */
+static void tell_link(struct telling *t, struct dio_verdict *out) {
+    char target[PATH_MAX];
+    int32_t size = (int32_t)arg_of(t, t->decision->size_arg);
+    if (!S_ISLNK(t->node.mode)) {
+        answer_value(out, -EINVAL);
+        return;
+    }
+    ssize_t n = session_link(&t->session, t->node.inode, target);
+    if (n < 0)
+        answer_value(out, n);
+    n = n < size ? n : size;
+    if (n > 0)
+        answer_data(t, target, (size_t)n, n, out);
 }
 
 /* As `may_open`, for a directory. */
@@ -276,6 +313,8 @@ void decide_told(struct dio_decider *decider, const struct dio_decision *decisio
     enum found found = told_walk(&t, w);
     if (found == FOUND_NODE && decision->op == DIO_DO_OPEN)
         tell_open(&t, w, out);
+    else if (found == FOUND_NODE && decision->op == DIO_DO_READLINK)
+        tell_link(&t, out);
     session_end(&t.session);
     if (found == FOUND_NO_NAME)
         answer_value(out, -ENOENT);

@@ -122,6 +122,9 @@ int told_entered(struct dio_told *told, const struct entering *at, const void *f
 int session_ask(struct session *s, struct left *request, const void *body, size_t size, void *answer, size_t room,
                 size_t *got);
 
+/* Where a link leads (fuselink.c): the length of its target, or the server's -errno; 0 if Python must ask. */
+ssize_t session_link(struct session *s, uint64_t inode, char target[PATH_MAX]);
+
 /* ---- opening (fuseopen.c) ---- */
 
 enum { READ_HEAD = 16 /* before the content in an answer */ };

@@ -28,7 +28,7 @@ __all__ = ["Leaving"]
 _ROOM = 1 << 20
 """More than is read at once."""
 _OPENING = ("OPEN", "OPENDIR")
-_READING = ("READ", "READDIR", "READDIRPLUS")
+_READING = ("READ", "READDIR", "READDIRPLUS", "READLINK")
 _HEAD = slice(8, 16)
 """Where the number of its request stands in an answer."""
 
