@@ -86,6 +86,11 @@ DIO_API void dio_told_disturb(struct dio_told *told);
 /* Sends a request, and takes the answer if that is the next that comes, and soon: its size, or 0 if it is to be waited for.
  * -EBUSY: it is not sent, somebody else reads. */
 DIO_API int64_t dio_told_exchange(struct dio_told *told, const void *message, size_t size, void *answer, size_t room);
+/* Asks for the attributes of an inode, or for a name, as somebody's thread: whether they have come, and soon.  Of a name
+ * it is 2 if those attributes hold, or there is none of that name (inode 0), and 1 if they are a type to go on by. */
+DIO_API int dio_told_ask_node(struct dio_told *told, pid_t tid, uint64_t inode, struct dio_told_node *out);
+DIO_API int dio_told_ask_name(struct dio_told *told, pid_t tid, uint64_t directory, const char *name, size_t length,
+                              struct dio_told_node *out);
 /* Whether a request about a node waits for its answer. */
 DIO_API int dio_told_busy(struct dio_told *told, uint64_t node);
 /* A number for a request that nobody will wait for: the answer is taken here, or found as one that is left.  0: there are

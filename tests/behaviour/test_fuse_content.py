@@ -289,6 +289,26 @@ def test_what_the_server_says_to_an_open_is_what_the_program_is_told(served: Ser
     assert served.run(script) == ["EBUSY EDQUOT"]
 
 
+def test_who_makes_a_file_looks_for_it_once(served: Served) -> None:
+    served.server.log.clear()
+    served.run("os.close(os.open('mnt/file', os.O_WRONLY | os.O_CREAT, 0o644))")
+    assert served.requests("LOOKUP", "CREATE") == ["LOOKUP", "CREATE"]
+
+
+def test_a_file_that_is_made_past_the_view_meanwhile_is_opened(served: Served) -> None:
+    def made(_header: Any, body: bytes) -> bytes:
+        served.server.add(body[CreateIn.width() : -1], b"content")
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+
+    served.server.override["CREATE"] = made
+    script = """
+        for path, flags in ("mnt/file", os.O_EXCL), ("mnt/other", 0):
+            fd = told(os.open, path, os.O_RDWR | os.O_CREAT | flags)
+            print(fd if isinstance(fd, str) else os.read(fd, 100), os.path.exists(path))
+    """
+    assert served.run(script) == ["EEXIST True", "b'content' True"]
+
+
 def test_a_server_without_handles_is_asked_for_one_once(served: Served) -> None:
     served.server.override["OPEN"] = refuse(errno.ENOSYS)
     served.server.add(b"file", b"content")

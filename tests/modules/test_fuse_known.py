@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +15,7 @@ from diorama.modules.filesystems.fuse.channel import make_pair
 from diorama.modules.filesystems.fuse.filesystem import FuseFileSystem
 from diorama.view.asking import asked, asks
 from diorama.view.host import RealHost
+from diorama.view.identity import Identity
 from diorama.view.inodes import Inodes
 from diorama.view.mounts import MountTree
 from diorama.view.task import Task, Tasks
@@ -139,3 +141,85 @@ def test_the_inode_number_that_programs_see_is_the_servers(server: Server, mount
     assert numbers == {b"a": 2, b"b": 3}
     for name in (b"b", b"a"):  # in the order in which they are looked up, inodes of the view are counted
         assert mounted.attributes(mounted.lookup(1, name)).number == numbers[name]
+
+
+def test_that_there_is_no_such_name_is_asked_once_a_call(
+    server: Server, mounted: FuseFileSystem, tasks: Tasks, task: Task
+) -> None:
+    asks(tasks, task)
+    for _ in range(2):
+        with pytest.raises(FileNotFoundError):
+            mounted.lookup(1, b"file")
+        server.add(b"file", b"content")
+    assert server.log == ["INIT", "LOOKUP"]
+    asks(tasks, task)
+    file = mounted.lookup(1, b"file")
+    assert server.log == ["INIT", "LOOKUP", "LOOKUP"]
+    mounted.remove(1, b"file")
+    with pytest.raises(FileNotFoundError):
+        mounted.lookup(1, b"file")
+    made, opened = mounted.create(1, b"file", mounted.attributes(1), os.O_WRONLY)
+    assert mounted.lookup(1, b"file") == made != file
+    opened.close()
+
+
+def test_a_name_that_went_while_it_was_asked_for_is_asked_for_again(
+    server: Server, mounted: FuseFileSystem, tasks: Tasks, task: Task
+) -> None:
+    def changes(header: InHeader, body: bytes) -> bytes:
+        mounted._known.changed(1)
+        return server.lookup(header, body)
+
+    asks(tasks, task)
+    server.override["LOOKUP"] = changes
+    for _ in range(2):
+        with pytest.raises(FileNotFoundError):
+            mounted.lookup(1, b"file")
+    assert server.log.count("LOOKUP") == 2
+
+
+def test_who_is_in_a_call_asks_natively_as_who_he_is(
+    server: Server, mounted: FuseFileSystem, tasks: Tasks, task: Task
+) -> None:
+    asked_by: list[tuple[int, int, int]] = []
+
+    def note(header: InHeader, body: bytes) -> bytes:
+        asked_by.append((header.uid, header.gid, header.pid))
+        return server.lookup(header, body)
+
+    server.add(b"file", b"content")
+    server.override["LOOKUP"] = note
+    mounted.statistics()
+    before = mounted._channel.connection.asked
+    asks(tasks, task)
+    file = mounted.lookup(1, b"file")
+    assert mounted.attributes(file).size == 7
+    assert mounted._channel.connection.asked == before, "it was asked for by Python"
+    assert server.log == ["INIT", "STATFS", "LOOKUP", "GETATTR"]
+    task.identity = Identity.of(7, 8)
+    asks(tasks, task)
+    assert mounted.lookup(1, b"file") == file
+    assert mounted._channel.connection.asked > before
+    pid = os.getpid()
+    assert asked_by == [(os.geteuid(), os.getegid(), pid), (7, 8, pid)]
+
+
+@pytest.mark.parametrize("name", ["LOOKUP", "GETATTR"])
+def test_who_has_asked_natively_in_vain_waits_for_the_same_answer(
+    server: Server, mounted: FuseFileSystem, tasks: Tasks, task: Task, name: str
+) -> None:
+    release, answer = threading.Event(), getattr(server, name.lower())
+
+    def slow(header: InHeader, body: bytes) -> bytes:
+        release.wait(60)
+        return bytes(answer(header, body))
+
+    server.add(b"file", b"content")
+    mounted.statistics()
+    server.override[name] = slow
+    asks(tasks, task)
+    timer = threading.Timer(0.3, release.set)  # longer than is waited for natively
+    timer.start()
+    assert mounted.attributes(mounted.lookup(1, b"file")).size == 7
+    assert server.log.count(name) == 1
+    timer.join()

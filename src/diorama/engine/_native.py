@@ -418,6 +418,11 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "dio_told_disturb": (None, [c.c_void_p]),
     "dio_told_busy": (c.c_int, [c.c_void_p, c.c_uint64]),
     "dio_told_post": (c.c_uint64, [c.c_void_p, c.c_uint32, c.c_uint64]),
+    "dio_told_ask_node": (c.c_int, [c.c_void_p, c.c_int32, c.c_uint64, _P(ToldNode)]),
+    "dio_told_ask_name": (
+        c.c_int,
+        [c.c_void_p, c.c_int32, c.c_uint64, c.c_char_p, c.c_size_t, _P(ToldNode)],
+    ),
     "dio_told_adopt": (c.c_uint64, [c.c_void_p, c.c_uint32, c.c_uint64, c.c_char_p]),
     "dio_told_abandon": (c.c_uint64, [c.c_void_p]),
     "dio_told_give_up": (c.c_int, [c.c_void_p]),

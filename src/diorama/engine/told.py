@@ -233,6 +233,19 @@ class Told:
         """How often was asked natively; to be compared."""
         return int(_native.brief.dio_told_asked(self._handle))
 
+    def ask_node(self, tid: int, inode: int) -> _told.ToldNode | None:
+        """Ask for the status of an inode as a thread; None if no answer has come that could be taken."""
+        found = _told.ToldNode()
+        is_found = _native.lib.dio_told_ask_node(self._handle, tid, inode, ctypes.byref(found))
+        return found if is_found else None
+
+    def ask_name(self, tid: int, directory: int, name: bytes) -> tuple[_told.ToldNode, bool] | None:
+        """The same of a name: its status, and whether that is more than its type; inode 0: there is none."""
+        found = _told.ToldNode()
+        ask = _native.lib.dio_told_ask_name
+        known = ask(self._handle, tid, directory, name, len(name), ctypes.byref(found))
+        return (found, known > 1) if known else None
+
     def exchange(self, message: bytes) -> bytes | None:
         """Send a request, and give its answer if that comes next and soon; b"" if it is to be waited for.
 

@@ -73,6 +73,11 @@ class Asker:
         return self._task
 
     @property
+    def is_itself(self) -> bool:
+        """Whether it is the same to files as on the host."""
+        return self._task.identity is None
+
+    @property
     def clock(self) -> Clock | None:
         """The clock that it has; None in a view that has none of its own."""
         return self._task.clock or self._tasks.clock

@@ -68,7 +68,13 @@ def open_virtual(
     with files.synthetic.naming(filesystem):
         inode = find(filesystem, place.directory, name_of(place))
         if inode is None:
-            return _create(files, task, place, how)
+            try:
+                return _create(files, task, place, how)
+            except FileExistsError:
+                inode = find(filesystem, place.directory, name_of(place))
+                if inode is None:
+                    raise
+            # It was made past this view since it was looked for.
     return _open_existing(files, task, place._replace(inode=inode, missing=False), flags)
 
 

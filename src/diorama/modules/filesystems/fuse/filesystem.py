@@ -131,7 +131,10 @@ class FuseFileSystem(FileSystem):
 
     def lookup(self, directory: int, name: bytes) -> int:
         """The inode of a name: as told before, while that holds."""
-        inode = self._known.name(directory, name, self._channel.check())
+        who = self._channel.check()
+        inode = self._known.name(directory, name, who)
+        if inode is None:
+            inode = self._known.ask_name(directory, name, who)
         if inode is None:
             inode = self._look_up(directory, name)
         if not inode:
@@ -140,9 +143,13 @@ class FuseFileSystem(FileSystem):
 
     def attributes(self, inode: int) -> Attributes:
         """Status: as told before, while that holds."""
-        known = self._known.attributes(inode, self._channel.check())
+        who = self._channel.check()
+        known = self._known.attributes(inode, who)
         if known is not None:
             return known
+        asked = self._known.ask(inode, who)
+        if asked is not None:
+            return asked
         mark = self._known.mark()
         return self._told(inode, self._ask("GETATTR", inode, GetAttrIn()), mark)
 
@@ -246,6 +253,8 @@ class FuseFileSystem(FileSystem):
             wanted = CreateIn(flags & ~os.O_CLOEXEC | os.O_CREAT | os.O_EXCL, mode)
             reply = self._ask("CREATE", directory, wanted, names=(name,), late=self._close)
         except OSError as error:
+            if error.errno == errno.EEXIST:
+                self._known.forget_name(directory, name)
             if error.errno != errno.ENOSYS:
                 raise
             reply = self._ask("MKNOD", directory, MknodIn(mode), names=(name,))
@@ -452,7 +461,7 @@ class FuseFileSystem(FileSystem):
             reply = self._ask("LOOKUP", directory, names=(name,))
         except OSError as error:
             if error.errno == errno.ENOENT:
-                self._known.forget_name(directory, name)
+                self._known.missing(directory, name, mark)
             raise
         return self._known.entered(directory, name, *reply.entry, mark=mark)
 

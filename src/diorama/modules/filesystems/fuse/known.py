@@ -22,6 +22,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
+from diorama.engine._told import ToldNode
 from diorama.engine.told import Told
 from diorama.fuse.wire import Attr, AttrOut, EntryOut
 from diorama.interfaces.asking import Asker, asker
@@ -99,20 +100,52 @@ class Known:
         if node is not None and _holds(node, who):
             return node.attributes
         mark, found = self._changes, self.native.status(inode)
-        if found is None:
-            return None
-        attributes = attributes_told(found)
-        with self._lock:
-            node = self._node(inode)
-            if node is not None and mark == self._changes:  # then they hold for the rest of this call
-                node.attributes, node.told, node.until = attributes, time.monotonic(), _NEVER
-        return attributes
+        return None if found is None else self._hear(found, mark, is_whole=True)
 
     def walked(self, inode: int) -> Attributes | None:
         """As `attributes`, or what came with its name in this call: of that the type is to be relied on."""
         node, who = self._nodes.get(inode), asker()
         is_new = node is not None and who is not None and node.walked_at >= who.since
         return node.walked if node is not None and is_new else self.attributes(inode, who)
+
+    # -- what is asked for natively -----------------------------------------------------------
+
+    def ask_name(self, directory: int, name: bytes, who: Asker | None) -> int | None:
+        """Ask for a name: the inode, 0 if there is none; None if the server must be asked otherwise."""
+        if who is None or not who.is_itself:
+            return None
+        who.step_aside()
+        mark, answer = self._changes, self.native.ask_name(who.task.tid, directory, name)
+        if answer is None:
+            return None
+        found, is_whole = answer
+        with self._lock:
+            if mark == self._changes:
+                self._put(directory, name, _Name(found.inode, time.monotonic(), _NEVER))
+        if found.inode:
+            self._hear(found, mark, is_whole=is_whole)
+        return int(found.inode)
+
+    def ask(self, inode: int, who: Asker | None) -> Attributes | None:
+        """Ask for the attributes of an inode; None if the server must be asked otherwise."""
+        if who is None or not who.is_itself:
+            return None
+        who.step_aside()
+        mark, found = self._changes, self.native.ask_node(who.task.tid, inode)
+        return None if found is None else self._hear(found, mark, is_whole=True)
+
+    def _hear(self, found: ToldNode, mark: int, *, is_whole: bool) -> Attributes:
+        """What was told natively, and since this mark, holds for the rest of this call."""
+        attributes = attributes_told(found)
+        with self._lock:
+            node = self._node(found.inode)
+            if node is None or mark != self._changes:
+                return attributes
+            if is_whole:
+                node.attributes, node.told, node.until = attributes, time.monotonic(), _NEVER
+            else:
+                node.walked, node.walked_at = attributes, time.monotonic()
+        return attributes
 
     # -- what is told -------------------------------------------------------------------------
 
@@ -130,9 +163,7 @@ class Known:
         with self._lock:
             if mark is not None and mark != self._changes:
                 until = _NEVER
-            if len(self._names) >= _MOST_NAMES:
-                self._names.clear()  # they are asked for again
-            self._names[directory, name] = _Name(inode, told, until)
+            self._put(directory, name, _Name(inode, told, until))
             self.native.name(directory, name, inode, until)
         if inode:
             if stat.S_ISDIR(attr.mode):
@@ -194,14 +225,30 @@ class Known:
                 if node is not None:
                     node.told = node.until = node.walked_at = _NEVER
 
+    def missing(self, directory: int, name: bytes, mark: int) -> None:
+        """The server has no such name: that holds for the calls that had begun by then."""
+        with self._lock:
+            is_new = mark == self._changes
+            self._forget_name(directory, name)
+            if is_new:
+                self._put(directory, name, _Name(0, time.monotonic(), _NEVER))
+
     def forget_name(self, directory: int, name: bytes) -> int:
         """A name is to be asked for again; what it led to."""
         with self._lock:
-            found, inode = self._names.pop((directory, name), None), self.native.drop(directory, name)
-            if found is None and inode is None:
-                return 0
-            self._changed()
-            return inode or (0 if found is None else found.inode)
+            return self._forget_name(directory, name)
+
+    def _forget_name(self, directory: int, name: bytes) -> int:
+        found, inode = self._names.pop((directory, name), _UNKNOWN), self.native.drop(directory, name)
+        if not found.inode and inode is None:
+            return 0
+        self._changed()
+        return inode or found.inode
+
+    def _put(self, directory: int, name: bytes, found: _Name) -> None:
+        if len(self._names) >= _MOST_NAMES:
+            self._names.clear()  # they are asked for again
+        self._names[directory, name] = found
 
     def forget_names(self, inode: int = 0) -> None:
         """All names of an inode are to be asked for again; 0: all names."""
