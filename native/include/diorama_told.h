@@ -91,6 +91,9 @@ DIO_API int64_t dio_told_exchange(struct dio_told *told, const void *message, si
 DIO_API int dio_told_ask_node(struct dio_told *told, pid_t tid, uint64_t inode, struct dio_told_node *out);
 DIO_API int dio_told_ask_name(struct dio_told *told, pid_t tid, uint64_t directory, const char *name, size_t length,
                               struct dio_told_node *out);
+/* Has a file opened: 1 and its handle, or the server's -errno; 0 if Python must ask. */
+DIO_API int dio_told_ask_open(struct dio_told *told, pid_t tid, uint64_t inode, uint32_t flags, uint64_t *handle,
+                              uint32_t *how);
 /* Whether a request about a node waits for its answer. */
 DIO_API int dio_told_busy(struct dio_told *told, uint64_t node);
 /* A number for a request that nobody will wait for: the answer is taken here, or found as one that is left.  0: there are

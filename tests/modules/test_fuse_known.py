@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import socket
 import stat
@@ -10,6 +12,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from behaviour.served import refuse
+from diorama.fuse.flags import FOpen
+from diorama.fuse.handles import OpenIn, OpenOut
 from diorama.fuse.wire import Attr, EntryOut, InHeader
 from diorama.modules.filesystems.fuse.channel import make_pair
 from diorama.modules.filesystems.fuse.filesystem import FuseFileSystem
@@ -204,7 +209,7 @@ def test_who_is_in_a_call_asks_natively_as_who_he_is(
     assert asked_by == [(os.geteuid(), os.getegid(), pid), (7, 8, pid)]
 
 
-@pytest.mark.parametrize("name", ["LOOKUP", "GETATTR"])
+@pytest.mark.parametrize("name", ["LOOKUP", "GETATTR", "OPEN"])
 def test_who_has_asked_natively_in_vain_waits_for_the_same_answer(
     server: Server, mounted: FuseFileSystem, tasks: Tasks, task: Task, name: str
 ) -> None:
@@ -220,6 +225,45 @@ def test_who_has_asked_natively_in_vain_waits_for_the_same_answer(
     asks(tasks, task)
     timer = threading.Timer(0.3, release.set)  # longer than is waited for natively
     timer.start()
-    assert mounted.attributes(mounted.lookup(1, b"file")).size == 7
+    file = mounted.lookup(1, b"file")
+    assert mounted.attributes(file).size == 7
+    assert mounted.open_file(file, os.O_RDWR).handle == 8
     assert server.log.count(name) == 1
     timer.join()
+
+
+def test_a_file_is_opened_natively_with_the_same_flags(
+    server: Server, mounted: FuseFileSystem, tasks: Tasks, task: Task
+) -> None:
+    flags: list[int] = []
+
+    def note(header: InHeader, body: bytes) -> bytes:
+        flags.append(OpenIn.decode(body).flags)
+        return OpenOut(fh=77, open_flags=FOpen.KEEP_CACHE).encode()
+
+    server.override["OPEN"] = note
+    server.add(b"file", b"content")
+    file = mounted.lookup(1, b"file")
+    for is_native in (False, True):
+        asks(tasks, task) if is_native else asked()
+        mounted.attributes(file)
+        before = mounted._channel.connection.asked
+        opened = mounted.open_file(file, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        assert (mounted._channel.connection.asked == before) is is_native
+        assert (opened.handle, opened.keeps) == (77, True)
+        opened.close()
+    assert flags == [os.O_RDWR | os.O_APPEND] * 2
+
+
+def test_what_the_server_says_to_an_open_is_remembered_if_it_opens_nothing(
+    server: Server, mounted: FuseFileSystem, tasks: Tasks, task: Task
+) -> None:
+    server.add(b"file", b"content")
+    asks(tasks, task)
+    file = mounted.lookup(1, b"file")
+    for code in (errno.EBUSY, errno.ENOSYS):
+        server.override["OPEN"] = refuse(code)
+        with pytest.raises(OSError, match="busy") if code == errno.EBUSY else contextlib.nullcontext():
+            assert not mounted.open_file(file, os.O_RDONLY).has_handle
+    mounted.open_file(file, os.O_RDONLY)
+    assert server.log.count("OPEN") == 2

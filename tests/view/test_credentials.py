@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 from diorama.view.credentials import CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID, Credentials
 from diorama.view.filesystem import Attributes
 from diorama.view.host import RealHost
+from diorama.view.inodes import Inodes
+from diorama.view.mounts import MountTree
+from diorama.view.task import Tasks
 
 ALL = (1 << 41) - 1
 R, W, X = os.R_OK, os.W_OK, os.X_OK
@@ -112,3 +115,27 @@ def test_access_to_our_files_is_as_the_kernel_has_it(scratch: Path, mode: int, w
     attributes = Attributes(status.st_mode, uid=status.st_uid, gid=status.st_gid)
     expected = os.access(scratch, wanted, effective_ids=True)
     assert RealHost.credentials(os.getpid()).permits(attributes, wanted) == expected
+
+
+@pytest.mark.parametrize("alike", [False, True])
+def test_who_makes_a_file_is_looked_at_once_a_call(*, alike: bool) -> None:
+    looked: list[int] = []
+
+    class Host(RealHost):
+        @staticmethod
+        def credentials(tid: int) -> Credentials:
+            looked.append(tid)
+            return RealHost.credentials(tid)
+
+    tasks = Tasks(MountTree(), Host(), Inodes())
+    tasks.are_alike = lambda: alike
+    task = tasks.first(os.getpid())
+    umask = os.umask(0o027)
+    looked.clear()
+    try:
+        tasks.credentials(task)
+        assert tasks.maker(task).umask == 0o027
+        assert tasks.maker(task).umask == 0o027
+        assert looked == [task.tid], "each look at /proc takes as long as a question to a server"
+    finally:
+        os.umask(umask)

@@ -423,6 +423,10 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
         c.c_int,
         [c.c_void_p, c.c_int32, c.c_uint64, c.c_char_p, c.c_size_t, _P(ToldNode)],
     ),
+    "dio_told_ask_open": (
+        c.c_int,
+        [c.c_void_p, c.c_int32, c.c_uint64, c.c_uint32, _P(c.c_uint64), _P(c.c_uint32)],
+    ),
     "dio_told_adopt": (c.c_uint64, [c.c_void_p, c.c_uint32, c.c_uint64, c.c_char_p]),
     "dio_told_abandon": (c.c_uint64, [c.c_void_p]),
     "dio_told_give_up": (c.c_int, [c.c_void_p]),

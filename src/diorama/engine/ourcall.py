@@ -9,10 +9,11 @@ from typing import Any
 
 from diorama.engine import _native
 
-__all__ = ["OurMemory", "make_call", "take_lease"]
+__all__ = ["OurMemory", "add_watch", "make_call", "take_lease"]
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
+_libc.inotify_add_watch.argtypes = ctypes.c_int, ctypes.c_char_p, ctypes.c_uint32
 
 
 def make_call(number: int, *args: int) -> int:
@@ -22,6 +23,15 @@ def make_call(number: int, *args: int) -> int:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
     return result
+
+
+def add_watch(inotify: int, path: bytes, mask: int) -> int:
+    """Watch a file (inotify_add_watch(2)): the watch; `OSError`."""
+    watch: int = _libc.inotify_add_watch(inotify, path, mask)
+    if watch < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return watch
 
 
 def take_lease(fd: int, kind: int) -> int:

@@ -246,6 +246,16 @@ class Told:
         known = ask(self._handle, tid, directory, name, len(name), ctypes.byref(found))
         return (found, known > 1) if known else None
 
+    def ask_open(self, tid: int, inode: int, flags: int) -> tuple[int, int] | None:
+        """Have a file opened for a thread: the handle, and what the server said to it; None as `ask_node`.
+
+        What else the server says is an `OSError`.
+        """
+        handle, how = ctypes.c_uint64(), ctypes.c_uint32()
+        references = ctypes.byref(handle), ctypes.byref(how)
+        opened = _native.check(_native.lib.dio_told_ask_open(self._handle, tid, inode, flags, *references))
+        return (handle.value, how.value) if opened else None
+
     def exchange(self, message: bytes) -> bytes | None:
         """Send a request, and give its answer if that comes next and soon; b"" if it is to be waited for.
 

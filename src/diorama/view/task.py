@@ -357,8 +357,9 @@ class Tasks:
         return found
 
     def maker(self, task: Task) -> Credentials:
-        """The same as `credentials`, with the umask that it has now."""
-        task.credentials = self._host.credentials(task.tid)
+        """The same as `credentials`, with the umask that it has."""
+        if task.credentials is None or task.credentials is self._ours:
+            task.credentials = self._host.credentials(task.tid)
         return _as_seen(task.credentials, task)
 
     def cwd(self, task: Task) -> Place:

@@ -35,7 +35,7 @@ from diorama.catalogue.memory import MSync
 from diorama.dispatch.files.answers import Outcome, answers
 from diorama.dispatch.files.errors import untold
 from diorama.dispatch.files.state import Files, fail
-from diorama.engine.ourcall import OurMemory, make_call
+from diorama.engine.ourcall import add_watch, make_call
 from diorama.errors import warn_once
 
 if TYPE_CHECKING:
@@ -200,10 +200,8 @@ class Saver:
         with self._lock:
             if self._failed or not self._start():
                 return
-            memory = OurMemory()
-            path = memory.place(b"/proc/self/fd/%d\0" % content.fd)
             try:
-                content.watch = _call("inotify_add_watch", self._inotify, path, mask)
+                content.watch = add_watch(self._inotify, b"/proc/self/fd/%d" % content.fd, mask)
             except OSError as error:
                 warn_once("inotify_add_watch", f"{error.strerror}: {_LATE}")
                 return

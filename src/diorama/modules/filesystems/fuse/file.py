@@ -51,7 +51,7 @@ class Asking:
 
     `write` writes what is open, part by part, up to an offset (`WritingChannel.write`).
     `changed` tells that the attributes of a file are to be asked for again, `size` how long it is, `node` the
-    server's number for it.
+    server's number for it.  `open` has the server open a file natively, where that can be done.
     """
 
     ask: Callable[..., Reply]
@@ -61,6 +61,7 @@ class Asking:
     changed: Callable[[int], None]
     size: Callable[[int], int]
     node: Callable[[int], int]
+    open: Callable[[int, int], OpenOut | None]
 
 
 class FuseFile:

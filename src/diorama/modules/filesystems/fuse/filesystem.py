@@ -117,6 +117,7 @@ class FuseFileSystem(FileSystem):
             self._known.changed,
             lambda inode: self.attributes(inode).size,
             self._known.node,
+            self._known.ask_open,
         )
         self.lent = Lent(self._channel.connection)
         self._files = OpenFiles(asking, self.lent)

@@ -24,6 +24,7 @@ from typing import Final
 
 from diorama.engine._told import ToldNode
 from diorama.engine.told import Told
+from diorama.fuse.handles import OpenOut
 from diorama.fuse.wire import Attr, AttrOut, EntryOut
 from diorama.interfaces.asking import Asker, asker
 from diorama.interfaces.filesystem import Attributes
@@ -133,6 +134,15 @@ class Known:
         who.step_aside()
         mark, found = self._changes, self.native.ask_node(who.task.tid, inode)
         return None if found is None else self._hear(found, mark, is_whole=True)
+
+    def ask_open(self, inode: int, flags: int) -> OpenOut | None:
+        """Have a file opened; None if the server must be asked otherwise."""
+        who = asker()
+        if who is None or not who.is_itself:
+            return None
+        who.step_aside()
+        opened = self.native.ask_open(who.task.tid, inode, flags)
+        return None if opened is None else OpenOut(*opened)
 
     def _hear(self, found: ToldNode, mark: int, *, is_whole: bool) -> Attributes:
         """What was told natively, and since this mark, holds for the rest of this call."""

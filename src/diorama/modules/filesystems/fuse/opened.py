@@ -55,7 +55,20 @@ class OpenFiles:
         truncates = bool(flags & os.O_TRUNC)
         if truncates and not self.asking.connection.features & Init.ATOMIC_O_TRUNC:
             sent &= ~os.O_TRUNC
-        return self.add(FuseFile(self, inode, flags, self._ask_open(inode, sent)))
+        return self.add(FuseFile(self, inode, flags, self._opened(inode, sent)))
+
+    def _opened(self, inode: int, flags: int) -> OpenOut | None:
+        """As `_ask_open`, natively where that can be done: what is lent is not seen there."""
+        connection = self.asking.connection
+        if not connection.knows("OPEN") or self.lent.agreed:
+            return self._ask_open(inode, flags)
+        try:
+            return self.asking.open(inode, flags) or self._ask_open(inode, flags)
+        except OSError as error:
+            if error.errno != errno.ENOSYS:
+                raise
+            connection.refused("OPEN")
+            return None
 
     def add(self, file: FuseFile) -> FuseFile:
         """There is one more."""
