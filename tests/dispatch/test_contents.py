@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import stat
@@ -381,4 +382,50 @@ def test_who_has_closed_it_writes_no_more_whatever_there_was_to_save(
     assert [content.writers, content.mappers] == [False, False]
     assert not differs[-1]
     assert not wrote or saved[-1] == wrote
+    one.close()
+
+
+def test_what_fails_while_another_waits_is_told_to_him_and_once(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not to him, and then to the next who asks, who has not seen it fail."""
+    filesystem = place.filesystem
+    assert isinstance(filesystem, Tree)
+    begun, waiting, goes_on = threading.Event(), threading.Event(), threading.Event()
+
+    def save(_inode: int, _fd: int) -> None:
+        if not begun.is_set():
+            begun.set()
+            goes_on.wait()
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(filesystem, "writable", True)
+    monkeypatch.setattr(filesystem, "saves_late", False)
+    monkeypatch.setattr(filesystem, "save_content", save)
+    monkeypatch.setattr(filesystem, "set_attributes", lambda _inode, _changes: None)
+    one = Contents(Inodes())
+    content = one.pin(place, attributes(place))
+    one.opening(content, os.O_WRONLY)
+    with open(content.path, "wb") as program:
+        program.write(b"written")
+    one.unpin(content)
+    first = threading.Thread(target=one.save_closed, args=[content])
+    first.start()
+    begun.wait()
+    told: list[OSError | None] = []
+    save_now = one.save
+
+    def saved(content: Content) -> bool:
+        waiting.set()
+        return save_now(content)
+
+    monkeypatch.setattr(one, "save", saved)
+    second = threading.Thread(target=lambda: told.append(one.settle_closing(content)))
+    second.start()
+    waiting.wait()
+    goes_on.set()
+    first.join()
+    second.join()
+    assert [error and error.errno for error in told] == [errno.EDQUOT]
+    assert content.failure is None
     one.close()

@@ -318,18 +318,19 @@ class Contents:
 
     def settle_closing(self, content: Content, owner: int = 0) -> OSError | None:
         """Save before a writer closes it; a failure, this one or one that nobody was told of."""
-        failure, content.failure = content.failure, None
         try:
             self.save(content)
             self.holding.flush(content, owner)
         except OSError as error:
+            content.failure = None
             content.refused = stamp_of(os.fstat(content.fd))
             return error
+        failure, content.failure = content.failure, None
         return failure
 
     def save_closed(self, content: Content) -> None:
         """As `save`, if nobody can write to it any more; a failure waits until somebody asks."""
-        with self.kept(content.filesystem, content.place.inode) as kept:
+        with self.kept(content.filesystem, content.place.inode) as kept, content.lock:
             if kept is not content or content.is_being_written:
                 return
             if content.refused == stamp_of(os.fstat(content.fd)):

@@ -74,14 +74,14 @@ def sync_file(files: Files, call: FSync | FDataSync) -> Outcome:
 
 
 def _save(files: Files, content: Content, untold: Callable[[], OSError | None]) -> None:
-    failure, content.failure = content.failure, None
     try:
         files.synthetic.contents.save(content)
     except OSError:
         untold()
         content.failure = None
         raise
-    failure = untold() or failure
+    # Not before: what fails while we wait for our turn is told to us, and to us once.
+    failure, content.failure = untold() or content.failure, None
     if failure is not None:
         raise fail(failure.errno or errno.EIO)
 

@@ -213,9 +213,10 @@ class Synthetic:
                 continue
             if not content.filesystem.lasts:
                 continue
-            try:
-                self.contents.save(content)
-                yield content, None
-            except OSError as error:
-                content.failure = error
-                yield content, error
+            failure = None
+            with content.lock:
+                try:
+                    self.contents.save(content)
+                except OSError as error:
+                    failure = content.failure = error
+            yield content, failure
