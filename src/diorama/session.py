@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from diorama.dispatch.mediator import Mediator
     from diorama.dispatch.network.mediator import NetworkMediator
     from diorama.interfaces.clock import ViewClock
+    from diorama.modules.filesystems.fuse.connections import Connections
     from diorama.modules.filesystems.sysfs.mounting import SystemDirectories
     from diorama.modules.formats import ChosenFormats
-    from diorama.view.mounts import Mount
+    from diorama.view.mounts import Mount, MountTree
     from diorama.view.system import System
 
 _OF_THE_HOST = ("/proc", "/dev", "/sys")
@@ -85,7 +86,11 @@ class View:
         self._kinds = Kinds()
         self._told: System | None = None
         self._system_directories: SystemDirectories | None = None
+        self._connections: Connections | None = None
         if grows:
+            from diorama.modules.filesystems.fuse.connections import Connections
+
+            self._connections = Connections()
             self._files()
 
     # -- what programs see --------------------------------------------------------------------
@@ -356,7 +361,7 @@ class View:
             self._mediator = Mediator(grows=self._grows, kinds=self._kinds, implicit=make_implicit)
             self._mediator.files.writes_through = self._writes_through
             self._system_directories = SystemDirectories(self._mediator.files)
-            self._mediator.files.mounting.on_attach = self._system_directories.follow
+            self._mediator.files.mounting.on_attach = self._attached
             self.router.add_base(self._mediator)
             self._networks = NetworkMediator(self._mediator.files, grows=self._grows)
             self.router.add_inner(self._networks)
@@ -369,6 +374,13 @@ class View:
         files.serves_only = True
         self._serve_fuse()
 
+    def _attached(self, tree: MountTree, mount: Mount) -> None:
+        """Something is mounted."""
+        if self._system_directories is not None:
+            self._system_directories.follow(tree, mount)
+        if self._connections is not None:
+            self._connections.follow(mount)
+
     def _complete(self) -> None:
         """What a view has besides, where it was mounted before and what it is made of is known."""
         if self._told is not None and self._system_directories is not None:
@@ -380,12 +392,15 @@ class View:
         serves = self._grows or (self._mediator is not None and self._mediator.files.serves_only)
         if not serves or self._kinds.device is not None:
             return
+        from diorama.modules.filesystems.fuse.connections import PLACE
         from diorama.modules.filesystems.fuse.device import FuseDevice
         from diorama.modules.sources import make_mount
 
         self._kinds.device = FuseDevice()
         with contextlib.suppress(UsageError):
             self._files().mount(make_mount(self._kinds.device), "/dev/fuse")
+            if self._connections is not None and os.path.isdir(PLACE):
+                self._files().mount(make_mount(self._connections), PLACE)
 
     def _failed(self) -> None:
         """An error of a module or of ours under `strict`: remember it and end the programs."""

@@ -62,7 +62,8 @@ class Channel:
 
     `on_notification` and `on_ready` are called on the thread that reads, `on_lost` once when the server is
     gone.  `title` names the server in messages.  `theirs` is the identity of the server's end, if programs
-    have it.  `told` has what the server has said, as long as that holds.
+    have it.  `told` has what the server has said, as long as that holds.  `waiting` are the requests without
+    an answer, but for those that C waits for, which is a moment.
 
     Who reads is known to `told`, by which C asks too; `_lock` guards the rest, never for long.
     """
@@ -81,9 +82,9 @@ class Channel:
         self._title = title
         self._on_notification = on_notification
         self._lock = threading.Lock()
-        self._waiting: dict[int, Waiting] = {}
+        self.waiting: dict[int, Waiting] = {}
         self._unsent: deque[bytes] = deque()
-        self._is_lost = self._is_closed = False
+        self._is_lost = self._is_closed = self._is_noticing = False
         self.on_lost: Callable[[], None] = lambda: None
         self.on_ready: Callable[[], None] = lambda: None
         self._theirs = theirs
@@ -93,7 +94,6 @@ class Channel:
         told.on_abandoned = lambda unique: self.tell(self.connection.abandoned(unique))
         self._left = Leaving(told, self.connection)
         self._forgetting = Forgetting(self.connection, told, self.tell)
-        self._is_noticing = False
         self._left_one: Left | None = None
         self._buffer = memoryview(bytearray(_MAX_MESSAGE))
         self._assembly = Assembly(self.connection)
@@ -141,7 +141,7 @@ class Channel:
                     name, node, *records, names=names, data=data, room=room, caller=caller()
                 )
                 self._left.check(node, unique)
-            self._waiting[unique] = waiting
+            self.waiting[unique] = waiting
         if message is not None and self._exchange(message, unique, waiting):
             message = None
         if not waiting.is_told:
@@ -164,7 +164,7 @@ class Channel:
         answer = self._told.exchange(message)
         if answer:
             with self._lock:
-                self._waiting.pop(unique, None)
+                self.waiting.pop(unique, None)
             try:
                 reply = self.connection.receive(answer)
             except ProtocolError as error:
@@ -206,7 +206,7 @@ class Channel:
             return
         unique, message = self.connection.request(name, node, *records, caller=caller())
         with self._lock:
-            self._waiting[unique] = Nobody()
+            self.waiting[unique] = Nobody()
         self.tell(message)
 
     def forget(self, node: int, references: int) -> None:
@@ -234,9 +234,9 @@ class Channel:
             self.tell(self.connection.interrupt(unique))
             if who.is_killed():
                 with self._lock:
-                    if unique not in self._waiting:
+                    if unique not in self.waiting:
                         continue  # it is answered just now
-                    self._waiting[unique] = Nobody(waiting.late)
+                    self.waiting[unique] = Nobody(waiting.late)
                 raise _error(errno.EINTR)
 
     def _give_up(self, until: float) -> None:
@@ -328,7 +328,7 @@ class Channel:
                     raise _error(errno.EINTR)
         except OSError:
             with self._lock:
-                self._waiting.pop(unique, None)
+                self.waiting.pop(unique, None)
             self.connection.withdraw(unique)
             raise
 
@@ -369,7 +369,7 @@ class Channel:
         """Read no longer: one of those who wait may."""
         self._told.unread()
         with self._lock:
-            for one in self._waiting.values():
+            for one in self.waiting.values():
                 if not isinstance(one, Nobody):
                     one.wake()
                     return
@@ -478,7 +478,7 @@ class Channel:
             self._ready.set()
         elif told is not None:
             with self._lock:
-                waiting = self._waiting.pop(told.unique, None) or Nobody()
+                waiting = self.waiting.pop(told.unique, None) or Nobody()
             waiting.tell(told)
             for node in told.entered if isinstance(waiting, Nobody) else ():
                 self._forgetting.add(node, 1)
@@ -490,8 +490,8 @@ class Channel:
             self._told.on_abandoned = None
             self._told.open(may_ask=False)
             self._told.disturb()
-            waiting = list(self._waiting.values())
-            self._waiting.clear()
+            waiting = list(self.waiting.values())
+            self.waiting.clear()
         self._ready.set()
         for one in waiting:
             one.tell(None)

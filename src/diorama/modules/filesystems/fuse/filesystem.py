@@ -79,7 +79,7 @@ class FuseFileSystem(FileSystem):
     """The file system at the other end of a socket.
 
     Unless it is `checked`, who may do what is for the server to say.  `theirs` is the identity of the other
-    end, if programs have it, and `max_read` as in mount.fuse3(8).
+    end, if programs have it, and `max_read` as in mount.fuse3(8).  `owner` is who has mounted it.
     """
 
     magic = 0x65735546  # FUSE_SUPER_MAGIC
@@ -101,7 +101,9 @@ class FuseFileSystem(FileSystem):
         self.title = title
         self.on_close = on_close
         self.theirs = theirs
+        self.owner = os.getuid(), os.getgid()
         self.is_read_only = False
+        self.is_closed = False
         self._is_unchecked = not checked
         self._known = Known(Told(sock.fileno(), unchecked=not checked), unchecked=not checked)
         self.told = self._known.native
@@ -424,8 +426,19 @@ class FuseFileSystem(FileSystem):
         """No call of the server comes from the view in which this is mounted."""
         self._known.native.is_outside()
 
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for their answers."""
+        return len(self._channel.waiting)
+
+    def abort(self) -> None:
+        """Wait for the server no more, as if it had died; it is told as by unmounting."""
+        self._known.native.end()
+        self._channel.close()
+
     def close(self) -> None:
         """End the connection; twice is once."""
+        self.is_closed = True
         self._known.native.end()
         self._channel.close()
         self._notices.close()

@@ -48,6 +48,7 @@ def make_of_server(
         theirs=(status.st_dev, status.st_ino),
         max_read=max_read,
     )
+    filesystem.owner = user, group
     device.mounted((status.st_dev, status.st_ino), filesystem.lent)
     shown = [f"user_id={user}", f"group_id={group}"]
     shown += [option for option in options if option.partition("=")[0] not in _TAKEN and option != "rw"]

@@ -55,6 +55,6 @@ class WritingChannel(Channel):
         self.connection.expect(name, unique, node)
         with self._lock:
             if not self._is_lost:
-                self._waiting[unique] = waiting
+                self.waiting[unique] = waiting
                 return
         waiting.tell(None)
