@@ -4,8 +4,9 @@
 
 DIR is where libfuse (newer than 3.18, with test/run-tests.py) was built: `meson setup DIR && ninja -C DIR`.
 Its example servers, its fusermount3 and its tests run unmodified, in views that grow.  An ordinary user needs
-DIR/util/fusermount3 to be set-user-ID, for the kernel and since the tests look.  TEST is a name or a pattern:
-`examples/*`.  What ends otherwise than by the kernel is listed, and makes the exit status 1.
+DIR/util/fusermount3 to be set-user-ID, for the kernel and since the tests look.  By the kernel root has fusectl
+mounted where it is not, since a test writes to it.  TEST is a name or a pattern: `examples/*`.  What ends
+otherwise than by the kernel is listed, and makes the exit status 1.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,6 +25,12 @@ from pathlib import Path
 from tools.conformance.kinds import ENGINES
 
 _LIMIT = 3600
+_CONNECTIONS = Path("/sys/fs/fuse/connections")
+_WITH_CONNECTIONS = [
+    *("unshare", "--mount", "sh", "-c"),
+    f'mount -t fusectl fusectl {_CONNECTIONS} && exec "$@"',
+    "sh",
+]
 _NO_SCOPE = "FUSE_TESTS_UNDER_SCOPE"
 """Says that the tests need not ask systemd for a place of their own among control groups."""
 _LINE = re.compile(r"^\+\s*[\d.]+s (PASS|FAIL|SKIP)\s+(\S+)", re.MULTILINE)
@@ -39,7 +47,7 @@ def run(build: Path, words: list[str], jobs: int, tests: list[str]) -> Result:
         chosen = [word for test in tests for word in ("-t", test)]
         done = subprocess.run(
             [*words, *command, "--run-dir", place, *chosen],
-            env={**os.environ, _NO_SCOPE: "1"},
+            env={**os.environ, _NO_SCOPE: "1", "PATH": _path(Path(place))},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -53,10 +61,29 @@ def run(build: Path, words: list[str], jobs: int, tests: list[str]) -> Result:
     return found
 
 
+def _path(place: Path) -> str:
+    """Where programs are found: sudo too, which the suite needs to look at a test that hangs, or ends."""
+    path = os.environ["PATH"]
+    if shutil.which("sudo") is not None:
+        return path
+    sudo = place / "bin/sudo"
+    sudo.parent.mkdir()
+    sudo.write_text('#!/bin/sh\n[ "$1" = -n ] && shift\nexec "$@"\n')
+    sudo.chmod(0o755)
+    return f"{sudo.parent}:{path}"
+
+
+def of_kernel() -> list[str]:
+    """The command that runs others by the kernel's FUSE."""
+    mounted = os.path.ismount(_CONNECTIONS)
+    return [] if mounted or os.geteuid() or not _CONNECTIONS.is_dir() else _WITH_CONNECTIONS
+
+
 def compare(natively: Result | None, found: Result, title: str) -> int:
-    """Print what differs, or fails, and return how many tests do."""
+    """Print what differs, or fails, and return how many tests do; those count too that one has not run."""
     differing = 0
-    for name, result in sorted(found.items()):
+    for name in sorted({*found, *(natively or ())}):
+        result = found.get(name, "absent")
         expected = "PASS" if natively is None else natively.get(name, "absent")
         if result != expected:
             differing += 1
@@ -80,7 +107,7 @@ def main() -> int:
     parser.add_argument("tests", nargs="*", help="all by default")
     options = parser.parse_args()
     build = options.build.absolute()
-    natively = None if options.alone else run(build, [], options.jobs, options.tests)
+    natively = None if options.alone else run(build, of_kernel(), options.jobs, options.tests)
     if natively is not None:
         print(f"kernel: {_counts(natively)}", flush=True)
     differing = 0
