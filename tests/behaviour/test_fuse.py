@@ -283,3 +283,16 @@ def test_a_server_that_is_killed_leaves_errors_and_no_hang(bench: Bench, way: Wa
 def test_the_type_of_the_file_system_is_fuse(bench: Bench, way: Way) -> None:
     out = serve(bench, way, "bindfs -f source mnt", "stat -f -c %T mnt mnt/file; stat -f -c %t mnt")
     assert out.stdout == "fuseblk\nfuseblk\n65735546\n"
+
+
+@each_engine
+def test_a_server_ends_with_the_last_namespace_that_has_its_mount(bench: Bench, way: Way) -> None:
+    """Which nobody unmounts there: its process just ends, after the mount is gone elsewhere."""
+    script = """
+        mkfifo ready more
+        unshare -m sh -c 'echo >ready; read -r line <more; cat mnt/file' & other=$!
+        read -r line <ready; fusermount3 -u mnt; ls mnt
+        echo >more; wait $other; wait $server; echo "it ended with $?"
+        """
+    out = serve(bench, way, "bindfs -f source mnt", script, stop=False)
+    assert out.lines == ["content", "it ended with 0"]

@@ -4,9 +4,9 @@
 
 DIR is where libfuse (newer than 3.18, with test/run-tests.py) was built: `meson setup DIR && ninja -C DIR`.
 Its example servers, its fusermount3 and its tests run unmodified, in views that grow.  An ordinary user needs
-DIR/util/fusermount3 to be set-user-ID, for the kernel and since the tests look.  By the kernel root has fusectl
-mounted where it is not, since a test writes to it.  TEST is a name or a pattern: `examples/*`.  What ends
-otherwise than by the kernel is listed, and makes the exit status 1.
+DIR/util/fusermount3 to be set-user-ID, for the kernel and since the tests look.  By the kernel root has
+fusectl mounted where it is not, since a test writes to it.  TEST is a name or a pattern: `examples/*`.  What
+ends otherwise than by the kernel is listed, and makes the exit status 1.
 """
 
 from __future__ import annotations

@@ -455,7 +455,7 @@ class Mediator:
         """A task inherits, by these clone flags."""
         inherited = self.files.task(parent).child(child.tid, child.pid, flags)
         self.files.enter(child, inherited)
-        if inherited.tree is not self.files.task(parent).tree:
+        if inherited.tree is not self.files.tree:
             self.files.mounting.divided(inherited)
         if self._deciding is None:
             return

@@ -289,10 +289,12 @@ class Tasks:
 
     def rename(self, task: Task, tid: int) -> None:
         """A task has a new thread id: execve gives every caller that of the process."""
-        if task.tid != tid:
-            self.leave(task)
+        before = task.tid
+        if before != tid:
             task.tid = tid
-            self.enter(task)
+            self.enter(task)  # at no moment is it not known
+            if self._by_tid.get(before) is task:
+                del self._by_tid[before]
 
     def leave(self, task: Task) -> None:
         """Forget a task, unless its thread id belongs to another by now."""

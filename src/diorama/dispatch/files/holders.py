@@ -9,7 +9,7 @@ through a mount of the host, and is the program's own, does not keep the mount b
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from diorama.engine.descent import filters_of
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from diorama.view.mounts import Mount, Place
     from diorama.view.task import Task
 
-__all__ = ["held_mounts", "lives", "processes"]
+__all__ = ["ended", "held_mounts", "lives", "processes"]
 
 
 def held_mounts(files: Files, mounts: set[Mount]) -> set[Mount]:
@@ -40,6 +40,19 @@ def lives(task: Task) -> bool:
         return bool(os.readlink(f"/proc/{task.tid}/cwd"))
     except PermissionError:
         return True
+    except OSError:
+        return False
+
+
+def ended(tasks: Iterable[Task]) -> bool:
+    """Whether these tasks have ended, and all threads of their processes, of which nobody need have told."""
+    return not any(lives(task) or _has_threads(task.pid) for task in tasks)
+
+
+def _has_threads(pid: int) -> bool:
+    """Whether a process has threads besides the first one, which may have ended before them."""
+    try:
+        return len(os.listdir(f"/proc/{pid}/task")) > 1
     except OSError:
         return False
 

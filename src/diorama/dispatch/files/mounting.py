@@ -6,8 +6,9 @@ that he could not open before.  It is the filter that decides what can be had on
 for the mounts of that moment, unless the view grows.
 
 A file system is *served* from the moment when it is made until the last mount of it is gone, from all
-namespaces and out of everybody's hands; then it is closed.  Nobody tells of that, so it is looked at with
-each call about mounts, and now and then while something is still in use that was unmounted lazily.
+namespaces and out of everybody's hands; then it is closed.  A namespace is gone with its last process.
+Nobody tells of either, so it is looked at with each call about mounts, and now and then after unmounting, as
+long as something is served that is not in the first namespace.
 
 Locks: `lock` is held while trees change, never while a mount is made, which may take long.
 """
@@ -25,7 +26,7 @@ from weakref import WeakSet
 
 from diorama.dispatch.files.along import Along
 from diorama.dispatch.files.answers import fail
-from diorama.dispatch.files.holders import held_mounts
+from diorama.dispatch.files.holders import ended, held_mounts
 from diorama.dispatch.files.numbered import PARTITIONS, TABLE
 from diorama.dispatch.files.points import enter_in_listing
 from diorama.dispatch.files.sources import Sources, kind_of
@@ -270,7 +271,7 @@ class Mounting:
         self._loose.discard(mount)
 
     def divided(self, task: Task) -> None:
-        """A task lives in a namespace of its own from now on."""
+        """A task lives in a namespace besides the first one from now on."""
         with self.lock:
             self._trees.add(task.tree)
 
@@ -279,6 +280,7 @@ class Mounting:
     def sweep(self) -> None:
         """Let go of loose mounts that nobody holds, and close what nobody shows any more."""
         with self.lock:
+            self._leave_namespaces()
             loose = {one for top in self._loose for one in below(top)}
             held = held_mounts(self._files, loose | self._left) | self.held()
             living = set(self._files.tasks.all())
@@ -287,9 +289,19 @@ class Mounting:
             self._left &= held
             self._close_unused()
 
+    def _leave_namespaces(self) -> None:
+        """What was mounted in a namespace whose processes have all ended is in the hands of who holds it."""
+        by_tree: dict[MountTree, list[Task]] = {}
+        for task in self._files.tasks.all():
+            by_tree.setdefault(task.tree, []).append(task)
+        for tree in self.trees():
+            if tree is not self._files.tree and ended(by_tree.get(tree, ())):
+                self._trees.discard(tree)
+                self._left.update(tree.mounts)
+
     def _watch_left(self) -> None:
         """Have what is served closed soon after nobody has it, where that was not so at unmounting."""
-        if self._watcher is None and any(mount.device in self._served for mount in self._left):
+        if self._watcher is None and self._lingers():
             self._watcher = threading.Thread(target=self._await_left, name="diorama-left", daemon=True)
             self._watcher.start()
 
@@ -298,10 +310,15 @@ class Mounting:
         while not self._is_closed.wait(pause):
             with self.lock:
                 self.sweep()
-                if not any(mount.device in self._served for mount in self._left):
+                if not self._lingers():
                     self._watcher = None
                     return
             pause = min(2 * pause, _LAST_LOOK)
+
+    def _lingers(self) -> bool:
+        """Whether something is served that nobody unmounts any more, or that is mounted elsewhere only."""
+        mounted = {mount.device for mount in self._files.tree.mounts}
+        return any(device not in mounted for device in self._served)
 
     def close(self, given_up: Sequence[object] = ()) -> None:
         """Close all file systems: the view has ended.  Those `given_up` may not answer to that either."""
