@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from diorama.fuse.attributes import SetAttrIn
+from diorama.fuse.flags import FAttr, Init
 from diorama.fuse.notices import NotifyInvalEntry, NotifyInvalInode
 from diorama.fuse.wire import InHeader, OutHeader
 from diorama.interfaces.filesystem import Attributes, Changes
@@ -250,6 +252,33 @@ def test_a_handle_is_released_after_the_last_request_by_it(server: Server, mount
     wait_until(lambda: "RELEASE" in server.log)
     assert [name for name in server.log if name in ("READ", "RELEASE")] == ["READ", "READ", "RELEASE"]
     fails(errno.EBADF, opened.flush)
+
+
+def test_what_is_truncated_as_it_is_opened_is_so_by_no_handle(
+    ends: tuple[socket.socket, socket.socket], server: Server
+) -> None:
+    """Where OPEN does not do it: the handle may be for reading only.  It is released if that is refused."""
+    asked: list[int] = []
+
+    def init(header: InHeader, body: bytes) -> bytes:
+        flags = int.from_bytes(body[12:16], "little") & ~Init.ATOMIC_O_TRUNC
+        return server.init(header, body[:12] + flags.to_bytes(4, "little") + body[16:])
+
+    def set_attributes(header: InHeader, body: bytes) -> bytes:
+        asked.append(SetAttrIn.decode(body).valid)
+        if len(asked) > 1:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        return server.setattr(header, body)
+
+    server.override |= {"INIT": init, "SETATTR": set_attributes}
+    node = server.nodes[server.add(b"file", b"content")]
+    filesystem = FuseFileSystem(ends[0], "test")
+    with contextlib.closing(filesystem):
+        inode = filesystem.lookup(1, b"file")
+        filesystem.open_file(inode, os.O_RDONLY | os.O_TRUNC).close()
+        assert (asked, node.content) == ([FAttr.SIZE], b"")
+        fails(errno.EPERM, filesystem.open_file, inode, os.O_RDONLY | os.O_TRUNC)
+        wait_until(lambda: server.log.count("RELEASE") == server.log.count("OPEN") == 2)
 
 
 @pytest.mark.parametrize("caches", [True, False])

@@ -181,12 +181,19 @@ class FuseFileSystem(FileSystem):
         return self._files.read(inode, offset, size)
 
     def open_file(self, inode: int, flags: int) -> FuseFile:
-        """Have it opened for a program."""
+        """Have it opened for a program.
+
+        As from the kernel it is truncated by no handle: that of O_RDONLY | O_TRUNC may not write.
+        """
         opened = self._files.open(inode, flags)
         if flags & os.O_TRUNC:
             self._known.changed(inode)
             if not self._channel.connection.features & Init.ATOMIC_O_TRUNC:
-                self._set_size(inode, opened.handle, 0)
+                try:
+                    self.set_attributes(inode, Changes(size=0))
+                except BaseException:
+                    opened.close()
+                    raise
         return opened
 
     @property
