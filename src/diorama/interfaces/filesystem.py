@@ -282,6 +282,10 @@ class FileSystem(ABC):
         """Make lasting what has been saved of one file, for fsync(2); `data_only`: for fdatasync(2)."""
         self.sync()
 
+    def await_closed(self, inode: int) -> None:
+        """A name of a file is about to go: who has closed it is to have done so then.  `tells_at_close`."""
+        return
+
     def sync(self) -> None:
         """Make lasting what has been saved, for syncfs(2)."""
         return

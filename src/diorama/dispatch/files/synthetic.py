@@ -140,6 +140,8 @@ class Synthetic:
         content = None if inode is None else self.contents.find(filesystem, inode)
         if content is not None:
             self.contents.holding.leave(content)  # a server may hide what it takes to be open
+        if inode is not None and filesystem.tells_at_close:
+            filesystem.await_closed(inode)
         if content is None or content.pieces is None or not (content.pins or content.is_held):
             return
         if filesystem.tells_at_close:

@@ -102,8 +102,7 @@ class FuseFileSystem(FileSystem):
         self.on_close = on_close
         self.theirs = theirs
         self.owner = os.getuid(), os.getgid()
-        self.is_read_only = False
-        self.is_closed = False
+        self.is_read_only = self.is_closed = False
         self._is_unchecked = not checked
         self._known = Known(Told(sock.fileno(), unchecked=not checked), unchecked=not checked)
         self.told = self._known.native
@@ -181,10 +180,7 @@ class FuseFileSystem(FileSystem):
         return self._files.read(inode, offset, size)
 
     def open_file(self, inode: int, flags: int) -> FuseFile:
-        """Have it opened for a program.
-
-        As from the kernel it is truncated by no handle: that of O_RDONLY | O_TRUNC may not write.
-        """
+        """Have it opened for a program.  As from the kernel no handle truncates it: which may not write."""
         opened = self._files.open(inode, flags)
         if flags & os.O_TRUNC:
             self._known.changed(inode)
@@ -303,6 +299,10 @@ class FuseFileSystem(FileSystem):
             raise _error(errno.EPERM) if error.errno == errno.ENOSYS else error from None
         self._known.changed(directory, inode)
         self._known.entered(directory, name, *reply.entry)
+
+    def await_closed(self, inode: int) -> None:
+        """Have the server take note of what was closed: of two requests it may do the later one first."""
+        self._channel.await_posted(self._known.node(inode))
 
     def remove(self, directory: int, name: bytes) -> None:
         """Remove a name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import time
 from typing import Final
 
 from diorama.engine import _native
@@ -16,6 +17,8 @@ __all__ = ["WritingChannel"]
 
 _AT_A_TIME: Final = 1 << 20
 """So many bytes are written before it is looked whether the server is still there."""
+_PATIENCE: Final = 0.5
+_PAUSE: Final = 0.001
 
 
 class WritingChannel(Channel):
@@ -49,6 +52,22 @@ class WritingChannel(Channel):
                 return todo.offset, None
             self._wait(todo.unique, waiting)
         return todo.offset, self._answer("WRITE", waiting)
+
+    def await_posted(self, node: int) -> None:
+        """Wait for the answers about a node for which nobody waits, if they come soon."""
+        if self._is_lost or not self._told.is_busy(node):
+            return
+        who, until = asker(), time.monotonic() + _PATIENCE
+        if who is not None:
+            who.step_aside()
+        while self._told.is_busy(node) and not self._is_lost and time.monotonic() < until:
+            if not self._told.read(wait=False):
+                time.sleep(_PAUSE)
+                continue
+            try:
+                self._read()
+            finally:
+                self._leave()
 
     def _expect(self, name: str, unique: int, node: int, waiting: Waiting) -> None:
         """An answer to what was sent without us."""
