@@ -414,11 +414,13 @@ static int is_possible(const struct fuse_attr *attr) {
 
 static struct dio_told_node node_of(const struct server *server, uint64_t inode, const struct fuse_attr *attr) {
     struct dio_told_node node = {.inode = inode, .number = attr->ino, .size = attr->size, .blocks = attr->blocks,
-                                 .device = attr->rdev, .mode = attr->mode, .links = attr->nlink, .uid = attr->uid,
+                                 .mode = attr->mode, .links = attr->nlink, .uid = attr->uid,
                                  .gid = attr->gid, .unchecked = (uint8_t)server->unchecked};
     node.accessed = moment(attr->atime, attr->atimensec);
     node.modified = moment(attr->mtime, attr->mtimensec);
     node.changed = moment(attr->ctime, attr->ctimensec);
+    if (S_ISCHR(attr->mode) || S_ISBLK(attr->mode))
+        node.device = attr->rdev;
     if (S_ISDIR(attr->mode) && !attr->size)
         node.size = BLOCK;
     if (!S_ISDIR(attr->mode) && !S_ISREG(attr->mode))

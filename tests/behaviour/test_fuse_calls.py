@@ -17,9 +17,11 @@ from behaviour.served import Handles, Served, refuse
 from behaviour.test_fuse import each_engine
 from behaviour.test_fuse import serve as serve_in_view
 from diorama.abi.fcntl import RENAME_NOREPLACE
-from diorama.fuse.attributes import SetAttrIn, SetXattrIn
+from diorama.fuse.attributes import AccessIn, SetAttrIn, SetXattrIn
 from diorama.fuse.flags import FAttr, FOpen
-from diorama.fuse.naming import Rename2In
+from diorama.fuse.naming import MknodIn, Rename2In
+from diorama.fuse.wire import Attr
+from modules.fuse_server import REGULAR
 
 # A list as acl(5) has it: version, then tag, permissions and id of each entry.
 ACL = bytes.fromhex(
@@ -78,7 +80,68 @@ def test_what_a_directory_inherits_is_for_the_server(served: Served) -> None:
     assert served.run(script) == ["0o40755"]
 
 
+def test_what_is_made_as_something_else_is_an_error(served: Served) -> None:
+    """Some servers make a regular file of all but directories."""
+
+    def make(header: Any, body: bytes) -> bytes:
+        return served.server.entry(served.server.add(body[MknodIn.width() : -1], parent=header.nodeid))
+
+    served.server.override["MKNOD"] = make
+    script = """
+        print(told(os.mkfifo, "mnt/fifo"), oct(os.stat("mnt/fifo").st_mode))
+    """
+    assert served.run(script) == [f"EIO {oct(REGULAR)}"]
+
+
+# -- permissions ----------------------------------------------------------------------------------
+
+
+def test_access_is_for_the_server(served: Served) -> None:
+    served.server.add(b"file", mode=stat.S_IFREG)
+    served.server.add(b"directory", mode=stat.S_IFDIR | 0o777)
+    asked: list[int] = []
+
+    def judge(header: Any, body: bytes) -> bytes:
+        asked.append(AccessIn.decode(body).mask)
+        if asked[-1] & ~os.R_OK:
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        return b""
+
+    served.server.override["ACCESS"] = judge
+    script = """
+        print([os.access("mnt/file", mode) for mode in (os.F_OK, os.R_OK, os.W_OK, os.R_OK | os.W_OK)])
+        print(told(os.chdir, "mnt/directory"), told(os.fchdir, os.open("mnt/directory", os.O_RDONLY)))
+    """
+    assert served.run(script) == ["[True, True, False, False]", "EACCES EACCES"]
+    assert asked == [os.R_OK, os.W_OK, os.R_OK | os.W_OK, os.X_OK, os.X_OK]
+
+
+def test_a_server_that_knows_no_access_has_nothing_against_it(served: Served) -> None:
+    served.server.add(b"file", mode=stat.S_IFREG)
+    script = """
+        print(os.access("mnt/file", os.W_OK), os.access("mnt/file", os.X_OK), told(os.chdir, "mnt"))
+    """
+    assert served.run(script) == ["True True None"]
+    assert served.requests("ACCESS") == ["ACCESS"]
+
+
 # -- attributes -----------------------------------------------------------------------------------
+
+
+def test_only_a_device_has_a_number(served: Served) -> None:
+    """Some servers tell any for others."""
+    served.server.add(b"file")
+    served.server.add(b"device", mode=stat.S_IFCHR | 0o600)
+
+    def tell(number: int) -> Attr:
+        return Attr(ino=number, mode=served.server.nodes[number].mode, nlink=1, rdev=0x103)
+
+    served.server.attr = tell  # type: ignore[method-assign]
+    script = """
+        for name in ("mnt/file", "mnt/file", "mnt/device", "mnt/device"):
+            print(os.stat(name).st_rdev)
+    """
+    assert served.run(script) == ["0", "0", "259", "259"]
 
 
 def test_who_may_give_a_file_away_is_for_the_server(served: Served) -> None:
@@ -117,8 +180,12 @@ def test_times_are_those_that_the_server_keeps(served: Served) -> None:
 
 def test_a_server_without_extended_attributes_has_no_list_of_them(served: Served) -> None:
     served.server.add(b"file")
-    served.server.override["LISTXATTR"] = refuse(errno.EOPNOTSUPP)
-    assert served.run('print(told(os.listxattr, "mnt/file"))') == ["ENOTSUP"]
+    served.server.override |= {"LISTXATTR": refuse(errno.EOPNOTSUPP), "GETXATTR": refuse(errno.ENOSYS)}
+    script = """
+        print(told(os.listxattr, "mnt/file"), told(os.getxattr, "mnt/file", "user.a"))
+        print(told(os.getxattr, "mnt/file", "system.posix_acl_access"))
+    """
+    assert served.run(script) == ["ENOTSUP ENOTSUP", "ENODATA"]
 
 
 def test_access_control_lists_are_for_the_server(served: Served) -> None:

@@ -122,6 +122,13 @@ class FileSystem(ABC):
         While programs have a regular file open, its size and times are those of what they hold.
         """
 
+    def check_access(self, inode: int, mode: int) -> None:
+        """EACCES unless who asks may do what these R_OK, W_OK and X_OK bits say.
+
+        Asked by access(2), and by who makes a directory his own (X_OK), of what is `unchecked` alone.
+        """
+        return
+
     def walked(self, inode: int) -> Attributes:
         """What who walks through it must know: its type, and who may search it."""
         return self.attributes(inode)

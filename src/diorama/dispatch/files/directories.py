@@ -173,5 +173,8 @@ def _check_search(files: Files, task: Task, place: Place) -> None:
     if not _is_directory(place):
         raise fail(errno.ENOTDIR)
     assert place.filesystem is not None
-    if not files.permits(task, place.filesystem.attributes(place.inode), os.X_OK):
+    attributes = place.filesystem.attributes(place.inode)
+    if not files.permits(task, attributes, os.X_OK):
         raise fail(errno.EACCES)
+    if attributes.unchecked:
+        place.filesystem.check_access(place.inode, os.X_OK)

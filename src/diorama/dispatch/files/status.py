@@ -176,6 +176,13 @@ def access(files: Files, call: FAccessAt2) -> Outcome:
         # Who may not write anyway is told that.
         perform(files, call, changed)
         raise fail(errno.EROFS)
+    _check_access(files, call, place)
+    return 0
+
+
+def _check_access(files: Files, call: FAccessAt2, place: Place) -> None:
+    filesystem = place.filesystem
+    assert filesystem is not None
     _check_flags(call.flags, _ACCESS_FLAGS)
     attributes = _attributes(files, place)
     if call.mode & ~_ACCESS_MODES:
@@ -184,11 +191,12 @@ def access(files: Files, call: FAccessAt2) -> Outcome:
         raise fail(errno.EACCES)
     who = files.tasks.credentials(files.task(call.tracee))
     who = who if call.flags & fcntl.AT_EACCESS else who.real()
-    if not who.permits(attributes, call.mode):
+    if not (attributes.unchecked or who.permits(attributes, call.mode)):
         raise fail(errno.EACCES)
+    if call.mode and attributes.unchecked:
+        filesystem.check_access(place.inode, call.mode)
     if call.mode & fcntl.W_OK and place.mount.read_only and attributes.kind in _FILES:
         raise fail(errno.EROFS)
-    return 0
 
 
 def _access_by_descriptor(files: Files, call: FAccessAt2, rule: PathRule) -> Outcome:

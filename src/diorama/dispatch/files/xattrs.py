@@ -199,10 +199,13 @@ def _keeps_lists(filesystem: FileSystem) -> bool:
 
 
 def _list_from(filesystem: FileSystem, inode: int, attributes: Attributes, name: bytes) -> bytes:
-    """What a server says of a list; none if it is empty, or if there can be none, as in fs/fuse/acl.c."""
+    """What a server says of a list; of one without attributes there is none, as in fs/fuse/acl.c."""
     if stat.S_ISLNK(attributes.mode):
         raise fail(errno.EOPNOTSUPP)
-    value = filesystem.get_xattr(inode, name)
+    try:
+        value = filesystem.get_xattr(inode, name)
+    except OSError as error:
+        raise fail(errno.ENODATA) if error.errno == errno.EOPNOTSUPP else error from None
     acl = Acl.unpack(value) if value else None
     if acl is None:
         raise fail(errno.ENODATA)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from diorama.abi.fcntl import RENAME_EXCHANGE, RENAME_NOREPLACE
 from diorama.engine.told import Told
-from diorama.fuse.attributes import GetAttrIn, GetXattrIn, SetAttrIn, SetXattrIn, StatFsOut
+from diorama.fuse.attributes import AccessIn, GetAttrIn, GetXattrIn, SetAttrIn, SetXattrIn, StatFsOut
 from diorama.fuse.connection import Notification, ProtocolError, Reply
 from diorama.fuse.flags import FAttr, Init
 from diorama.fuse.handles import CreateIn, OpenOut, ReadIn, ReleaseIn, SyncFsIn, WriteIn
@@ -155,6 +155,11 @@ class FuseFileSystem(FileSystem):
         mark = self._known.mark()
         return self._told(inode, self._ask("GETATTR", inode, GetAttrIn()), mark)
 
+    def check_access(self, inode: int, mode: int) -> None:
+        """Ask the server; one that does not know has nothing against it."""
+        with unless_unknown():
+            self._ask("ACCESS", inode, AccessIn(mode))
+
     def walked(self, inode: int) -> Attributes:
         """Its type, as it came with its name; all of it where permissions are looked at here."""
         known = self._known.walked(inode) if self._is_unchecked else None
@@ -248,7 +253,10 @@ class FuseFileSystem(FileSystem):
         else:
             reply = self._ask("MKNOD", directory, MknodIn(mode, attributes.device), names=(name,))
         self._known.changed(directory)
-        return self._known.entered(directory, name, *reply.entry)
+        inode = self._known.entered(directory, name, *reply.entry)
+        if stat.S_IFMT(reply.entry[1].mode) != kind:
+            raise _error(errno.EIO)  # rclone makes a regular file of all but directories
+        return inode
 
     def create(
         self, directory: int, name: bytes, attributes: Attributes, flags: int

@@ -25,6 +25,7 @@ _MOST: Final = (1 << 63) - 1
 _TYPES: Final = frozenset(
     {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK}
 )
+_DEVICES: Final = (stat.S_IFCHR, stat.S_IFBLK)
 
 
 def attributes_of(attr: Attr, *, unchecked: bool) -> Attributes:
@@ -36,7 +37,7 @@ def attributes_of(attr: Attr, *, unchecked: bool) -> Attributes:
         size=attr.size,
         links=attr.nlink,
         modified=_time(attr.mtime, attr.mtimensec),
-        device=attr.rdev,
+        device=attr.rdev if stat.S_IFMT(attr.mode) in _DEVICES else 0,  # of others some servers tell any
         uid=attr.uid,
         gid=attr.gid,
         accessed=_time(attr.atime, attr.atimensec),
