@@ -425,6 +425,43 @@ def test_what_a_server_tells_of_content_is_seen_by_who_has_it_open(served: Serve
     assert "WRITE" not in served.server.log, "what comes from the server is not written back"
 
 
+@pytest.mark.parametrize("stored", [False, True], ids=["inval", "store"])
+def test_what_it_tells_while_it_is_read_is_seen_too(served: Served, *, stored: bool) -> None:
+    """By who opens the file just then: what is read may be from before."""
+    Handles(served.server, FOpen.KEEP_CACHE)
+    served.server.valid = FOREVER
+    number = served.server.add(b"file", b"old")
+
+    def read(header: Any, body: bytes) -> bytes:
+        before = served.server.read(header, body)
+        if before == b"old" and not stored:
+            served.server.nodes[number].content = b"new"
+            served.server.notify(2, NotifyInvalInode(ino=number).encode())
+        elif stored:
+            served.server.notify(4, NotifyStore(number, 0, 3).encode() + b"new")
+        # As long as it takes until that is read, and worked on.
+        served.wait(lambda: len(heard) > 0)
+        return before
+
+    heard: list[int] = []
+    notices = served.filesystem._notices
+    really = notices.put
+
+    def put(work: Any, *, needed: bool = False) -> None:
+        really(work, needed=needed)
+        heard.append(1)
+
+    notices.put = put  # type: ignore[method-assign]
+    served.server.override["READ"] = read
+    script = """
+        fd = os.open("mnt/file", os.O_RDONLY)
+        while os.pread(fd, 10, 0) == b"old":
+            pass
+        print(os.pread(fd, 10, 0))
+    """
+    assert served.run(script) == ["b'new'"]
+
+
 def test_a_server_gets_what_is_cached(served: Served) -> None:
     Handles(served.server, FOpen.KEEP_CACHE)
     number = served.server.add(b"file", b"0123456789")

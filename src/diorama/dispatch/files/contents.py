@@ -220,10 +220,10 @@ class Contents:
         """The memfd of a file, if there is one now."""
         return self.holding.take_back(self._look(filesystem, inode))
 
-    def _look(self, filesystem: FileSystem | None, inode: int) -> Content | None:
+    def _look(self, filesystem: FileSystem | None, inode: int, *, begun: bool = False) -> Content | None:
         self.adopt()
         content = self._contents.get((id(filesystem), inode))
-        return content if content is not None and content.fd >= 0 else None
+        return content if content is not None and (begun or content.fd >= 0) else None
 
     def truncate(self, content: Content, size: int) -> None:
         """Set the length of what is open: ETXTBSY while it is run."""
@@ -258,11 +258,13 @@ class Contents:
             return shown_status(content, attributes)
 
     @contextmanager
-    def kept(self, filesystem: FileSystem | None, inode: int) -> Generator[Content | None, None, None]:
-        """The memfd of a file, if there is one, which stays meanwhile."""
+    def kept(
+        self, filesystem: FileSystem | None, inode: int, *, begun: bool = False
+    ) -> Generator[Content | None, None, None]:
+        """The memfd of a file, if there is one, or its content is `begun` to be read; it stays meanwhile."""
         with self.holding.claimed(filesystem, inode), ExitStack() as pinned:
             with self._lock:
-                content = self.find(filesystem, inode)
+                content = self.holding.take_back(self._look(filesystem, inode, begun=begun))
                 if content is not None:
                     content.pins += 1
                     pinned.callback(self._release, content)
@@ -375,9 +377,8 @@ class Contents:
     def discard(self, filesystem: object) -> None:
         """Close what is known of a file system that is about to be closed."""
         with self._lock:
-            for content in self:
-                if content.filesystem is filesystem:
-                    self._drop(content)
+            for content in [one for one in self if one.filesystem is filesystem]:
+                self._drop(content)
 
     def close(self) -> None:
         """Close everything."""
@@ -390,17 +391,17 @@ class Contents:
 
     def stale(self, filesystem: FileSystem, inode: int) -> None:
         """A file has another content now."""
-        with self.kept(filesystem, inode) as content:
+        with self.kept(filesystem, inode, begun=True) as content:
             if content is not None:
                 refill(content, filesystem.attributes(inode))
 
     def store(self, filesystem: FileSystem, inode: int, offset: int, data: bytes) -> None:
         """A part of a file has this content."""
-        with self.kept(filesystem, inode) as content:
+        with self.kept(filesystem, inode, begun=True) as content:
             if content is None:
                 return
             with content.lock:
-                if content.pieces is not None:
+                if content.pieces is not None or content.fd < 0:
                     refill(content, filesystem.attributes(inode))
                     return
                 is_clean = not (content.needs_saving() or content.may_be_written())
