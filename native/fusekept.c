@@ -269,6 +269,20 @@ int dio_decider_take(struct dio_decider *decider, const struct dio_told *told, u
     return kept ? 0 : -ENOENT;
 }
 
+void dio_decider_abandon(struct dio_decider *decider, const struct dio_told *told, uint64_t inode) {
+    struct keeper *keeper = decider->keeper;
+    pthread_mutex_lock(&keeper->lock);
+    struct kept **at = kept_at(keeper, told, inode), *kept = *at;
+    if (kept) {
+        int watch = kept_leave(keeper, at);
+        if (watch >= 0)
+            inotify_rm_watch(keeper->inotify, watch);
+        handles_release(keeper, kept);
+        kept_unuse(kept);
+    }
+    pthread_mutex_unlock(&keeper->lock);
+}
+
 /* ---- opening ---- */
 
 int kept_is_likely(struct dio_decider *decider, struct dio_told *told) {

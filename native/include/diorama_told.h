@@ -184,6 +184,8 @@ DIO_API int dio_decider_keep(struct dio_decider *decider, const struct dio_kept 
 /* No longer: what is open of it is the caller's to release.  -ENOENT if it was not. */
 DIO_API int dio_decider_take(struct dio_decider *decider, const struct dio_told *told, uint64_t inode,
                              struct dio_taken *out);
+/* No longer, and the server is told that nothing of it is open: nobody can be found any more who has it. */
+DIO_API void dio_decider_abandon(struct dio_decider *decider, const struct dio_told *told, uint64_t inode);
 /* Waits for events of inotify, and settles what concerns what is kept; the size of others, which are for the caller.  0 when
  * `stop` can be read. */
 DIO_API ssize_t dio_decider_listen(struct dio_decider *decider, int inotify, int stop, void *events, size_t room);

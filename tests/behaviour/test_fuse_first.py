@@ -17,6 +17,7 @@ from behaviour.harness import Bench
 from behaviour.opening import REPEATED, Program
 from behaviour.served import Handles, Served, serve
 from diorama.abi.fcntl import F_GET_SEALS
+from diorama.dispatch.files.keeping import Keeping
 from diorama.engine.told import Told
 from diorama.fuse.flags import NOTIFY_INVAL_INODE
 from diorama.fuse.handles import ReadIn
@@ -104,6 +105,23 @@ def test_as_many_as_there_are(first: Served, handles: Handles, program: Program)
         assert program.do(READ_NAMED.format(f"mnt/file{number}")) == [repr(b"content of %d" % number)]
     assert program.do("print(os.read(held, 100)); os.close(held)") == ["b'content of 0'"]
     assert program.opened < MANY
+    first.wait(lambda: sorted(handles.released) == list(range(1, len(handles.flags) + 1)))
+
+
+def test_what_nobody_can_name_any_more_is_released(
+    first: Served, handles: Handles, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when it is forgotten by what path its directory was found."""
+    monkeypatch.setattr(Keeping, "_content", lambda *_: None)
+    program.do("held = []")
+    for number in range(REPEATED):
+        first.server.add(b"file%d" % number, b"content")
+        program.do(f"held.append(os.open('mnt/file{number}', os.O_RDONLY))")
+    program.do("told(os.open, 'mnt/none', os.O_RDWR)")
+    assert program.opened < REPEATED
+    first.wait(lambda: len(handles.released) >= REPEATED - program.opened)
+    assert program.do("print({os.pread(fd, 100, 0) for fd in held})") == ["{b'content'}"]
+    program.do("[os.close(fd) for fd in held]")
     first.wait(lambda: sorted(handles.released) == list(range(1, len(handles.flags) + 1)))
 
 

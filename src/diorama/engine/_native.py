@@ -380,6 +380,7 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "dio_decider_watches": (None, [c.c_void_p, c.c_int]),
     "dio_decider_keep": (c.c_int, [c.c_void_p, _P(Kept), c.c_int]),
     "dio_decider_take": (c.c_int, [c.c_void_p, c.c_void_p, c.c_uint64, _P(Taken)]),
+    "dio_decider_abandon": (None, [c.c_void_p, c.c_void_p, c.c_uint64]),
     "dio_decider_listen": (c.c_ssize_t, [c.c_void_p, c.c_int, c.c_int, c.c_void_p, c.c_size_t]),
     "dio_told_opens": (None, [c.c_void_p, c.c_uint32]),
     "dio_told_outside": (None, [c.c_void_p]),

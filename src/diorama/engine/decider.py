@@ -399,6 +399,10 @@ class Decider:
         found = (taken.handles[index] for index in range(taken.count))
         return taken.watch, taken.due, [(one.handle, one.flags, one.how) for one in found]
 
+    def abandon(self, told: int, inode: int) -> None:
+        """Take a file back of which nobody knows by what name it was opened: its handles are released."""
+        _native.lib.dio_decider_abandon(self._handle, told, inode)
+
     def listen(self, inotify: int, stop: int, room: ctypes.Array[ctypes.c_char]) -> bytes:
         """The next events of inotify(7) that do not concern what is kept; none when `stop` can be read."""
         size = _native.check(

@@ -132,8 +132,8 @@ class Keeping:
         return content
 
     def _abandon(self, made: Made) -> None:
-        """Nobody can name it any more: who has it open has it, and that is all."""
-        self._decider.take(made.what.told, made.what.inode)
+        """Nobody can name it any more: who has it open has what was read, which is no more than a copy."""
+        self._decider.abandon(made.what.told, made.what.inode)
         self._decider.disclaim(made.what.told, made.what.inode)
         os.close(made.fd)
 
