@@ -34,6 +34,22 @@ if not os.fork():
     os._exit(0)
 os.wait(); umount("mnt/sub"); umount("mnt")
 """,
+    "a mount on the root shows to whoever shares a table": """
+bind("a", "mnt"); sys.stdout.flush()
+if not os.fork():
+    print(libc.unshare(0x20000)); os.chdir("mnt")
+    table, (made, done) = os.open("/proc/self/mounts", os.O_RDONLY), os.pipe()
+    while os.read(table, 1 << 16):
+        pass
+    sys.stdout.flush()
+    if not os.fork():
+        os.read(made, 1); other = os.dup(table)
+        print([line.split()[1] for line in os.read(other, 1 << 16).splitlines()], os.read(table, 10))
+        sys.stdout.flush(); os._exit(0)
+    bind(".", "/", MS_REC); sys.stdout.flush(); os.write(done, b"x"); os.wait()
+    print(os.read(table, 10)); sys.stdout.flush(); os._exit(0)
+os.wait(); umount("mnt")
+""",
     "a mount on the root is made where a table cannot be made anew": """
 bind("a", "mnt"); sys.stdout.flush()
 if not os.fork():

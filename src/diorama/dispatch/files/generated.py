@@ -1,10 +1,10 @@
 """Generated: files of /proc whose content is that of the view, made when they are opened.
 
 What a program gets is a sealed memfd, of its own for each open, as the kernel's files tell what is true when
-they are read first.  Makers are registered by the name of the file in the directory of a process; they are
-asked for processes of the view only, and after the real file could be opened: whoever may not read that does
-not get this either.  Files of the system, such as `/proc/meminfo`, are registered in a view by their path
-(`Files.system`), before its programs run.
+they are read first.  Tables of mounts are not sealed, since they may be made anew.  Makers are registered by
+the name of the file in the directory of a process; they are asked for processes of the view only, and after
+the real file could be opened: whoever may not read that does not get this either.  Files of the system, such
+as `/proc/meminfo`, are registered in a view by their path (`Files.system`), before its programs run.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from diorama.dispatch.files.state import Files
 
 __all__ = [
+    "TABLES",
     "Maker",
     "Remembered",
     "Subject",
@@ -36,6 +37,7 @@ __all__ = [
     "is_reading",
     "makes",
     "open_memory",
+    "renew_memory",
     "subject_of",
 ]
 
@@ -43,6 +45,8 @@ _PROCESS: Final = re.compile(rb"/proc/(\d+)(?:/task/(\d+))?/(.+)")
 _DESCRIPTOR: Final = re.compile(rb"fd/\d+")
 _SEALS: Final = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE
 _REMEMBERED: Final = 4096
+TABLES: Final = (b"mountinfo", b"mounts", b"mountstats")
+"""What is made anew while somebody has it open."""
 _KEPT: Final = os.O_NONBLOCK | os.O_APPEND | os.O_SYNC | os.O_DSYNC
 
 
@@ -178,7 +182,8 @@ def open_memory(files: Files, subject: Subject, flags: int) -> int:
     try:
         _write_all(memory, subject.maker(files, subject))
         os.fchmod(memory, stat.S_IMODE(os.stat(subject.path).st_mode))
-        fcntl.fcntl(memory, F_ADD_SEALS, _SEALS)
+        if subject.name not in TABLES:
+            fcntl.fcntl(memory, F_ADD_SEALS, _SEALS)
         status = os.fstat(memory)
         files.generated.add(status, subject.path)
         if files.inodes.on_add is not None:
@@ -187,6 +192,21 @@ def open_memory(files: Files, subject: Subject, flags: int) -> int:
         return os.open(f"/proc/self/fd/{memory}", wanted)
     finally:
         os.close(memory)
+
+
+def renew_memory(files: Files, subject: Subject, fd: int) -> None:
+    """Let what was made, and is open as this, have the content of now; `OSError`."""
+    data, link, mode = subject.maker(files, subject), f"/proc/self/fd/{fd}", os.fstat(fd).st_mode
+    os.chmod(link, 0o600)  # the real one may not be written
+    try:
+        writable = os.open(link, os.O_WRONLY | os.O_CLOEXEC)
+    finally:
+        os.chmod(link, stat.S_IMODE(mode))
+    try:
+        _write_all(writable, data)
+        os.ftruncate(writable, len(data))
+    finally:
+        os.close(writable)
 
 
 def _write_all(fd: int, data: bytes) -> None:
