@@ -53,7 +53,7 @@ struct table {
     struct dio_decision *decisions;
     struct mounted *mounts;
     struct cover *covers; /* open addressing, path NULL: free */
-    char *private_prefix;
+    char **privates; /* the last is NULL */
     int32_t base;        /* the mount that programs find at `/` */
     uint8_t base_moved;  /* the kernel finds another there */
     uint8_t proc_mounts; /* something is mounted below /proc */
@@ -69,7 +69,7 @@ static inline uint64_t hash_add(uint64_t hash, const char *text, size_t length) 
 }
 
 int table_make(const struct dio_decision *decisions, size_t decision_count, const struct dio_mounted *mounts,
-               size_t mount_count, const char *private_prefix, uint32_t flags, struct table **out);
+               size_t mount_count, const char *const *privates, uint32_t flags, struct table **out);
 void table_release(struct table *table);
 /* Whether a host path is that of what stands for virtual objects. */
 int table_is_private(const struct table *table, const char *path);

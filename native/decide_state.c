@@ -152,9 +152,9 @@ void dio_decider_free(struct dio_decider *d) {
 }
 
 int dio_decider_load(struct dio_decider *d, const struct dio_decision *decisions, size_t decision_count,
-                     const struct dio_mounted *mounts, size_t mount_count, const char *private_prefix, uint32_t flags) {
+                     const struct dio_mounted *mounts, size_t mount_count, const char *const *privates, uint32_t flags) {
     struct table *made = NULL;
-    int error = table_make(decisions, decision_count, mounts, mount_count, private_prefix, flags, &made);
+    int error = table_make(decisions, decision_count, mounts, mount_count, privates, flags, &made);
     if (error)
         return error;
     pthread_rwlock_wrlock(&d->lock);

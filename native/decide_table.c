@@ -141,12 +141,27 @@ static int hides_proc(const struct table *t, const struct mounted *m) {
 }
 
 /* What stands for virtual objects is not to be found by its own path, wherever the root is. */
-static void private_put(struct table *t, int32_t mount) {
+static void privates_put(struct table *t, int32_t mount) {
     const struct mounted *m = &t->mounts[mount];
-    if (m->synthetic || !is_below(t->private_prefix, m->host, m->host_length))
-        return;
-    const char *path = t->private_prefix + m->host_length;
-    cover_put(t, mount, path, strlen(path), COVER_PRIVATE);
+    for (char **one = t->privates; one && *one; one++) {
+        if (m->synthetic || !is_below(*one, m->host, m->host_length))
+            continue;
+        const char *path = *one + m->host_length;
+        cover_put(t, mount, path, strlen(path), COVER_PRIVATE);
+    }
+}
+
+static int privates_copy(struct table *t, const char *const *privates, size_t *count) {
+    size_t length;
+    int error = 0;
+    for (*count = 0; privates && privates[*count];)
+        ++*count;
+    t->privates = calloc(*count + 1, sizeof *t->privates);
+    if (!t->privates)
+        return -ENOMEM;
+    for (size_t i = 0; i < *count && !error; i++)
+        error = *privates[i] ? text_copy(privates[i], &t->privates[i], &length) : -EINVAL;
+    return error;
 }
 
 static void base_find(struct table *t) {
@@ -156,27 +171,23 @@ static void base_find(struct table *t) {
     const struct mounted *m = &t->mounts[top];
     t->base = top;
     t->base_moved = (uint8_t)(m->host_length || m->synthetic);
-    if (t->private_prefix)
-        private_put(t, top);
+    privates_put(t, top);
     if (m->hidden)
         cover_put(t, top, m->hidden, m->hidden_length, COVER_PRIVATE);
 }
 
-static int covers_make(struct table *t, const char *private_prefix) {
-    size_t room = 8;
-    while (room < 2 * (t->mount_count + 3))
+static int covers_make(struct table *t, const char *const *privates) {
+    size_t room = 8, count;
+    int error = privates_copy(t, privates, &count);
+    if (error)
+        return error;
+    while (room < 2 * (t->mount_count + 2 * count + 1))
         room *= 2;
     t->covers = calloc(room, sizeof *t->covers);
     if (!t->covers)
         return -ENOMEM;
     t->cover_mask = room - 1;
-    if (private_prefix && *private_prefix) {
-        size_t length;
-        int error = text_copy(private_prefix, &t->private_prefix, &length);
-        if (error)
-            return error;
-        private_put(t, 0);
-    }
+    privates_put(t, 0);
     /* From the last to the first: what is mounted on a mount's root is known when the mount is put.  Of
      * several mounts on one place the first is replaced by none: mounts stack by the root of the one before. */
     for (size_t i = t->mount_count; i-- > 1;) {
@@ -191,7 +202,7 @@ static int covers_make(struct table *t, const char *private_prefix) {
 }
 
 int table_make(const struct dio_decision *decisions, size_t decision_count, const struct dio_mounted *mounts,
-               size_t mount_count, const char *private_prefix, uint32_t flags, struct table **out) {
+               size_t mount_count, const char *const *privates, uint32_t flags, struct table **out) {
     struct table *t = calloc(1, sizeof *t);
     if (!t)
         return -ENOMEM;
@@ -201,7 +212,7 @@ int table_make(const struct dio_decision *decisions, size_t decision_count, cons
     if (!error)
         error = mounts_copy(t, mounts, mount_count);
     if (!error)
-        error = covers_make(t, private_prefix);
+        error = covers_make(t, privates);
     if (error)
         table_release(t);
     else
@@ -223,7 +234,9 @@ void table_release(struct table *t) {
     free(t->mounts);
     free(t->covers);
     free(t->decisions);
-    free(t->private_prefix);
+    for (char **one = t->privates; one && *one; one++)
+        free(*one);
+    free(t->privates);
     free(t);
 }
 
@@ -243,6 +256,8 @@ const struct dio_decision *table_decision(const struct table *t, uint32_t abi, i
 }
 
 int table_is_private(const struct table *t, const char *path) {
-    size_t length = t->private_prefix ? strlen(t->private_prefix) : 0;
-    return length && !strncmp(path, t->private_prefix, length) && (!path[length] || path[length] == '/');
+    for (char **one = t->privates; one && *one; one++)
+        if (is_below(path, *one, strlen(*one)))
+            return 1;
+    return 0;
 }

@@ -289,10 +289,10 @@ struct dio_decider;
 DIO_API int dio_decider_new(struct dio_decider **out);
 /* Nobody may be using it any more. */
 DIO_API void dio_decider_free(struct dio_decider *decider);
-/* Replaces decisions, mounts and the directory of stand-ins (NULL: none; all below it is virtual) at a
- * stroke.  -EINVAL for mounts that make no tree, or names that are too long; nothing has changed then. */
+/* Replaces decisions, mounts and the directories of stand-ins (of which all below is virtual; the last is NULL, or it is
+ * all) at a stroke.  -EINVAL for mounts that make no tree, or names that are too long; nothing has changed then. */
 DIO_API int dio_decider_load(struct dio_decider *decider, const struct dio_decision *decisions, size_t decision_count,
-                             const struct dio_mounted *mounts, size_t mount_count, const char *private_prefix,
+                             const struct dio_mounted *mounts, size_t mount_count, const char *const *privates,
                              uint32_t flags);
 /* NULL: nothing is special about it any more.  What it inherits must be told for a child before that runs, and
  * again for processes that share a current directory. */

@@ -102,12 +102,14 @@ static void tree_remove(void) {
 }
 
 static int load(uint32_t flags) {
-    char points[3][96], host[96], prefix[96];
+    char points[3][96], host[96], prefix[96], other[96];
+    const char *const privates[] = {other, prefix, NULL};
     static const char *const names[] = {"/bound", "/ro", "/made"};
     for (int i = 0; i < 3; i++)
         snprintf(points[i], sizeof points[i], "%s%s", top, names[i]);
     snprintf(host, sizeof host, "%s/source", top);
     snprintf(prefix, sizeof prefix, "%s/private", top);
+    snprintf(other, sizeof other, "%s/secret", top);
     const struct dio_mounted mounts[] = {
         {.parent = -1, .host = "", .directory = 1},
         {.parent = 0, .point = points[0], .host = host, .directory = 1},
@@ -122,7 +124,7 @@ static int load(uint32_t flags) {
         with_buffers[i].size_arg = 2;
         with_buffers[i].mode_arg = 1;
     }
-    return dio_decider_load(decider, with_buffers, sizeof decisions / sizeof *decisions, mounts, 4, prefix, flags);
+    return dio_decider_load(decider, with_buffers, sizeof decisions / sizeof *decisions, mounts, 4, privates, flags);
 }
 
 static void check_untouched(void) {
@@ -131,7 +133,7 @@ static void check_untouched(void) {
     for (size_t i = 0; i < sizeof run / sizeof *run; i++)
         CHECK_EQ(kind(TRUNCATE, run[i]), DIO_VERDICT_RUN);
     static const char *const ask_them[] = {"/bound", "/bound/none", "/to/file", "/made", "/made/x", "/plain/../bound/file", "/aside/../bound",
-                                           "/private/d0", "/bound/..", "/bound/../plain", "/fds/0"};
+                                           "/private/d0", "/secret/d0", "/bound/..", "/bound/../plain", "/fds/0"};
     for (size_t i = 0; i < sizeof ask_them / sizeof *ask_them; i++)
         CHECK_EQ(kind(TRUNCATE, ask_them[i]), DIO_VERDICT_ASK);
     CHECK_EQ(kind(LSTAT, "/to"), DIO_VERDICT_RUN);

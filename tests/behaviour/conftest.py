@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,4 +50,16 @@ def served(engine: str, bench: Bench) -> Iterator[Served]:
 
 
 def ours_in_shared_memory() -> set[str]:
-    return {path.name for path in SHARED_MEMORY.glob("*diorama*")}
+    return {path.name for path in SHARED_MEMORY.glob("*diorama*") if not is_in_use(path)}
+
+
+def is_in_use(path: Path) -> bool:
+    """Whether it belongs to a view that runs at the same time, or is about to."""
+    if not path.is_dir():
+        return False
+    try:
+        with (path / "supervisor").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    return False

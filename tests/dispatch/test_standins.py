@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import tempfile
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from diorama.dispatch.files import standins as module
 from diorama.dispatch.files.standins import StandIns
 from diorama.interfaces.filesystem import Attributes
 from diorama.interfaces.tree import Tree
@@ -31,6 +33,16 @@ def standins(inodes: Inodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     found = StandIns(inodes)
     yield found
     found.close()
+
+
+@pytest.fixture
+def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where directories are made, if nothing else is in memory."""
+    path = tmp_path / "memory"
+    path.mkdir()
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setattr(module, "_MEMORY", str(path))
+    return path
 
 
 @pytest.fixture
@@ -92,3 +104,47 @@ def test_a_file_that_gets_the_number_of_one_is_the_hosts(
         for fd in held:
             os.close(fd)
     pytest.skip("the file system does not use numbers again")
+
+
+def test_directories_are_made_in_memory_and_nothing_else_is(
+    standins: StandIns, memory: Path, place: Place
+) -> None:
+    directory, link = standins.directory(place), standins.symlink(place, b"target")
+    assert directory.startswith(os.fsencode(memory))
+    assert not link.startswith(os.fsencode(memory))
+    assert standins.homes() == [os.path.dirname(directory), os.path.dirname(link)]
+    standins.close()
+    assert not any(memory.iterdir())
+    assert not os.path.lexists(link)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_where_there_is_no_room_in_memory_they_are_elsewhere(
+    standins: StandIns, memory: Path, place: Place, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Names move from the one to the other, for who watches both."""
+    assert place.filesystem is not None
+    inside = standins.watch(place, lambda: [b"name"])
+    really, other = os.mkdir, place._replace(inode=place.inode + 1)
+
+    def mkdir(path: bytes, mode: int) -> None:
+        if path.startswith(os.fsencode(memory)):
+            raise OSError(code, os.strerror(code))
+        really(path, mode)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    outside = standins.watch(other, list)
+    assert os.path.dirname(outside) == standins.homes()[1]
+    standins.name_moved(place.filesystem, place.inode, b"name", other.inode, b"moved")
+    assert (os.listdir(inside), os.listdir(outside)) == ([], [b"moved"])
+    standins.name_moved(place.filesystem, other.inode, b"moved", -1, b"away")
+    assert os.listdir(outside) == []
+    beside = [name for home in standins.homes() for name in os.listdir(home)]
+    assert not any(name.startswith(b"p") for name in beside)
+
+
+def test_where_nothing_can_be_made_in_memory_there_is_one_place_for_all(
+    standins: StandIns, memory: Path, place: Place
+) -> None:
+    memory.rmdir()
+    assert standins.homes() == [os.path.dirname(standins.directory(place))]

@@ -92,7 +92,8 @@ class World:
         self.tree.attach(mount, place)
 
     def load(self, private: bytes | None = None, **options: bool) -> World:
-        self.decider.load(DECISIONS, settle_mounts(self.tree), private, on_behalf=True, **options)
+        privates = [] if private is None else [private]
+        self.decider.load(DECISIONS, settle_mounts(self.tree), privates, on_behalf=True, **options)
         return self
 
     def ask(self, name: str, *args: object, may_give: bool = False, may_lead: bool = False) -> Verdict:

@@ -358,7 +358,7 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "dio_decider_standins_forget": (None, [c.c_void_p]),
     "dio_decider_load": (
         c.c_int,
-        [c.c_void_p, _P(Decision), c.c_size_t, _P(Mounted), c.c_size_t, c.c_char_p, c.c_uint32],
+        [c.c_void_p, _P(Decision), c.c_size_t, _P(Mounted), c.c_size_t, _P(c.c_char_p), c.c_uint32],
     ),
     "dio_decider_process": (c.c_int, [c.c_void_p, c.c_int, _P(Process)]),
     "dio_decider_clocks_hold": (None, [c.c_void_p]),

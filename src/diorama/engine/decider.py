@@ -242,14 +242,14 @@ class Decider:
         self,
         decisions: Sequence[Decision],
         mounts: Sequence[Mounted],
-        private_prefix: bytes | None = None,
+        privates: Sequence[bytes] = (),
         *,
         on_behalf: bool = False,
         crawl: bool = False,
         status: bool = False,
         checked: bool = False,
     ) -> None:
-        """Replace decisions, mounts, and the directory of stand-ins, at a stroke.
+        """Replace decisions, mounts, and the directories of stand-ins, at a stroke.
 
         The first mount is the host's root, and parents stand before their children (else EINVAL).
         `on_behalf`: do what leads to the host through a mount.  `crawl`: do without
@@ -269,9 +269,10 @@ class Decider:
         flags = on_behalf * _native.DECIDE_ON_BEHALF
         flags |= crawl * _native.DECIDE_CRAWL | status * _native.DECIDE_STATUS
         flags |= checked * _native.DECIDE_CHECKED
+        private = (ctypes.c_char_p * (len(privates) + 1))(*privates)
         _native.check(
             _native.lib.dio_decider_load(
-                self._handle, array, len(decisions), places, len(mounts), private_prefix, flags
+                self._handle, array, len(decisions), places, len(mounts), private, flags
             )
         )
 

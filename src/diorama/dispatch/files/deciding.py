@@ -116,7 +116,7 @@ class Deciding:
         self._welcome()
         virtual = any(mount.filesystem is not None for mount in files.tree.mounts)
         # Who stands in what is mounted no longer is still asked about.
-        prefix = files.standins.home() if virtual or len(files.inodes) else None
+        privates = files.standins.homes() if virtual or len(files.inodes) else ()
         base = files.tree.base
         layered = [mount for mount in files.tree.mounts if mount.layers is not None]
         merged = layered == [base] and stack_of(base) is not None
@@ -153,7 +153,7 @@ class Deciding:
                 status = files.tasks.cpus is not None or files.tasks.identity is not None
                 checked = owned and not self._are_mighty()
                 self.decider.load(
-                    calls, mounts, prefix, on_behalf=files.acts, status=status, checked=checked
+                    calls, mounts, privates, on_behalf=files.acts, status=status, checked=checked
                 )
 
     def _welcome(self) -> None:
