@@ -118,7 +118,7 @@ struct dio_decider {
     struct rights rights;
     struct mapping mapping;
     struct keeper *keeper; /* of files that are opened again (fusekept.c) */
-    struct standins *standins; /* of directories that are (standins.c) */
+    struct standins *standins; /* of directories (standins.c) */
     atomic_int strangers; /* somebody may have namespaces of its own */
     size_t sweep_at;      /* entries of `opened` at which what is closed is forgotten */
     uint8_t no_openat2, no_cached;
@@ -255,15 +255,24 @@ void decide_list(const struct dio_decision *decision, const struct dio_asked *as
 int keeper_init(struct dio_decider *decider);
 void keeper_free(struct dio_decider *decider);
 
-/* ---- directories that are opened again ---- */
+/* ---- directories that are opened ---- */
 
 int standins_init(struct dio_decider *decider);
 void standins_free(struct dio_decider *decider);
 /* Whether it is likely that what is opened is one. */
 int standin_is_likely(struct dio_decider *decider);
-/* Opens a directory of ours, to which the walk has led, if it was opened by the same path before. */
+/* A directory of ours, to which the walk has led: `directory` is what has its name, 0 if that was not looked up, and
+ * `renamed` what `standins_renamed` was before the walk. */
+struct standin_place {
+    struct dio_told *told;
+    const struct walk *walk;
+    uint64_t inode, directory, renamed;
+};
+/* Changes when directories are renamed. */
+uint64_t standins_renamed(struct dio_decider *decider);
+/* Opens one, if it was opened by the same path before, or never. */
 void standin_open(struct dio_decider *decider, const struct dio_decision *decision, const struct dio_asked *asked,
-                  const struct walk *w, uint64_t inode, uint32_t flags, struct dio_verdict *out);
+                  const struct standin_place *at, uint32_t flags, struct dio_verdict *out);
 
 /* ---- who owns what ---- */
 

@@ -37,6 +37,7 @@ struct telling {
     const char *name;
     size_t length;
     int likely; /* that it is opened here */
+    uint64_t renamed; /* as in `standin_place` */
     int is_type; /* of `node` no more than the type is known */
 };
 
@@ -250,9 +251,11 @@ static int may_list(const struct telling *t) {
 }
 
 static void tell_open(struct telling *t, const struct walk *w, struct dio_verdict *out) {
+    const struct standin_place directory = {.told = t->mount->told, .walk = w, .inode = t->node.inode,
+                                            .directory = t->directory, .renamed = t->renamed};
     if (S_ISDIR(t->node.mode)) {
         if (may_list(t))
-            standin_open(t->decider, t->decision, t->asked, w, t->node.inode, t->flags, out);
+            standin_open(t->decider, t->decision, t->asked, &directory, t->flags, out);
         return;
     }
     const struct kept_place at = {.told = t->mount->told, .mount = w->mount, .directory = t->directory, .name = t->name,
@@ -310,6 +313,8 @@ void decide_told(struct dio_decider *decider, const struct dio_decision *decisio
         t.likely = standin_is_likely(decider);
     else if (is_open)
         t.likely = may_open(&t) && kept_is_likely(decider, t.session.told);
+    if (is_open)
+        t.renamed = standins_renamed(decider);
     enum found found = told_walk(&t, w);
     if (found == FOUND_NODE && decision->op == DIO_DO_OPEN)
         tell_open(&t, w, out);

@@ -190,17 +190,39 @@ DIO_API void dio_decider_abandon(struct dio_decider *decider, const struct dio_t
  * `stop` can be read. */
 DIO_API ssize_t dio_decider_listen(struct dio_decider *decider, int inotify, int stop, void *events, size_t room);
 
-/* ---- directories that are opened again (standins.c) ------------------------------------------- */
+enum { DIO_MADE_PATH = 4096 };
+
+/* ---- directories that are opened (standins.c) ------------------------------------------------- */
 
 /* The real directory that stands for an inode of a mount, and the path in that by which it was opened last. */
 DIO_API int dio_decider_standin(struct dio_decider *decider, int32_t mount, uint64_t inode, const char *path,
                                 const char *real);
+/* Until `dio_decider_standins_forget` none is made here; all that was can be adopted. */
+DIO_API void dio_decider_standins_hold(struct dio_decider *decider);
 /* Paths are others now. */
 DIO_API void dio_decider_standins_forget(struct dio_decider *decider);
 
-/* ---- files that are opened first (fusefirst.c) ----------------------------------------------- */
+/* What was made here: what `dio_decider_standin` tells, the inode of the directory that has its name (0 if that was not
+ * looked up), and what is to be known of the real one. */
+struct dio_standin {
+    uint64_t inode, directory, device, number;
+    uint32_t mode;
+    int32_t mount;
+    char paths[DIO_MADE_PATH]; /* one behind the other, each with a zero byte */
+};
 
-enum { DIO_MADE_PATH = 4096 };
+/* Whoever opens a directory first has it made in this one; NULL: not any more. */
+DIO_API int dio_decider_standins_make(struct dio_decider *decider, const char *home);
+/* How many there are that were not adopted; it may be read as long as there is the decider. */
+DIO_API const uint32_t *dio_decider_standins_made(struct dio_decider *decider);
+/* Gives the oldest of them: 0, or -ENOENT. */
+DIO_API int dio_decider_standin_adopt(struct dio_decider *decider, struct dio_standin *out);
+/* From now on none is made here for an inode; what was made before can be adopted. */
+DIO_API void dio_decider_standin_claim(struct dio_decider *decider, int32_t mount, uint64_t inode);
+/* What it stands for has no name any more, of which the view knows better (`dio_told_differs`), or is forgotten. */
+DIO_API void dio_decider_standin_drop(struct dio_decider *decider, int32_t mount, uint64_t inode);
+
+/* ---- files that are opened first (fusefirst.c) ----------------------------------------------- */
 
 /* What was opened here, and is kept; `fd`, its content, is the caller's from now on.  `path`, from the inode `base` on,
  * is no string, and `what` has no name: it is the last one of the path. */

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
-from diorama.engine._told import Kept, Left, Made, Taken, ToldNode
+from diorama.engine._told import Kept, Left, Made, Standin, Taken, ToldNode
 
 ABI_VERSION: Final = 2
 PARK_TAG: Final = 0x64696F72
@@ -355,7 +355,13 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "dio_decider_new": (c.c_int, [_P(c.c_void_p)]),
     "dio_decider_free": (None, [c.c_void_p]),
     "dio_decider_standin": (c.c_int, [c.c_void_p, c.c_int32, c.c_uint64, c.c_char_p, c.c_char_p]),
+    "dio_decider_standins_hold": (None, [c.c_void_p]),
     "dio_decider_standins_forget": (None, [c.c_void_p]),
+    "dio_decider_standins_make": (c.c_int, [c.c_void_p, c.c_char_p]),
+    "dio_decider_standins_made": (c.c_void_p, [c.c_void_p]),
+    "dio_decider_standin_adopt": (c.c_int, [c.c_void_p, _P(Standin)]),
+    "dio_decider_standin_claim": (None, [c.c_void_p, c.c_int32, c.c_uint64]),
+    "dio_decider_standin_drop": (None, [c.c_void_p, c.c_int32, c.c_uint64]),
     "dio_decider_load": (
         c.c_int,
         [c.c_void_p, _P(Decision), c.c_size_t, _P(Mounted), c.c_size_t, _P(c.c_char_p), c.c_uint32],

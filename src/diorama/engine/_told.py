@@ -62,6 +62,15 @@ class Taken(c.Structure):
     ]
 
 
+class Standin(c.Structure):
+    _fields_ = [
+        *((name, c.c_uint64) for name in ("inode", "directory", "device", "number")),
+        ("mode", c.c_uint32),
+        ("mount", c.c_int32),
+        ("paths", c.c_uint8 * 4096),
+    ]
+
+
 class Made(c.Structure):
     _fields_ = [
         ("what", Kept),

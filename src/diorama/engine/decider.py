@@ -372,9 +372,34 @@ class Decider:
         """Who opens a directory of a mount by the same path, in that, gets the same real one."""
         _native.lib.dio_decider_standin(self._handle, mount, inode, path, real)
 
+    def hold_standins(self) -> None:
+        """Until `forget_standins` none is made natively; what was can be adopted."""
+        _native.lib.dio_decider_standins_hold(self._handle)
+
     def forget_standins(self) -> None:
         """Paths are others now."""
         _native.lib.dio_decider_standins_forget(self._handle)
+
+    def make_standins(self, home: bytes | None) -> None:
+        """Whoever opens a directory first has it made natively in this one; None: not any more."""
+        _native.check(_native.lib.dio_decider_standins_make(self._handle, home))
+
+    @property
+    def standins_made(self) -> ctypes.c_uint32:
+        """How many were made natively that are not adopted; it counts by itself."""
+        return ctypes.c_uint32.from_address(_native.lib.dio_decider_standins_made(self._handle))
+
+    def adopt_standin(self, made: _told.Standin) -> bool:
+        """Take the next of them; whether there is one."""
+        return not _native.lib.dio_decider_standin_adopt(self._handle, ctypes.byref(made))
+
+    def claim_standin(self, mount: int, inode: int) -> None:
+        """None is made natively for a directory from now on; what was can be adopted."""
+        _native.lib.dio_decider_standin_claim(self._handle, mount, inode)
+
+    def drop_standin(self, mount: int, inode: int) -> None:
+        """A directory has no name any more, which the view knows better, or is forgotten."""
+        _native.lib.dio_decider_standin_drop(self._handle, mount, inode)
 
     # -- files that are opened again ----------------------------------------------------------
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from diorama.dispatch.files.keeping import Keeping
 from diorama.dispatch.files.numbered import answers_numbers
+from diorama.dispatch.files.standing import Standing
 from diorama.dispatch.settling import Numbers, settle_calls, stack_of, system_files
 from diorama.engine.decider import Checked, Decider, Decision, Mounted
 from diorama.view.opened import Opened
@@ -87,8 +88,10 @@ class Deciding:
         mapping = files.mapping
         if mapping is not None:
             self.decider.show_as(mapping.host_uid, mapping.uid, mapping.host_gid, mapping.gid)
-        keeping = Keeping(self.decider, files.inodes, self._numbers, self._gives)
+        keeping = Keeping(self.decider, files.inodes, self._numbers, self._gives, files.standins.adopt)
         files.synthetic.contents.holding.keeper = keeping
+        self._standing = Standing(self.decider, self._numbers, lambda: files.tasks.identity is None)
+        files.standins.native = self._standing
         self.mounted()
         files.tasks.opened = _DecidersOpened(self.decider, self._numbers)
         files.inodes.on_add = self._identify
@@ -96,8 +99,6 @@ class Deciding:
         files.lazy.on_add = self._identify_one
         for status in files.points:
             self._identify(status)
-        files.standins.on_directory = self._opened
-        files.standins.on_renamed = self.decider.forget_standins
         files.on_change = self._remember
         files.on_restriction = self.mounted
         files.addresses.on_first = self.mounted
@@ -117,6 +118,8 @@ class Deciding:
         virtual = any(mount.filesystem is not None for mount in files.tree.mounts)
         # Who stands in what is mounted no longer is still asked about.
         privates = files.standins.homes() if virtual or len(files.inodes) else ()
+        if privates:
+            self._standing.make(privates[0])
         base = files.tree.base
         layered = [mount for mount in files.tree.mounts if mount.layers is not None]
         merged = layered == [base] and stack_of(base) is not None
@@ -207,12 +210,6 @@ class Deciding:
 
     def _identify_one(self, status: Status) -> None:
         self.decider.identity(status.st_dev, status.st_ino)
-
-    def _opened(self, place: Place, real: bytes) -> None:
-        """A directory was opened: whoever does so again is not asked about, if he is who the kernel says."""
-        filesystem = place.filesystem
-        if filesystem is not None and filesystem.told is not None and self._files.tasks.identity is None:
-            self.decider.standin(self._numbers.of(place.mount), place.inode, place.path, real)
 
     def _remember(self, task: Task) -> None:
         if self._files.tasks.has_chosen_stacks and not (self._networked or self._plain):

@@ -33,13 +33,20 @@ _ROOM: Final = 1 << 16
 class Keeping:
     """The keeper of one view.
 
-    `numbers` are the decider's of mounts; `gives`: whether programs can be given descriptors.
+    `numbers` are the decider's of mounts; `gives`: whether programs can be given descriptors; `adopt` has
+    directories known here that were opened natively, from which files may have been found.
     """
 
     def __init__(
-        self, decider: Decider, inodes: Inodes, numbers: Numbers, gives: Callable[[], bool]
+        self,
+        decider: Decider,
+        inodes: Inodes,
+        numbers: Numbers,
+        gives: Callable[[], bool],
+        adopt: Callable[[], None],
     ) -> None:
         self._gives = gives
+        self._adopt_directories = adopt
         self._decider = decider
         self._inodes = inodes
         self._numbers = numbers
@@ -118,6 +125,7 @@ class Keeping:
         if filesystem is None or filesystem.told is None or filesystem.told.handle != what.told:
             return None
         is_root = made.base == mount.inode
+        self._adopt_directories()
         above = b"" if is_root else self._inodes.path_of(filesystem, made.base, mount)
         if above is None:
             return None

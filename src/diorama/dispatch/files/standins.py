@@ -10,7 +10,10 @@ may be executed, which is not always possible there.
 While a program watches a directory (inotify(7)), the names in it are mirrored by placeholders in the real
 one, which are made, removed and renamed with them: then the kernel tells of it, as of any directory.
 
-Locks: `_lock` guards the tables and the tree on disk.
+What stands for directories of servers may have been made natively (`standing`), and is *adopted* into the
+tables before anybody looks for anything.
+
+Locks: `_lock` guards the tables and the tree on disk.  With it nobody is asked who may need it.
 """
 
 from __future__ import annotations
@@ -21,25 +24,50 @@ import os
 import shutil
 import stat
 import threading
-from collections.abc import Callable, Iterable
-from typing import Final
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Final, Protocol
 
 from diorama.dispatch.files.leftovers import PrivateDirectory
 from diorama.view.filesystem import FileSystem
+from diorama.view.host import Status
 from diorama.view.inodes import Inodes
 from diorama.view.mounts import Mount, Place
 
 __all__ = ["StandIns"]
 
 
-def _nothing() -> None:
-    return
-
-
 _PLACEHOLDER: Final = stat.S_IFREG | 0o400
 _SHORT: Final = 80
 _PARENTS: Final = ("/tmp", "/var/tmp", "/dev/shm")
 _MEMORY: Final = "/dev/shm"
+
+
+class Native(Protocol):
+    """What makes them for directories too, and knows by what paths those were opened."""
+
+    def opened(self, place: Place, real: bytes) -> None:
+        """A directory was opened by a path that is not the one by which it was before."""
+
+    def claim(self, mount: Mount, inode: int) -> None:
+        """None is made there for a directory from now on."""
+
+    def drop(self, mount: Mount, inode: int) -> None:
+        """A directory has no name any more."""
+
+    def hold(self) -> None:
+        """None is made until `forget`."""
+
+    def forget(self) -> None:
+        """Directories have other paths now."""
+
+    @property
+    def has_made(self) -> bool:
+        """Whether it has made some that nobody here knows of yet."""
+        ...
+
+    def adopted(self) -> Iterator[tuple[Place, bytes, Status]]:
+        """These: what one stands for, its path, and its status."""
+        ...
 
 
 class StandIns:
@@ -55,25 +83,47 @@ class StandIns:
         self._aliases: dict[tuple[bytes, bytes], bytes] = {}
         self._numbers = itertools.count()
         self._opened: dict[tuple[Mount, int], bytes] = {}
-        self.on_directory: Callable[[Place, bytes], None] | None = None
-        """Is told what stands for a directory, and by what path that was opened, when that is another."""
-        self.on_renamed: Callable[[], None] = _nothing
+        self.native: Native | None = None
+        self._is_adopting = False
         self._top: PrivateDirectory | None = None
         self._short: PrivateDirectory | None = None
         self._memory: PrivateDirectory | None = None
 
     def directory(self, place: Place) -> bytes:
         """The path of the real directory that stands for a virtual one."""
-        path = self._make(place, b"d", lambda path: os.mkdir(path, 0o555), in_memory=True)
-        if self.on_directory is not None and self._opened.get((place.mount, place.inode)) != place.path:
+        if self.native is not None and (place.mount, place.inode, b"d") not in self._made:
+            self.native.claim(place.mount, place.inode)
+            self.adopt()  # what was made before that
+        path = self._make(place, b"d", _make_directory, in_memory=True)
+        if self.native is not None and self._opened.get((place.mount, place.inode)) != place.path:
             self._opened[place.mount, place.inode] = place.path
-            self.on_directory(place, path)
+            self.native.opened(place, path)
         return path
 
-    def renamed(self) -> None:
-        """Directories have other paths now."""
-        self._opened.clear()
-        self.on_renamed()
+    def adopt(self) -> None:
+        """What was made without asking here is known here, and so is where it stands in `Inodes`."""
+        native = self.native
+        if native is None or not (self._is_adopting or native.has_made):
+            return
+        with self._lock:
+            self._is_adopting = True  # who does not find it waits
+            for place, path, status in native.adopted():
+                self._enter((place.mount, place.inode, b"d"), path)
+                self._opened[place.mount, place.inode] = place.path
+                self._inodes.add(status, place)
+            self._is_adopting = False
+
+    @contextlib.contextmanager
+    def renaming(self) -> Generator[None, None, None]:
+        """Meanwhile directories get other paths: those that are known here when it begins."""
+        if self.native is not None:
+            self.native.hold()
+        try:
+            yield
+        finally:
+            self._opened.clear()
+            if self.native is not None:
+                self.native.forget()
 
     def mark(self, place: Place, kind: int) -> bytes:
         """The path of what stands for the root of a mount, whatever that shows."""
@@ -152,6 +202,9 @@ class StandIns:
         with self._lock:
             self._watched.pop((id(filesystem), inode), None)
             for key in self._of.pop((id(filesystem), inode), ()):
+                if key[2] == b"d" and self.native is not None:
+                    self.native.drop(*key[:2])
+                self._opened.pop(key[:2], None)
                 self._remove_marked(self._made.pop(key))
 
     def _remove_marked(self, path: bytes) -> None:
@@ -304,6 +357,11 @@ def _directory_in(parents: Iterable[str]) -> PrivateDirectory | None:
         with contextlib.suppress(OSError):
             return PrivateDirectory(parent)
     return None
+
+
+def _make_directory(path: bytes) -> None:
+    os.mkdir(path, 0o555)
+    os.chmod(path, 0o555)  # the mask of this thread may be that of a program
 
 
 def _remove(path: bytes) -> None:

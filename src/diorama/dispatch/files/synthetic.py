@@ -52,6 +52,7 @@ class Synthetic:
         self.lazy = Lazy()
         self.contents = Contents(inodes, self.lazy)
         self.standins = StandIns(inodes)
+        inodes.on_look = self._adopt
         self.on_moved: Callable[[], None] = _nothing
         self._inodes = inodes
         self._tasks = tasks
@@ -59,6 +60,11 @@ class Synthetic:
         self._nameless: set[tuple[int, int]] = set()
         self.contents.on_forget = self._forgotten
         self._naming: dict[int, threading.RLock] = {}
+
+    def _adopt(self) -> None:
+        """What was opened natively is known here, directories first: by them files have their paths."""
+        self.standins.adopt()
+        self.contents.adopt()
 
     # -- looking ------------------------------------------------------------------------------
 
@@ -176,7 +182,7 @@ class Synthetic:
                     content.changed = content.shown(os.fstat(content.fd).st_ctime_ns)
         if was.kind != stat.S_IFDIR and was.links > 1:
             return
-        if was.kind == stat.S_IFREG:
+        if was.kind in (stat.S_IFREG, stat.S_IFDIR):
             filesystem.differs(inode, does=True)  # it is not opened natively any more
         is_held = self._inodes.is_known(filesystem, inode)
         if is_held:
@@ -191,10 +197,11 @@ class Synthetic:
 
     def moved(self, renaming: Renaming, inodes: tuple[int, ...], *, directories: bool) -> None:
         """A name became another, or two were exchanged."""
-        self._inodes.moved(renaming, inodes, directories=directories)
         if not directories:
+            self._inodes.moved(renaming, inodes, directories=False)
             return
-        self.standins.renamed()
+        with self.standins.renaming():
+            self._inodes.moved(renaming, inodes, directories=True)
         followed = False
         for tree in self._tasks.trees():
             followed |= rename_mounts(tree, renaming)
