@@ -8,6 +8,7 @@
 
 #include "internal.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <string.h>
 #include <pthread.h>
@@ -171,6 +172,10 @@ void rights_learn(struct rights *rights);
 /* Whether what we do for a thread is what it may do itself. */
 int rights_equal(struct dio_decider *decider, pid_t tid);
 
+/* As of Linux 5.3, 5.6 and 6.9; older headers lack them.  The numbers are the same on every architecture. */
+enum { KERNEL_PIDFD_OPEN = 434, KERNEL_PIDFD_GETFD = 438, KERNEL_PIDFD_THREAD = O_EXCL };
+/* A pidfd of a thread, or -errno. */
+int thread_pidfd(pid_t tid);
 /* Who a thread is to files, and its process: 0 or -errno. */
 int thread_caller(pid_t tid, uint32_t *uid, uint32_t *gid, uint32_t *pid);
 

@@ -5,23 +5,18 @@
  * to its peer all the same. */
 #include "deciding.h"
 
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define KERNEL_PIDFD_THREAD ((unsigned)O_EXCL) /* as of Linux 6.9 */
-
 /* A copy of a thread's descriptor, or -1. */
 static int descriptor_copy(pid_t tid, int32_t fd) {
-    int process = (int)syscall(SYS_pidfd_open, tid, KERNEL_PIDFD_THREAD);
-    if (process < 0)
-        process = (int)syscall(SYS_pidfd_open, tid, 0);
-    if (process < 0)
+    int thread = thread_pidfd(tid);
+    if (thread < 0)
         return -1;
-    int copy = (int)syscall(SYS_pidfd_getfd, process, fd, 0);
-    close(process);
+    int copy = (int)syscall(KERNEL_PIDFD_GETFD, thread, fd, 0);
+    close(thread);
     return copy;
 }
 

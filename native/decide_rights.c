@@ -17,17 +17,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* struct pidfd_info of <linux/pidfd.h>, as of Linux 6.13; older headers lack it. */
-struct thread_info {
-    uint64_t mask, cgroup;
-    uint32_t pid, tgid, parent, ruid, rgid, euid, egid, suid, sgid, fsuid, fsgid;
-    int32_t exit_code;
-};
-
-enum { INFO_PID = 1, INFO_CREDS = 2 };
-
-#define GET_INFO _IOWR(0xFF, 11, struct thread_info)
-
 static ssize_t status_read(const char *who, char *buffer, size_t size) {
     char name[40];
     snprintf(name, sizeof name, "/proc/%s/status", who);
@@ -70,30 +59,44 @@ static int status_number(const char *status, const char *line, uint32_t *out) {
     return 0;
 }
 
-/* Since Linux 6.13, at a tenth of the price of /proc. */
-static int caller_by_pidfd(pid_t tid, uint32_t *uid, uint32_t *gid, uint32_t *pid) {
-    static atomic_int is_missing;
-    struct thread_info info = {.mask = INFO_PID | INFO_CREDS};
-    if (atomic_load_explicit(&is_missing, memory_order_relaxed))
-        return -ENOSYS;
-    int fd = (int)syscall(SYS_pidfd_open, tid, O_EXCL /* PIDFD_THREAD */);
-    int error = fd < 0 || ioctl(fd, GET_INFO, &info) ? errno : 0;
-    if (fd >= 0)
-        close(fd);
-    if (!error && (info.mask & (INFO_PID | INFO_CREDS)) == (INFO_PID | INFO_CREDS)) {
-        *uid = info.fsuid;
-        *gid = info.fsgid;
-        *pid = info.tgid;
-        return 0;
-    }
-    if (error == ENOTTY || error == EINVAL || error == ENOSYS || error == EPERM)
-        atomic_store_explicit(&is_missing, 1, memory_order_relaxed);
-    return error ? -error : -EINVAL;
+/* As of Linux 6.13; older headers lack it. */
+struct kernel_pidfd_info {
+    uint64_t mask, cgroup;
+    uint32_t pid, tgid, ppid, ruid, rgid, euid, egid, suid, sgid, fsuid, fsgid;
+    int32_t exit_code;
+};
+#define KERNEL_PIDFD_GET_INFO _IOWR(0xFF, 11, struct kernel_pidfd_info)
+enum { PIDFD_INFO_IDS = 3 /* PIDFD_INFO_PID | PIDFD_INFO_CREDS */ };
+
+int thread_pidfd(pid_t tid) {
+    int fd = (int)syscall(KERNEL_PIDFD_OPEN, tid, KERNEL_PIDFD_THREAD);
+    if (fd < 0)
+        fd = (int)syscall(KERNEL_PIDFD_OPEN, tid, 0); /* only of a process, before Linux 6.9 */
+    return fd < 0 ? -errno : fd;
 }
 
+/* By a pidfd, in 4 us: 0, or -errno. */
+static int caller_ask(pid_t tid, uint32_t *uid, uint32_t *gid, uint32_t *pid) {
+    static _Thread_local int is_missing;
+    struct kernel_pidfd_info info = {.mask = PIDFD_INFO_IDS};
+    int fd = is_missing ? -ENOSYS : thread_pidfd(tid);
+    if (fd < 0)
+        return fd;
+    int error = ioctl(fd, KERNEL_PIDFD_GET_INFO, &info) ? -errno : 0;
+    close(fd);
+    is_missing = error && error != -ESRCH;
+    if (!error && ((info.mask & PIDFD_INFO_IDS) != PIDFD_INFO_IDS || info.pid != (uint32_t)tid))
+        return -EINVAL;
+    *uid = info.fsuid;
+    *gid = info.fsgid;
+    *pid = info.tgid;
+    return error;
+}
+
+/* Else by its status in /proc, which takes 11. */
 int thread_caller(pid_t tid, uint32_t *uid, uint32_t *gid, uint32_t *pid) {
     char who[16], status[8192];
-    if (!caller_by_pidfd(tid, uid, gid, pid))
+    if (!caller_ask(tid, uid, gid, pid))
         return 0;
     snprintf(who, sizeof who, "%d", tid);
     ssize_t n = status_read(who, status, sizeof status);

@@ -311,6 +311,8 @@ static int memfd_is_minded(struct dio_decider *d, const struct stat *status) {
 }
 
 int closing_matters(struct dio_decider *d, const char *name, const struct stat *status) {
+    if (S_ISDIR(status->st_mode))
+        return 0; /* nobody writes to one */
     return descriptor_writes(name) || memfd_is_minded(d, status);
 }
 

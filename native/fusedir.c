@@ -20,9 +20,6 @@ enum { MOST_GIVEN = 1 << 20, MOST_EMPTY = 1 << 12 };
 
 enum { LISTS_NOT, LISTS, LISTS_PLUS };
 
-/* As of Linux 5.6 and 6.9; older headers lack them. */
-enum { KERNEL_PIDFD_OPEN = 434, KERNEL_PIDFD_GETFD = 438, KERNEL_PIDFD_THREAD = O_EXCL };
-
 struct asking {
     struct session session;
     const struct mounted *mount;
@@ -216,6 +213,19 @@ static int dots_find(struct asking *a, struct record *dots[2]) {
     return 1;
 }
 
+/* Two pieces, one behind the other, of which the first is short: at once, where there is room for that. */
+static ssize_t both_write(struct asking *a, uint64_t address, const char *first, size_t size, const char *second, size_t more) {
+    pid_t tid = a->session.asked->tid;
+    if (!size || size + more > READ_HEAD + PIECE) {
+        ssize_t n = dio_memory_write(tid, address, first, size);
+        return n == (ssize_t)size && more ? n + dio_memory_write(tid, address + size, second, more) : n;
+    }
+    memcpy(a->answer, first, size);
+    if (more)
+        memcpy(a->answer + size, second, more);
+    return dio_memory_write(tid, address, a->answer, size + more);
+}
+
 /* The result of the call: what has gone into the program's memory, with `last` the offset behind it; -EAGAIN if Python
  * must answer. */
 static int64_t entries_give(struct asking *a, uint64_t address, size_t room, int64_t *position) {
@@ -237,25 +247,11 @@ static int64_t entries_give(struct asking *a, uint64_t address, size_t room, int
         return first < l->now.count || *position < 2 ? -EINVAL : 0;
     if (asked->listener && dio_listener_valid(asked->listener, asked->cookie))
         return -EAGAIN; /* gone: whoever has this thread id now is somebody else */
-    ssize_t n = size ? dio_memory_write(asked->tid, address, from, size) : 0;
-    if (n == (ssize_t)size && more)
-        n += dio_memory_write(asked->tid, address + size, l->now.data + l->now.starts[first], more);
+    ssize_t n = both_write(a, address, from, size, more ? l->now.data + l->now.starts[first] : NULL, more);
     if (n == -ESRCH)
         return -EAGAIN;
     *position = last;
     return n == (ssize_t)(size + more) ? n : -EFAULT;
-}
-
-/* A copy of a program's descriptor, which shares its offset, or -1. */
-static int borrow(pid_t tid, int fd) {
-    int owner = (int)syscall(KERNEL_PIDFD_OPEN, tid, KERNEL_PIDFD_THREAD);
-    if (owner < 0)
-        owner = (int)syscall(KERNEL_PIDFD_OPEN, tid, 0); /* only of a process, before Linux 6.9 */
-    if (owner < 0)
-        return -1;
-    int ours = (int)syscall(KERNEL_PIDFD_GETFD, owner, fd, 0);
-    close(owner);
-    return ours;
 }
 
 static int64_t listing_answer(struct asking *a, const struct dio_decision *decision, int fd) {
@@ -326,7 +322,10 @@ void decide_list(const struct dio_decision *decision, const struct dio_asked *as
     if (asked->abi != ARCH_NATIVE || decision->size_arg > 5 || decision->buffer_arg > 5 ||
         !atomic_load(&told_server(mount->told)->lists) || told_differs(mount->told, inode) || !told_holds(mount->told))
         return;
-    int fd = borrow(asked->tid, (int32_t)asked->args[decision->arg]);
+    /* It stays open: as long as there is one, who asks for another (`thread_caller`) has it in half the time. */
+    int owner = thread_pidfd(asked->tid);
+    /* A copy of the program's descriptor, which shares its offset. */
+    int fd = owner < 0 ? -1 : (int)syscall(KERNEL_PIDFD_GETFD, owner, (int32_t)asked->args[decision->arg], 0);
     a.answer = fd >= 0 ? malloc(READ_HEAD + PIECE) : NULL;
     a.listing = a.answer ? listing_take(mount->told, inode) : NULL;
     if (a.listing) {
@@ -339,6 +338,8 @@ void decide_list(const struct dio_decision *decision, const struct dio_asked *as
     free(a.answer);
     if (fd >= 0)
         close(fd);
+    if (owner >= 0)
+        close(owner);
     if (result == -EAGAIN) {
         left_note(mount->told, inode);
         return;
