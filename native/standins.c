@@ -4,8 +4,8 @@
  * (`diorama.dispatch.files.standins`), by the path that he has come by; whoever opens it again by the same path gets the
  * same real directory: as a descriptor, or by its path.
  *
- * What was made here Python *adopts* before it looks for anything.  What it is about to make itself it *claims*, and then
- * adopts what was made before.  All paths are forgotten when a directory is renamed.  Meanwhile nothing is made, nor
+ * What was made here, or has another path, Python *adopts* before it looks for anything.  What it is about to make itself
+ * it *claims*, and then adopts what was made before.  All paths are forgotten when a directory is renamed.  Meanwhile nothing is made, nor
  * entered what was begun before: Python has by then adopted all that has the old path, and gives it the new one. */
 #include "told.h"
 
@@ -15,7 +15,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { SLOTS = 1 << 14, MOST = 1 << 17, LIKELY = 16, UNLIKELY = 2, TRIES = 16 };
+enum { SLOTS = 1 << 14, MOST = 1 << 17, LIKELY = 16, UNLIKELY = 2, TRIES = 16, WAITING = 1024 };
 
 struct standin {
     struct standin *next;
@@ -217,17 +217,22 @@ uint64_t standins_renamed(struct dio_decider *decider) {
     return renamed;
 }
 
-/* Whether one is made that nobody has; with the lock. */
-static int may_make(struct standins *all, const struct standin_place *at) {
-    return all->home && !all->is_full && !all->renaming && all->renamed == at->renamed &&
-           !*standin_at(all, at->walk->mount, at->inode) && dio_told_number(at->told, at->inode) &&
+/* Whether what a walk has led to may be entered; with the lock. */
+static int may_enter(const struct standins *all, const struct standin_place *at) {
+    return all->home && !all->renaming && all->renamed == at->renamed && dio_told_number(at->told, at->inode) &&
            !told_differs(at->told, at->inode);
+}
+
+/* The path of what stands for it: NULL if there is none, empty if Python is about to make it; with the lock. */
+static const char *real_known(struct standins *all, const struct standin_place *at) {
+    const struct standin *one = *standin_at(all, at->walk->mount, at->inode);
+    return one ? one->path + strlen(one->path) + 1 : NULL;
 }
 
 /* A new directory: 0 or -errno. */
 static int real_make(struct standins *all, const struct standin_place *at, char real[PATH_MAX], struct stat *status) {
     pthread_rwlock_rdlock(&all->lock);
-    int may = may_make(all, at);
+    int may = may_enter(all, at) && !all->is_full && !real_known(all, at);
     if (may)
         may = snprintf(real, PATH_MAX, "%s/c%u", all->home, atomic_fetch_add(&all->number, 1)) < PATH_MAX;
     pthread_rwlock_unlock(&all->lock);
@@ -237,9 +242,9 @@ static int real_make(struct standins *all, const struct standin_place *at, char 
     return mkdir(real, 0555) || chmod(real, 0555) || lstat(real, status) ? -errno : 0;
 }
 
-/* Enters what was made: 0 or -errno. */
+/* Enters what was made, or with `before`, the same path, what was there: 0 or -errno. */
 static int made_enter(struct standins *all, const struct standin_place *at, const char *path, size_t length,
-                      const char *real, const struct stat *status) {
+                      const char *real, const char *before, const struct stat *status) {
     const struct walk *w = at->walk;
     struct unadopted *made = calloc(1, sizeof *made);
     struct standin *one = standin_new(w->mount, at->inode, path, (ssize_t)length, real);
@@ -247,8 +252,10 @@ static int made_enter(struct standins *all, const struct standin_place *at, cons
         made->what = standin_new(w->mount, at->inode, path, (ssize_t)length, real);
     int error = one && made && made->what ? 0 : -ENOMEM;
     pthread_rwlock_wrlock(&all->lock);
+    const char *known = real_known(all, at);
+    int is_same = before ? known && !strcmp(known, before) : !known;
     if (!error)
-        error = may_make(all, at) ? standin_put(all, one) : -EAGAIN;
+        error = is_same && may_enter(all, at) ? standin_put(all, one) : -EAGAIN;
     if (!error) {
         made->directory = at->directory;
         made->device = status->st_dev;
@@ -276,12 +283,25 @@ static int standin_make(struct dio_decider *decider, const struct standin_place 
     if (!error)
         error = dio_decider_identity(decider, status.st_dev, status.st_ino);
     if (!error)
-        error = made_enter(decider->standins, at, path, length, real, &status);
+        error = made_enter(decider->standins, at, path, length, real, NULL, &status);
     if (error) {
         stands_drop(decider, status.st_dev, status.st_ino);
         rmdir(real);
     }
     return !error;
+}
+
+/* Whether there is one that was opened by another path, or by one that is not known any more; from now on it is by this. */
+static int standin_move(struct standins *all, const struct standin_place *at, const char *path, size_t length,
+                        char real[PATH_MAX]) {
+    struct stat status;
+    if (atomic_load(&all->made_count) >= WAITING) /* Python is to look some time */
+        return 0;
+    pthread_rwlock_rdlock(&all->lock);
+    const char *known = may_enter(all, at) ? real_known(all, at) : NULL;
+    strcpy(real, known ? known : "");
+    pthread_rwlock_unlock(&all->lock);
+    return *real && !lstat(real, &status) && !made_enter(all, at, path, length, real, real, &status);
 }
 
 /* ---- opening ---- */
@@ -346,6 +366,7 @@ void standin_open(struct dio_decider *decider, const struct dio_decision *decisi
     char path[PATH_MAX], real[PATH_MAX];
     ssize_t length = path_gone(all, at->walk, path);
     int is_known = length >= 0 && (real_find(all, at, path, (size_t)length, real) ||
+                                   standin_move(all, at, path, (size_t)length, real) ||
                                    standin_make(decider, at, path, (size_t)length, real));
     tried(all, is_known);
     if (!is_known)

@@ -202,7 +202,7 @@ DIO_API void dio_decider_standins_hold(struct dio_decider *decider);
 /* Paths are others now. */
 DIO_API void dio_decider_standins_forget(struct dio_decider *decider);
 
-/* What was made here: what `dio_decider_standin` tells, the inode of the directory that has its name (0 if that was not
+/* What was made here, or was opened by another path: what `dio_decider_standin` tells, the inode of the directory that has its name (0 if that was not
  * looked up), and what is to be known of the real one. */
 struct dio_standin {
     uint64_t inode, directory, device, number;

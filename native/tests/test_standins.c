@@ -108,23 +108,32 @@ static void check_claims(void) {
     dio_decider_standin_claim(decider, 1, OTHER);
     CHECK_EQ(opened("/other"), 0);
     CHECK_EQ(made(), 0);
-    CHECK_EQ(dio_decider_standin(decider, 1, OTHER, "/elsewhere", home), 0);
-    CHECK_EQ(opened("/other"), 0);
     dio_decider_standin_drop(decider, 1, OTHER);
     CHECK_EQ(opened("/other") != 0, 1);
     CHECK_EQ(dio_decider_standin_adopt(decider, &adopted), 0);
 }
 
-/* By an old path nothing is made, nor found. */
+/* By an old path nothing is made, nor found; by a new one there is what there was. */
 static void check_renaming(void) {
+    ino_t above = opened("/above");
     tell(ABOVE, "new", FIRST, 0755);
     dio_decider_standins_hold(decider);
     CHECK_EQ(opened("/above/new"), 0);
     CHECK_EQ(opened("/above") != 0, 1); /* is there already */
     dio_decider_standins_forget(decider);
-    CHECK_EQ(opened("/above"), 0);
+    CHECK_EQ(made(), 0);
     CHECK_EQ(opened("/above/new") != 0, 1);
     CHECK_EQ(dio_decider_standin_adopt(decider, &adopted), 0);
+    dio_told_name(told, 1, "moved", 5, ABOVE, INT64_MAX);
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(opened(i ? "/moved" : "/above"), above);
+        CHECK_EQ(dio_decider_standin_adopt(decider, &adopted), 0);
+        CHECK_EQ(adopted.inode, ABOVE);
+        CHECK_EQ(adopted.number, above);
+        CHECK_EQ(strcmp(adopted.paths, i ? "/moved" : "/above"), 0);
+        CHECK_EQ(opened(i ? "/moved" : "/above"), above);
+        CHECK_EQ(made(), 0);
+    }
 }
 
 /* Nor by one that was walked before the renaming, and has led there after it. */

@@ -79,6 +79,21 @@ def test_the_first_who_opens_one_does_not_wait_for_python(many: Served, asked: l
     assert len({*opened}) < MANY / 2
 
 
+def test_who_opens_one_by_another_path_does_not_either(many: Served, asked: list[bytes]) -> None:
+    script = """
+        fds = {number: os.open(f"mnt/top/{number}", FLAGS) for number in range(%d)}
+        os.rename("mnt/top", "mnt/moved")
+        again = {number: os.open(f"mnt/moved/{number}", FLAGS) for number in fds}
+        print(all(os.fstat(fds[number]).st_ino == os.fstat(again[number]).st_ino for number in fds))
+        for number in fds:
+            assert shown(fds[number]) == shown(again[number]) != shown(os.open("mnt/moved", FLAGS))
+            assert shown(fds[number])[0] == f"moved/{number}"
+    """
+    assert many.run(looking(script % MANY)) == ["True"]
+    opened = [path for path in asked if path.startswith(b"/moved/")]
+    assert len({*opened}) < MANY / 2
+
+
 def test_one_that_is_open_is_renamed_and_what_is_below_it(many: Served) -> None:
     """Before Python knows of it, and while others open more."""
     script = """

@@ -108,7 +108,9 @@ class StandIns:
         with self._lock:
             self._is_adopting = True  # who does not find it waits
             for place, path, status in native.adopted():
-                self._enter((place.mount, place.inode, b"d"), path)
+                key = (place.mount, place.inode, b"d")
+                if key not in self._made:
+                    self._enter(key, path)
                 self._opened[place.mount, place.inode] = place.path
                 self._inodes.add(status, place)
             self._is_adopting = False
