@@ -183,18 +183,15 @@ def open_content(
     assert place.filesystem is not None
     if opened is None and not flags & fcntl.O_PATH:
         opened = place.filesystem.open_file(place.inode, flags)
-    high = _is_high(files, task, place, flags)
-    if opened is not None and files.direct.is_seen and (opened.direct or _is_huge(files, place, high=high)):
-        raise OpenedDirectly(files.direct.open(place, opened, flags))
     try:
-        fresh = opened is not None and not (opened.keeps or flags & fcntl.O_TRUNC)
-        attributes = place.filesystem.attributes(place.inode)
-        content = files.content(task, place, attributes, fresh=fresh, high=high)
+        content, high = _content_of(files, task, place, flags, opened)
     except PermissionError:
         # Who only writes need not be able to read what there is.
         if opened is not None and flags & fcntl.O_ACCMODE == fcntl.O_WRONLY and files.direct.is_seen:
             raise OpenedDirectly(files.direct.open(place, opened, flags)) from None
         _let_go(opened)
+        raise
+    except OpenedDirectly:
         raise
     except BaseException:
         _let_go(opened)
@@ -212,6 +209,19 @@ def open_content(
         _give_through(files, task, content, opened, flags)
     # The path is a link, which must be followed.
     return content.path, flags & ~_DONE
+
+
+def _content_of(
+    files: Files, task: Task, place: Place, flags: int, opened: OpenFile | None
+) -> tuple[Content, bool]:
+    """The memfd of a file, and whether it may be in pieces; `OpenedDirectly` for what has none."""
+    assert place.filesystem is not None
+    high = _is_high(files, task, place, flags)
+    if opened is not None and files.direct.is_seen and (opened.direct or _is_huge(files, place, high=high)):
+        raise OpenedDirectly(files.direct.open(place, opened, flags))
+    fresh = opened is not None and not (opened.keeps or flags & fcntl.O_TRUNC)
+    attributes = place.filesystem.attributes(place.inode)
+    return files.content(task, place, attributes, fresh=fresh, high=high), high
 
 
 def _is_high(files: Files, task: Task, place: Place, flags: int) -> bool:
