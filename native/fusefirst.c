@@ -287,7 +287,7 @@ static int first_begin(struct keeper *keeper, const struct kept_place *at, uint6
 
 /* Enters what was made, and opens it; -1 if it must be opened by Python.  What is not entered is freed. */
 static int made_enter(struct dio_decider *decider, struct kept *kept, const struct kept_place *at, uint64_t claimed,
-                      const struct handle *handle, uint32_t flags) {
+                      const struct handle *handle, uint32_t flags, struct dio_lent *lending) {
     struct keeper *keeper = decider->keeper;
     const struct made *made = kept->made;
     int fd = -1, error = dio_decider_stands(decider, made->device, made->number, at->mount, at->node->inode);
@@ -296,7 +296,7 @@ static int made_enter(struct dio_decider *decider, struct kept *kept, const stru
     pthread_mutex_lock(&keeper->lock);
     if (!error && is_free(keeper, at) && claimed == keeper->claimed[keeper_slot(at->told, at->node->inode)] &&
         kept->what.moved == dio_told_moved(at->told) && !room_make(decider, at->node->size))
-        fd = kept_reopen(keeper, kept, handle, flags, 0);
+        fd = kept_reopen(keeper, kept, handle, flags, lending);
     if (fd >= 0) {
         kept_enter(keeper, kept);
         made_note(keeper, kept);
@@ -312,7 +312,8 @@ static int made_enter(struct dio_decider *decider, struct kept *kept, const stru
     return fd;
 }
 
-int first_open(struct dio_decider *decider, struct session *s, const struct kept_place *at, uint32_t flags) {
+int first_open(struct dio_decider *decider, struct session *s, const struct kept_place *at, uint32_t flags,
+               struct dio_lent **lent) {
     uint32_t most = atomic_load(&told_server(at->told)->opens);
     uint64_t claimed, moved = dio_told_moved(at->told), node = dio_told_number(at->told, at->node->inode);
     struct handle handle;
@@ -323,13 +324,19 @@ int first_open(struct dio_decider *decider, struct session *s, const struct kept
         atomic_store(&told_server(at->told)->opens, 0);
     if (result <= 0)
         return result < 0 && result != -ENOSYS ? result : KEPT_ASK;
-    int content = handle.how & UNCACHED ? -1 : memfd_fill(s, node, at, most, &handle), fd = -1;
+    struct dio_lent *lending = lent ? calloc(1, sizeof *lending) : NULL;
+    int is_cached = !(handle.how & UNCACHED) && !lent == !lending, fd = -1;
+    int content = is_cached ? memfd_fill(s, node, at, most, &handle) : -1;
     struct kept *kept = content < 0 ? NULL : made_new(at, most, moved, content);
     if (kept)
-        fd = made_enter(decider, kept, at, claimed, &handle, flags);
+        fd = made_enter(decider, kept, at, claimed, &handle, flags, lending);
     else if (content >= 0)
         close(content);
-    if (fd < 0)
-        server_give(at->told, node, &handle);
-    return fd < 0 ? KEPT_ASK : fd;
+    if (fd >= 0 && lent)
+        *lent = lending;
+    if (fd >= 0)
+        return fd;
+    free(lending);
+    server_give(at->told, node, &handle);
+    return KEPT_ASK;
 }

@@ -22,7 +22,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { LATE_MS = 50, LIKELY = 16, UNLIKELY = 3, TRIES = 16 };
+enum { LATE_MS = 50, LIKELY = 16, UNLIKELY = 3, TRIES = 16, LINK = 40 };
 enum { READABLE = 0444 };
 
 /* What could not be released just now. */
@@ -54,6 +54,8 @@ void kept_unuse(struct kept *kept) {
     dio_told_free(kept->what.told);
     free(kept);
 }
+
+static void link_of(int fd, char link[LINK]) { snprintf(link, LINK, "/proc/self/fd/%d", fd); }
 
 /* ---- who has something open ---- */
 
@@ -107,8 +109,8 @@ static void handles_release(struct keeper *keeper, struct kept *kept) {
 
 /* The kernel tells that an open file of it is gone. */
 static void kept_closed(struct keeper *keeper, struct kept *kept) {
-    kept->is_missed |= kept->opening > 0;
-    if (!kept->opening && !dio_lease(kept->fd, F_WRLCK)) {
+    kept->is_missed |= kept->lents != NULL;
+    if (!kept->lents && !dio_lease(kept->fd, F_WRLCK)) {
         handles_release(keeper, kept);
     } else if (kept->due) {
         kept->due--;
@@ -124,6 +126,13 @@ static struct kept **watched_at(struct keeper *keeper, int watch) {
     while (*at && (*at)->watch != watch)
         at = &(*at)->next_watched;
     return at;
+}
+
+static void kept_watch(struct keeper *keeper, struct kept *kept, int watch) {
+    struct kept **at = &keeper->watched[(unsigned)watch % KEPT_SLOTS];
+    kept->watch = watch;
+    kept->next_watched = *at;
+    *at = kept;
 }
 
 /* Settles what is told of what is kept; the size of the rest, which comes to stand at the beginning. */
@@ -227,6 +236,24 @@ int kept_leave(struct keeper *keeper, struct kept **at) {
     return kept_unwatch(keeper, kept);
 }
 
+/* The link must be followed. */
+static int link_open(const char *link, uint32_t flags) {
+    return (int)syscall(SYS_openat, AT_FDCWD, link, (flags & ~(uint32_t)O_NOFOLLOW) | O_CLOEXEC, 0);
+}
+
+/* What shows that it is open, or about to be, to who has taken it: of what is lent that cannot be seen.  That it is
+ * closed is told besides. */
+static unsigned lents_show(struct kept *kept) {
+    unsigned count = 0;
+    char link[LINK];
+    link_of(kept->fd, link);
+    for (struct dio_lent *lent = kept->lents; lent; lent = lent->next) {
+        lent->held = link_open(link, O_RDONLY | O_NONBLOCK);
+        count += lent->held >= 0;
+    }
+    return count;
+}
+
 int dio_decider_keep(struct dio_decider *decider, const struct dio_kept *what, int fd) {
     struct keeper *keeper = decider->keeper;
     struct kept *kept = calloc(1, sizeof *kept + what->length);
@@ -259,7 +286,7 @@ int dio_decider_take(struct dio_decider *decider, const struct dio_told *told, u
             };
         if (kept->count) {
             out->watch = watch;
-            out->due = kept->due;
+            out->due = kept->due + lents_show(kept);
         } else if (watch >= 0) {
             inotify_rm_watch(keeper->inotify, watch);
         }
@@ -344,30 +371,30 @@ static int content_is(struct session *s, uint64_t node, const struct kept *kept,
 }
 
 static int watch_begin(struct keeper *keeper, struct kept *kept, const char *link) {
-    kept->watch = inotify_add_watch(keeper->inotify, link, IN_CLOSE_WRITE | IN_CLOSE_NOWRITE);
-    if (kept->watch < 0)
+    int watch = inotify_add_watch(keeper->inotify, link, IN_CLOSE_WRITE | IN_CLOSE_NOWRITE);
+    if (watch < 0)
         return -1;
-    struct kept **at = &keeper->watched[(unsigned)kept->watch % KEPT_SLOTS];
-    kept->next_watched = *at;
-    *at = kept;
+    kept_watch(keeper, kept, watch);
     return 0;
 }
 
-int kept_reopen(struct keeper *keeper, struct kept *kept, const struct handle *handle, uint32_t flags, int is_lent) {
-    char link[40];
+int kept_reopen(struct keeper *keeper, struct kept *kept, const struct handle *handle, uint32_t flags,
+                struct dio_lent *lending) {
+    char link[LINK];
     if (kept->is_gone || kept->count == DIO_KEPT_HANDLES || keeper->inotify < 0)
         return -1;
-    snprintf(link, sizeof link, "/proc/self/fd/%d", kept->fd);
+    link_of(kept->fd, link);
     if (kept->watch < 0 && watch_begin(keeper, kept, link))
         return -1;
-    /* The link must be followed.  O_NONBLOCK: somebody's lease shall not hold us up.  Of O_PATH nothing is told. */
-    uint32_t exactly = is_lent ? O_PATH : (flags & ~(uint32_t)O_NOFOLLOW) | O_NONBLOCK;
-    int fd = (int)syscall(SYS_openat, AT_FDCWD, link, exactly | O_CLOEXEC, 0);
+    /* O_NONBLOCK: somebody's lease shall not hold us up.  Of O_PATH nothing is told. */
+    int fd = link_open(link, lending ? O_PATH : flags | O_NONBLOCK);
     if (fd < 0)
         return -1;
     kept->handles[kept->count++] = *handle; /* closing it is told like any other */
-    if (is_lent) {
-        kept->opening++;
+    if (lending) {
+        *lending = (struct dio_lent){.next = kept->lents, .keeper = keeper, .kept = kept, .fd = fd, .held = -1};
+        kept->lents = lending;
+        kept->users++;
         return fd;
     }
     int how = flags & O_NONBLOCK ? -1 : fcntl(fd, F_GETFL);
@@ -380,8 +407,11 @@ void lent_end(struct dio_lent *lent, int is_open) {
     struct keeper *keeper = lent->keeper;
     struct kept *kept = lent->kept;
     pthread_mutex_lock(&keeper->lock);
-    kept->opening--;
-    if ((!is_open || kept->is_missed) && !kept->opening) {
+    struct dio_lent **at = &kept->lents;
+    while (*at != lent)
+        at = &(*at)->next;
+    *at = lent->next;
+    if ((!is_open || kept->is_missed) && !kept->lents) {
         kept->is_missed = 0;
         if (kept->count && !kept->is_gone && !dio_lease(kept->fd, F_WRLCK))
             handles_release(keeper, kept);
@@ -389,6 +419,8 @@ void lent_end(struct dio_lent *lent, int is_open) {
     kept_unuse(kept);
     pthread_mutex_unlock(&keeper->lock);
     close(lent->fd);
+    if (lent->held >= 0)
+        close(lent->held);
     free(lent);
 }
 
@@ -403,15 +435,13 @@ static int again_open(struct dio_decider *decider, struct kept *kept, struct ses
                   (handle.how & FOPEN_KEEP_CACHE || content_is(s, node, kept, &handle));
     pthread_mutex_lock(&keeper->lock);
     if (is_same && !lent == !lending)
-        fd = kept_reopen(keeper, kept, &handle, flags, lent != NULL);
-    if (fd >= 0 && lending) {
-        *lending = (struct dio_lent){.keeper = keeper, .kept = kept, .fd = fd};
-        *lent = lending;
-    } else {
-        kept_unuse(kept);
-        free(lending);
-    }
+        fd = kept_reopen(keeper, kept, &handle, flags, lending);
+    kept_unuse(kept);
     pthread_mutex_unlock(&keeper->lock);
+    if (fd < 0)
+        free(lending);
+    else if (lent)
+        *lent = lending;
     if (result > 0 && fd < 0)
         server_give(at->told, node, &handle);
     if (fd >= 0)
@@ -430,8 +460,8 @@ int kept_open(struct dio_decider *decider, struct session *s, const struct kept_
     struct kept *kept = kept_find(decider->keeper, at);
     if (kept)
         result = again_open(decider, kept, s, at, flags, lent);
-    else if (!lent)
-        result = first_open(decider, s, at, flags);
+    else
+        result = first_open(decider, s, at, flags, lent);
     likely_note(decider->keeper, kept || result != KEPT_ASK);
     return result;
 }

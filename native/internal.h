@@ -63,9 +63,10 @@ static inline int is_restart(int64_t rval) { return rval == -512 || rval == -513
 /* A descriptor of ours that a traced program opens by its link, with `value` for its argument `arg`; so long it stays
  * (fusekept.c). */
 struct dio_lent {
+    struct dio_lent *next;
     struct keeper *keeper;
     struct kept *kept;
-    int fd;
+    int fd, held /* what shows that it is open, when Python has taken it back; or -1 */;
     uint8_t arg;
     uint64_t value;
 };

@@ -26,7 +26,8 @@ struct kept {
     struct dio_kept what;
     struct made *made; /* NULL: Python knows of it */
     int fd /* of Python, which takes it back before it closes that; of what was made: ours */, watch /* -1: not watched */;
-    unsigned users, count, due, opening /* by who has not opened it yet */;
+    unsigned users, count, due;
+    struct dio_lent *lents; /* to who has not opened it yet */
     int is_gone, is_missed /* it was closed meanwhile */;
     struct handle handles[DIO_KEPT_HANDLES];
     char name[];
@@ -65,11 +66,14 @@ int kept_unwatch(struct keeper *keeper, struct kept *kept);
 /* It is kept no longer; as `kept_unwatch`. */
 int kept_leave(struct keeper *keeper, struct kept **at);
 void kept_unuse(struct kept *kept);
-/* A new open file, by this handle, or one to be lent; -1 if it must be opened by Python. */
-int kept_reopen(struct keeper *keeper, struct kept *kept, const struct handle *handle, uint32_t flags, int is_lent);
+/* A new open file, by this handle, or with `lending`, which is filled, one that is lent; -1 if it must be opened by
+ * Python. */
+int kept_reopen(struct keeper *keeper, struct kept *kept, const struct handle *handle, uint32_t flags,
+                struct dio_lent *lending);
 
 /* Opens what is not kept: as `kept_open`. */
-int first_open(struct dio_decider *decider, struct session *s, const struct kept_place *at, uint32_t flags);
+int first_open(struct dio_decider *decider, struct session *s, const struct kept_place *at, uint32_t flags,
+               struct dio_lent **lent);
 /* Python knows of it, or it is gone. */
 void made_forget(struct keeper *keeper, struct kept *kept);
 void first_init(struct keeper *keeper);

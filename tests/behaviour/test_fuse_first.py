@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from behaviour.harness import Bench
 from behaviour.opening import REPEATED, Program
-from behaviour.served import Handles, Served, serve
+from behaviour.served import Handles, Served
 from diorama.abi.fcntl import F_GET_SEALS
 from diorama.dispatch.files.keeping import Keeping
 from diorama.engine.told import Told
@@ -31,9 +30,9 @@ MANY = 300
 
 
 @pytest.fixture
-def first(bench: Bench) -> Iterator[Served]:
-    """A server, and a view whose programs can be given descriptors."""
-    yield from serve("notify", bench)
+def first(served: Served) -> Served:
+    """A server, and a view whose programs are given descriptors; with guardians they open ours."""
+    return served
 
 
 @pytest.fixture
@@ -80,9 +79,7 @@ def opened(
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o4755, 0o2744, 0o2755], ids=oct)
-def test_it_looks_as_what_python_opens(
-    first: Served, handles: Handles, program: Program, mode: int
-) -> None:
+def test_it_looks_as_what_python_opens(first: Served, handles: Handles, program: Program, mode: int) -> None:
     told = first.filesystem.told
     assert isinstance(told, Told)
     above = first.server.add(b"above", mode=stat.S_IFDIR | 0o755)
