@@ -7,7 +7,8 @@
  *
  * Who has it open is known as there: the kernel tells that an open file is gone (inotify), and whether there is still one
  * (by refusing a lease).  One handle is released for each time that it tells, and all when there is none.  What is told
- * of those that were released so by then is *due*, and releases nothing.
+ * of those that were released so by then is *due*, and releases nothing.  Two closings of the same file the kernel tells
+ * as one if nothing else was told between them (inotify(7)); so something else is told at each open of what is open.
  *
  * A traced program cannot be given a descriptor.  It is *lent* one of ours, and opens that by its link in /proc; until its
  * call is over that it has it open cannot be seen. */
@@ -19,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/inotify.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -144,9 +146,10 @@ static size_t events_settle(struct keeper *keeper, char *events, size_t size) {
         memcpy(&event, events + at, sizeof event);
         size_t length = sizeof event + event.len;
         struct kept *kept = *watched_at(keeper, event.wd);
-        if (kept && event.mask & (IN_CLOSE_WRITE | IN_CLOSE_NOWRITE)) {
+        /* What was closed after writing was none of these: it is told of what was Python's before. */
+        if (kept && event.mask & IN_CLOSE_NOWRITE) {
             kept_closed(keeper, kept);
-        } else {
+        } else if (event.wd != keeper->divides) {
             memmove(events + left, events + at, length);
             left += length;
         }
@@ -154,6 +157,14 @@ static size_t events_settle(struct keeper *keeper, char *events, size_t size) {
     }
     pthread_mutex_unlock(&keeper->lock);
     return left;
+}
+
+void dio_decider_closed(struct dio_decider *decider, int watch) {
+    pthread_mutex_lock(&decider->keeper->lock);
+    struct kept *kept = *watched_at(decider->keeper, watch);
+    if (kept)
+        kept_closed(decider->keeper, kept);
+    pthread_mutex_unlock(&decider->keeper->lock);
 }
 
 ssize_t dio_decider_listen(struct dio_decider *decider, int inotify, int stop, void *events, size_t room) {
@@ -182,7 +193,7 @@ int keeper_init(struct dio_decider *decider) {
     decider->keeper = calloc(1, sizeof *decider->keeper);
     if (!decider->keeper)
         return -ENOMEM;
-    decider->keeper->inotify = -1;
+    decider->keeper->inotify = decider->keeper->divider = decider->keeper->divides = -1;
     first_init(decider->keeper);
     atomic_init(&decider->keeper->likely, LIKELY);
     return -pthread_mutex_init(&decider->keeper->lock, NULL);
@@ -202,14 +213,37 @@ void keeper_free(struct dio_decider *decider) {
         dio_told_free(late->told);
         free(late);
     }
-    if (keeper)
+    if (keeper) {
         first_free(keeper);
+        if (keeper->divider >= 0)
+            close(keeper->divider);
+    }
     free(keeper);
 }
 
 void dio_decider_watches(struct dio_decider *decider, int inotify) {
+    struct keeper *keeper = decider->keeper;
+    char link[LINK];
+    pthread_mutex_lock(&keeper->lock);
+    keeper->inotify = inotify;
+    keeper->divides = -1;
+    if (inotify >= 0 && keeper->divider < 0)
+        keeper->divider = memfd_create("divider", MFD_CLOEXEC);
+    if (inotify >= 0 && keeper->divider >= 0) {
+        link_of(keeper->divider, link);
+        keeper->divides = inotify_add_watch(inotify, link, IN_ATTRIB);
+    }
+    pthread_mutex_unlock(&keeper->lock);
+}
+
+static void divide(const struct keeper *keeper) {
+    if (keeper->divides >= 0)
+        fchmod(keeper->divider, S_IRUSR | S_IWUSR);
+}
+
+void dio_decider_divide(struct dio_decider *decider) {
     pthread_mutex_lock(&decider->keeper->lock);
-    decider->keeper->inotify = inotify;
+    divide(decider->keeper);
     pthread_mutex_unlock(&decider->keeper->lock);
 }
 
@@ -254,7 +288,7 @@ static unsigned lents_show(struct kept *kept) {
     return count;
 }
 
-int dio_decider_keep(struct dio_decider *decider, const struct dio_kept *what, int fd) {
+int dio_decider_keep(struct dio_decider *decider, const struct dio_kept *what, int fd, const struct dio_taken *open) {
     struct keeper *keeper = decider->keeper;
     struct kept *kept = calloc(1, sizeof *kept + what->length);
     if (!kept)
@@ -265,7 +299,16 @@ int dio_decider_keep(struct dio_decider *decider, const struct dio_kept *what, i
     kept->fd = fd;
     kept->watch = -1;
     kept->users = 1;
+    kept->due = open->due;
+    for (; kept->count < open->count; kept->count++)
+        kept->handles[kept->count] = (struct handle){
+            .number = open->handles[kept->count].handle,
+            .flags = open->handles[kept->count].flags,
+            .how = open->handles[kept->count].how,
+        };
     pthread_mutex_lock(&keeper->lock);
+    if (open->watch >= 0)
+        kept_watch(keeper, kept, open->watch);
     kept_enter(keeper, kept);
     pthread_mutex_unlock(&keeper->lock);
     return 0;
@@ -390,6 +433,8 @@ int kept_reopen(struct keeper *keeper, struct kept *kept, const struct handle *h
     int fd = link_open(link, lending ? O_PATH : flags | O_NONBLOCK);
     if (fd < 0)
         return -1;
+    if (kept->count)
+        divide(keeper);
     kept->handles[kept->count++] = *handle; /* closing it is told like any other */
     if (lending) {
         *lending = (struct dio_lent){.next = kept->lents, .keeper = keeper, .kept = kept, .fd = fd, .held = -1};

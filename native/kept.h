@@ -44,6 +44,7 @@ struct claim {
 struct keeper {
     pthread_mutex_t lock; /* of all; taken before those of what was told */
     int inotify;          /* -1: nothing is kept */
+    int divider, divides; /* a memfd, and the watch that tells of each change of it */
     int gives;            /* programs can be given what is opened first */
     struct kept *slots[KEPT_SLOTS], *watched[KEPT_SLOTS] /* by the number of the watch */;
     struct late *late;

@@ -179,13 +179,19 @@ struct dio_taken {
 struct dio_decider;
 /* Who is told by the kernel of what is closed. */
 DIO_API void dio_decider_watches(struct dio_decider *decider, int inotify);
-/* From now on it may be opened for reading without asking; `fd` is its content, for reading, which nobody has open. */
-DIO_API int dio_decider_keep(struct dio_decider *decider, const struct dio_kept *what, int fd);
+/* What is closed from now on is told besides what was closed before, not instead. */
+DIO_API void dio_decider_divide(struct dio_decider *decider);
+/* From now on it may be opened for reading without asking; `fd` is its content, for reading, and `open` how others have
+ * it open, for reading too: what `dio_decider_take` gives. */
+DIO_API int dio_decider_keep(struct dio_decider *decider, const struct dio_kept *what, int fd,
+                             const struct dio_taken *open);
 /* No longer: what is open of it is the caller's to release.  -ENOENT if it was not. */
 DIO_API int dio_decider_take(struct dio_decider *decider, const struct dio_told *told, uint64_t inode,
                              struct dio_taken *out);
 /* No longer, and the server is told that nothing of it is open: nobody can be found any more who has it. */
 DIO_API void dio_decider_abandon(struct dio_decider *decider, const struct dio_told *told, uint64_t inode);
+/* An open file of what has this watch is gone, which was told before it was kept; nothing is kept if that was taken since. */
+DIO_API void dio_decider_closed(struct dio_decider *decider, int watch);
 /* Waits for events of inotify, and settles what concerns what is kept; the size of others, which are for the caller.  0 when
  * `stop` can be read. */
 DIO_API ssize_t dio_decider_listen(struct dio_decider *decider, int inotify, int stop, void *events, size_t room);

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import ctypes as c
+from typing import Final
+
+KEPT_HANDLES: Final = 16
+"""So often something that is kept may be open."""
 
 
 class ToldNode(c.Structure):
@@ -58,7 +62,7 @@ class Taken(c.Structure):
         ("count", c.c_uint32),
         ("due", c.c_uint32),
         ("pad", c.c_uint32),
-        ("handles", KeptHandle * 16),
+        ("handles", KeptHandle * KEPT_HANDLES),
     ]
 
 

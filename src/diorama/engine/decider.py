@@ -34,6 +34,7 @@ __all__ = [
     "Keep",
     "Mounted",
     "Needs",
+    "Opens",
     "Owning",
     "PathUse",
     "Settle",
@@ -153,6 +154,18 @@ class Keep:
     mount: int
     most: int
     moved: int
+
+
+@dataclass(frozen=True, slots=True)
+class Opens:
+    """How a file is open: the watch on it, -1 if there is none, and `due`, how often that tells too much.
+
+    Of each open file its handle, the flags with which it was opened, and what the server said to that.
+    """
+
+    watch: int = -1
+    due: int = 0
+    handles: Sequence[tuple[int, int, int]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -407,23 +420,36 @@ class Decider:
         """What is kept is watched by that, or not any more (-1)."""
         _native.lib.dio_decider_watches(self._handle, inotify)
 
-    def keep(self, what: Keep, fd: int) -> None:
-        """A file may be opened for reading without asking; `fd` is its content, which nobody has open."""
+    def keep(self, what: Keep, fd: int, opens: Opens) -> None:
+        """A file may be opened for reading without asking; `fd` is its content.
+
+        `opens`: how it is open, at most `KEPT_HANDLES` times.
+        """
         native = _told.Kept(
             what.told, what.inode, what.directory, what.size, what.modified, what.name, len(what.name)
         )
         native.mount, native.most, native.moved = what.mount, what.most, what.moved
-        _native.check(_native.lib.dio_decider_keep(self._handle, ctypes.byref(native), fd))
+        taken = _told.Taken(opens.watch, len(opens.handles), opens.due)
+        for index, one in enumerate(opens.handles):
+            taken.handles[index] = _told.KeptHandle(*one)
+        _native.check(
+            _native.lib.dio_decider_keep(self._handle, ctypes.byref(native), fd, ctypes.byref(taken))
+        )
 
-    def take(self, told: int, inode: int) -> tuple[int, int, list[tuple[int, int, int]]]:
-        """Take a file back: its watch, -1 if there is none, and handle, flags and answer of what is open.
-
-        The second is how often the watch may still tell of what is closed already.
-        """
+    def take(self, told: int, inode: int) -> Opens:
+        """Take a file back: how it is open."""
         taken = _told.Taken()
         _native.lib.dio_decider_take(self._handle, told, inode, ctypes.byref(taken))
         found = (taken.handles[index] for index in range(taken.count))
-        return taken.watch, taken.due, [(one.handle, one.flags, one.how) for one in found]
+        return Opens(taken.watch, taken.due, [(one.handle, one.flags, one.how) for one in found])
+
+    def divide(self) -> None:
+        """What is closed from now on is told besides what was closed before, not instead."""
+        _native.lib.dio_decider_divide(self._handle)
+
+    def closed(self, watch: int) -> None:
+        """An open file of what is kept with this watch is gone, which was told before it was kept."""
+        _native.lib.dio_decider_closed(self._handle, watch)
 
     def abandon(self, told: int, inode: int) -> None:
         """Take a file back of which nobody knows by what name it was opened: its handles are released."""

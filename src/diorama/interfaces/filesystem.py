@@ -171,6 +171,13 @@ class FileSystem(ABC):
         """A file was opened by `told` alone, with these flags, and with this answer."""
         raise NotImplementedError
 
+    def parted(self, opened: Sequence[OpenFile]) -> list[tuple[int, int, int]] | None:
+        """Leave what is open of one file to `told`: what `reopened` takes of each.
+
+        None, and all stays, if that is not all that there is to know, or somebody asks by one just now.
+        """
+        raise NotImplementedError
+
     def open_special(self, inode: int, flags: int) -> OpenSpecial | None:
         """A device special file is being opened, of which each read and write is for us (`devicefile`).
 

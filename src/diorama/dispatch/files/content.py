@@ -27,6 +27,7 @@ __all__ = [
     "Content",
     "Key",
     "changed_of",
+    "forget_writers",
     "is_outdated",
     "refill",
     "relative_access",
@@ -41,6 +42,7 @@ __all__ = [
 
 _DAY: Final = 86400 * 10**9
 _PAGE: Final = 4096
+_LOOKED_AT: Final = 1 << 20
 _SMALL: Final = 10 * _PAGE
 """What every file system gives at once."""
 
@@ -61,7 +63,8 @@ class Content:
     (`diorama.dispatch.files.errors`), `failure` that of one that nobody was told of, and `refused` what the
     memfd said when it could not be saved, and somebody was.
     `is_unseen`: not all that is written is seen (`diorama.dispatch.files.through`).
-    `is_kept`: nobody has it open but by `Holding.keeper`.  `named_at`: which moves its path is from (`Told`).
+    `is_kept`: who has it open is known to `Holding.keeper` alone.  `named_at`: which moves its path is from
+    (`Told`).
     `pins` counts who needs `fd` just now, and `openers` those of them who are about to open it.
     `opened`: what the file system keeps of who has it open; `ours` counts times when only we wrote to it, of
     which the kernel will tell too, and `due` those when it will tell of what is closed already.  `pieces`
@@ -247,6 +250,15 @@ def is_outdated(content: Content, told: tuple[int, int]) -> bool:
     if not content.filesystem.writable:
         return True
     return not (content.pins or content.is_held or content.needs_saving())
+
+
+def forget_writers(content: Content) -> None:
+    """See whether it is only read by now, where nobody is about to open it: all that was written is saved."""
+    if not content.writers or content.is_orphan or content.stamp[0] > _LOOKED_AT or content.is_being_written:
+        return
+    if not content.needs_saving():
+        content.writers = content.mappers = False
+        content.filesystem.differs(content.place.inode, does=False)
 
 
 def save_content(content: Content) -> None:

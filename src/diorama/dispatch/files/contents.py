@@ -355,15 +355,16 @@ class Contents:
 
     def orphan(self, filesystem: FileSystem, inode: int) -> None:
         """A file has lost its last name."""
-        content = self.find(filesystem, inode)
-        if content is None:
-            if not self.is_held_elsewhere(filesystem, inode):
-                filesystem.forget(inode)
-            return
-        content.is_orphan = True
-        if content.is_held or content.pins:
-            self.on_orphan(content)
-        self.settle_orphan(content)
+        with self._lock:
+            content = self.find(filesystem, inode)
+            if content is not None:
+                content.is_orphan = True  # so it is kept no more
+        if content is not None:
+            if content.is_held or content.pins:
+                self.on_orphan(content)
+            self.settle_orphan(content)
+        elif not self.is_held_elsewhere(filesystem, inode):
+            filesystem.forget(inode)
 
     def trim(self) -> None:
         """Drop what is least recently used, as far as it may be dropped, while there is too much."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -144,9 +145,12 @@ def _by_file_system(files: Files, call: Ioctl) -> Outcome:
     """What a file system may know of its own open files (fuse_do_ioctl() of Linux, restricted)."""
     if call.command == ioctl.FIONREAD:
         return _tell_left(files, call)
-    opened = None if call.command in _OF_DESCRIPTORS else _opened(files, call)
-    if opened is None:
-        return None
+    with ExitStack() as using:
+        opened = None if call.command in _OF_DESCRIPTORS else _opened(files, call, using)
+        return None if opened is None else _control(call, opened)
+
+
+def _control(call: Ioctl, opened: OpenFile) -> int:
     direction, _, _, size = ioctl.split_request(call.command)
     data = call.tracee.memory.read(call.argument, size) if "_IOC_WRITE" in direction and size else b""
     room = size if "_IOC_READ" in direction else 0
@@ -168,7 +172,7 @@ def _tell_left(files: Files, call: Ioctl) -> Outcome:
     return 0
 
 
-def _opened(files: Files, call: Ioctl) -> OpenFile | None:
+def _opened(files: Files, call: Ioctl, using: ExitStack) -> OpenFile | None:
     task = files.task(call.tracee)
     direct = files.direct.find(task, call.fd)
     if direct is not None:
@@ -176,7 +180,7 @@ def _opened(files: Files, call: Ioctl) -> OpenFile | None:
     place = files.tasks.virtual(task, call.fd)
     if place is None or place.filesystem is None or not place.filesystem.tells_at_close:
         return None
-    content = files.synthetic.contents.find(place.filesystem, place.inode)
+    content = using.enter_context(files.synthetic.contents.kept(place.filesystem, place.inode))
     if content is None or files.tasks.flags(task, call.fd) & O_PATH:
         return None
     return content.opened[-1] if content.opened else None

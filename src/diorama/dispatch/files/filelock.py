@@ -32,6 +32,11 @@ class FileLock:
         self._kind = F_UNLCK
         self._asking = 0
 
+    @property
+    def is_used(self) -> bool:
+        """Whether the file system has given it, or is asked for it."""
+        return self._holder is not None
+
     def undisturbed(self) -> AbstractContextManager[bool]:
         """Meanwhile we do not look whether it is free, which would be in the way of who does not wait."""
         return self._lock

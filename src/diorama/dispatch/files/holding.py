@@ -1,10 +1,12 @@
 """Holding: what file systems keep of who has a file open, where they want to know (a FUSE server's handles).
 
 Each open of a program adds one.  The kernel tells when an open file is gone, but late, and of several at once
-only once; which of them it was it does not tell.  So one is closed for each time that it tells, and all of
-them as soon as nobody has the file open any more, for which it can be asked at any time.  What it may still
-tell of these by then must not close one that was opened later: who listens begins anew (`on_left`).
-Then the `keeper` may have it, which opens it again without asking here; whoever needs it takes it back.
+only once, unless it has something else to tell between them; which of them it was it does not tell.  So one
+is closed for each time that it tells, and all of them as soon as nobody has the file open any more, for which
+it can be asked at any time.  What it may still tell of these by then must not close one that was opened
+later: who listens begins anew (`on_left`).
+Then the `keeper` may have it, which opens it again without asking here; whoever needs it takes it back.  So
+it may while it is only read, with all that is open of it.
 
 One thread at a time closes, with the lock of the content: who needs a file to be closed before he goes on
 (`leave`) waits for who is about to.
@@ -19,6 +21,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from diorama.dispatch.files.content import forget_writers
 from diorama.view.asking import asker, patiently
 
 if TYPE_CHECKING:
@@ -32,10 +35,6 @@ _TICK: Final = 0.05
 
 
 def _nothing(_content: Content) -> None:
-    return
-
-
-def _ignored(_content: Content, _watch: int) -> None:
     return
 
 
@@ -67,18 +66,18 @@ def _locked(content: Content) -> Generator[None, None, None]:
 
 
 class Keeper(Protocol):
-    """Who keeps what nobody has open, and listens to what is closed."""
+    """Who keeps what is only read, and listens to what is closed."""
+
+    def would_keep(self, content: Content) -> bool:
+        """Whether it may be opened there, as far as is known without looking at how it is open."""
+        ...
 
     def keep(self, content: Content, before: Callable[[Content], None]) -> bool:
-        """Whether it may be opened there from now on; `before` that its watch is another."""
+        """Whether it may be opened there from now on; `before` that, if nothing is open, its watch ends."""
         ...
 
-    def take(self, content: Content) -> tuple[int, int, list[OpenFile]]:
-        """Not any more: the watch on it, -1 if there is none, and what is open of it.
-
-        The second is how often the watch may still tell of what is closed already.
-        """
-        ...
+    def take(self, content: Content) -> None:
+        """Not any more: what is open of it is known here, with the watch that it has."""
 
     @property
     def has_made(self) -> bool:
@@ -98,6 +97,12 @@ class Keeper(Protocol):
     def watches(self, inotify: int) -> None:
         """What is kept is watched by that."""
 
+    def divide(self) -> None:
+        """What is closed from now on is told besides what was closed before, not instead."""
+
+    def closed(self, watch: int) -> None:
+        """An open file of what is kept with this watch is gone, which was told before it was kept."""
+
     def listen(self, inotify: int, stop: int) -> bytes:
         """The events of what is not kept; none when `stop` can be read."""
         ...
@@ -109,16 +114,16 @@ class Holding:
     `save` saves what nobody writes any more.  `on_begin`: files may be opened without asking here from now
     on.
     `on_hold` is told of what will be open, and `on_left`, with the lock, of what is not open any more.
-    `on_taken`, also with the lock, is told of what is open and has a watch that it does not know of.
+    `on_taken`, also with the lock, is told of what is open and has a watch that it may not know of.
     """
 
     def __init__(self, lock: AbstractContextManager[Any], save: Callable[[Content], None]) -> None:
-        self._lock = lock
+        self.lock = self._lock = lock
         self._save = save
         self.on_begin: Callable[[], None] = lambda: None
         self.on_hold: Callable[[Content], None] = _nothing
         self.on_left: Callable[[Content], None] = _nothing
-        self.on_taken: Callable[[Content, int], None] = _ignored
+        self.on_taken: Callable[[Content], None] = _nothing
         self.keeper: Keeper | None = None
         self._is_adopting = False
 
@@ -160,6 +165,8 @@ class Holding:
         """A program is about to open it, of which the file system has made `opened`."""
         with self._lock:
             content.opened.append(opened)
+        if len(content.opened) > 1 and self.keeper is not None:
+            self.keeper.divide()
         self.on_hold(content)
 
     def gone(self, content: Content, watch: int, *, wrote: bool) -> None:
@@ -167,6 +174,8 @@ class Holding:
         with content.lock:
             with self._lock:
                 one = _take(content, wrote=wrote) if content.watch == watch else None
+                if content.is_kept and self.keeper is not None and not wrote:
+                    self.keeper.closed(watch)
             content.file_lock.give_back(content.fd)
             if one is not None:
                 one.close()
@@ -180,11 +189,13 @@ class Holding:
         if not (content.filesystem.tells_at_close and self._is_left(content)):
             return
         with _locked(content):
+            self.take_back(content)
             self._leave(content)
 
     def let_go(self, content: Content) -> None:
-        """As `leave`, some time: nobody waits for that."""
+        """As `leave`, some time: nobody waits for that.  What is still open may be kept."""
         if not self._is_left(content):
+            self._try_keeping(content)
             return
         # What is to be saved, or is being saved, waits for the server, which may never answer.
         if content.writers or not content.lock.acquire(blocking=False):
@@ -202,6 +213,7 @@ class Holding:
 
     def _let_go(self, content: Content) -> None:
         if not self._is_left(content):
+            self._try_keeping(content)
             return
         with content.lock:
             with self._lock:
@@ -212,10 +224,29 @@ class Holding:
                     self.on_left(content)
             for one in gone:
                 one.close()
-            with self._lock:
-                is_idle = content.fd >= 0 and not (content.pins or content.openers or content.opened)
-                if is_idle and self.keeper is not None and not content.is_kept:
-                    content.is_kept = self.keeper.keep(content, self.on_left)
+            self._keep(content)
+
+    def is_to_be_kept(self, content: Content) -> bool:
+        """Whether the keeper would have it once it is open."""
+        return self.keeper is not None and bool(content.opened) and self.keeper.would_keep(content)
+
+    def _try_keeping(self, content: Content) -> None:
+        """Let the keeper have what others only read, unless somebody is at it."""
+        if not content.opened or not content.lock.acquire(blocking=False):
+            return
+        try:
+            self._keep(content)
+        finally:
+            content.lock.release()
+
+    def _keep(self, content: Content) -> None:
+        """With its lock, which who is about to write to it needs first."""
+        if self.keeper is None or content.fd < 0 or content.openers:
+            return
+        forget_writers(content)
+        with self._lock:
+            if not (content.pins or content.openers or content.is_kept):
+                content.is_kept = self.keeper.keep(content, self.on_left)
 
     def take_back(self, content: Content | None) -> Content | None:
         """What the keeper has is known here again."""
@@ -224,10 +255,9 @@ class Holding:
         with self._lock:
             if content.is_kept and self.keeper is not None:
                 content.is_kept = False
-                watch, content.due, opened = self.keeper.take(content)
-                content.opened += opened
-                if watch >= 0:
-                    self.on_taken(content, watch)
+                self.keeper.take(content)
+                if content.watch >= 0:
+                    self.on_taken(content)
         return content
 
     def _is_left(self, content: Content) -> bool:

@@ -1,8 +1,9 @@
 """Keeping: files that are opened for reading without asking here.
 
-That is done natively, where a program can be given a descriptor.  What nobody has open any more is kept, to
-be opened again (`native/fusekept.c`).  Only what is plainly a cache of what its server has is kept: nothing
-of it is to be saved, and there is nothing to tell of it.  What nobody here knows is opened there first
+That is done natively, where a program can be given a descriptor.  What is only read, or nobody has open any
+more, is kept, to be opened again (`native/fusekept.c`).  Only what is plainly a cache of what its server has
+is kept: nothing of it is to be saved, and there is nothing to tell of it.  Who has it open goes along: its
+handles, and the watch that tells of their closing.  What nobody here knows is opened there first
 (`native/fusefirst.c`), and known here when somebody looks for something.
 """
 
@@ -14,20 +15,22 @@ from typing import TYPE_CHECKING, Final
 
 from diorama.dispatch.files import memfd
 from diorama.dispatch.files.content import Content
-from diorama.engine._told import Made
-from diorama.engine.decider import Decider, Keep
+from diorama.engine._told import KEPT_HANDLES, Made
+from diorama.engine.decider import Decider, Keep, Opens
 from diorama.view.mounts import Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from diorama.dispatch.settling import Numbers
-    from diorama.view.filesystem import FileSystem, OpenFile
+    from diorama.view.filesystem import FileSystem
     from diorama.view.inodes import Inodes
 
 __all__ = ["Keeping"]
 
 _ROOM: Final = 1 << 16
+_LARGEST: Final = 1 << 20
+"""Of what is opened natively."""
 
 
 class Keeping:
@@ -54,13 +57,21 @@ class Keeping:
         self._count = decider.made
         self._room = ctypes.create_string_buffer(_ROOM)
 
+    def would_keep(self, content: Content) -> bool:
+        """Whether it may be opened there, as far as is known without looking at how it is open."""
+        if not (_fits(content) and content.filesystem.reopens and self._gives()):
+            return False
+        return self._place(content) is not None
+
     def keep(self, content: Content, before: Callable[[Content], None]) -> bool:
-        """Whether it may be opened there from now on; `before` that its watch is another."""
+        """Whether it may be opened there from now on; `before` that, if nothing is open, its watch ends."""
         place = self._place(content)
         told = content.filesystem.told
         if place is None or told is None or not (content.filesystem.reopens and self._gives()):
             return False
-        before(content)
+        opens = self._part(content, before)
+        if opens is None:
+            return False
         size, modified = content.told
         name, number = os.path.basename(place.path), self._numbers.of(place.mount)
         try:
@@ -77,10 +88,32 @@ class Keeping:
                     content.named_at,
                 ),
                 content.fd,
+                opens,
             )
-        except OSError:
-            return False  # there is no memory
+        except OSError:  # there is no memory
+            self._taken(content, opens)
+            return False
         return True
+
+    @staticmethod
+    def _part(content: Content, before: Callable[[Content], None]) -> Opens | None:
+        """How it is open, of which nothing is known here any more; None if that cannot be."""
+        if not content.opened:
+            before(content)
+            return Opens()
+        if content.watch < 0 or not _fits(content):
+            return None
+        handles = content.filesystem.parted(content.opened)
+        if handles is None:
+            return None
+        opens = Opens(content.watch, content.due, handles)
+        content.opened, content.watch, content.due = [], -1, 0
+        return opens
+
+    @staticmethod
+    def _taken(content: Content, opens: Opens) -> None:
+        content.watch, content.due = opens.watch, opens.due
+        content.opened += [content.filesystem.reopened(content.place.inode, *one) for one in opens.handles]
 
     def _place(self, content: Content) -> Place | None:
         """By what name it is known, if it is no more than a cache."""
@@ -88,17 +121,17 @@ class Keeping:
             return None
         if content.pieces is not None or content.error or content.failure:
             return None
+        if content.ours or content.file_lock.is_used:
+            return None
         place = self._inodes.find(os.fstat(content.fd))
         if place is None or place.removed or not place.directory or place.inode != content.place.inode:
             return None
         return place if place.filesystem is content.filesystem else None
 
-    def take(self, content: Content) -> tuple[int, int, list[OpenFile]]:
-        """Not any more: its watch, -1 if there is none, what that will tell too often, and what is open."""
-        filesystem, inode = content.filesystem, content.place.inode
-        assert filesystem.told is not None
-        watch, due, opened = self._decider.take(filesystem.told.handle, inode)
-        return watch, due, [filesystem.reopened(inode, *one) for one in opened]
+    def take(self, content: Content) -> None:
+        """Not any more: what is open of it is known here, with the watch that it has."""
+        assert content.filesystem.told is not None
+        self._taken(content, self._decider.take(content.filesystem.told.handle, content.place.inode))
 
     # -- what is opened there first -----------------------------------------------------------
 
@@ -161,6 +194,19 @@ class Keeping:
         """What is kept is watched by that."""
         self._decider.watches(inotify)
 
+    def divide(self) -> None:
+        """What is closed from now on is told besides what was closed before, not instead."""
+        self._decider.divide()
+
+    def closed(self, watch: int) -> None:
+        """An open file of what is kept with this watch is gone, which was told before it was kept."""
+        self._decider.closed(watch)
+
     def listen(self, inotify: int, stop: int) -> bytes:
         """The events of what is not kept; none when `stop` can be read."""
         return self._decider.listen(inotify, stop, self._room)
+
+
+def _fits(content: Content) -> bool:
+    """Whether a file that is open can still be opened there."""
+    return content.told[0] <= _LARGEST and len(content.opened) < KEPT_HANDLES

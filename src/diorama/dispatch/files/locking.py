@@ -17,6 +17,7 @@ import os
 import select
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -167,9 +168,12 @@ def lock_range(files: Files, call: Fcntl) -> Outcome:
     task = files.task(call.tracee)
     if call.command in _WIDE and call.tracee.abi.word == 8:
         return None
-    locked = _ranged(files, call, task)
-    if locked is None:
-        return None
+    with ExitStack() as using:
+        locked = _ranged(files, call, task, using)
+        return None if locked is None else _lock_range(files, call, task, locked)
+
+
+def _lock_range(files: Files, call: Fcntl, task: Task, locked: _Locked) -> int:
     layout = "flock64" if call.command in (*_WIDE, *_OF_OPEN_FILES) else "flock"
     size = FLock.size(call.tracee.abi, layout)
     asked = FLock.unpack(call.tracee.abi, call.tracee.memory.read(call.argument, size), layout)
@@ -190,7 +194,7 @@ def lock_range(files: Files, call: Fcntl) -> Outcome:
     return 0
 
 
-def _ranged(files: Files, call: Fcntl, task: Task) -> _Locked | None:
+def _ranged(files: Files, call: Fcntl, task: Task, using: ExitStack) -> _Locked | None:
     of_open_file = call.command in _OF_OPEN_FILES
     direct = files.direct.find(task, call.fd)
     if direct is not None:
@@ -199,7 +203,7 @@ def _ranged(files: Files, call: Fcntl, task: Task) -> _Locked | None:
             return None
         owner = direct.owner if of_open_file else task.pid
         return _Locked(direct.place, direct.opened, owner, direct.flags, partial(_base_of_direct, direct))
-    content = None if of_open_file else _content(files, task, call.fd)
+    content = None if of_open_file else _content(files, task, call.fd, using)
     if content is None or not content.filesystem.locks_ranges:
         return None
     flags = files.tasks.flags(task, call.fd)
@@ -219,12 +223,12 @@ def _base_of_direct(file: DirectFile, whence: int) -> int:
     return file.size if whence == SEEK_END else 0
 
 
-def _content(files: Files, task: Task, fd: int) -> Content | None:
-    """What a descriptor has open of a file that its file system knows to be open."""
+def _content(files: Files, task: Task, fd: int, using: ExitStack) -> Content | None:
+    """What a descriptor has open of a file that its file system knows to be open: in use meanwhile."""
     place = files.tasks.virtual(task, fd)
     if place is None or place.filesystem is None or not place.filesystem.tells_at_close:
         return None
-    content = files.synthetic.contents.find(place.filesystem, place.inode)
+    content = using.enter_context(files.synthetic.contents.kept(place.filesystem, place.inode))
     if content is None or not content.opened or files.tasks.flags(task, fd) & O_PATH:
         return None
     return content
@@ -284,11 +288,12 @@ def lock_file(files: Files, call: Flock) -> Outcome:
             return None
         direct.opened.set_lock(Lock(kind, owner=direct.owner, pid=task.pid, whole=True), waits=waits)
         return 0
-    content = _content(files, task, call.fd)
-    if content is None or not content.filesystem.locks_files:
-        return None
-    flags = files.tasks.flags(task, call.fd) & O_ACCMODE
-    return _lock_cached(call, content, Lock(kind, pid=task.pid, whole=True), flags, waits=waits)
+    with ExitStack() as using:
+        content = _content(files, task, call.fd, using)
+        if content is None or not content.filesystem.locks_files:
+            return None
+        flags = files.tasks.flags(task, call.fd) & O_ACCMODE
+        return _lock_cached(call, content, Lock(kind, pid=task.pid, whole=True), flags, waits=waits)
 
 
 def _lock_cached(call: Flock, content: Content, lock: Lock, flags: int, *, waits: bool) -> int:

@@ -88,7 +88,13 @@ def _open_ours(
         finally:
             files.unpin(task)  # what is open stays, and of what is not (ETXTBSY) the task says no more
         return Descriptor(fd, cloexec=bool(flags & os.O_CLOEXEC))
-    return _at(call, path, how, flags)
+    changed = _at(call, path, how, flags)
+    if call.tracee.gives_at_once or not files.is_to_be_kept(task):
+        return changed
+    try:
+        return changed.run()
+    finally:
+        files.unpin(task)  # now, not with its next call that is seen here
 
 
 def _open_on_host(files: Files, call: OpenAt | OpenAt2, place: Place, how: OpenHow) -> Outcome:

@@ -207,10 +207,9 @@ class Saver:
                 return
             self._by_watch[content.watch] = content
 
-    def _taken(self, content: Content, watch: int) -> None:
+    def _taken(self, content: Content) -> None:
         with self._lock:
-            content.watch = watch
-            self._by_watch[watch] = content
+            self._by_watch[content.watch] = content
 
     def _dropped(self, content: Content) -> None:
         with self._lock:
@@ -256,7 +255,7 @@ class Saver:
         return b""
 
     def _closed(self, watch: int, mask: int) -> None:
-        with self._lock:
+        with self._contents.holding.lock, self._lock:  # what is being taken back has its watch then
             content = self._by_watch.get(watch)
             if mask & IN_IGNORED and content is not None:
                 self._by_watch.pop(watch)

@@ -401,6 +401,11 @@ class Files:
         self._pinned[task] = content
         return content
 
+    def is_to_be_kept(self, task: Task) -> bool:
+        """Whether others need not ask here for what a task was given a path of, once it has that open."""
+        content = self._pinned.get(task)
+        return content is not None and self.synthetic.contents.holding.is_to_be_kept(content)
+
     def unpin(self, task: Task) -> None:
         """The task has opened what it was given a path for."""
         content = self._pinned.pop(task, None)

@@ -133,6 +133,12 @@ class FuseFile:
         """Whether it has no offset at all."""
         return bool(self.how & _STREAMS)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is no more than a handle by which is read, and nobody asks by it just now."""
+        is_extraordinary = self.lent >= 0 or self.locker is not None or self._polled
+        return self.has_handle and self.uses == 1 and not (self.writes or is_extraordinary)
+
     def read(self, offset: int, size: int) -> bytes:
         """Read as a program does; one that comes short is the last."""
         found, most = b"", self._files.most_read

@@ -38,6 +38,7 @@ from diorama.modules.filesystems.fuse.writing import WritingChannel
 
 if TYPE_CHECKING:
     from diorama.engine.ending import Identity
+    from diorama.interfaces.filesystem import OpenFile
 
 __all__ = ["FuseFileSystem"]
 
@@ -211,6 +212,10 @@ class FuseFileSystem(FileSystem):
     def reopened(self, inode: int, handle: int, flags: int, how: int) -> FuseFile:
         """A file was opened natively."""
         return self._files.add(FuseFile(self._files, inode, flags, OpenOut(handle, how)))
+
+    def parted(self, opened: Sequence[OpenFile]) -> list[tuple[int, int, int]] | None:
+        """What is open of a file is known natively from now on."""
+        return self._files.part([one for one in opened if isinstance(one, FuseFile)])
 
     def statistics(self) -> Statistics:
         """Its size."""

@@ -12,7 +12,7 @@ import errno
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from diorama.fuse.flags import FSYNC_FDATASYNC, RELEASE_FLOCK_UNLOCK, WRITE_CACHE, Init
@@ -99,6 +99,28 @@ class OpenFiles:
         for owner in owners:
             self.asking.post("FLUSH", file.inode, FlushIn(fh=file.handle, lock_owner=owner))
         self._end(file)
+
+    def part(self, files: Sequence[FuseFile]) -> list[tuple[int, int, int]] | None:
+        """Leave those of one inode to others, who tell the server that they are closed.
+
+        Handle, flags and answer of each; None, and they stay, if one is more than that, or somebody has locks
+        or waits for them to be closed.
+        """
+        inode = files[0].inode
+        with self._lock:
+            is_awaited = self._owners.get(inode) or inode in self._left
+            if is_awaited or not all(one.is_plain for one in files):
+                return None
+            for one in files:
+                one.uses = 0
+                self._open[inode].remove(one)
+            if not self._open[inode]:
+                del self._open[inode]
+                self._owners.pop(inode, None)
+            self._uses[inode] -= len(files)
+            if not self._uses[inode]:
+                del self._uses[inode]
+        return [(one.handle, one.flags & ~_NEVER_SENT, one.how) for one in files]
 
     @contextlib.contextmanager
     def used(self, file: FuseFile) -> Generator[None, None, None]:
