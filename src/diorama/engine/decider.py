@@ -31,10 +31,8 @@ __all__ = [
     "Decision",
     "Do",
     "Follow",
-    "Keep",
     "Mounted",
     "Needs",
-    "Opens",
     "Owning",
     "PathUse",
     "Settle",
@@ -139,33 +137,6 @@ class Decision:
     mode_arg: int = NO_ARG
     mask_arg: int = NO_ARG
     fixed_flags: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Keep:
-    """A file that is to be opened again, by its name in a directory, as it was: see `struct dio_kept`."""
-
-    told: int
-    inode: int
-    directory: int
-    name: bytes
-    size: int
-    modified: int
-    mount: int
-    most: int
-    moved: int
-
-
-@dataclass(frozen=True, slots=True)
-class Opens:
-    """How a file is open: the watch on it, -1 if there is none, and `due`, how often that tells too much.
-
-    Of each open file its handle, the flags with which it was opened, and what the server said to that.
-    """
-
-    watch: int = -1
-    due: int = 0
-    handles: Sequence[tuple[int, int, int]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -414,76 +385,9 @@ class Decider:
         """A directory has no name any more, which the view knows better, or is forgotten."""
         _native.lib.dio_decider_standin_drop(self._handle, mount, inode)
 
-    # -- files that are opened again ----------------------------------------------------------
-
-    def watches(self, inotify: int) -> None:
-        """What is kept is watched by that, or not any more (-1)."""
-        _native.lib.dio_decider_watches(self._handle, inotify)
-
-    def keep(self, what: Keep, fd: int, opens: Opens) -> None:
-        """A file may be opened for reading without asking; `fd` is its content.
-
-        `opens`: how it is open, at most `KEPT_HANDLES` times.
-        """
-        native = _told.Kept(
-            what.told, what.inode, what.directory, what.size, what.modified, what.name, len(what.name)
-        )
-        native.mount, native.most, native.moved = what.mount, what.most, what.moved
-        taken = _told.Taken(opens.watch, len(opens.handles), opens.due)
-        for index, one in enumerate(opens.handles):
-            taken.handles[index] = _told.KeptHandle(*one)
-        _native.check(
-            _native.lib.dio_decider_keep(self._handle, ctypes.byref(native), fd, ctypes.byref(taken))
-        )
-
-    def take(self, told: int, inode: int) -> Opens:
-        """Take a file back: how it is open."""
-        taken = _told.Taken()
-        _native.lib.dio_decider_take(self._handle, told, inode, ctypes.byref(taken))
-        found = (taken.handles[index] for index in range(taken.count))
-        return Opens(taken.watch, taken.due, [(one.handle, one.flags, one.how) for one in found])
-
-    def divide(self) -> None:
-        """What is closed from now on is told besides what was closed before, not instead."""
-        _native.lib.dio_decider_divide(self._handle)
-
-    def closed(self, watch: int) -> None:
-        """An open file of what is kept with this watch is gone, which was told before it was kept."""
-        _native.lib.dio_decider_closed(self._handle, watch)
-
-    def abandon(self, told: int, inode: int) -> None:
-        """Take a file back of which nobody knows by what name it was opened: its handles are released."""
-        _native.lib.dio_decider_abandon(self._handle, told, inode)
-
-    def listen(self, inotify: int, stop: int, room: ctypes.Array[ctypes.c_char]) -> bytes:
-        """The next events of inotify(7) that do not concern what is kept; none when `stop` can be read."""
-        size = _native.check(
-            _native.lib.dio_decider_listen(self._handle, inotify, stop, room, ctypes.sizeof(room))
-        )
-        return room.raw[:size]
-
-    # -- files that are opened first ----------------------------------------------------------
-
     def opens(self, *, gives: bool) -> None:
         """Whether programs may be given descriptors of files that are opened natively first."""
         _native.lib.dio_decider_opens(self._handle, gives)
-
-    @property
-    def made(self) -> ctypes.c_uint32:
-        """How many files were opened natively that are not adopted; it counts by itself."""
-        return ctypes.c_uint32.from_address(_native.lib.dio_decider_made(self._handle))
-
-    def adopt(self, made: _told.Made) -> bool:
-        """Take the next of them, with a claim to it; whether there is one."""
-        return not _native.lib.dio_decider_adopt(self._handle, ctypes.byref(made))
-
-    def claim(self, told: int, inode: int) -> None:
-        """A file is not opened natively first, until it was disclaimed as often."""
-        _native.check(_native.lib.dio_decider_claim(self._handle, told, inode))
-
-    def disclaim(self, told: int, inode: int) -> None:
-        """Claim it once less."""
-        _native.lib.dio_decider_disclaim(self._handle, told, inode)
 
     def decide(
         self,

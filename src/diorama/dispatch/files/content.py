@@ -36,6 +36,7 @@ __all__ = [
     "set_status",
     "shown_status",
     "stamp_of",
+    "store_part",
     "told_of",
     "truncate_there",
 ]
@@ -337,6 +338,20 @@ def refill(content: Content, attributes: Attributes, *, openers: int = 0) -> Non
         content.told = (attributes.size, attributes.modified)
         if content.mappers:
             content.mark = memfd.digest(content.fd)
+
+
+def store_part(content: Content, offset: int, data: bytes) -> None:
+    """Let a part be what the file system has; who has it open sees that."""
+    with content.lock:
+        if content.pieces is not None or content.fd < 0:
+            refill(content, content.filesystem.attributes(content.place.inode))
+            return
+        is_clean = not (content.needs_saving() or content.may_be_written())
+        with content.written() as fd:
+            if fd is not None:
+                os.pwrite(fd, data, offset)
+        if is_clean:
+            content.agree()
 
 
 def _is_still(content: Content, size: int) -> bool:

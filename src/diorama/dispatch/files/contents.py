@@ -44,6 +44,7 @@ from diorama.dispatch.files.content import (
     set_status,
     shown_status,
     stamp_of,
+    store_part,
     told_of,
     truncate_there,
 )
@@ -399,18 +400,8 @@ class Contents:
     def store(self, filesystem: FileSystem, inode: int, offset: int, data: bytes) -> None:
         """A part of a file has this content."""
         with self.kept(filesystem, inode, begun=True) as content:
-            if content is None:
-                return
-            with content.lock:
-                if content.pieces is not None or content.fd < 0:
-                    refill(content, filesystem.attributes(inode))
-                    return
-                is_clean = not (content.needs_saving() or content.may_be_written())
-                with content.written() as fd:
-                    if fd is not None:
-                        os.pwrite(fd, data, offset)
-                if is_clean:
-                    content.agree()
+            if content is not None:
+                store_part(content, offset, data)
 
     def retrieve(self, filesystem: FileSystem, inode: int, offset: int, size: int) -> bytes:
         """What is cached of a part of a file."""

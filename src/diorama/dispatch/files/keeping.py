@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Final
 from diorama.dispatch.files import memfd
 from diorama.dispatch.files.content import Content
 from diorama.engine._told import KEPT_HANDLES, Made
-from diorama.engine.decider import Decider, Keep, Opens
+from diorama.engine.keeper import Keep, Keeper, Opens
 from diorama.view.mounts import Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from diorama.dispatch.settling import Numbers
+    from diorama.engine.decider import Decider
     from diorama.view.filesystem import FileSystem
     from diorama.view.inodes import Inodes
 
@@ -50,11 +51,11 @@ class Keeping:
     ) -> None:
         self._gives = gives
         self._adopt_directories = adopt
-        self._decider = decider
+        self._keeper = Keeper(decider)
         self._inodes = inodes
         self._numbers = numbers
         self._made = Made()
-        self._count = decider.made
+        self._count = self._keeper.made
         self._room = ctypes.create_string_buffer(_ROOM)
 
     def would_keep(self, content: Content) -> bool:
@@ -75,7 +76,7 @@ class Keeping:
         size, modified = content.told
         name, number = os.path.basename(place.path), self._numbers.of(place.mount)
         try:
-            self._decider.keep(
+            self._keeper.keep(
                 Keep(
                     told.handle,
                     place.inode,
@@ -131,7 +132,7 @@ class Keeping:
     def take(self, content: Content) -> None:
         """Not any more: what is open of it is known here, with the watch that it has."""
         assert content.filesystem.told is not None
-        self._taken(content, self._decider.take(content.filesystem.told.handle, content.place.inode))
+        self._taken(content, self._keeper.take(content.filesystem.told.handle, content.place.inode))
 
     # -- what is opened there first -----------------------------------------------------------
 
@@ -142,7 +143,7 @@ class Keeping:
 
     def adopted(self) -> Iterator[Content]:
         """These files, as contents that it keeps; by one thread at a time."""
-        while self._decider.adopt(self._made):
+        while self._keeper.adopt(self._made):
             content = self._content(self._made)
             if content is None:
                 self._abandon(self._made)
@@ -174,37 +175,37 @@ class Keeping:
 
     def _abandon(self, made: Made) -> None:
         """Nobody can name it any more: who has it open has what was read, which is no more than a copy."""
-        self._decider.abandon(made.what.told, made.what.inode)
-        self._decider.disclaim(made.what.told, made.what.inode)
+        self._keeper.abandon(made.what.told, made.what.inode)
+        self._keeper.disclaim(made.what.told, made.what.inode)
         os.close(made.fd)
 
     def claim(self, filesystem: FileSystem, inode: int) -> None:
         """It opens none first that is claimed here; each is to be disclaimed."""
         if filesystem.told is not None:
-            self._decider.claim(filesystem.told.handle, inode)
+            self._keeper.claim(filesystem.told.handle, inode)
 
     def disclaim(self, filesystem: FileSystem, inode: int) -> None:
         """Claimed once less."""
         if filesystem.told is not None:
-            self._decider.disclaim(filesystem.told.handle, inode)
+            self._keeper.disclaim(filesystem.told.handle, inode)
 
     # -- what is closed -----------------------------------------------------------------------
 
     def watches(self, inotify: int) -> None:
         """What is kept is watched by that."""
-        self._decider.watches(inotify)
+        self._keeper.watches(inotify)
 
     def divide(self) -> None:
         """What is closed from now on is told besides what was closed before, not instead."""
-        self._decider.divide()
+        self._keeper.divide()
 
     def closed(self, watch: int) -> None:
         """An open file of what is kept with this watch is gone, which was told before it was kept."""
-        self._decider.closed(watch)
+        self._keeper.closed(watch)
 
     def listen(self, inotify: int, stop: int) -> bytes:
         """The events of what is not kept; none when `stop` can be read."""
-        return self._decider.listen(inotify, stop, self._room)
+        return self._keeper.listen(inotify, stop, self._room)
 
 
 def _fits(content: Content) -> bool:

@@ -13,16 +13,16 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from diorama.abi.fcntl import RENAME_EXCHANGE, RENAME_NOREPLACE
 from diorama.engine.told import Told
 from diorama.fuse.attributes import AccessIn, GetAttrIn, GetXattrIn, SetAttrIn, SetXattrIn, StatFsOut
-from diorama.fuse.connection import Notification, ProtocolError, Reply
+from diorama.fuse.connection import Notification, Reply
 from diorama.fuse.flags import FAttr, Init
-from diorama.fuse.handles import CreateIn, OpenOut, ReadIn, ReleaseIn, SyncFsIn, WriteIn
+from diorama.fuse.handles import CreateIn, OpenOut, ReleaseIn, SyncFsIn, WriteIn
 from diorama.fuse.naming import LinkIn, MkdirIn, MknodIn, Rename2In, RenameIn
 from diorama.fuse.wire import Attr, AttrOut, Wire
 from diorama.interfaces.filesystem import Attributes, Changes, ContentCache, Entry, FileSystem, Statistics
@@ -30,10 +30,11 @@ from diorama.modules.filesystems.fuse.file import Asking, FuseFile
 from diorama.modules.filesystems.fuse.hearing import Hearing
 from diorama.modules.filesystems.fuse.known import Known
 from diorama.modules.filesystems.fuse.lending import Lent
+from diorama.modules.filesystems.fuse.listed import listed
 from diorama.modules.filesystems.fuse.notices import Notices
+from diorama.modules.filesystems.fuse.offering import OFFERED
 from diorama.modules.filesystems.fuse.opened import OpenFiles
 from diorama.modules.filesystems.fuse.translation import as_unsupported, to_set, unless_unknown
-from diorama.modules.filesystems.fuse.waiting import Repeating
 from diorama.modules.filesystems.fuse.writing import WritingChannel
 
 if TYPE_CHECKING:
@@ -44,32 +45,6 @@ __all__ = ["FuseFileSystem"]
 
 _NSEC: Final = 10**9
 _XATTR_MAX: Final = 1 << 16
-_LISTING: Final = 32 << 10
-_MOST_EMPTY: Final = 1 << 12
-_MOST_NAMES: Final = 1 << 21
-"""What is listed here is kept, and so is not without end (else see `native/listinglarge.c`)."""
-_WANTS: Final = (
-    Init.ASYNC_READ
-    | Init.POSIX_LOCKS
-    | Init.FLOCK_LOCKS
-    | Init.ATOMIC_O_TRUNC
-    | Init.BIG_WRITES
-    | Init.DONT_MASK
-    | Init.AUTO_INVAL_DATA
-    | Init.WRITEBACK_CACHE
-    | Init.DO_READDIRPLUS
-    | Init.READDIRPLUS_AUTO
-    | Init.PARALLEL_DIROPS
-    | Init.NO_OPEN_SUPPORT
-    | Init.NO_OPENDIR_SUPPORT
-    | Init.CACHE_SYMLINKS
-    | Init.HANDLE_KILLPRIV
-    | Init.EXPLICIT_INVAL_DATA
-    | Init.HAS_EXPIRE_ONLY
-    | Init.PASSTHROUGH
-    | Init.NO_EXPORT_SUPPORT
-    | Init.REQUEST_TIMEOUT
-)
 
 
 def _error(code: int) -> OSError:
@@ -108,7 +83,7 @@ class FuseFileSystem(FileSystem):
         self._known = Known(Told(sock.fileno(), unchecked=not checked), unchecked=not checked)
         self.told = self._known.native
         self._notices = Notices()
-        self._channel = WritingChannel(sock, _WANTS, title, self._notified, self._known.native, theirs)
+        self._channel = WritingChannel(sock, OFFERED, title, self._notified, self._known.native, theirs)
         if max_read is not None:
             self._channel.connection.most_read = max_read
         asking = Asking(
@@ -169,7 +144,7 @@ class FuseFileSystem(FileSystem):
     def entries(self, directory: int) -> Sequence[Entry]:
         """The names in a directory."""
         with self._files.listing(directory) as handle:
-            return list(self._listed(directory, handle))
+            return list(listed(self._ask, self._channel, self._known, directory, handle))
 
     def readlink(self, inode: int) -> bytes:
         """The target of a link."""
@@ -498,34 +473,6 @@ class FuseFileSystem(FileSystem):
                 self._known.missing(directory, name, mark)
             raise
         return self._known.entered(directory, name, *reply.entry, mark=mark)
-
-    def _listed(self, directory: int, handle: int) -> Generator[Entry, None, None]:
-        connection = self._channel.connection
-        offset, asked, repeating = 0, set[int](), Repeating()
-        names = empty = 0
-        while offset not in asked and names < _MOST_NAMES and empty < _MOST_EMPTY:
-            asked.add(offset)
-            repeating.go_on()
-            plus = bool(connection.features & Init.DO_READDIRPLUS) and connection.knows("READDIRPLUS")
-            request, mark = ReadIn(fh=handle, offset=offset, size=_LISTING), self._known.mark()
-            reply = self._ask("READDIRPLUS" if plus else "READDIR", directory, request, room=_LISTING)
-            try:
-                listed = connection.listed(reply)
-            except ProtocolError:
-                for node in reply.entered:
-                    self._channel.forget(node, 1)
-                break
-            if not listed:
-                return
-            offset = listed[-1].dirent.off
-            shown = [one for one in listed if one.name not in (b".", b"..")]
-            names, empty = names + len(shown), 0 if shown else empty + 1
-            for one in shown:  # all of them, also if nobody reads on
-                if one.entry is not None and one.attributes is not None and one.entry.nodeid:
-                    with contextlib.suppress(OSError):  # who asks for it is told
-                        self._known.entered(directory, one.name, one.entry, one.attributes, mark)
-            yield from [Entry(one.name, one.dirent.ino, one.dirent.type << 12) for one in shown]
-        raise _error(errno.EIO)
 
     # -- remembering --------------------------------------------------------------------------
 
