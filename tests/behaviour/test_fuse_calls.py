@@ -188,6 +188,13 @@ def test_a_server_without_extended_attributes_has_no_list_of_them(served: Served
     assert served.run(script) == ["ENOTSUP ENOTSUP", "ENODATA"]
 
 
+def test_a_server_that_supports_no_access_control_lists_is_heard(served: Served) -> None:
+    served.server.add(b"file")
+    served.server.override["GETXATTR"] = refuse(errno.EOPNOTSUPP)
+    script = 'print(told(os.getxattr, "mnt/file", "system.posix_acl_access"))'
+    assert served.run(script) == ["ENOTSUP"]
+
+
 def test_access_control_lists_are_for_the_server(served: Served) -> None:
     served.server.add(b"file")
     served.server.add(b"directory", mode=stat.S_IFDIR | 0o777)

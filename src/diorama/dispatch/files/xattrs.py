@@ -199,13 +199,10 @@ def _keeps_lists(filesystem: FileSystem) -> bool:
 
 
 def _list_from(filesystem: FileSystem, inode: int, attributes: Attributes, name: bytes) -> bytes:
-    """What a server says of a list; of one without attributes there is none, as in fs/fuse/acl.c."""
+    """What a server says of a list; an empty one is none."""
     if stat.S_ISLNK(attributes.mode):
         raise fail(errno.EOPNOTSUPP)
-    try:
-        value = filesystem.get_xattr(inode, name)
-    except OSError as error:
-        raise fail(errno.ENODATA) if error.errno == errno.EOPNOTSUPP else error from None
+    value = filesystem.get_xattr(inode, name)
     acl = Acl.unpack(value) if value else None
     if acl is None:
         raise fail(errno.ENODATA)

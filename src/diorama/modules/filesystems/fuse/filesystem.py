@@ -36,6 +36,7 @@ from diorama.modules.filesystems.fuse.offering import OFFERED
 from diorama.modules.filesystems.fuse.opened import OpenFiles
 from diorama.modules.filesystems.fuse.translation import as_unsupported, to_set, unless_unknown
 from diorama.modules.filesystems.fuse.writing import WritingChannel
+from diorama.view.acl import ACCESS, DEFAULT
 
 if TYPE_CHECKING:
     from diorama.engine.ending import Identity
@@ -206,8 +207,8 @@ class FuseFileSystem(FileSystem):
         )
 
     def get_xattr(self, inode: int, name: bytes) -> bytes:
-        """The value of an extended attribute."""
-        with as_unsupported():
+        """The value of an extended attribute; of a server without them there is no access control list."""
+        with as_unsupported(errno.ENODATA if name in (ACCESS, DEFAULT) else errno.EOPNOTSUPP):
             return self._ask("GETXATTR", inode, GetXattrIn(_XATTR_MAX), names=(name,), room=_XATTR_MAX).data
 
     def list_xattrs(self, inode: int) -> Sequence[bytes]:

@@ -128,11 +128,11 @@ def unless_unknown() -> Generator[None, None, None]:
 
 
 @contextlib.contextmanager
-def as_unsupported() -> Generator[None, None, None]:
-    """ENOSYS is EOPNOTSUPP where an extended attribute was asked for."""
+def as_unsupported(code: int = errno.EOPNOTSUPP) -> Generator[None, None, None]:
+    """ENOSYS is another error where an extended attribute was asked for."""
     try:
         yield
     except OSError as error:
         if error.errno != errno.ENOSYS:
             raise
-        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP)) from None
+        raise OSError(code, os.strerror(code)) from None
