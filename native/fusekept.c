@@ -24,8 +24,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { LATE_MS = 50, LIKELY = 16, UNLIKELY = 3, TRIES = 16, LINK = 40 };
-enum { READABLE = 0444 };
+enum { LATE_MS = 50, LIKELY = 16, UNLIKELY = 3, TRIES = 16, LINK = 40, READABLE = 0444 };
 
 /* What could not be released just now. */
 struct late {
@@ -47,6 +46,8 @@ struct kept **kept_at(struct keeper *keeper, const struct dio_told *told, uint64
     return at;
 }
 
+static void link_of(int fd, char link[LINK]) { snprintf(link, LINK, "/proc/self/fd/%d", fd); }
+
 void kept_unuse(struct kept *kept) {
     if (--kept->users)
         return;
@@ -56,8 +57,6 @@ void kept_unuse(struct kept *kept) {
     dio_told_free(kept->what.told);
     free(kept);
 }
-
-static void link_of(int fd, char link[LINK]) { snprintf(link, LINK, "/proc/self/fd/%d", fd); }
 
 /* ---- who has something open ---- */
 
@@ -109,6 +108,12 @@ static void handles_release(struct keeper *keeper, struct kept *kept) {
     kept->count = 0;
 }
 
+static void handle_drop(struct keeper *keeper, struct kept *kept) {
+    handle_release(keeper, kept, &kept->handles[0]);
+    kept->count--;
+    memmove(kept->handles, kept->handles + 1, kept->count * sizeof *kept->handles);
+}
+
 /* The kernel tells that an open file of it is gone. */
 static void kept_closed(struct keeper *keeper, struct kept *kept) {
     kept->is_missed |= kept->lents != NULL;
@@ -117,9 +122,7 @@ static void kept_closed(struct keeper *keeper, struct kept *kept) {
     } else if (kept->due) {
         kept->due--;
     } else if (kept->count) {
-        handle_release(keeper, kept, &kept->handles[0]);
-        kept->count--;
-        memmove(kept->handles, kept->handles + 1, kept->count * sizeof *kept->handles);
+        handle_drop(keeper, kept);
     }
 }
 
@@ -300,12 +303,10 @@ int dio_decider_keep(struct dio_decider *decider, const struct dio_kept *what, i
     kept->watch = -1;
     kept->users = 1;
     kept->due = open->due;
-    for (; kept->count < open->count; kept->count++)
-        kept->handles[kept->count] = (struct handle){
-            .number = open->handles[kept->count].handle,
-            .flags = open->handles[kept->count].flags,
-            .how = open->handles[kept->count].how,
-        };
+    for (; kept->count < open->count; kept->count++) {
+        const struct dio_kept_handle *one = &open->handles[kept->count];
+        kept->handles[kept->count] = (struct handle){.number = one->handle, .flags = one->flags, .how = one->how};
+    }
     pthread_mutex_lock(&keeper->lock);
     if (open->watch >= 0)
         kept_watch(keeper, kept, open->watch);
@@ -321,12 +322,11 @@ int dio_decider_take(struct dio_decider *decider, const struct dio_told *told, u
     struct kept **at = kept_at(keeper, told, inode), *kept = *at;
     if (kept) {
         int watch = kept_leave(keeper, at);
-        for (; out->count < kept->count; out->count++)
-            out->handles[out->count] = (struct dio_kept_handle){
-                .handle = kept->handles[out->count].number,
-                .flags = kept->handles[out->count].flags,
-                .how = kept->handles[out->count].how,
-            };
+        for (; out->count < kept->count; out->count++) {
+            const struct handle *one = &kept->handles[out->count];
+            out->handles[out->count] =
+                (struct dio_kept_handle){.handle = one->number, .flags = one->flags, .how = one->how};
+        }
         if (kept->count) {
             out->watch = watch;
             out->due = kept->due + lents_show(kept);
@@ -456,7 +456,10 @@ void lent_end(struct dio_lent *lent, int is_open) {
     while (*at != lent)
         at = &(*at)->next;
     *at = lent->next;
-    if ((!is_open || kept->is_missed) && !kept->lents) {
+    kept->is_missed |= is_open < 0;
+    if (!is_open && kept->count && !kept->is_gone)
+        handle_drop(keeper, kept);
+    if (kept->is_missed && !kept->lents) {
         kept->is_missed = 0;
         if (kept->count && !kept->is_gone && !dio_lease(kept->fd, F_WRLCK))
             handles_release(keeper, kept);
@@ -483,14 +486,13 @@ static int again_open(struct dio_decider *decider, struct kept *kept, struct ses
         fd = kept_reopen(keeper, kept, &handle, flags, lending);
     kept_unuse(kept);
     pthread_mutex_unlock(&keeper->lock);
-    if (fd < 0)
-        free(lending);
-    else if (lent)
+    if (fd >= 0 && lent)
         *lent = lending;
-    if (result > 0 && fd < 0)
-        server_give(at->told, node, &handle);
     if (fd >= 0)
         return fd;
+    free(lending);
+    if (result > 0)
+        server_give(at->told, node, &handle);
     return result < 0 && result != -ENOSYS ? result : KEPT_ASK;
 }
 

@@ -70,7 +70,7 @@ struct dio_lent {
     uint8_t arg;
     uint64_t value;
 };
-/* The call is over: the program has it open, or has not, or that is not known. */
+/* The call is over: the program has it open, or has not (0), or that is not known (-1). */
 void lent_end(struct dio_lent *lent, int is_open);
 
 static inline int same_site(const struct dio_info *a, const struct dio_info *b) {

@@ -55,7 +55,7 @@ void frame_pop(struct tracee *t) {
     t->arena_used = f->arena_mark;
     frame_conceal(f);
     if (f->lent)
-        lent_end(f->lent, f->at.op == DIO_OP_EXIT && !f->at.is_error);
+        lent_end(f->lent, f->at.op == DIO_OP_EXIT ? !f->at.is_error : -1);
     free(f);
 }
 
