@@ -1,6 +1,6 @@
 /* kept.h - files of FUSE servers that are opened for reading without the interpreter: what its two halves share.
  *
- * What is opened again is in fusekept.c, what is opened for the first time in fusefirst.c. */
+ * What is kept is in fusekept.c, what is opened again in fuseagain.c, and what is opened for the first time in fusefirst.c. */
 #ifndef DIORAMA_KEPT_H
 #define DIORAMA_KEPT_H
 
@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <linux/fuse.h>
 
-enum { KEPT_SLOTS = 1024, KEPT_LARGEST = 1 << 20 };
+enum { KEPT_SLOTS = 1024, KEPT_LARGEST = 1 << 20, LIKELY = 16 };
 enum { UNCACHED = FOPEN_DIRECT_IO | FOPEN_NONSEEKABLE | (1 << 4) /* FOPEN_STREAM */ };
 
 /* What was opened here first, and Python does not know of yet: how it was found, from the inode `base` on. */

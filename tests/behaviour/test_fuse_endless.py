@@ -15,7 +15,7 @@ from behaviour.harness import Bench
 from behaviour.served import Served, serve
 from diorama.fuse.handles import ReadIn
 from diorama.fuse.wire import DirEnt
-from diorama.modules.filesystems.fuse import filesystem
+from diorama.modules.filesystems.fuse import listed
 
 NAMES = 110
 PIECE = b"".join([
@@ -71,7 +71,7 @@ def test_a_listing_goes_on_and_is_not_kept(served: Served, monkeypatch: pytest.M
             os.lseek(fd, start, os.SEEK_SET)
             print(read() > 1000, int.from_bytes(data[8:16], sys.byteorder))
     """
-    monkeypatch.setattr(filesystem, "_MOST_NAMES", 1000)
+    monkeypatch.setattr(listed, "_MOST_NAMES", 1000)
     before = resident()
     assert served.run(script) == ["True", "True 2", "True 1001", "True 1"]
     assert resident() - before < KEPT
@@ -101,7 +101,7 @@ def test_who_lists_is_ended_by_a_signal(served: Served, *, is_slow: bool) -> Non
 def test_what_a_slow_server_has_is_not_kept_without_end(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(filesystem, "_MOST_NAMES", 5 * NAMES)
+    monkeypatch.setattr(listed, "_MOST_NAMES", 5 * NAMES)
 
     def late(header: object, body: bytes) -> bytes:
         time.sleep(0.2)

@@ -258,8 +258,7 @@ def forget_writers(content: Content) -> None:
     if not content.writers or content.is_orphan or content.stamp[0] > _LOOKED_AT or content.is_being_written:
         return
     if not content.needs_saving():
-        content.writers = content.mappers = False
-        content.filesystem.differs(content.place.inode, does=False)
+        content.left_by_writers(still_written=False)
 
 
 def save_content(content: Content) -> None:
