@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
-import time
+import os
+import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,14 +36,14 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     """A place to run commands, which must be left without processes and temporary files."""
     place = Bench(tmp_path)
     place.fresh()
-    shared = ours_in_shared_memory()
+    shared = in_shared_memory()
     yield place
     alive = left_alive()
     end_children()
     files = [str(path.relative_to(place.temporary)) for path in place.temporary.rglob("*")]
     assert not alive, f"still running: {alive}"
     assert not files, f"temporary files left: {files}"
-    assert not left_in_shared_memory(shared)
+    assert not left_in_shared_memory(place, shared)
 
 
 @pytest.fixture
@@ -50,27 +52,29 @@ def served(engine: str, bench: Bench) -> Iterator[Served]:
     yield from serve(engine, bench)
 
 
-def ours_in_shared_memory() -> set[str]:
-    return {path.name for path in SHARED_MEMORY.glob("*diorama*") if not is_in_use(path)}
-
-
-def left_in_shared_memory(before: set[str]) -> set[str]:
-    """What has come and stays: views of other tests come and go, and are seen while they do."""
-    left = ours_in_shared_memory() - before
-    deadline = time.monotonic() + 5
-    while left and time.monotonic() < deadline:
-        time.sleep(0.02)
-        left &= ours_in_shared_memory()
+def left_in_shared_memory(bench: Bench, before: set[Path]) -> set[str]:
+    """What this test has left there.  Of who was killed the next view removes it, and else we do."""
+    killed = {process.pid for process in bench.started if process.poll() == -signal.SIGKILL}
+    ours = {process.pid for process in bench.started} | {os.getpid()}
+    left = {path.name for path in in_shared_memory() - before if path.is_file()}
+    for path in in_shared_memory():
+        supervisor = supervisor_of(path)
+        if supervisor in killed:
+            shutil.rmtree(path, ignore_errors=True)
+        elif supervisor in ours:
+            left.add(path.name)
     return left
 
 
-def is_in_use(path: Path) -> bool:
-    """Whether it belongs to a view that runs at the same time, or is about to."""
-    if not path.is_dir():
-        return False
+def in_shared_memory() -> set[Path]:
+    return set(SHARED_MEMORY.glob("*diorama*"))
+
+
+def supervisor_of(path: Path) -> int | None:
+    """Whose a private directory is that nobody has any more; None of what is something else."""
     try:
-        with (path / "supervisor").open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    return False
+        with (path / "supervisor").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return int(file.read() or 0)
+    except (OSError, ValueError):
+        return None

@@ -101,6 +101,7 @@ class Bench:
     directory: Path
     prepare: Callable[[Path], None] | None = None
     environment: dict[str, str] = field(default_factory=dict)
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
     def work(self) -> Path:
@@ -146,10 +147,12 @@ class Bench:
     def start(self, argv: list[str], **options: object) -> subprocess.Popen[bytes]:
         """Start a process in a session of its own."""
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
+        process: subprocess.Popen[bytes] = subprocess.Popen(  # type: ignore[call-overload]
             argv,
             **({"cwd": self.work, "env": self.surroundings(), "start_new_session": True} | pipes | options),
         )
+        self.started.append(process)
+        return process
 
     def same(self, way: Way, argv: Argv, *, stdin: str = "", limit: float = 50) -> Outcome:
         """Run a command both ways, demand the same outputs and status, and return them."""

@@ -196,6 +196,10 @@ def test_a_server_that_supports_no_access_control_lists_is_heard(served: Served)
 
 
 def test_access_control_lists_are_for_the_server(served: Served) -> None:
+    nodes = served.server.nodes
+    served.server.attr = lambda number: Attr(  # type: ignore[method-assign]
+        ino=number, mode=nodes[number].mode, nlink=1, uid=os.getuid()
+    )
     served.server.add(b"file")
     served.server.add(b"directory", mode=stat.S_IFDIR | 0o777)
     lists: dict[bytes, bytes] = {}

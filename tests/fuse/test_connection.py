@@ -119,7 +119,7 @@ def test_an_entry_is_a_reference_until_it_is_forgotten() -> None:
         reply = connection.receive(answer(ask(connection), body))
         assert isinstance(reply, Reply)
         assert (reply.entry[0].nodeid, reply.entry[1].mode) == (5, 0o100644)
-        assert reply.entered == 5
+        assert reply.entered == [5]
     message = connection.forget((5, 3))
     assert message is not None
     assert (header_of(message).opcode, header_of(message).nodeid) == (2, 5)
@@ -143,7 +143,7 @@ def test_a_negative_entry_refers_to_nothing() -> None:
     reply = connection.receive(answer(ask(connection), EntryOut(entry_valid=1).encode() + Attr().encode()))
     assert isinstance(reply, Reply)
     assert reply.entry[0].nodeid == 0
-    assert reply.entered == 0
+    assert reply.entered == []
     assert connection.forget((0, 1)) is None
 
 

@@ -1,6 +1,7 @@
 """Leftovers: private directories that the next view removes, if who made one was killed.
 
-Each holds a file that its supervisor has locked (flock(2)); the kernel unlocks it when that has ended.
+Each holds a file that its supervisor has locked (flock(2)), with its process id; the kernel unlocks it when
+that has ended.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class PrivateDirectory:
         path = tempfile.mkdtemp(prefix=_PREFIX, dir=above)
         self._lock = os.open(os.path.join(path, _LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        os.write(self._lock, b"%d\n" % os.getpid())
         # Programs of the view may run as another user; names are all there is to see.
         os.chmod(path, 0o711)
         self.path = os.fsencode(path)
