@@ -14,6 +14,8 @@ import pytest
 from behaviour.harness import Bench, adopt_orphans, end_children, left_alive
 from behaviour.programs import Programs
 from behaviour.served import Served, serve
+from diorama.dispatch.files.standins import StandIns
+from diorama.view.mounts import Place
 
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -50,6 +52,20 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 def served(engine: str, bench: Bench) -> Iterator[Served]:
     """A FUSE server, and a view of what it serves."""
     yield from serve(engine, bench)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The paths of directories that Python has opened, or entered."""
+    paths = list[bytes]()
+    really = StandIns.directory
+
+    def directory(self: StandIns, place: Place) -> bytes:
+        paths.append(place.path)
+        return really(self, place)
+
+    monkeypatch.setattr(StandIns, "directory", directory)
+    return paths
 
 
 def left_in_shared_memory(bench: Bench, before: set[Path]) -> set[str]:

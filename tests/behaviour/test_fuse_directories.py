@@ -10,8 +10,6 @@ import pytest
 
 from behaviour.harness import Bench
 from behaviour.served import Served, serve
-from diorama.dispatch.files.standins import StandIns
-from diorama.view.mounts import Place
 
 MANY = 40
 LOOK = """
@@ -37,20 +35,6 @@ def looking(script: str) -> str:
 @pytest.fixture(params=["guardians", "notify"])
 def engine(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """The paths of directories that Python has opened, or entered."""
-    paths = list[bytes]()
-    really = StandIns.directory
-
-    def directory(self: StandIns, place: Place) -> bytes:
-        paths.append(place.path)
-        return really(self, place)
-
-    monkeypatch.setattr(StandIns, "directory", directory)
-    return paths
 
 
 @pytest.fixture

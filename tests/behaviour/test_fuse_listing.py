@@ -14,9 +14,7 @@ import pytest
 
 from behaviour.harness import Bench
 from behaviour.served import Served, refuse, serve
-from diorama.dispatch.files.standins import StandIns
 from diorama.fuse.handles import OpenOut, ReleaseIn
-from diorama.view.mounts import Place
 from modules.fuse_server import Server
 
 MANY = 2000
@@ -283,20 +281,6 @@ AGAIN = """
         return found
     home = os.open(".", os.O_RDONLY)
 """
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """The paths of directories that Python has opened."""
-    paths = list[bytes]()
-    really = StandIns.directory
-
-    def directory(self: StandIns, place: Place) -> bytes:
-        paths.append(place.path)
-        return really(self, place)
-
-    monkeypatch.setattr(StandIns, "directory", directory)
-    return paths
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import socket
 import stat
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,7 +19,6 @@ from diorama.fuse.flags import FAttr, Init
 from diorama.fuse.notices import NotifyInvalEntry, NotifyInvalInode
 from diorama.fuse.wire import InHeader, OutHeader
 from diorama.interfaces.filesystem import Attributes, Changes
-from diorama.modules.filesystems.fuse.channel import make_pair
 from diorama.modules.filesystems.fuse.filesystem import FuseFileSystem
 from diorama.view.credentials import Credentials
 from modules.fuse_server import FOREVER, Server
@@ -28,25 +26,6 @@ from modules.fuse_server import FOREVER, Server
 REGULAR = Attributes(stat.S_IFREG | 0o644)
 DIRECTORY = Attributes(stat.S_IFDIR | 0o755)
 ANY = r"."
-
-
-@pytest.fixture
-def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
-    ours, theirs = make_pair()
-    with ours, theirs:
-        yield ours, theirs
-
-
-@pytest.fixture
-def server(ends: tuple[socket.socket, socket.socket]) -> Server:
-    return Server(ends[1]).start()
-
-
-@pytest.fixture
-def mounted(ends: tuple[socket.socket, socket.socket], server: Server) -> Iterator[FuseFileSystem]:
-    filesystem = FuseFileSystem(ends[0], "test")
-    yield filesystem
-    filesystem.close()
 
 
 def content(filesystem: FuseFileSystem, inode: int) -> bytes:

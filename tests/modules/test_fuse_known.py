@@ -16,7 +16,6 @@ from behaviour.served import refuse
 from diorama.fuse.flags import FOpen
 from diorama.fuse.handles import OpenIn, OpenOut
 from diorama.fuse.wire import Attr, EntryOut, InHeader
-from diorama.modules.filesystems.fuse.channel import make_pair
 from diorama.modules.filesystems.fuse.filesystem import FuseFileSystem
 from diorama.view.asking import asked, asks
 from diorama.view.host import RealHost
@@ -40,22 +39,9 @@ def task(tasks: Tasks) -> Task:
 
 
 @pytest.fixture
-def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
-    ours, theirs = make_pair()
-    with ours, theirs:
-        yield ours, theirs
-
-
-@pytest.fixture
-def server(ends: tuple[socket.socket, socket.socket]) -> Server:
-    return Server(ends[1]).start()
-
-
-@pytest.fixture
-def mounted(ends: tuple[socket.socket, socket.socket], server: Server) -> Iterator[FuseFileSystem]:
-    filesystem = FuseFileSystem(ends[0], "test")
-    yield filesystem
-    filesystem.close()
+def mounted(mounted: FuseFileSystem) -> Iterator[FuseFileSystem]:
+    """Nobody asks any more in the end."""
+    yield mounted
     asked()
 
 

@@ -12,9 +12,8 @@ from diorama.fuse.handles import OpenOut, ReadIn
 from diorama.modules.filesystems.fuse import opened
 from diorama.modules.filesystems.fuse.filesystem import FuseFileSystem
 from modules.fuse_server import Server
-from modules.test_fuse import content, ends, fails, mounted, server
+from modules.test_fuse import content, fails
 
-__all__ = ["ends", "mounted", "server"]
 SIZE = 100_000
 
 

@@ -2,18 +2,19 @@
 
 What is read is made at that moment, and each write(2) is an order of its own, whose errno is that of the
 write.  A file system of such files sets `tells_at_close`, so that their reads and writes are seen, and gives
-a `ControlFile` for each open file.
+a `ControlFile` for each open file; one in which nobody makes or removes any is a `ControlFiles`.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable
 
-from diorama.interfaces.filesystem import Lock, OpenFile
+from diorama.interfaces.filesystem import Attributes, Changes, FileSystem, Lock, OpenFile
 
-__all__ = ["ControlFile"]
+__all__ = ["ControlFile", "ControlFiles"]
 
 
 def _error(code: int) -> OSError:
@@ -91,3 +92,27 @@ class ControlFile:
 
     def close(self) -> None:
         """There is nothing to give back."""
+
+
+class ControlFiles(FileSystem):
+    """A file system of control files, whose names come and go by what they say, not by calls on them."""
+
+    writable = True
+    tells_at_close = True
+
+    def set_attributes(self, inode: int, changes: Changes) -> None:
+        """A length means nothing here; the rest stays as it is."""
+        if (changes.mode, changes.uid, changes.gid) != (None, None, None):
+            raise _error(errno.EPERM)
+
+    def make(self, directory: int, name: bytes, attributes: Attributes, target: bytes = b"") -> int:
+        """Nothing is made by its name."""
+        raise _error(errno.EACCES if attributes.kind == stat.S_IFREG else errno.EPERM)
+
+    def remove(self, directory: int, name: bytes) -> None:
+        """Nothing is removed by its name."""
+        raise _error(errno.EPERM)
+
+    def rename(self, directory: int, name: bytes, to_directory: int, to_name: bytes) -> None:
+        """All keep their names."""
+        raise _error(errno.EPERM)

@@ -18,8 +18,8 @@ from typing import Final
 
 from diorama.abi.binfmt import BINFMT_MAGIC, parse_command, parse_format
 from diorama.errors import UsageError
-from diorama.interfaces.control import ControlFile
-from diorama.interfaces.filesystem import Attributes, Changes, Entry, FileSystem, Statistics
+from diorama.interfaces.control import ControlFile, ControlFiles
+from diorama.interfaces.filesystem import Attributes, Entry, Statistics
 from diorama.modules.options import Options
 from diorama.view import formats
 from diorama.view.asking import asker
@@ -39,13 +39,11 @@ def _error(code: int) -> OSError:
     return OSError(code, os.strerror(code))
 
 
-class BinfmtFileSystem(FileSystem):
+class BinfmtFileSystem(ControlFiles):
     """The files of one set of formats.  Any thread."""
 
     title = TYPE
     magic = BINFMT_MAGIC
-    writable = True
-    tells_at_close = True
 
     def __init__(self, prefix: bytes = b"") -> None:
         self.set = Formats(prefix)
@@ -114,23 +112,6 @@ class BinfmtFileSystem(FileSystem):
             return ControlFile(flags, lambda: self._tell(inode), self._set_status)
         self._entry(inode)
         return ControlFile(flags, lambda: self._tell(inode), lambda text: self._set_entry(inode, text))
-
-    def set_attributes(self, inode: int, changes: Changes) -> None:
-        """A length means nothing here; the rest stays as it is."""
-        if (changes.mode, changes.uid, changes.gid) != (None, None, None):
-            raise _error(errno.EPERM)
-
-    def make(self, directory: int, name: bytes, attributes: Attributes, target: bytes = b"") -> int:
-        """Formats are made by writing to `register`."""
-        raise _error(errno.EACCES if attributes.kind == stat.S_IFREG else errno.EPERM)
-
-    def remove(self, directory: int, name: bytes) -> None:
-        """Formats are removed by writing to their files."""
-        raise _error(errno.EPERM)
-
-    def rename(self, directory: int, name: bytes, to_directory: int, to_name: bytes) -> None:
-        """Formats keep their names."""
-        raise _error(errno.EPERM)
 
     def close(self) -> None:
         """Nothing is run by it any more."""

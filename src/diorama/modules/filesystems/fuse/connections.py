@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from diorama.abi.stat import split_device
-from diorama.interfaces.control import ControlFile
-from diorama.interfaces.filesystem import Attributes, Changes, Entry, FileSystem, Statistics
+from diorama.interfaces.control import ControlFile, ControlFiles
+from diorama.interfaces.filesystem import Attributes, Entry, Statistics
 
 if TYPE_CHECKING:
     from diorama.modules.filesystems.fuse.filesystem import FuseFileSystem
@@ -38,13 +38,11 @@ def _error(code: int) -> OSError:
     return OSError(code, os.strerror(code))
 
 
-class Connections(FileSystem):
+class Connections(ControlFiles):
     """The files.  Any thread."""
 
     title = "fusectl"
     magic = 0x65735543  # FUSE_CTL_SUPER_MAGIC
-    writable = True
-    tells_at_close = True
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -133,20 +131,3 @@ class Connections(FileSystem):
 
     def _tell(self, inode: int) -> bytes:
         return b"%d\n" % self._find(inode).waiting
-
-    def set_attributes(self, inode: int, changes: Changes) -> None:
-        """A length means nothing here; the rest stays as it is."""
-        if (changes.mode, changes.uid, changes.gid) != (None, None, None):
-            raise _error(errno.EPERM)
-
-    def make(self, directory: int, name: bytes, attributes: Attributes, target: bytes = b"") -> int:
-        """Connections are made by mounting."""
-        raise _error(errno.EACCES if attributes.kind == stat.S_IFREG else errno.EPERM)
-
-    def remove(self, directory: int, name: bytes) -> None:
-        """Connections are removed by unmounting."""
-        raise _error(errno.EPERM)
-
-    def rename(self, directory: int, name: bytes, to_directory: int, to_name: bytes) -> None:
-        """Connections keep their names."""
-        raise _error(errno.EPERM)
